@@ -1,0 +1,48 @@
+"""Continuous memory for AI agents: an image+text item becomes 8 embedding vectors that a frozen model reads."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comem_memory.backbone import Backbone
+    from comem_memory.encoder import MemoryEncoder
+    from comem_memory.errors import ComemError
+    from comem_memory.keys import RetrievalKey
+    from comem_memory.memory import Answer, ContinuousMemory, Description
+    from comem_memory.store import ChromaStore
+    from comem_memory.types import MemoryHit, MemoryItem
+
+_HOME = {
+    "Answer": "memory",
+    "Backbone": "backbone",
+    "ChromaStore": "store",
+    "ComemError": "errors",
+    "ContinuousMemory": "memory",
+    "Description": "memory",
+    "MemoryEncoder": "encoder",
+    "MemoryHit": "types",
+    "MemoryItem": "types",
+    "RetrievalKey": "keys",
+}
+
+__all__ = [
+    "Answer",
+    "Backbone",
+    "ChromaStore",
+    "ComemError",
+    "ContinuousMemory",
+    "Description",
+    "MemoryEncoder",
+    "MemoryHit",
+    "MemoryItem",
+    "RetrievalKey",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Imports on first use, so that `import comem_memory` costs nothing before the model is needed."""
+    if name in _HOME:
+        return getattr(import_module(f"comem_memory.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'comem_memory' has no attribute {name!r}")

@@ -1,0 +1,381 @@
+"""The frozen model: loading, prompts, the memory splice, generation. The one place where model families differ.
+
+A model is any stock transformers class that takes `inputs_embeds`: a vision-language model (Qwen2-VL, Qwen2.5-VL,
+LLaVA, ...) or a text-only causal language model. Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from queue import Queue
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedModel,
+    TextIteratorStreamer,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+from comem_memory.errors import InvalidItemError, ItemTooLongError
+
+ModelInputs = dict[str, torch.Tensor]
+"""Inputs of the model's forward. Tensors shaped like `input_ids` run along the tokens; all others
+(`pixel_values`, `image_grid_thw`, ...) stack the pictures of the whole batch along their first axis."""
+
+Message = dict[str, Any]
+"""A chat message as in transformers: `role`, and `content` as text or as a list of parts
+`{"type": "text", "text": str}` and `{"type": "image", "image": PIL.Image.Image}`."""
+
+ENCODER_INSTRUCTION = " Similar image and text knowledge for reference"
+"""The user turn that precedes an item in the encoder, word for word as the authors trained it."""
+
+RESTATE_INSTRUCTION = "Repeat what you remember."
+"""Asks the frozen model to say what its memory holds."""
+
+
+class Backbone:
+    """A frozen model with its processor.
+
+    Args:
+        model: the model, from transformers.
+        processor: its processor, or the tokenizer of a text-only model.
+        name: what it was loaded from.
+        revision: hub commit, if any.
+
+    The model's own state (adapter on or off, cached rotary offsets) is not thread-safe, so whoever runs the model
+    holds `lock`; every method here does.
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: Any, *, name: str, revision: str | None = None) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.processor = processor
+        self.name = name
+        self.revision = revision
+        self.lock = threading.RLock()
+        self.tokenizer = getattr(processor, "tokenizer", processor)
+        if self.tokenizer is not None and self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str, *, revision: str | None = None, **model_kwargs: Any) -> Backbone:
+        """Loads a model and its processor through transformers' Auto classes.
+
+        Args:
+            name_or_path: a hub name or a folder.
+            revision: hub branch, tag or commit.
+            **model_kwargs: handed to the model class (`dtype`, `device_map`, `attn_implementation`,
+                `quantization_config`, ...).
+        """
+        config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+        sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+        model_class = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        processor_class = AutoProcessor if sees else AutoTokenizer
+        model = model_class.from_pretrained(name_or_path, revision=revision, **{"dtype": "auto"} | model_kwargs)
+        commit = getattr(model.config, "_commit_hash", None) or revision
+        processor = processor_class.from_pretrained(name_or_path, revision=revision)
+        return cls(model, processor, name=str(name_or_path), revision=commit)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model takes pictures."""
+        return self.processor is not self.tokenizer
+
+    @property
+    def hidden_size(self) -> int:
+        """Width H of the language model's input embeddings."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def max_length(self) -> int:
+        """Longest prompt in tokens."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    def fingerprint(self) -> str:
+        """Hash of every base weight's shape and of 16 of its values; the same on every device and in bf16 or fp32."""
+        digest = hashlib.sha256()
+        for name, weight in self.model.named_parameters():
+            if "lora_" in name:
+                continue
+            flat = weight.detach().reshape(-1)
+            sample = flat[:: max(1, flat.numel() // 16)][:16].to(torch.bfloat16).float().cpu()
+            digest.update(str(tuple(weight.shape)).encode() + sample.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    # -- prompts ------------------------------------------------------------------------------------------------
+
+    def encoder_inputs(
+        self, text: str | None, image: Image.Image | None, *, max_length: int, truncate: bool = False
+    ) -> tuple[ModelInputs, bool]:
+        """One item as the encoder reads it: user turn = picture and instruction, assistant turn = the text.
+
+        ChatML models get the authors' exact layout, which has no system turn; others their own chat template.
+
+        Returns:
+            the inputs, each with a batch axis of 1, and whether the text was cut.
+
+        Raises:
+            ItemTooLongError: more than `max_length` tokens, and not `truncate`.
+            InvalidItemError: a picture for a model that takes none.
+        """
+        parts: list[Message] = [{"type": "image", "image": image}] if image is not None else []
+        user: Message = {"role": "user", "content": [*parts, {"type": "text", "text": ENCODER_INSTRUCTION}]}
+        head = self._render([user], add_generation_prompt=True)
+        if chatml := "<|im_start|>user\n" in head:
+            head = head[head.index("<|im_start|>user\n") :]  # without the template's own system turn
+        tail = "<|im_end|>\n" if chatml else self.tokenizer.eos_token
+        inputs = self._tokenize(head, [image] if image is not None else [])
+        body = self._text_ids(text or "")
+        end = self.tokenizer(tail, add_special_tokens=False).input_ids
+        room = max_length - inputs["input_ids"].shape[1] - len(end)
+        truncated = len(body) > room
+        if truncated and not truncate:
+            raise ItemTooLongError(
+                f"The item's text has {len(body)} tokens, but the encoder's window of {max_length} has room for {room}. "
+                "Split it into several items, or pass truncate=True to encode its beginning."
+            )
+        return _append(inputs, body[:room] + end), truncated
+
+    def prompt_inputs(self, messages: Sequence[Message], *, answer: str | None = None) -> ModelInputs:
+        """A conversation through the model's chat template, ready for `generate`.
+
+        Args:
+            messages: the conversation; it ends where the model is to answer.
+            answer: appended to the prompt with the end-of-turn token, for training.
+
+        Returns:
+            inputs with a batch axis of 1.
+
+        Raises:
+            InvalidItemError: a picture for a model that takes none.
+        """
+        images = [
+            part["image"]
+            for message in messages
+            if not isinstance(message["content"], str)
+            for part in message["content"]
+            if part["type"] == "image"
+        ]
+        inputs = self._tokenize(self._render(messages, add_generation_prompt=True), images)
+        return inputs if answer is None else _append(inputs, self.answer_ids(answer))
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """The tokens of an answer with its end of turn."""
+        return [*self._text_ids(answer), self.tokenizer.eos_token_id]
+
+    def _render(self, messages: Sequence[Message], **kwargs: Any) -> str:
+        safe = [self._safe(message) for message in messages]
+        return str(self.processor.apply_chat_template(safe, tokenize=False, **kwargs))
+
+    def _safe(self, message: Message) -> Message:
+        """The message with its text unable to forge turns or pictures, in the form the chat template expects."""
+        content = message["content"]
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        content = [p | {"text": self._escape(p["text"])} if p["type"] == "text" else {"type": "image"} for p in content]
+        if not self.sees:
+            content = "".join(part.get("text", "") for part in content)
+        return message | {"content": content}
+
+    def _escape(self, text: str) -> str:
+        for token in self.tokenizer.all_special_tokens + list(self.tokenizer.added_tokens_encoder):
+            if len(token) > 1:
+                text = text.replace(token, token[0] + " " + token[1:])
+        return text
+
+    def _text_ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(self._escape(text), add_special_tokens=False).input_ids)
+
+    def _tokenize(self, text: str, images: Sequence[Image.Image]) -> ModelInputs:
+        if images and not self.sees:
+            raise InvalidItemError(f"{self.name} is a text-only model and takes no pictures. Use a vision-language model.")
+        if not self.sees:
+            return dict(self.tokenizer(text, add_special_tokens=False, return_tensors="pt"))
+        return dict(self.processor(text=[text], images=list(images) or None, add_special_tokens=False, return_tensors="pt"))
+
+    # -- the splice ---------------------------------------------------------------------------------------------
+
+    def batch(
+        self, prompts: Sequence[ModelInputs], memories: Sequence[torch.Tensor | None] | None = None
+    ) -> ModelInputs:
+        """Joins prompts into one left-padded batch, each after its memory.
+
+        A memory slot is an ordinary text position: a placeholder id in `input_ids`, whose row of `inputs_embeds` is
+        replaced by the memory embedding. Positions, cache and decoding of the stock model are then right for every
+        family: memory takes positions 0 .. n-1 and everything else follows.
+
+        Args:
+            prompts: inputs with a batch axis of 1.
+            memories: per prompt (n, H), possibly n = 0 or None.
+
+        Returns:
+            the batch, with `inputs_embeds` (B, T, H) when any prompt has memory.
+        """
+        memories = [None if m is None or not len(m) else m for m in memories or [None] * len(prompts)]
+        counts = [0 if m is None else len(m) for m in memories]
+        length = max(count + p["input_ids"].shape[1] for count, p in zip(counts, prompts, strict=True))
+        # Placeholders repeat a token that the prompt holds anyway, so a repetition penalty sees nothing new.
+        fill = {"input_ids": [int(p["input_ids"][0, 0]) for p in prompts], "attention_mask": [1] * len(prompts)}
+        joined: ModelInputs = {}
+        for key in {key for prompt in prompts for key in prompt}:
+            tensors = [prompt[key] for prompt in prompts if key in prompt]
+            if not all(_runs_along_tokens(p, key) for p in prompts if key in p):
+                joined[key] = torch.cat(tensors).to(self.device)
+                continue
+            pad = self.tokenizer.pad_token_id if key == "input_ids" and self.tokenizer is not None else 0
+            rows = torch.full((len(prompts), length), pad, dtype=tensors[0].dtype)
+            for row, (prompt, count) in enumerate(zip(prompts, counts, strict=True)):
+                values = prompt[key][0] if key in prompt else torch.zeros(prompt["input_ids"].shape[1])
+                start = length - len(values)
+                rows[row, start:] = values
+                rows[row, start - count : start] = fill.get(key, [0] * len(prompts))[row]
+            joined[key] = rows.to(self.device)
+        if any(counts):
+            joined["inputs_embeds"] = self._splice(joined["input_ids"], prompts, memories)
+        return joined
+
+    def _splice(
+        self, input_ids: torch.Tensor, prompts: Sequence[ModelInputs], memories: Sequence[torch.Tensor | None]
+    ) -> torch.Tensor:
+        embeds = self.model.get_input_embeddings()(input_ids)
+        rows = []
+        for row, prompt, memory in zip(embeds, prompts, memories, strict=True):
+            if memory is not None:
+                start = len(row) - prompt["input_ids"].shape[1]
+                row = torch.cat([row[: start - len(memory)], memory.to(row), row[start:]])
+            rows.append(row)
+        return torch.stack(rows)
+
+    def positions(self, batch: ModelInputs) -> torch.Tensor:
+        """The position ids that the stock `generate` would use for this batch, of the family's own shape."""
+        rest = {key: value for key, value in batch.items() if key not in ("input_ids", "inputs_embeds")}
+        return self.model._prepare_position_ids_for_generation(batch["input_ids"], rest)
+
+    def hidden_states(self, batch: ModelInputs) -> torch.Tensor:
+        """Last hidden states after the final norm, (B, T, H); gradients flow if they are enabled."""
+        return self.model.base_model(**self._forward_inputs(batch), use_cache=False).last_hidden_state
+
+    def logits(self, batch: ModelInputs) -> torch.Tensor:
+        """Next-token logits of every position, (B, T, vocabulary)."""
+        return self.model(**self._forward_inputs(batch), use_cache=False).logits
+
+    def answer_loss(
+        self,
+        prompts: Sequence[ModelInputs],
+        answer_lengths: Sequence[int],
+        memories: Sequence[torch.Tensor | None] | None = None,
+    ) -> torch.Tensor:
+        """Mean cross-entropy of the answers' tokens, each after its prompt and memory.
+
+        Only the answers' positions go through the output head, whose logits would otherwise be most of the work.
+
+        Args:
+            prompts: inputs with a batch axis of 1 that end with the answer.
+            answer_lengths: tokens of each answer, with its end-of-turn token.
+            memories: per prompt (n, H) or None.
+        """
+        batch = self.batch(prompts, memories)
+        ids = batch["input_ids"]
+        lengths = torch.tensor(answer_lengths, device=ids.device)
+        is_answer = torch.arange(ids.shape[1], 0, -1, device=ids.device) <= lengths[:, None]  # answers end the row
+        hidden_states = self.hidden_states(batch)[:, :-1][is_answer[:, 1:]]
+        logits = self.model.get_output_embeddings()(hidden_states)
+        return torch.nn.functional.cross_entropy(logits.float(), ids[is_answer])
+
+    def _forward_inputs(self, batch: ModelInputs) -> ModelInputs:
+        given = batch | {"position_ids": self.positions(batch)}
+        del given["input_ids"]
+        if "inputs_embeds" not in given:
+            given["inputs_embeds"] = self.model.get_input_embeddings()(batch["input_ids"])
+        return given
+
+    # -- generation ---------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompts: Sequence[ModelInputs],
+        memories: Sequence[torch.Tensor | None] | None = None,
+        **generation_kwargs: Any,
+    ) -> list[list[int]]:
+        """New tokens per prompt through the stock `generate`; without memory exactly the bare model's.
+
+        Args:
+            prompts: inputs with a batch axis of 1.
+            memories: per prompt (n, H) or None.
+            **generation_kwargs: as in transformers (`max_new_tokens`, `do_sample`, `streamer`, ...).
+
+        Returns:
+            per prompt the new token ids up to and without the end-of-sequence token.
+        """
+        with self.lock, torch.inference_mode():
+            batch = self.batch(prompts, memories)
+            output = self.model.generate(**batch, **{"do_sample": False} | generation_kwargs)
+        new = output[:, batch["input_ids"].shape[1] :]
+        stops = self.model.generation_config.eos_token_id
+        stops = set(stops if isinstance(stops, list) else [stops])
+        return [_until(row.tolist(), stops) for row in new]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+
+    def stream(self, prompt: ModelInputs, memory: torch.Tensor | None = None, **generation_kwargs: Any) -> Iterator[str]:
+        """Like `generate` for one prompt, yielding text as it is made. Stop iterating to stop generating."""
+        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        failures: Queue[Exception] = Queue()
+        stopped = threading.Event()
+
+        def run() -> None:
+            try:
+                self.generate(
+                    [prompt],
+                    [memory],
+                    streamer=streamer,
+                    stopping_criteria=[lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device)],
+                    **generation_kwargs,
+                )
+            except Exception as error:
+                failures.put(error)
+                streamer.end()
+
+        worker = threading.Thread(target=run, daemon=True)
+        worker.start()
+        try:
+            yield from (piece for piece in streamer if piece)
+        finally:
+            stopped.set()
+            worker.join()
+        if not failures.empty():
+            raise failures.get()
+
+
+def _runs_along_tokens(inputs: ModelInputs, key: str) -> bool:
+    return inputs[key].shape == inputs["input_ids"].shape
+
+
+def _append(inputs: ModelInputs, ids: list[int]) -> ModelInputs:
+    """`inputs` with more text tokens at the end: attended, and of token type 0."""
+    more = torch.tensor([ids], dtype=inputs["input_ids"].dtype)
+    tails = {"input_ids": more, "attention_mask": torch.ones_like(more)}
+    return {
+        key: torch.cat([value, tails.get(key, torch.zeros_like(more)).to(value.dtype)], dim=1)
+        if _runs_along_tokens(inputs, key)
+        else value
+        for key, value in inputs.items()
+    }
+
+
+def _until(tokens: list[int], stops: set[int]) -> list[int]:
+    end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
+    return tokens[:end]

@@ -1,0 +1,317 @@
+"""The command line: `comem --help`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from comem_memory import ContinuousMemory, MemoryHit, MemoryItem
+from comem_memory.errors import ComemError, InvalidItemError
+
+app = typer.Typer(
+    help="Continuous memory: items become vectors, are found again, and a frozen model answers from them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}
+
+Directory = Annotated[Path, typer.Option("--directory", "-d", envvar="COMEM_DIRECTORY", help="Where the memory is kept.")]
+Server = Annotated[str | None, typer.Option("--server", envvar="COMEM_SERVER", help="URL of a Chroma server.")]
+Model = Annotated[str | None, typer.Option(envvar="COMEM_MODEL", help="Base model; default: the embedded one.")]
+Adapter = Annotated[Path | None, typer.Option(envvar="COMEM_ADAPTER", help="Folder of a trained memory encoder.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", envvar="COMEM_NAMESPACE", help="Whose memory.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+K = Annotated[int, typer.Option("-k", help="Items to recall.")]
+Question = Annotated[str | None, typer.Argument(help="Text to search with.")]
+ImageFile = Annotated[Path | None, typer.Option("--image", "-i", help="Picture to search with.")]
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    directory: Directory = Path("comem-memory"),
+    server: Server = None,
+    model: Model = None,
+    adapter: Adapter = None,
+    namespace: Namespace = "default",
+) -> None:
+    """Every option can also be set as an environment variable, e.g. COMEM_DIRECTORY."""
+    context.obj = {
+        "model": model,
+        "adapter": adapter,
+        "persist_directory": directory,
+        "chroma_url": server,
+        "namespace": namespace,
+    }
+
+
+@contextmanager
+def _memory(context: typer.Context) -> Iterator[ContinuousMemory]:
+    with ContinuousMemory.from_pretrained(**context.obj) as memory:
+        yield memory
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="A .jsonl or .txt file, a picture, a folder of those, or - for stdin.")],
+    truncate: Annotated[bool, typer.Option(help="Cut texts that are too long.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Store items: JSON lines {"text", "image", "id", "metadata"}, one text a line, or pictures with a .txt beside."""
+    with _memory(context) as memory:
+        ids = memory.add(read_items(source), truncate=truncate)
+        if as_json:
+            _print_json({"ids": ids, "count": memory.count()})
+        else:
+            console.print(f"{len(ids)} items given, {memory.count()} in namespace {context.obj['namespace']!r}.")
+
+
+@app.command()
+def search(
+    context: typer.Context, text: Question = None, image: ImageFile = None, k: K = 3, as_json: AsJson = False
+) -> None:
+    """Find the items most similar to a text, a picture, or both."""
+    with _memory(context) as memory:
+        hits = memory.search(text, image, k=k)
+    if as_json:
+        _print_json([_hit(hit) for hit in hits])
+    else:
+        table = Table("similarity", "id", "text", "image")
+        for hit in hits:
+            table.add_row(f"{hit.similarity:.3f}", hit.id, (hit.text or "")[:120], hit.image)
+        console.print(table)
+
+
+@app.command()
+def ask(
+    context: typer.Context,
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    image: ImageFile = None,
+    k: K = 3,
+    mode: Annotated[str, typer.Option(help="memory, text or none.")] = "memory",
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question from memory, printing as the model writes."""
+    with _memory(context) as memory:
+        if as_json:
+            answer = memory.answer(question, image, k=k, mode=mode)  # type: ignore[arg-type]  # checked by answer
+            _print_json(
+                {
+                    "answer": answer.text,
+                    "prompt_tokens": answer.prompt_tokens,
+                    "hits": [_hit(hit) for hit in answer.hits],
+                }
+            )
+            return
+        for piece in memory.stream(question, image, k=k, mode=mode):  # type: ignore[arg-type]
+            console.print(piece, end="", highlight=False, markup=False)
+        console.print()
+
+
+@app.command()
+def describe(
+    context: typer.Context, id: Annotated[str, typer.Argument(help="The item.")], as_json: AsJson = False
+) -> None:
+    """Show what an item's vectors say, beside its stored text."""
+    with _memory(context) as memory:
+        description = memory.describe(id)
+    if as_json:
+        _print_json({"text": description.text, "restated": description.restated})
+    else:
+        console.print(f"[bold]stored[/bold]    {description.text}\n[bold]restated[/bold]  {description.restated}")
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    ids: Annotated[list[str], typer.Argument(help="The items.")],
+    as_json: AsJson = False,
+) -> None:
+    """Delete items by id."""
+    with _memory(context) as memory:
+        deleted = memory.delete(ids=ids)
+        if as_json:
+            _print_json({"deleted": deleted, "count": memory.count()})
+        else:
+            console.print(f"{deleted} deleted, {memory.count()} left.")
+
+
+@app.command()
+def stats(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show what the memory holds, and with which encoder."""
+    with _memory(context) as memory:
+        shown = {
+            "namespace": context.obj["namespace"],
+            "items": memory.count(),
+            "namespaces": {name: memory.namespace(name).count() for name in memory.store.namespaces()},
+            "encoder": str(memory.store.identity.encoder),
+            "retrieval_key": memory.store.identity.key_name,
+            "precision": memory.precision,
+            "parameters": str(memory.encoder.num_parameters()),
+        }
+    if as_json:
+        _print_json(shown)
+    else:
+        table = Table(show_header=False)
+        for name, value in shown.items():
+            table.add_row(name, str(value))
+        console.print(table)
+
+
+@app.command()
+def export(context: typer.Context, folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
+    """Write a namespace to a portable folder."""
+    with _memory(context) as memory:
+        console.print(f"{memory.export(folder)} items written to {folder}.")
+
+
+@app.command(name="import")
+def import_(context: typer.Context, folder: Annotated[Path, typer.Argument(help="Written by comem export.")]) -> None:
+    """Add the items of a portable folder; nothing is encoded again."""
+    with _memory(context) as memory:
+        console.print(f"{memory.load(folder)} items read from {folder}.")
+
+
+@app.command()
+def reencode(context: typer.Context) -> None:
+    """Encode a memory again that another encoder wrote; an interrupted run resumes."""
+    with ContinuousMemory.from_pretrained(**context.obj, reencode=True) as memory:
+        console.print(f"{memory.count()} items in namespace {context.obj['namespace']!r}.")
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    output: Annotated[Path, typer.Argument(help="Checkpoints and the finished adapter; rerun to resume.")],
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 16 items.")] = 1800,
+    learning_rate: Annotated[float, typer.Option(help="Of the LoRA.")] = 3e-4,
+    pictures: Annotated[bool, typer.Option(help="Let some items carry an emoji (needs npm).")] = True,
+) -> None:
+    """Train a memory encoder for the base model on made-up worlds."""
+    from comem_memory import Backbone, mini
+    from comem_memory.training.recipes import train_encoder
+
+    model = context.obj["model"]
+    backbone = mini.load_backbone() if model is None else Backbone.from_pretrained(model)
+    encoder = train_encoder(backbone, output, steps=steps, learning_rate=learning_rate, pictures=pictures)
+    console.print(f"{encoder.num_parameters()}. Saved to {output}.")
+
+
+@app.command()
+def train_projector(
+    output: Annotated[Path, typer.Argument(help="Checkpoints and projector.safetensors; rerun to resume.")],
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 32 pictures.")] = 260,
+) -> None:
+    """Train the embedded model's projector between picture and text (needs npm for its pictures)."""
+    from comem_memory.training.recipes import train_projector as run
+
+    run(output, steps=steps)
+    console.print(f"Saved to {output}.")
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    limit: Annotated[int | None, typer.Option(help="Only so many questions.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare none / text / memory / shuffled memory on questions about real countries."""
+    from comem_memory.evaluation.countries import compare
+
+    with ContinuousMemory.from_pretrained(context.obj["model"], context.obj["adapter"]) as memory:
+        report = compare(memory, limit=limit)
+    if as_json:
+        _print_json(report.as_dict())
+    else:
+        console.print(report.as_table())
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Option("--directory", "-d", help="Where the demo's memory is kept.")] = Path("comem-demo"),
+) -> None:
+    """Store the countries, ask with a flag and with text, and show the answers of none, text and memory."""
+    from comem_memory.demo import run
+
+    run(directory, console)
+
+
+def read_items(source: str) -> Iterator[MemoryItem]:
+    """Items of a .jsonl or .txt file, a picture, a folder of those, or standard input (JSON lines or texts).
+
+    Raises:
+        InvalidItemError: the source does not exist, or a line is no item; the message names the line.
+    """
+    if source == "-":
+        yield from _lines(sys.stdin, "standard input", Path())
+        return
+    path = Path(source)
+    if not path.exists():
+        raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        if file.suffix in IMAGE_SUFFIXES:
+            caption = file.with_suffix(".txt")
+            text = caption.read_text(encoding="utf-8").strip() if caption.is_file() else None
+            yield MemoryItem(text=text or None, image=file, metadata={"source": str(file)})
+        elif file.suffix in {".jsonl", ".txt", ".md"}:
+            if path.is_dir() and any(file.with_suffix(suffix).is_file() for suffix in IMAGE_SUFFIXES):
+                continue  # the text of a picture
+            with file.open(encoding="utf-8") as lines:
+                yield from _lines(lines, str(file), file.parent)
+        elif not path.is_dir():
+            raise InvalidItemError(f"{file} is neither .jsonl, .txt, .md nor a picture. Convert it to one of them.")
+
+
+def _lines(lines: Any, name: str, folder: Path) -> Iterator[MemoryItem]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        if not line.lstrip().startswith("{"):
+            yield MemoryItem(text=line.strip(), metadata={"source": name})
+            continue
+        try:
+            fields = json.loads(line)
+            if isinstance(fields.get("image"), str):
+                fields["image"] = folder / fields["image"]
+            yield MemoryItem(**fields)
+        except ValueError as error:
+            raise InvalidItemError(
+                f"{name}, line {number}: {error} Each line is an object with text, image, id and metadata, or plain text."
+            ) from error
+
+
+def _hit(hit: MemoryHit) -> dict[str, Any]:
+    return {
+        "id": hit.id,
+        "similarity": hit.similarity,
+        "text": hit.text,
+        "image": hit.image,
+        "metadata": hit.metadata,
+        "created_at": hit.created_at,
+        "truncated": hit.truncated,
+    }
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Runs the command; what a user can mend is one line on standard error and exit code 1."""
+    try:
+        app()
+    except ComemError as error:
+        errors.print(f"[red]error:[/red] {error}", highlight=False)
+        sys.exit(1)

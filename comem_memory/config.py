@@ -1,0 +1,84 @@
+"""The settings that are saved with an adapter, each default with its origin. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """Frozen, and an unknown key is an error rather than a silent typo."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class QFormerConfig(Settings):
+    """Shape of the Q-Former (arXiv 2505.17670, section 3; `qformer.py` in the authors' code)."""
+
+    hidden_size: int = Field(gt=0)
+    """Width H of the language model: the Q-Former reads and writes vectors of this size."""
+    num_attention_heads: int = Field(gt=0)
+    """Heads; each is hidden_size / num_attention_heads wide (the authors: 16 heads of 224 at 3584)."""
+    num_query_tokens: int = Field(8, gt=0)
+    """Vectors per item (`num_queries` in the authors' code)."""
+    depth: int = Field(8, gt=0)
+    """How often the one shared block is applied."""
+    ff_mult: int = Field(4, gt=0)
+    """Width of the feed-forward layer, in multiples of hidden_size."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> QFormerConfig:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}."
+            )
+        return self
+
+
+class LoraSettings(Settings):
+    """The encoder's LoRA, as in the authors' `scripts/train/finetune_lora_vision_vlm.sh`."""
+
+    r: int = Field(16, gt=0)
+    lora_alpha: int = Field(32, gt=0)
+    lora_dropout: float = Field(0.05, ge=0, lt=1)
+
+
+class EncoderConfig(Settings):
+    """What `MemoryEncoder.save_pretrained` writes to `config.json` beside the weights."""
+
+    base_model: str
+    """Name or path the base model was loaded from."""
+    base_revision: str | None = None
+    """Hub commit of the base model."""
+    base_fingerprint: str
+    """Hash of the base model's configuration and a sample of its weights: another base is refused."""
+    prompt_version: int = 1
+    """Version of the encoder prompt; vectors made with another prompt are not comparable."""
+    max_length: int = Field(gt=0)
+    """Longest item in tokens: picture, text and turn markers."""
+    qformer: QFormerConfig
+    lora: LoraSettings = LoraSettings()
+    library_version: str
+
+
+class EncoderFingerprint(Settings):
+    """Which encoder made a vector. Two encoders with equal fingerprints make equal vectors."""
+
+    base_model: str
+    base_revision: str | None = None
+    base_fingerprint: str
+    adapter_hash: str
+    prompt_version: int
+    num_query_tokens: int
+    hidden_size: int
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that stand for all of it; the base model's name and path do not count."""
+        content = self.model_dump(exclude={"base_model", "base_revision"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        return f"{self.base_model} + adapter {self.adapter_hash[:8]} (encoder {self.digest})"

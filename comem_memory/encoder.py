@@ -1,0 +1,290 @@
+"""The memory encoder: the frozen model with a LoRA, then the Q-Former; one item becomes 8 vectors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from PIL import Image
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from comem_memory.backbone import Backbone, ModelInputs
+from comem_memory.config import EncoderConfig, EncoderFingerprint, LoraSettings, QFormerConfig
+from comem_memory.errors import AdapterError
+from comem_memory.qformer import QFormer
+
+CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"
+
+
+class ParameterCount(NamedTuple):
+    trainable: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.trainable:,} of {self.total:,} parameters are trained ({self.trainable / self.total:.2%})"
+
+
+class EncoderInputs(NamedTuple):
+    """One item as the encoder reads it."""
+
+    tensors: ModelInputs
+    truncated: bool
+    """Whether the end of the text did not fit and was left out."""
+
+
+class MemoryEncoder(nn.Module):
+    """Encodes items with the backbone's own weights, a LoRA and a Q-Former (arXiv 2505.17670, section 3).
+
+    There is one copy of the base model. Its LoRA is on only inside `encode` and `forward`; at any other time the
+    backbone is the bare model. (The authors keep two copies, and their LoRA also lands in the "frozen" one.)
+
+    Args:
+        backbone: the frozen model; its Linear layers get LoRA layers beside them.
+        config: what is trained; see `create` and `from_pretrained`.
+    """
+
+    def __init__(self, backbone: Backbone, config: EncoderConfig) -> None:
+        super().__init__()
+        if any(isinstance(module, LoraLayer) for module in backbone.model.modules()):
+            raise AdapterError(f"{backbone.name} already carries a memory encoder. Load the model again for a second one.")
+        self.backbone = backbone
+        self.config = config
+        self.peft = get_peft_model(
+            backbone.model,
+            LoraConfig(**config.lora.model_dump(), target_modules=_linear_names(backbone.model)),
+        )
+        self.qformer = QFormer(config.qformer).to(backbone.device)
+        self._rest()
+        self.eval()
+
+    @classmethod
+    def create(
+        cls,
+        backbone: Backbone,
+        *,
+        num_query_tokens: int = 8,
+        num_attention_heads: int = 16,
+        lora: LoraSettings | None = None,
+        max_length: int = 2048,
+    ) -> MemoryEncoder:
+        """An untrained encoder: LoRA at zero effect, Q-Former at its identity start."""
+        config = EncoderConfig(
+            base_model=backbone.name,
+            base_revision=backbone.revision,
+            base_fingerprint=backbone.fingerprint(),
+            max_length=min(max_length, backbone.max_length),
+            qformer=QFormerConfig(
+                hidden_size=backbone.hidden_size,
+                num_attention_heads=num_attention_heads,
+                num_query_tokens=num_query_tokens,
+            ),
+            lora=lora or LoraSettings(),
+            library_version=version("comem-memory"),
+        )
+        encoder = cls(backbone, config)
+        scale = backbone.model.get_input_embeddings().weight.float().std().item()
+        encoder.qformer.init_identity(scale)
+        return encoder
+
+    # -- encoding -----------------------------------------------------------------------------------------------
+
+    def forward(self, batch: ModelInputs) -> torch.Tensor:
+        """Memory embeddings of a batch made by `backbone.batch`.
+
+        Shapes:
+            batch: tensors of shape (B, T) and the pictures of the batch.
+            output: (B, Q, H), float32.
+        """
+        with self._adapter_on():
+            hidden_states = self.backbone.hidden_states(batch)
+        return self.qformer(hidden_states.to(self.qformer.query_tokens.dtype), batch["attention_mask"])
+
+    def inputs(
+        self, text: str | None = None, image: Image.Image | None = None, *, truncate: bool = False
+    ) -> EncoderInputs:
+        """Lays out one item for `encode`.
+
+        Args:
+            text, image: either or both.
+            truncate: cut a text that is too long, and say so in the result.
+
+        Raises:
+            ItemTooLongError: the item exceeds `config.max_length` tokens, and not `truncate`.
+            InvalidItemError: a picture for a model that takes none.
+        """
+        laid_out = self.backbone.encoder_inputs(text, image, max_length=self.config.max_length, truncate=truncate)
+        return EncoderInputs(*laid_out)
+
+    def encode(self, items: Sequence[EncoderInputs], *, batch_size: int = 16) -> torch.Tensor:
+        """Memory embeddings of items, sorted by length into padded batches.
+
+        Args:
+            items: from `inputs`.
+            batch_size: items per forward pass.
+
+        Returns:
+            (N, Q, H), float32, on the CPU, in the order given.
+        """
+        config = self.config.qformer
+        encoded = torch.empty(len(items), config.num_query_tokens, config.hidden_size)
+        order = sorted(range(len(items)), key=lambda i: items[i].tensors["input_ids"].shape[1])
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            with self.backbone.lock, torch.inference_mode():
+                encoded[chosen] = self(self.backbone.batch([items[i].tensors for i in chosen])).float().cpu()
+        return encoded
+
+    @contextmanager
+    def _adapter_on(self) -> Iterator[None]:
+        self.peft.base_model.enable_adapter_layers()
+        self.peft.train(self.training)  # the tower's own evaluation mode aside, only LoRA's dropout listens
+        try:
+            yield
+        finally:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Adapter off, so that the backbone is the bare model; LoRA stays trainable, which peft would undo."""
+        self.peft.base_model.disable_adapter_layers()
+        self.peft.eval()
+        for name, parameter in self.peft.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+
+    # -- parameters ---------------------------------------------------------------------------------------------
+
+    def num_parameters(self) -> ParameterCount:
+        """Trained parameters (LoRA and Q-Former) and all of them; print it for the share."""
+        trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return ParameterCount(trainable, sum(p.numel() for p in self.parameters()))
+
+    @property
+    def fingerprint(self) -> EncoderFingerprint:
+        """Which encoder this is; computed from the weights as they are now."""
+        return EncoderFingerprint(
+            base_model=self.config.base_model,
+            base_revision=self.config.base_revision,
+            base_fingerprint=self.config.base_fingerprint,
+            adapter_hash=_hash(self._weights(), f"{self.config.lora.lora_alpha}"),
+            prompt_version=self.config.prompt_version,
+            num_query_tokens=self.config.qformer.num_query_tokens,
+            hidden_size=self.config.qformer.hidden_size,
+        )
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        lora = get_peft_model_state_dict(self.peft)
+        return lora | {f"qformer.{name}": weight for name, weight in self.qformer.state_dict().items()}
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
+        """Writes LoRA (peft format), Q-Former (safetensors) and `config.json`.
+
+        Args:
+            folder: made if missing.
+            dtype: round the weights to this dtype, by default as they are.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.peft.peft_config["default"].save_pretrained(folder)
+
+        def stored(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {name: w.detach().to(dtype or w.dtype).cpu().contiguous() for name, w in weights.items()}
+
+        save_file(stored(get_peft_model_state_dict(self.peft)), folder / LORA_FILE, metadata={"format": "pt"})
+        save_file(stored(self.qformer.state_dict()), folder / QFORMER_FILE, metadata={"format": "pt"})
+        (folder / CONFIG_FILE).write_text(self.config.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, backbone: Backbone) -> MemoryEncoder:
+        """Loads an adapter folder onto its base model.
+
+        Args:
+            folder: what `save_pretrained` wrote.
+            backbone: the base model that it was trained on.
+
+        Raises:
+            AdapterError: the folder is incomplete, belongs to another base model, or a weight is missing,
+                unexpected or of another shape.
+        """
+        folder = Path(folder)
+        config = read_config(folder)
+        if backbone.hidden_size != config.qformer.hidden_size:
+            raise AdapterError(
+                f"Adapter {folder} was trained for hidden_size {config.qformer.hidden_size}, but {backbone.name} has "
+                f"{backbone.hidden_size}. Load it with {config.base_model}, or train an adapter for this model."
+            )
+        if (found := backbone.fingerprint()) != config.base_fingerprint:
+            raise AdapterError(
+                f"Adapter {folder} was trained on {config.base_model} (fingerprint {config.base_fingerprint}), but "
+                f"{backbone.name} has other weights (fingerprint {found}). Load it with {config.base_model}, or train "
+                "an adapter for this model."
+            )
+        encoder = cls(backbone, config)
+        load_weights(encoder, folder)
+        return encoder
+
+
+def load_weights(encoder: MemoryEncoder, folder: Path) -> None:
+    """Replaces an encoder's trained weights by those of an adapter folder.
+
+    Raises:
+        AdapterError: a weight is missing, unexpected or of another shape.
+    """
+    lora, qformer = load_file(folder / LORA_FILE), load_file(folder / QFORMER_FILE)
+    _check_weights(folder / LORA_FILE, lora, get_peft_model_state_dict(encoder.peft))
+    _check_weights(folder / QFORMER_FILE, qformer, encoder.qformer.state_dict())
+    set_peft_model_state_dict(encoder.peft, lora)
+    encoder.qformer.load_state_dict(qformer)
+
+
+def read_config(folder: Path) -> EncoderConfig:
+    """The settings of an adapter folder, after checking that its files are all there.
+
+    Raises:
+        AdapterError: a file is missing, or `config.json` is not one of ours.
+    """
+    missing = [name for name in (CONFIG_FILE, LORA_FILE, QFORMER_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise AdapterError(
+            f"Adapter folder {folder} lacks {', '.join(missing)}. Pass a folder written by MemoryEncoder.save_pretrained."
+        )
+    try:
+        return EncoderConfig.model_validate_json((folder / CONFIG_FILE).read_text())
+    except ValidationError as error:
+        raise AdapterError(
+            f"{folder / CONFIG_FILE} cannot be read by comem-memory {version('comem-memory')}: {error}. "
+            "It may come from a newer version: try pip install --upgrade comem-memory."
+        ) from error
+
+
+def _linear_names(model: nn.Module) -> list[str]:
+    """Every Linear of language model, vision tower and projector, as the authors adapt them; not the output head."""
+    head = model.get_output_embeddings()
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
+
+
+def _check_weights(file: Path, loaded: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    missing, unexpected = sorted(expected.keys() - loaded.keys()), sorted(loaded.keys() - expected.keys())
+    misshapen = sorted(n for n in expected.keys() & loaded.keys() if expected[n].shape != loaded[n].shape)
+    for problem, names in (("lacks", missing), ("has unexpected", unexpected), ("has a wrong shape for", misshapen)):
+        if names:
+            raise AdapterError(
+                f"{file} {problem} {len(names)} weights, first {names[0]!r}. The file is damaged or of another model: "
+                "save the adapter again, or load the base model it belongs to."
+            )
+
+
+def _hash(weights: dict[str, torch.Tensor], settings: str) -> str:
+    digest = hashlib.sha256(settings.encode())
+    for name in sorted(weights):
+        digest.update(name.encode() + weights[name].detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

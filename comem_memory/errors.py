@@ -1,0 +1,52 @@
+"""What can go wrong. Each error is also the builtin a caller would guess, and its message says what to do."""
+
+
+class ComemError(Exception):
+    """Base class of every error that comem_memory raises on purpose."""
+
+
+class InvalidItemError(ComemError, ValueError):
+    """A memory item cannot be encoded: nothing in it, an unreadable or oversized image, a bad id or metadata."""
+
+
+class ItemTooLongError(InvalidItemError):
+    """The item's text and image do not fit the encoder's context window."""
+
+
+class DuplicateIdError(ComemError, ValueError):
+    """One call names the same id for two different items."""
+
+
+class ItemNotFoundError(ComemError, KeyError):
+    """No item with this id is stored in this namespace."""
+
+    def __str__(self) -> str:  # KeyError shows the repr of its message
+        return str(self.args[0])
+
+
+class QueryError(ComemError, ValueError):
+    """A search cannot be run: nothing to search for, k below 1, an unknown filter operator."""
+
+
+class StoreLocationError(ComemError, ValueError):
+    """The directory or server does not hold a memory of ours, or holds one written by a newer version."""
+
+
+class StoreInUseError(ComemError, RuntimeError):
+    """Another process has this embedded directory open."""
+
+
+class EncoderMismatchError(ComemError, ValueError):
+    """The collection, adapter or export was written with another encoder or another retrieval key."""
+
+
+class AdapterError(ComemError, ValueError):
+    """An adapter folder is incomplete, or does not belong to this base model."""
+
+
+class CorruptBlockError(ComemError, ValueError):
+    """A stored block of memory embeddings is damaged; the message names the item."""
+
+
+class DownloadError(ComemError, OSError):
+    """A public weight file could not be fetched or is not the file that was expected."""

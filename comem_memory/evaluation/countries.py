@@ -1,0 +1,213 @@
+"""Real countries: items, questions, and what the frozen model makes of them with and without memory.
+
+No country is in the training data. The pictures are two artists' renderings of each flag: one is stored, the other
+asks. Licences are in `comem_memory/data/countries/README.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from tqdm.auto import tqdm
+
+from comem_memory.backbone import ModelInputs
+from comem_memory.evaluation.metrics import contains, exact_match
+from comem_memory.images import load_image
+from comem_memory.memory import ContinuousMemory, Mode
+from comem_memory.types import MemoryHit, MemoryItem
+
+FOLDER = Path(__file__).parent.parent / "data" / "countries"
+MAX_NEW_TOKENS = 24
+"""Long enough for a sentence; every mode gets the same."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CountryQuestion:
+    code: str
+    text: str
+    answer: str
+
+
+def rows(folder: Path = FOLDER) -> list[Row]:
+    """The countries, as in `countries.jsonl`."""
+    with (folder / "countries.jsonl").open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def item(row: Row, folder: Path = FOLDER) -> MemoryItem:
+    """A country as a memory item: a paragraph and its flat flag."""
+    name = row["name"]
+    facts = [f"{name} is a country in {row['subregion'] or row['region']}."]
+    if row["capital"]:
+        facts.append(f"The capital city is {row['capital']}.")
+    if row["languages"]:
+        facts.append(f"The languages of {name} are {_joined(row['languages'])}.")
+    if row["currencies"]:
+        facts.append(f"Its money is the {_joined(row['currencies'])}.")
+    facts.append(f"The country has an area of {row['area_km2']:.0f} square km.")
+    if row["calling_code"]:
+        facts.append(f"Its telephone code is {row['calling_code']}.")
+    if row["top_level_domain"]:
+        facts.append(f"Its internet addresses end with {row['top_level_domain']}.")
+    if row["demonym"]:
+        facts.append(f"Its people are called {row['demonym']}.")
+    return MemoryItem(
+        id=row["code"], text=" ".join(facts), image=folder / row["flag"], metadata={"name": name, "region": row["region"]}
+    )
+
+
+def questions(row: Row) -> Iterator[CountryQuestion]:
+    """What can be asked about a country whose answer is a single value."""
+    name, code = row["name"], row["code"]
+    if row["capital"]:
+        yield CountryQuestion(code, f"Which city is the capital of {name}?", row["capital"])
+    if len(row["languages"]) == 1:
+        yield CountryQuestion(code, f"What language do people in {name} speak?", row["languages"][0])
+    if len(row["currencies"]) == 1:
+        yield CountryQuestion(code, f"What is the currency of {name}?", row["currencies"][0])
+    yield CountryQuestion(code, f"In which part of the world is {name}?", row["subregion"] or row["region"])
+    yield CountryQuestion(code, f"What is the area of {name}?", f"{row['area_km2']:.0f}")
+    if row["calling_code"]:
+        yield CountryQuestion(code, f"What is the calling code of {name}?", row["calling_code"])
+    if row["top_level_domain"]:
+        yield CountryQuestion(code, f"What is the internet domain of {name}?", row["top_level_domain"])
+    if row["demonym"]:
+        yield CountryQuestion(code, f"What do you call someone from {name}?", row["demonym"])
+
+
+def _joined(values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} and {values[-1]}"
+
+
+# -- comparison --------------------------------------------------------------------------------------------------
+
+SOURCES = ("none", "text", "memory", "shuffled")
+"""The bare model; the item's text in the prompt; its vectors; another country's vectors."""
+
+
+@dataclass(frozen=True)
+class Score:
+    exact_match: float
+    contains: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Shares of right answers over n questions, each asked with its own item (k = 1, no retrieval error)."""
+
+    n: int
+    scores: dict[str, Score]
+    prompt_tokens: dict[str, dict[int, float]]
+    """Mean by mode and k."""
+    seconds_to_first_token: dict[str, dict[int, float]]
+    """Median by mode and k, recall not included."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "n": self.n,
+            "scores": {source: vars(score) for source, score in self.scores.items()},
+            "prompt_tokens": self.prompt_tokens,
+            "seconds_to_first_token": self.seconds_to_first_token,
+        }
+
+    def as_table(self) -> Table:
+        ks = sorted(self.prompt_tokens["memory"])
+        table = Table("with", "exact match", "contains", *(f"tokens, k={k}" for k in ks), *(f"first token, k={k}" for k in ks))
+        for source, score in self.scores.items():
+            tokens, seconds = self.prompt_tokens.get(source, {}), self.seconds_to_first_token.get(source, {})
+            table.add_row(
+                source,
+                f"{score.exact_match:.1%}",
+                f"{score.contains:.1%}",
+                *(f"{tokens[k]:.0f}" if k in tokens else "" for k in ks),
+                *(f"{seconds[k] * 1000:.0f} ms" if k in seconds else "" for k in ks),
+            )
+        table.caption = f"n = {self.n} questions on real countries"
+        return table
+
+
+def compare(memory: ContinuousMemory, *, limit: int | None = None, batch_size: int = 16, timed: int = 12) -> Report:
+    """Asks the same frozen model every question with nothing, with text, with memory, and with shuffled memory.
+
+    Args:
+        memory: receives the countries.
+        limit: ask a random selection of so many questions.
+        batch_size: questions per `generate`.
+        timed: questions whose first token is timed, one by one, in each mode and for k = 1, 3, 10.
+    """
+    countries = rows()
+    memory.add([item(row) for row in countries])
+    asked = [question for row in countries for question in questions(row)]
+    random.Random(0).shuffle(asked)
+    asked = sorted(asked[:limit], key=lambda q: len(q.text))
+    hits = {hit.id: hit for hit in memory.get([row["code"] for row in countries])}
+    others = _derangement([row["code"] for row in countries])
+    scores = {}
+    for source in SOURCES:
+        said: list[str] = []
+        for start in tqdm(range(0, len(asked), batch_size), desc=source, unit="batch", disable=None):
+            batch = asked[start : start + batch_size]
+            prompts = [_prompt(memory, question, hits, source, others) for question in batch]
+            tokens = memory.encoder.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
+            said += [memory.encoder.backbone.decode(row) for row in tokens]
+        scores[source] = Score(
+            sum(exact_match(s, q.answer) for s, q in zip(said, asked, strict=True)) / len(asked),
+            sum(contains(s, q.answer) for s, q in zip(said, asked, strict=True)) / len(asked),
+        )
+    tokens_by, seconds_by = _first_tokens(memory, asked[:: max(1, len(asked) // timed)][:timed])
+    return Report(len(asked), scores, tokens_by, seconds_by)
+
+
+def _prompt(
+    memory: ContinuousMemory, question: CountryQuestion, hits: dict[str, MemoryHit], source: str, others: dict[str, str]
+) -> tuple[ModelInputs, torch.Tensor | None]:
+    hit = hits[others[question.code] if source == "shuffled" else question.code]
+    mode: Mode = "memory" if source == "shuffled" else source  # type: ignore[assignment]
+    return memory.prompt(question.text, None, [] if mode == "none" else [hit], mode)
+
+
+def _derangement(codes: list[str]) -> dict[str, str]:
+    """Every country's memory goes to another one."""
+    shuffled = random.Random(0).sample(codes, len(codes))
+    return dict(zip(shuffled, shuffled[1:] + shuffled[:1], strict=True))
+
+
+def _first_tokens(
+    memory: ContinuousMemory, asked: Sequence[CountryQuestion]
+) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]]:
+    tokens: dict[str, dict[int, float]] = {}
+    seconds: dict[str, dict[int, float]] = {}
+    modes: tuple[Mode, ...] = ("none", "text", "memory")
+    for mode in modes:
+        for k in (1, 3, 10):
+            lengths, times = [], []
+            for question in asked:
+                hits = memory.search(question.text, k=k)
+                start = time.perf_counter()
+                prompt, vectors = memory.prompt(question.text, None, [] if mode == "none" else hits, mode)
+                memory.encoder.backbone.generate([prompt], [vectors], max_new_tokens=1)
+                times.append(time.perf_counter() - start)
+                lengths.append(prompt["input_ids"].shape[1] + (0 if vectors is None else len(vectors)))
+            tokens.setdefault(mode, {})[k] = statistics.mean(lengths)
+            seconds.setdefault(mode, {})[k] = statistics.median(times)
+    return tokens, seconds
+
+
+def find_by_flag(memory: ContinuousMemory, folder: Path = FOLDER, *, k: int = 10) -> dict[int, float]:
+    """Recall@1, @5, @k of the stored flat flag when asked with the other artist's waving one."""
+    ranks = []
+    for row in tqdm(rows(folder), desc="flags", unit="flag", disable=None):
+        found = [hit.id for hit in memory.search(image=load_image(folder / row["flag_waving"]), k=k)]
+        ranks.append(found.index(row["code"]) if row["code"] in found else k)
+    return {at: sum(rank < at for rank in ranks) / len(ranks) for at in (1, 5, k)}

@@ -1,0 +1,74 @@
+"""Opening pictures safely: bounded in size, RGB, with errors that name the source."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from comem_memory.errors import InvalidItemError
+
+MAX_PIXELS = 89_478_485
+"""Pillow's decompression-bomb limit, which Pillow itself only warns about up to twice this size."""
+
+
+def load_image(source: Any) -> Image.Image:
+    """Opens a picture as RGB, upright, transparency on white.
+
+    Args:
+        source: a path, encoded image bytes, or a `PIL.Image.Image`.
+
+    Raises:
+        InvalidItemError: the file is missing, is no picture, or has more than `MAX_PIXELS` pixels.
+    """
+    name = str(source) if isinstance(source, str | Path) else f"<{type(source).__name__}>"
+    try:
+        image = source if isinstance(source, Image.Image) else Image.open(_readable(source))
+        if image.width * image.height > MAX_PIXELS:
+            raise InvalidItemError(
+                f"Image {name} has {image.width} x {image.height} pixels, more than {MAX_PIXELS}. Scale it down first."
+            )
+        return _on_white(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise InvalidItemError(f"Image {name} does not exist. Pass the path of an image file.") from error
+    except Image.DecompressionBombError as error:
+        raise InvalidItemError(f"Image {name}: {error} Scale it down first.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, InvalidItemError):
+            raise
+        raise InvalidItemError(
+            f"Image {name} cannot be read: {error}. Pass a file that Pillow can open, such as PNG or JPEG."
+        ) from error
+
+
+def image_digest(image: Image.Image) -> bytes:
+    """SHA-256 of the pixels: the same for a file, its bytes, and the opened picture."""
+    return hashlib.sha256(f"{image.size}".encode() + image.convert("RGB").tobytes()).digest()
+
+
+def keep_picture(image: Image.Image, path: Path) -> Path:
+    """Writes a picture as PNG, whole or not at all, and durable on return."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        image.save(file, format="PNG")
+        file.flush()
+        os.fsync(file.fileno())
+    return partial.replace(path)
+
+
+def _readable(source: str | Path | bytes) -> Any:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    white.alpha_composite(rgba)
+    return white.convert("RGB")

@@ -1,0 +1,635 @@
+"""`ContinuousMemory`: add items, find them again, and have the frozen model answer from their vectors."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import hashlib
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from comem_memory import mini
+from comem_memory.backbone import RESTATE_INSTRUCTION, Backbone, ModelInputs
+from comem_memory.codec import Precision, decode_block, encode_block
+from comem_memory.encoder import EncoderInputs, MemoryEncoder, read_config
+from comem_memory.errors import (
+    AdapterError,
+    DuplicateIdError,
+    InvalidItemError,
+    ItemNotFoundError,
+    QueryError,
+)
+from comem_memory.images import image_digest, keep_picture, load_image
+from comem_memory.keys import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
+from comem_memory.portable import read_folder, write_folder
+from comem_memory.store import ChromaStore, CollectionIdentity, Filter, MemoryRecord
+from comem_memory.types import MemoryHit, MemoryItem, Metadata
+
+Mode = Literal["memory", "text", "none"]
+CHUNK = 64
+"""Items that `add` encodes and stores at a time; each chunk is durable before the next one begins."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said, and from what.
+
+    Args:
+        text: the answer.
+        hits: the items it had, best first.
+        prompt_tokens: tokens of the prompt, pictures and memory vectors included.
+    """
+
+    text: str
+    hits: list[MemoryHit]
+    prompt_tokens: int
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Description:
+    """An item's text, and what the frozen model says from its vectors alone."""
+
+    text: str | None
+    restated: str
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An item checked and opened, ready to be encoded."""
+
+    item: MemoryItem
+    id: str
+    picture: Image.Image | None
+    content_hash: str
+    inputs: EncoderInputs
+
+
+class ContinuousMemory:
+    """Memory of images and texts as continuous vectors (arXiv 2505.17670), kept in Chroma.
+
+    Each item becomes `num_query_tokens` embedding vectors once, when it is added. A search finds items by similarity
+    of text and picture; `answer` puts their vectors before the prompt of the same, frozen model.
+
+    Args:
+        encoder: makes the vectors; its backbone answers.
+        key: makes the retrieval keys.
+        store: keeps both.
+        namespace: the tenant, user or agent whose items this object sees.
+        precision: how vectors are stored; int8 takes a quarter of fp32 (`codec` has the table).
+        picture_directory: where pictures that have no path of their own are kept.
+
+    Example:
+        >>> memory = ContinuousMemory.from_pretrained()                                        # doctest: +SKIP
+        >>> memory.add(MemoryItem(text="The blue door opens with the brass key."))             # doctest: +SKIP
+        >>> print(memory.answer("What opens the blue door?"))                                  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        encoder: MemoryEncoder,
+        key: RetrievalKey,
+        store: ChromaStore,
+        *,
+        namespace: str = "default",
+        precision: Precision = "int8",
+        picture_directory: Path | None = None,
+    ) -> None:
+        self.encoder, self.key, self.store = encoder, key, store
+        self.precision: Precision = precision
+        self._namespace = namespace
+        self._pictures = picture_directory
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | None = None,
+        adapter: str | Path | None = None,
+        persist_directory: str | Path | None = None,
+        *,
+        namespace: str = "default",
+        chroma_url: str | None = None,
+        collection_name: str = "comem",
+        key: RetrievalKey | None = None,
+        precision: Precision = "int8",
+        reencode: bool = False,
+        **model_kwargs: Any,
+    ) -> ContinuousMemory:
+        """Opens a memory with its model.
+
+        Args:
+            model: hub name or folder of the base model; by default the one the adapter was trained on, and without
+                an adapter the embedded default.
+            adapter: folder of a trained memory encoder.
+            persist_directory: keep the data here; by default it lives as long as this object.
+            namespace: see `namespace`.
+            chroma_url: keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
+                `persist_directory` then holds only pictures that were added without a path.
+            collection_name: one memory of several in a directory or server.
+            key: retrieval embedders; by default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
+            precision: of the stored vectors.
+            reencode: if another encoder wrote this collection, encode its items again instead of refusing.
+            **model_kwargs: for loading the model (`dtype`, `device_map`, `quantization_config`, ...).
+
+        Raises:
+            AdapterError: a model without an adapter, or one that does not fit the model.
+            EncoderMismatchError: another encoder or retrieval key wrote this collection, and not `reencode`.
+            StoreLocationError, StoreInUseError: the directory or server cannot be opened.
+            DownloadError: the embedded default's public weights cannot be fetched.
+        """
+        if model is not None and adapter is None:
+            raise AdapterError(
+                f"No adapter was given for {model}. Pass adapter=FOLDER, or train one with `comem train`; "
+                "without model and adapter the embedded default is used."
+            )
+        if persist_directory is not None and chroma_url is None:
+            ChromaStore.check_location(persist_directory)  # before weights load
+        encoder = _load_encoder(model, adapter or mini.ADAPTER, model_kwargs)
+        key = key or default_key()
+        identity = CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
+        expected = None if reencode else identity
+        pictures: Path | None = None
+        if chroma_url is not None:
+            store = ChromaStore.server(chroma_url, identity=expected, collection_name=collection_name)
+        elif persist_directory is not None:
+            store = ChromaStore.embedded(persist_directory, identity=expected, collection_name=collection_name)
+        else:
+            store = ChromaStore.in_memory(identity=identity)
+            pictures = Path(tempfile.mkdtemp(prefix="comem-pictures-"))
+        if persist_directory is not None:
+            pictures = Path(persist_directory) / "pictures"
+        memory = cls(encoder, key, store, namespace=namespace, precision=precision, picture_directory=pictures)
+        if reencode and not store.identity.matches(identity):
+            memory.reencode()
+        return memory
+
+    def namespace(self, name: str) -> ContinuousMemory:
+        """The same memory seen by another tenant, user or agent; nothing is visible across namespaces."""
+        view = copy.copy(self)
+        view._namespace = name
+        return view
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        items: MemoryItem | Iterable[MemoryItem],
+        *,
+        truncate: bool = False,
+        batch_size: int = 16,
+        progress: bool | None = None,
+    ) -> list[str]:
+        """Encodes and stores items; what is stored already is left as it is.
+
+        Works in chunks of 64: when it fails, what the finished chunks stored is safe, and adding everything again
+        skips it. An item with a known id and other content replaces the stored one.
+
+        Args:
+            items: one, many, or a generator, which is never held whole.
+            truncate: encode the beginning of texts that are too long; hits then say `truncated`.
+            batch_size: items per forward pass of the encoder.
+            progress: show a bar; by default for more than one chunk, on a terminal.
+
+        Returns:
+            the ids, in the order given.
+
+        Raises:
+            InvalidItemError: a picture cannot be opened.
+            ItemTooLongError: a text exceeds the encoder's window, and not `truncate`.
+            DuplicateIdError: two items of this call have the same id but different content.
+        """
+        given: Iterator[MemoryItem] = iter([items] if isinstance(items, MemoryItem) else items)
+        seen: dict[str, str] = {}
+        ids: list[str] = []
+        total = len(items) if isinstance(items, Sequence) else None
+        if progress is None and total is not None and total <= CHUNK:
+            progress = False
+        with tqdm(total=total, unit="item", desc="encoding", disable=_hidden(progress)) as bar:
+            while chunk := list(itertools.islice(given, CHUNK)):
+                prepared = [self._prepare(item, truncate) for item in chunk]
+                for one in prepared:
+                    if seen.setdefault(one.id, one.content_hash) != one.content_hash:
+                        raise DuplicateIdError(f"Two items of this call have the id {one.id!r}. Give each its own id.")
+                self._store(list({one.id: one for one in prepared}.values()), batch_size)
+                ids += [one.id for one in prepared]
+                bar.update(len(chunk))
+        return ids
+
+    def update(
+        self,
+        id: str,
+        *,
+        text: str | None = None,
+        image: Any = None,
+        metadata: Metadata | None = None,
+        truncate: bool = False,
+    ) -> None:
+        """Changes a stored item; it is encoded again if its text or image changes.
+
+        Args:
+            id: the item.
+            text, image, metadata: the new values; `None` keeps the old one.
+            truncate: as in `add`.
+
+        Raises:
+            ItemNotFoundError: no such item in this namespace.
+            InvalidItemError, ItemTooLongError: as in `add`.
+        """
+        self.get(id)
+        [old] = self.store.get([id], namespace=self._namespace)
+        item = MemoryItem(
+            id=id,
+            text=old.text if text is None else text,
+            image=old.image if image is None else image,
+            metadata=old.metadata if metadata is None else metadata,
+        )
+        if text is None and image is None:
+            self.store.put([replace(old, metadata=item.metadata)])
+        else:
+            self._store([self._prepare(item, truncate)], batch_size=1)
+
+    def delete(self, *, ids: str | Sequence[str] | None = None, where: Filter | None = None) -> int:
+        """Deletes items by id, by a filter on their metadata, or by both; returns how many.
+
+        Raises:
+            QueryError: neither ids nor filter (`clear` deletes everything), or an unknown filter operator.
+        """
+        if ids is None and where is None:
+            raise QueryError("delete() needs ids or where. To delete everything in this namespace, call clear().")
+        return self._delete([ids] if isinstance(ids, str) else ids, where)
+
+    def clear(self) -> int:
+        """Deletes everything in this namespace; returns how many items that were."""
+        return self._delete(None, None)
+
+    def reencode(self, *, batch_size: int = 16, progress: bool | None = None) -> int:
+        """Encodes every item of every namespace again with this encoder and retrieval key.
+
+        Resumes where an interrupted run stopped. Until the end the collection is the old one, whole; then it is
+        the new one, whole. Texts are cut where needed, as they were when they were added.
+
+        Returns:
+            how many items this run encoded.
+
+        Raises:
+            InvalidItemError: a stored picture's file is gone; the message names the item.
+        """
+        identity = CollectionIdentity(
+            encoder=self.encoder.fingerprint, key_name=self.key.name, key_dimension=self.key.dimension
+        )
+        migration = self.store.begin_migration(identity)
+        encoded = 0
+        with tqdm(
+            total=migration.total,
+            initial=migration.done,
+            unit="item",
+            desc="re-encoding",
+            disable=_hidden(progress),
+        ) as bar:
+            for old in migration.pending(CHUNK):
+                items = [MemoryItem(id=r.id, text=r.text, image=r.image, metadata=r.metadata) for r in old]
+                made = self._encode([self._prepare(item, truncate=True) for item in items], batch_size)
+                migration.put(
+                    [replace(o, key=m.key, block=m.block, truncated=m.truncated) for o, m in zip(old, made, strict=True)]
+                )
+                encoded += len(old)
+                bar.update(len(old))
+        migration.commit()
+        return encoded
+
+    def _prepare(self, item: MemoryItem, truncate: bool) -> _Prepared:
+        """Everything that can be wrong with an item is found here, before anything is encoded."""
+        try:
+            picture = None if item.image is None else load_image(item.image)
+            inputs = self.encoder.inputs(item.text, picture, truncate=truncate)
+        except InvalidItemError as error:
+            raise type(error)(f"Item {item.id or (item.text or '')[:40]!r}: {error}") from error
+        digest = hashlib.sha256((item.text or "").encode() + b"\0")
+        if picture is not None:
+            digest.update(image_digest(picture))
+        content_hash = digest.hexdigest()
+        return _Prepared(item, item.id or content_hash[:32], picture, content_hash, inputs)
+
+    def _store(self, prepared: Sequence[_Prepared], batch_size: int) -> None:
+        hashes = self.store.content_hashes([one.id for one in prepared], namespace=self._namespace)
+        new = [one for one in prepared if hashes.get(one.id) != one.content_hash]
+        self.store.put(self._encode(new, batch_size))
+        metadata = {one.id: one.item.metadata for one in prepared if hashes.get(one.id) == one.content_hash}
+        known = self.store.get(list(metadata), namespace=self._namespace)
+        self.store.put([replace(r, metadata=metadata[r.id]) for r in known if r.metadata != metadata[r.id]])
+
+    def _encode(self, prepared: Sequence[_Prepared], batch_size: int) -> list[MemoryRecord]:
+        if not prepared:
+            return []
+        vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
+        keys = self.key.item_keys([one.item.text for one in prepared], [one.picture for one in prepared])
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return [
+            MemoryRecord(
+                id=one.id,
+                namespace=self._namespace,
+                key=key,
+                block=encode_block(memory_embeddings, self.precision),
+                text=one.item.text,
+                image=self._keep_picture(one),
+                metadata=one.item.metadata,
+                created_at=now,
+                content_hash=one.content_hash,
+                truncated=one.inputs.truncated,
+            )
+            for one, memory_embeddings, key in zip(prepared, vectors, keys, strict=True)
+        ]
+
+    def _keep_picture(self, one: _Prepared) -> str | None:
+        """Where the item's picture can be found again: its own path, or a PNG that we keep beside the store."""
+        if one.picture is None:
+            return None
+        if isinstance(one.item.image, Path):
+            return str(one.item.image.resolve())
+        if self._pictures is None:
+            raise InvalidItemError(
+                f"Item {one.id!r} has a picture without a path, and this memory has no directory to keep it in. "
+                "Save the picture and pass its path, or open the memory with persist_directory=..."
+            )
+        return str(keep_picture(one.picture, self._kept_picture(one.id)))
+
+    def _kept_picture(self, id: str) -> Path:
+        assert self._pictures is not None
+        return self._pictures / f"{hashlib.sha256(f'{self._namespace}/{id}'.encode()).hexdigest()[:32]}.png"
+
+    def _delete(self, ids: Sequence[str] | None, where: Filter | None) -> int:
+        deleted = self.store.delete(namespace=self._namespace, ids=ids, where=where)
+        if self._pictures is not None:
+            for id in deleted:
+                self._kept_picture(id).unlink(missing_ok=True)
+        return len(deleted)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def get(self, ids: str | Sequence[str]) -> list[MemoryHit]:
+        """Items by id, in the order asked.
+
+        Raises:
+            ItemNotFoundError: an id is not stored in this namespace.
+            CorruptBlockError: an item's stored vectors are damaged.
+        """
+        wanted = [ids] if isinstance(ids, str) else list(ids)
+        found = {r.id: r for r in self.store.get(wanted, namespace=self._namespace)}
+        if missing := [id for id in wanted if id not in found]:
+            raise ItemNotFoundError(
+                f"Namespace {self._namespace!r} holds no item {missing[0]!r}"
+                f"{f' and {len(missing) - 1} more of those asked' if missing[1:] else ''}. Check the id and namespace."
+            )
+        return [_hit(found[id], None) for id in wanted]
+
+    def search(
+        self, text: str | None = None, image: Any = None, *, k: int = 3, where: Filter | None = None
+    ) -> list[MemoryHit]:
+        """The k items most similar to a text, a picture, or both.
+
+        Args:
+            text, image: what to look for; the image as in `MemoryItem`.
+            k: at most so many hits.
+            where: filter on metadata, in Chroma's operators.
+
+        Returns:
+            hits, most similar first; `RetrievalKey` says what the similarity is.
+
+        Raises:
+            QueryError: neither text nor image, k below 1, or an unknown filter operator.
+            InvalidItemError: the image cannot be opened.
+            CorruptBlockError: a found item's vectors are damaged.
+        """
+        if not (text and text.strip()) and image is None:
+            raise QueryError("There is nothing to search for. Pass text=..., image=..., or both.")
+        if k < 1:
+            raise QueryError(f"k is {k}. Ask for at least 1 item.")
+        key = self.key.query_key(text, None if image is None else load_image(image))
+        found = self.store.search(key, namespace=self._namespace, k=k, where=where)
+        return [_hit(record, similarity) for record, similarity in found]
+
+    def count(self, *, where: Filter | None = None) -> int:
+        """Items in this namespace, or those that match a filter."""
+        return self.store.count(namespace=self._namespace, where=where)
+
+    # -- answering ----------------------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        question: str,
+        image: Any = None,
+        *,
+        k: int = 3,
+        where: Filter | None = None,
+        mode: Mode = "memory",
+        max_new_tokens: int = 64,
+        **generation_kwargs: Any,
+    ) -> Answer:
+        """Recalls k items and has the frozen model answer.
+
+        Args:
+            question, image: what to ask, and to search with.
+            k, where: as in `search`.
+            mode: `memory` puts the items' vectors before the prompt, `text` their texts and pictures into it (plain
+                retrieval-augmented prompting), `none` asks the bare model.
+            max_new_tokens: longest answer.
+            **generation_kwargs: as in transformers' `generate`.
+
+        Raises:
+            QueryError, InvalidItemError, CorruptBlockError: as in `search`.
+        """
+        prompt, memory, hits = self.prepare(question, image, k=k, where=where, mode=mode)
+        tokens = self.encoder.backbone.generate([prompt], [memory], max_new_tokens=max_new_tokens, **generation_kwargs)
+        text = self.encoder.backbone.decode(tokens[0])
+        return Answer(text, hits, prompt["input_ids"].shape[1] + (0 if memory is None else len(memory)))
+
+    def stream(
+        self,
+        question: str,
+        image: Any = None,
+        *,
+        k: int = 3,
+        where: Filter | None = None,
+        mode: Mode = "memory",
+        max_new_tokens: int = 64,
+        **generation_kwargs: Any,
+    ) -> Iterator[str]:
+        """Like `answer`, yielding text as it is made."""
+        prompt, memory, _ = self.prepare(question, image, k=k, where=where, mode=mode)
+        yield from self.encoder.backbone.stream(prompt, memory, max_new_tokens=max_new_tokens, **generation_kwargs)
+
+    def prepare(
+        self, question: str, image: Any = None, *, k: int = 3, where: Filter | None = None, mode: Mode = "memory"
+    ) -> tuple[ModelInputs, torch.Tensor | None, list[MemoryHit]]:
+        """What `answer` gives to the model: the prompt, the memory (n, H), and the items they come from.
+
+        The most relevant item comes last, next to the question (the authors' inference order).
+        """
+        if mode not in get_args(Mode):
+            raise QueryError(f"mode is {mode!r}. Use one of {', '.join(get_args(Mode))}.")
+        picture = None if image is None else load_image(image)
+        hits = [] if mode == "none" else self.search(question, picture, k=k, where=where)
+        return *self.prompt(question, picture, hits, mode), hits
+
+    def prompt(
+        self, question: str, picture: Image.Image | None, hits: Sequence[MemoryHit], mode: Mode
+    ) -> tuple[ModelInputs, torch.Tensor | None]:
+        """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
+        parts: list[dict[str, Any]] = []
+        sees = self.encoder.backbone.sees
+        for hit in reversed(hits if mode == "text" else []):
+            if hit.image is not None and sees:
+                parts.append({"type": "image", "image": load_image(hit.image)})
+            parts.append({"type": "text", "text": f"{hit.text or ''}\n"})
+        if parts:
+            parts.append({"type": "text", "text": "\n"})
+        if picture is not None and sees:
+            parts.append({"type": "image", "image": picture})
+        prompt = self.encoder.backbone.prompt_inputs(
+            [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
+        )
+        if mode != "memory" or not hits:
+            return prompt, None
+        return prompt, torch.cat([hit.memory_embeddings for hit in reversed(hits)])
+
+    def describe(self, id: str, *, max_new_tokens: int = 128) -> Description:
+        """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.
+
+        Raises:
+            ItemNotFoundError, CorruptBlockError: as in `get`.
+        """
+        [hit] = self.get(id)
+        backbone = self.encoder.backbone
+        prompt = backbone.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
+        [tokens] = backbone.generate([prompt], [hit.memory_embeddings], max_new_tokens=max_new_tokens)
+        return Description(hit.text, backbone.decode(tokens))
+
+    # -- moving -------------------------------------------------------------------------------------------------
+
+    def export(self, folder: str | Path, *, progress: bool | None = None) -> int:
+        """Writes this namespace to a folder that `load` reads anywhere: vectors, keys, texts and pictures.
+
+        Returns:
+            how many items it holds.
+
+        Raises:
+            StoreLocationError: the folder is not empty.
+        """
+        records = itertools.chain.from_iterable(self.store.scan(namespace=self._namespace))
+        with tqdm(records, total=self.count(), unit="item", desc="exporting", disable=_hidden(progress)) as bar:
+            return write_folder(Path(folder), self.store.identity, bar)
+
+    def load(self, folder: str | Path, *, progress: bool | None = None) -> int:
+        """Adds what `export` wrote to this namespace; the vectors travel, nothing is encoded again.
+
+        Returns:
+            how many items it holds.
+
+        Raises:
+            StoreLocationError: the folder is no export, or damaged.
+            EncoderMismatchError: another encoder or retrieval key made it.
+        """
+        total, records = read_folder(Path(folder), self.store.identity)
+        with tqdm(total=total, unit="item", desc="loading", disable=_hidden(progress)) as bar:
+            while chunk := list(itertools.islice(records, CHUNK)):
+                self.store.put([self._adopt(record) for record in chunk])
+                bar.update(len(chunk))
+        return total
+
+    def _adopt(self, record: MemoryRecord) -> MemoryRecord:
+        """A record of another memory as one of this namespace, its picture kept where this memory keeps them."""
+        if record.image is not None and self._pictures is not None:
+            kept = keep_picture(load_image(record.image), self._kept_picture(record.id))
+            return replace(record, namespace=self._namespace, image=str(kept))
+        return replace(record, namespace=self._namespace)
+
+    def close(self) -> None:
+        """Lets go of the directory or server, and of pictures kept for a memory without a directory."""
+        self.store.close()
+
+    def __enter__(self) -> ContinuousMemory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- async twins --------------------------------------------------------------------------------------------
+
+    async def aadd(self, items: MemoryItem | Iterable[MemoryItem], **kwargs: Any) -> list[str]:
+        """`add` in a worker thread."""
+        return await asyncio.to_thread(self.add, items, **kwargs)
+
+    async def aget(self, ids: str | Sequence[str]) -> list[MemoryHit]:
+        """`get` in a worker thread."""
+        return await asyncio.to_thread(self.get, ids)
+
+    async def asearch(self, text: str | None = None, image: Any = None, **kwargs: Any) -> list[MemoryHit]:
+        """`search` in a worker thread."""
+        return await asyncio.to_thread(self.search, text, image, **kwargs)
+
+    async def aupdate(self, id: str, **kwargs: Any) -> None:
+        """`update` in a worker thread."""
+        await asyncio.to_thread(self.update, id, **kwargs)
+
+    async def adelete(self, **kwargs: Any) -> int:
+        """`delete` in a worker thread."""
+        return await asyncio.to_thread(self.delete, **kwargs)
+
+    async def aanswer(self, question: str, image: Any = None, **kwargs: Any) -> Answer:
+        """`answer` in a worker thread."""
+        return await asyncio.to_thread(self.answer, question, image, **kwargs)
+
+    async def astream(self, question: str, image: Any = None, **kwargs: Any) -> AsyncIterator[str]:
+        """`stream` in a worker thread."""
+        pieces = self.stream(question, image, **kwargs)
+        end = object()
+        while (piece := await asyncio.to_thread(next, pieces, end)) is not end:
+            yield str(piece)
+
+
+def default_key() -> RetrievalKey:
+    """all-MiniLM-L6-v2 for texts and EfficientNet-Lite0 for pictures: public weights that need no model hub."""
+    return RetrievalKey(
+        SentenceTransformerEmbedder(mini.minilm_directory(), name="all-MiniLM-L6-v2"),
+        EfficientNetEmbedder(mini.efficientnet_weights()),
+    )
+
+
+def _load_encoder(model: str | None, adapter: str | Path, model_kwargs: dict[str, Any]) -> MemoryEncoder:
+    config = read_config(Path(adapter))  # what is wrong with the folder is said before the model loads
+    if model is None and config.base_model == mini.NAME:
+        backbone = mini.load_backbone()
+    else:
+        if model is None:
+            model_kwargs = {"revision": config.base_revision} | model_kwargs
+        backbone = Backbone.from_pretrained(model or config.base_model, **model_kwargs)
+    return MemoryEncoder.from_pretrained(adapter, backbone)
+
+
+def _hit(record: MemoryRecord, similarity: float | None) -> MemoryHit:
+    return MemoryHit(
+        id=record.id,
+        memory_embeddings=decode_block(record.block, item_id=record.id),
+        similarity=similarity,
+        text=record.text,
+        image=record.image,
+        metadata=record.metadata,
+        created_at=record.created_at,
+        truncated=record.truncated,
+    )
+
+
+def _hidden(progress: bool | None) -> bool | None:
+    """For tqdm's `disable`: `None` shows the bar on a terminal only."""
+    return None if progress is None else not progress

@@ -1,0 +1,113 @@
+"""Batches for training: items, questions about them, and which memories each question sees."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from torch.utils.data import Dataset
+
+from comem_memory.backbone import RESTATE_INSTRUCTION
+from comem_memory.training.pictures import Picture
+from comem_memory.training.worlds import Question, samples
+
+POOL = 16
+"""Batches drawn together and cut by length, so that a batch holds items of similar length."""
+
+
+@dataclass(frozen=True)
+class Item:
+    text: str
+    picture: Picture | None
+    questions: list[Question]
+
+    @property
+    def size(self) -> int:
+        """Roughly its length in characters; a picture counts as much as 49 tokens."""
+        return len(self.text) + (200 if self.picture else 0)
+
+
+@dataclass(frozen=True)
+class Asked:
+    question: str
+    answer: str
+    items: list[int]
+    """Which items of the batch are in memory, in order; the one it is about among them."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    items: list[Item]
+    asked: list[Asked]
+    restated: list[Asked]
+
+
+class WorldBatches(Dataset[Batch]):
+    """Batch number i, from the seed and i alone, so that training resumes exactly.
+
+    Args:
+        seed: another seed is another world.
+        num_batches: how many.
+        items: items per batch.
+        questions: questions per item.
+        max_memories: a question sees up to this many items.
+        pictures: some items carry one of these.
+        picture_share: share of items with a picture.
+        restated_share: share of items that are also to be restated whole.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        num_batches: int,
+        items: int = 16,
+        questions: int = 3,
+        max_memories: int = 3,
+        pictures: Sequence[Picture] = (),
+        picture_share: float = 0.1,
+        restated_share: float = 0.12,
+    ) -> None:
+        self.seed, self.num_batches, self.items, self.questions = seed, num_batches, items, questions
+        self.max_memories, self.pictures = max_memories, pictures
+        self.picture_share, self.restated_share = picture_share, restated_share
+        self._pool = lru_cache(maxsize=2)(self._draw_pool)
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __getitem__(self, index: int) -> Batch:
+        if not 0 <= index < self.num_batches:
+            raise IndexError(index)
+        return self._pool(index // POOL)[index % POOL]
+
+    def _draw_pool(self, number: int) -> list[Batch]:
+        rng = random.Random(f"{self.seed}/{number}")
+        drawn = itertools.islice(samples(rng.getrandbits(64)), POOL * self.items)
+        items = sorted((self._item(rng, s.text, s.questions) for s in drawn), key=lambda item: item.size)
+        batches = [self._batch(rng, items[i : i + self.items]) for i in range(0, len(items), self.items)]
+        rng.shuffle(batches)
+        return batches
+
+    def _item(self, rng: random.Random, text: str, questions: list[Question]) -> Item:
+        if not self.pictures or rng.random() >= self.picture_share:
+            return Item(text, None, questions)
+        picture = rng.choice(self.pictures)
+        return Item(text, picture, [Question("What does the picture show?", picture.name, False), *questions])
+
+    def _batch(self, rng: random.Random, items: list[Item]) -> Batch:
+        asked = []
+        for position, item in enumerate(items):
+            for question in item.questions[: self.questions]:
+                others = rng.choice((0, 0, *range(self.max_memories))) if question.names_item else 0
+                seen = [*rng.sample([i for i in range(len(items)) if i != position], others), position]
+                if rng.random() < 0.4:  # retrieval puts the best last, but is not always right
+                    rng.shuffle(seen)
+                asked.append(Asked(question.text, question.answer, seen))
+        restated = [
+            Asked(RESTATE_INSTRUCTION, item.text, [i]) for i, item in enumerate(items) if rng.random() < self.restated_share
+        ]
+        return Batch(items, asked, restated)

@@ -1,0 +1,92 @@
+"""The two trainings behind the embedded default, and the first of them for any model.
+
+On 2 cores with AMX a step of 16 items and 48 questions takes about 2.5 s. Three things made it four times faster than
+the plain way: base weights in bfloat16, eager attention (the backward pass of PyTorch's CPU flash attention is slow at
+these lengths), and an output head that sees only the answers' positions.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import torch
+
+from comem_memory import mini
+from comem_memory.backbone import Backbone
+from comem_memory.config import LoraSettings
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.training.data import WorldBatches
+from comem_memory.training.pictures import Picture, emoji
+from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, training_arguments
+
+TRAIN_SEED, DEVELOPMENT_SEED, SPLIT_SEED = 1, 2, 0
+DEVELOPMENT_NAMES = 100
+"""Emoji that neither training sees."""
+
+
+def train_encoder(
+    backbone: Backbone, output_dir: Path, *, steps: int, learning_rate: float = 3e-4, pictures: bool = True
+) -> MemoryEncoder:
+    """Trains a memory encoder on made-up worlds; run it again with the same arguments to resume.
+
+    Args:
+        backbone: the model, frozen throughout.
+        output_dir: checkpoints, and in the end the adapter folder.
+        steps: of 16 items each.
+        learning_rate: of the LoRA; the Q-Former's is a third higher.
+        pictures: let some items carry an emoji (needs npm).
+    """
+    if backbone.device.type == "cpu":
+        backbone.model.to(torch.bfloat16)
+        backbone.model.set_attn_implementation("eager")
+    shown, unseen = split_emoji(random.Random(SPLIT_SEED)) if pictures else ([], [])
+    encoder = MemoryEncoder.create(
+        backbone,
+        num_attention_heads=backbone.model.config.get_text_config().num_attention_heads,
+        lora=LoraSettings(lora_dropout=0.0),  # every item is seen once, and drawing dropout masks took a quarter of a step
+        max_length=512,
+    )
+    trainer = MemoryTrainer(
+        encoder,
+        training_arguments(output_dir, steps=steps, learning_rate=learning_rate),
+        WorldBatches(seed=TRAIN_SEED, num_batches=steps, pictures=shown),
+        WorldBatches(seed=DEVELOPMENT_SEED, num_batches=8, pictures=unseen),
+    )
+    trainer.train(resume_from_checkpoint=trainer.last_checkpoint())
+    encoder.eval()
+    encoder.save_pretrained(output_dir, dtype=torch.bfloat16)
+    return encoder
+
+
+def train_projector(output_dir: Path, *, steps: int, batch: int = 32) -> None:
+    """Trains the embedded model's projector to name emoji, and writes `projector.safetensors`; resumes like above."""
+    torch.manual_seed(TRAIN_SEED)  # the projector's random start
+    model, processor = mini.assemble()
+    backbone = Backbone(model, processor, name=mini.NAME)
+    model.set_attn_implementation("eager")
+    model.model.language_model.to(torch.bfloat16)
+    model.lm_head.to(torch.bfloat16)
+    rng, order = random.Random(SPLIT_SEED), list[Picture]()
+    shown, unseen = split_emoji(rng)
+    while len(order) < steps * batch:
+        epoch = shown[:]
+        rng.shuffle(epoch)
+        order += epoch
+    trainer = ProjectorTrainer(
+        backbone,
+        training_arguments(output_dir, steps=steps, learning_rate=1e-3, warmup_steps=20, save_steps=75, eval_steps=75),
+        [order[i * batch : (i + 1) * batch] for i in range(steps)],
+        [unseen[i : i + batch] for i in range(0, len(unseen), batch)],
+    )
+    trainer.train(resume_from_checkpoint=trainer.last_checkpoint())
+    trainer.save_model()
+
+
+def split_emoji(rng: random.Random) -> tuple[list[Picture], list[Picture]]:
+    """Pictures to train with, and pictures of other things to develop with."""
+    pictures = emoji()
+    names = sorted({picture.name for picture in pictures})
+    rng.shuffle(names)
+    held_out = set(names[:DEVELOPMENT_NAMES])
+    return [p for p in pictures if p.name not in held_out], [p for p in pictures if p.name in held_out]

@@ -1,0 +1,195 @@
+"""Training a memory encoder, and the embedded model's projector, with transformers' Trainer.
+
+Trainer brings resuming, logging, schedules and mixed precision; what is ours is the loss. Reference: arXiv 2505.17670,
+section 3: cross-entropy of the answer through the frozen model, gradient to LoRA and Q-Former only.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer, TrainingArguments
+
+from comem_memory.backbone import Backbone, ModelInputs
+from comem_memory.encoder import MemoryEncoder, load_weights
+from comem_memory.images import load_image
+from comem_memory.training.data import Asked, Batch
+from comem_memory.training.pictures import Picture
+
+RESTATE_WEIGHT = 0.3
+QFORMER_RATE = 4 / 3
+"""Learning rate of the Q-Former, as a multiple of LoRA's."""
+
+
+def training_arguments(output_dir: str | Path, *, steps: int, learning_rate: float, **changes: Any) -> TrainingArguments:
+    """The recipe's settings; `changes` override them by TrainingArguments' own names."""
+    settings: dict[str, Any] = {
+        "output_dir": str(output_dir),
+        "max_steps": steps,
+        "learning_rate": learning_rate,
+        "warmup_steps": 60,
+        "lr_scheduler_type": "cosine",
+        "per_device_train_batch_size": 1,
+        "logging_steps": 20,
+        "save_steps": 250,
+        "save_total_limit": 2,
+        "eval_strategy": "steps",
+        "eval_steps": 250,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "bf16": True,
+        "use_cpu": not torch.cuda.is_available(),
+        "remove_unused_columns": False,
+        "report_to": "none",
+        "seed": 0,
+    }
+    return TrainingArguments(**settings | changes)
+
+
+class _BatchTrainer(Trainer):
+    """Each dataset element is one whole batch, taken in order."""
+
+    def __init__(self, *, backbone: Backbone, **kwargs: Any) -> None:
+        super().__init__(data_collator=lambda batches: batches[0], **kwargs)
+        self.backbone = backbone
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(train_dataset or self.train_dataset)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16)
+
+    def last_checkpoint(self) -> str | None:
+        """The newest complete checkpoint in the output folder, to resume from."""
+        folders = Path(self.args.output_dir).glob("checkpoint-*")
+        complete = [folder for folder in folders if (folder / "trainer_state.json").is_file()]
+        return str(max(complete, key=lambda f: int(f.name.split("-")[1]))) if complete else None
+
+
+class MemoryTrainer(_BatchTrainer):
+    """Trains LoRA and Q-Former so that the frozen model answers from the vectors.
+
+    The log shows the loss on unseen items with their own memory and with another item's: their gap is the sign that
+    the memory is read.
+
+    Args:
+        encoder: what is trained.
+        args: see `training_arguments`.
+        train_dataset, eval_dataset: of `Batch`.
+    """
+
+    def __init__(
+        self, encoder: MemoryEncoder, args: TrainingArguments, train_dataset: Dataset[Batch], eval_dataset: Dataset[Batch]
+    ) -> None:
+        super().__init__(
+            backbone=encoder.backbone, model=encoder, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset
+        )
+        self.encoder = encoder
+
+    def compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False, **_: Any) -> torch.Tensor:
+        with self._autocast():
+            memories = self._encode(inputs)
+            loss = self._loss(inputs.asked, memories)
+            if inputs.restated:
+                loss = loss + RESTATE_WEIGHT * self._loss(inputs.restated, memories)
+        return loss
+
+    def _encode(self, batch: Batch) -> torch.Tensor:
+        pictures = [load_image(item.picture.path) if item.picture else None for item in batch.items]
+        inputs = [
+            self.encoder.inputs(item.text, picture).tensors for item, picture in zip(batch.items, pictures, strict=True)
+        ]
+        return self.encoder(self.backbone.batch(inputs))
+
+    def _loss(self, asked: list[Asked], memories: torch.Tensor) -> torch.Tensor:
+        prompts, lengths = [], []
+        for one in asked:
+            message = {"role": "user", "content": one.question}
+            prompts.append(self.backbone.prompt_inputs([message], answer=one.answer))
+            lengths.append(len(self.backbone.answer_ids(one.answer)))
+        return self.backbone.answer_loss(prompts, lengths, [memories[one.items].flatten(0, 1) for one in asked])
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        self.encoder.eval()
+        own, shuffled = [], []
+        with torch.no_grad(), self._autocast():
+            for index in range(len(self.eval_dataset)):
+                batch = self.eval_dataset[index]
+                memories = self._encode(batch)
+                own.append(self._loss(batch.asked, memories).item())
+                shuffled.append(self._loss(batch.asked, memories.roll(1, 0)).item())
+        metrics = {
+            f"{metric_key_prefix}_loss": sum(own) / len(own),
+            f"{metric_key_prefix}_shuffled_loss": sum(shuffled) / len(shuffled),
+        }
+        self.log(metrics)
+        return metrics
+
+    def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
+        lora = [p for n, p in self.encoder.named_parameters() if p.requires_grad and "lora_" in n]
+        rate = self.args.learning_rate
+        self.optimizer = torch.optim.AdamW(
+            [{"params": lora, "lr": rate}, {"params": self.encoder.qformer.parameters(), "lr": rate * QFORMER_RATE}],
+            weight_decay=self.args.weight_decay,
+        )
+        return self.optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        self.encoder.save_pretrained(output_dir or str(self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_weights(self.encoder, Path(resume_from_checkpoint))
+
+
+class ProjectorTrainer(_BatchTrainer):
+    """Teaches the embedded model's projector to name pictures; language model and vision tower stay frozen.
+
+    Args:
+        backbone: the assembled model.
+        args: see `training_arguments`.
+        train_dataset, eval_dataset: of lists of `Picture`.
+    """
+
+    FILE = "projector.safetensors"
+    QUESTION = "What does the picture show?"
+
+    def __init__(self, backbone: Backbone, args: TrainingArguments, train_dataset: Any, eval_dataset: Any) -> None:
+        self.projector = backbone.model.model.multi_modal_projector.requires_grad_(True)
+        super().__init__(
+            backbone=backbone,
+            model=backbone.model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+        )
+
+    def compute_loss(self, model: Any, inputs: list[Picture], return_outputs: bool = False, **_: Any) -> torch.Tensor:
+        prompts: list[ModelInputs] = []
+        for picture in inputs:
+            parts = [{"type": "image", "image": load_image(picture.path)}, {"type": "text", "text": self.QUESTION}]
+            prompts.append(self.backbone.prompt_inputs([{"role": "user", "content": parts}], answer=picture.name))
+        with self._autocast():
+            return self.backbone.answer_loss(prompts, [len(self.backbone.answer_ids(p.name)) for p in inputs])
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        self.model.eval()
+        with torch.no_grad():
+            losses = [self.compute_loss(self.model, pictures).item() for pictures in self.eval_dataset]
+        metrics = {f"{metric_key_prefix}_loss": sum(losses) / len(losses)}
+        self.log(metrics)
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(output_dir or str(self.args.output_dir))
+        os.makedirs(folder, exist_ok=True)
+        weights = {n: w.detach().to(torch.bfloat16).contiguous() for n, w in self.projector.state_dict().items()}
+        save_file(weights, folder / self.FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        weights = load_file(Path(resume_from_checkpoint) / self.FILE)
+        self.projector.load_state_dict({n: w.float() for n, w in weights.items()})

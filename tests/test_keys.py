@@ -1,0 +1,349 @@
+"""Retrieval keys: what a score means, the embedders, and flags of countries found by another artist's."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+from comem_memory.efficientnet import EfficientNetLite0, EfficientNetLite0Config
+from comem_memory.errors import InvalidItemError, QueryError
+from comem_memory.keys import (
+    PROBE,
+    ClipEmbedder,
+    EfficientNetEmbedder,
+    Embedder,
+    RetrievalKey,
+    SentenceTransformerEmbedder,
+    flatten,
+)
+
+COUNTRIES = Path(__file__).parent / "data" / "countries"
+
+
+@pytest.fixture(scope="module")
+def minilm() -> Path:
+    from comem_memory.mini import minilm_directory
+
+    return minilm_directory()
+
+
+@pytest.fixture(scope="module")
+def efficientnet() -> Path:
+    from comem_memory.mini import efficientnet_weights
+
+    return efficientnet_weights()
+
+
+class Letters:
+    """Counts letters: similar texts are close."""
+
+    name, dimension = "letters", 26
+
+    def embed(self, inputs: Sequence[str]) -> np.ndarray:
+        counts = np.array([[text.lower().count(chr(97 + n)) + 1e-3 for n in range(26)] for text in inputs])
+        return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
+
+
+class Colours:
+    """The mean colour: similar pictures are close."""
+
+    name, dimension = "colours", 3
+
+    def embed(self, inputs: Sequence[Image.Image]) -> np.ndarray:
+        means = np.array([np.asarray(image.convert("RGB"), float).mean((0, 1)) - 127.5 for image in inputs])
+        return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+
+
+def colour(name: str) -> Image.Image:
+    return Image.new("RGB", (4, 4), name)
+
+
+@pytest.fixture(params=[0.2, 0.5, 0.9])
+def retrieval_key(request: pytest.FixtureRequest) -> RetrievalKey:
+    return RetrievalKey(Letters(), Colours(), text_weight=request.param)
+
+
+def cosines(key: RetrievalKey, text: str, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    assert key.text is not None and key.image is not None
+    return key.text.embed(TEXTS) @ key.text.embed([text])[0], key.image.embed(IMAGES) @ key.image.embed(
+        [image]
+    )[0]
+
+
+TEXTS = ["a blue door", "a red lamp", "green grass"]
+IMAGES = [colour("blue"), colour("red"), colour("green")]
+
+
+def test_a_one_part_query_scores_the_plain_cosine(retrieval_key: RetrievalKey):
+    items = retrieval_key.item_keys(TEXTS, IMAGES)
+    assert items.shape == (3, retrieval_key.dimension) == (3, 29) and items.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(items, axis=1), 1, atol=1e-6)
+    by_text, by_image = cosines(retrieval_key, "blue dart", colour("pink"))
+    query = retrieval_key.query_key("blue dart")
+    assert query.shape == (29,) and query.dtype == np.float32
+    np.testing.assert_allclose(items @ query, by_text, atol=1e-6)
+    np.testing.assert_allclose(items @ retrieval_key.query_key(image=colour("pink")), by_image, atol=1e-6)
+
+
+def test_a_query_of_both_scores_the_weighted_mean(retrieval_key: RetrievalKey):
+    items = retrieval_key.item_keys(TEXTS, IMAGES)
+    by_text, by_image = cosines(retrieval_key, "blue dart", colour("pink"))
+    w = retrieval_key.text_weight
+    scores = items @ retrieval_key.query_key("blue dart", colour("pink"))
+    np.testing.assert_allclose(scores, w * by_text + (1 - w) * by_image, atol=1e-6)
+    np.testing.assert_allclose(items[0] @ retrieval_key.query_key(TEXTS[0], IMAGES[0]), 1, atol=1e-6)
+
+
+def test_what_an_item_lacks_scores_zero(retrieval_key: RetrievalKey):
+    text_only, image_only = retrieval_key.item_keys(["a blue door", "  "], [None, colour("blue")])
+    assert text_only @ retrieval_key.query_key("a blue door") == pytest.approx(1)
+    assert image_only @ retrieval_key.query_key("a blue door") == 0
+    assert text_only @ retrieval_key.query_key(None, colour("blue")) == 0
+    both = retrieval_key.query_key("a blue door", colour("blue"))
+    assert text_only @ both == pytest.approx(retrieval_key.text_weight)
+    assert image_only @ both == pytest.approx(1 - retrieval_key.text_weight)
+
+
+def test_the_part_whose_first_hit_stands_out_gets_the_larger_share(retrieval_key: RetrievalKey):
+    items = retrieval_key.item_keys(TEXTS, IMAGES)
+    by_text, by_image = cosines(retrieval_key, "blue dart", colour("pink"))
+
+    def share(text: list[float], image: list[float]) -> float:
+        answers = iter([text, image])
+        asked: list[np.ndarray] = []
+
+        def best(key: np.ndarray) -> Sequence[float]:
+            asked.append(items @ key)
+            return next(answers)
+
+        query = retrieval_key.query_key("blue dart", colour("pink"), best=best)
+        np.testing.assert_allclose(asked, [by_text, by_image], atol=1e-6)
+        share = (items @ query - by_image)[0] / (by_text - by_image)[0]
+        np.testing.assert_allclose(items @ query, share * by_text + (1 - share) * by_image, atol=1e-5)
+        return float(share)
+
+    assert share([0.9, 0.1, 0.1], [0.5, 0.4, 0.4]) == pytest.approx(64 / 65, abs=1e-3)
+    assert share([0.3, 0.3], [0.5, 0.4]) == pytest.approx(0, abs=1e-4)
+    for nothing_to_learn in ([], [0.7], [0.7, 0.7]):
+        assert share(nothing_to_learn, nothing_to_learn) == pytest.approx(retrieval_key.text_weight, abs=1e-4)
+
+
+def test_one_embedder_is_enough():
+    texts = RetrievalKey(Letters())
+    assert (texts.name, texts.dimension) == ("letters", 26)
+    items = texts.item_keys(TEXTS, IMAGES)
+    np.testing.assert_allclose(np.linalg.norm(items, axis=1), 1, atol=1e-6)
+    assert np.argmax(items @ texts.query_key("lamp, red", colour("blue"))) == 1
+    images = RetrievalKey(image=Colours())
+    assert np.argmax(images.item_keys(TEXTS, IMAGES) @ images.query_key("red lamp", colour("blue"))) == 0
+    with pytest.raises(InvalidItemError, match="embeds texts only"):
+        texts.item_keys(["a", None], [None, colour("red")])
+    with pytest.raises(QueryError, match="embeds images only"):
+        images.query_key("a red lamp")
+
+
+def test_nothing_to_embed(retrieval_key: RetrievalKey):
+    with pytest.raises(QueryError, match="nothing to search for"):
+        retrieval_key.query_key()
+    with pytest.raises(QueryError, match="nothing to search for"):
+        retrieval_key.query_key(" \n")
+    with pytest.raises(ValueError, match="neither text nor image"):
+        RetrievalKey()
+    assert retrieval_key.item_keys([], []).shape == (0, 29)
+
+
+@pytest.mark.parametrize("weight", [0, 1, -1, float("nan")])
+def test_a_weight_leaves_both_parts_something(weight: float):
+    with pytest.raises(ValueError, match="text_weight"):
+        RetrievalKey(Letters(), Colours(), text_weight=weight)
+
+
+def test_the_name_tells_keys_apart():
+    names = [
+        RetrievalKey(Letters()).name,
+        RetrievalKey(image=Colours()).name,
+        RetrievalKey(Letters(), Colours()).name,
+        RetrievalKey(Letters(), Colours(), text_weight=0.6).name,
+    ]
+    assert len(set(names)) == 4
+
+
+# Models
+
+
+@pytest.fixture(scope="module")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    letters = [chr(97 + n) for n in range(26)]
+    tokens = letters + [letter + "</w>" for letter in letters] + ["<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(vocab={token: n for n, token in enumerate(tokens)}, merges=[])
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ends = {"bos_token_id": 52, "eos_token_id": 53, "pad_token_id": 53}
+    config = CLIPConfig(
+        text_config={**size, **ends, "vocab_size": len(tokens), "max_position_embeddings": 16},
+        vision_config={**size, "image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    directory = tmp_path_factory.mktemp("clip")
+    CLIPModel(config).save_pretrained(directory)
+    CLIPProcessor(images, tokenizer).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def random_efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("efficientnet") / "weights.safetensors"
+    model = EfficientNetLite0(EfficientNetLite0Config())
+    save_file({**model.state_dict(), "_fc.weight": torch.zeros(1)}, file)
+    return file
+
+
+def noise(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+@pytest.fixture(params=["clip text", "clip image", "efficientnet"])
+def embedder(request: pytest.FixtureRequest) -> tuple[Callable[[], Embedder], list[Any]]:
+    """A way to make the embedder again, and three inputs."""
+    pictures = [noise(0), noise(1, (64, 64)), colour("red")]
+    if request.param == "efficientnet":
+        file = request.getfixturevalue("random_efficientnet")
+        return lambda: EfficientNetEmbedder(file), pictures
+    directory = request.getfixturevalue("tiny_clip")
+    if request.param == "clip text":
+        return lambda: ClipEmbedder(directory, "text"), [
+            "a",
+            "a much longer text than the window " * 5,
+            "dog",
+        ]
+    return lambda: ClipEmbedder(directory, "image"), pictures
+
+
+def test_embedders_keep_their_promise(embedder: tuple[Callable[[], Embedder], list[Any]]):
+    make, inputs = embedder
+    one, two = make(), make()
+    vectors = one.embed(inputs)
+    assert vectors.shape == (3, one.dimension) and vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert one.name == two.name
+    np.testing.assert_array_equal(vectors, two.embed(inputs))
+    alone = np.concatenate([one.embed([each]) for each in inputs])
+    np.testing.assert_allclose(vectors, alone, atol=1e-5)
+    many = one.embed(inputs * 7)
+    np.testing.assert_allclose(many, np.tile(vectors, (7, 1)), atol=1e-5)
+    assert one.embed([]).shape == (0, one.dimension)
+    assert not np.array_equal(vectors[0], vectors[1])
+
+
+def test_clip_is_the_model_s_own_similarity(tiny_clip: Path):
+    model, processor = CLIPModel.from_pretrained(tiny_clip), CLIPProcessor.from_pretrained(tiny_clip)
+    texts, images = ["dog", "a cat"], [noise(0), noise(1)]
+    with torch.inference_mode():
+        batch = processor(text=texts, images=images, padding=True, return_tensors="pt")
+        expected = model(**batch).logits_per_text / model.logit_scale.exp()
+    by_text, by_image = ClipEmbedder(tiny_clip, "text"), ClipEmbedder(tiny_clip, "image")
+    np.testing.assert_allclose(by_text.embed(texts) @ by_image.embed(images).T, expected.numpy(), atol=1e-5)
+    assert by_text.name != by_image.name
+
+
+def test_other_weights_have_another_name(random_efficientnet: Path):
+    torch.manual_seed(1)
+    other = EfficientNetLite0(EfficientNetLite0Config()).state_dict()
+    assert EfficientNetEmbedder(other).name != EfficientNetEmbedder(random_efficientnet).name
+    plain = EfficientNetEmbedder(other, mean=torch.zeros(984))
+    assert plain.name != EfficientNetEmbedder(other).name
+
+
+def test_the_mean_is_that_of_the_features(random_efficientnet: Path):
+    uncentred = EfficientNetEmbedder(random_efficientnet, mean=torch.zeros(984))
+    mean = uncentred.fit_mean([noise(0), noise(1)])
+    one, two = EfficientNetEmbedder(random_efficientnet, mean=mean).embed([noise(0), noise(1)])
+    np.testing.assert_allclose(
+        one @ two, -1, atol=1e-3
+    )  # two points lie opposite each other around their mean
+
+
+def test_transparent_margins_do_not_count():
+    picture = Image.new("RGBA", (60, 40), (255, 0, 0, 0))
+    picture.paste((0, 0, 255, 255), (20, 10, 50, 30))
+    assert flatten(picture).size == (30, 20)
+    assert flatten(picture).getpixel((5, 5)) == (0, 0, 255)
+    assert flatten(Image.new("RGBA", (5, 4))).getpixel((1, 1)) == (255, 255, 255)
+    assert flatten(noise(0).convert("L")).mode == "RGB"
+    half = Image.new("RGBA", (2, 2), (0, 0, 0, 255))
+    half.putpixel((0, 0), (0, 0, 0, 0))
+    assert flatten(half).getpixel((0, 0)) == (255, 255, 255)
+
+
+# Countries: the item holds the flat flag, the question brings the waving one
+
+
+def fact(country: dict[str, Any]) -> str:
+    place = country["subregion"] or country["region"]
+    sentences = [f"{country['name']} (official name {country['official_name']}) is a country in {place}."]
+    if country["capital"]:
+        sentences.append(f"Its capital is {country['capital']}.")
+    if country["languages"]:
+        sentences.append(f"Languages: {', '.join(country['languages'])}.")
+    sentences.append(f"Its area is {country['area_km2']} square kilometres.")
+    return " ".join(sentences)
+
+
+class Remembered:
+    """Embeds each object once."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder, self.name, self.dimension = embedder, embedder.name, embedder.dimension
+        self.known: dict[int, np.ndarray] = {}
+
+    def embed(self, inputs: Sequence[Any]) -> np.ndarray:
+        new = {id(each): each for each in inputs if id(each) not in self.known}
+        self.known.update(zip(new, self.embedder.embed(list(new.values())), strict=True))
+        return np.stack([self.known[id(each)] for each in inputs])
+
+
+@pytest.mark.slow
+def test_countries_are_found_by_picture_by_text_and_best_by_both(minilm: Path, efficientnet: Path):
+    countries = [json.loads(line) for line in (COUNTRIES / "countries.jsonl").open()]
+    flat = [Image.open(COUNTRIES / country["flag"]) for country in countries]
+    waving = [Image.open(COUNTRIES / country["flag_waving"]) for country in countries]
+    pictures = Remembered(EfficientNetEmbedder(efficientnet))
+    pictures.embed(flat + waving)
+    key = RetrievalKey(SentenceTransformerEmbedder(minilm), pictures)
+    assert key.dimension == 384 + 984
+    items = key.item_keys([fact(country) for country in countries], flat)
+
+    def best(query: np.ndarray) -> list[float]:
+        return np.sort(items @ query)[::-1][:PROBE].tolist()
+
+    def recalls(queries: list[np.ndarray]) -> np.ndarray:
+        """At 1, 5 and 10: how often the right country is among the first."""
+        scores = np.stack(queries) @ items.T
+        ranks = (scores >= np.diag(scores)[:, None] - 1e-6).sum(axis=1)
+        return np.array([(ranks <= k).mean() for k in (1, 5, 10)])
+
+    by_image = recalls([key.query_key(image=image) for image in waving])
+    print("image only", by_image)
+    assert by_image[1] >= 0.93
+    questions: dict[str, list[str]] = {
+        "named": [f"What is the capital of {country['name']}?" for country in countries],
+        "region": [f"What is the capital of this country in {country['region']}?" for country in countries],
+        "vague": ["What is the capital of the country with this flag?"] * len(countries),
+    }
+    for name, texts in questions.items():
+        by_text = recalls([key.query_key(text) for text in texts])
+        both = list(zip(texts, waving, strict=True))
+        jointly = recalls([key.query_key(text, image, best=best) for text, image in both])
+        fixed = recalls([key.query_key(text, image) for text, image in both])
+        print(name, "text", by_text, "joint", jointly, "joint with a fixed share", fixed)
+        assert (jointly >= np.maximum(by_text, by_image)).all(), name
