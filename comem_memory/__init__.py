@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from comem_memory.errors import ComemError
     from comem_memory.keys import RetrievalKey
     from comem_memory.memory import Answer, ContinuousMemory, Description
-    from comem_memory.store import ChromaStore
+    from comem_memory.chroma import ChromaStore
     from comem_memory.types import MemoryHit, MemoryItem
 
 _HOME = {
     "Answer": "memory",
     "Backbone": "backbone",
-    "ChromaStore": "store",
+    "ChromaStore": "chroma",
     "ComemError": "errors",
     "ContinuousMemory": "memory",
     "Description": "memory",

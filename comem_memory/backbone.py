@@ -24,6 +24,8 @@ from transformers import (
     TextIteratorStreamer,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.utils.import_utils import is_torchvision_available
 
 from comem_memory.errors import InvalidItemError, ItemTooLongError
 
@@ -78,7 +80,7 @@ class Backbone:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
         sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
         model_class = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-        processor_class = AutoProcessor if sees else AutoTokenizer
+        processor_class = _processor_class(type(config)) if sees else AutoTokenizer
         model = model_class.from_pretrained(name_or_path, revision=revision, **{"dtype": "auto"} | model_kwargs)
         commit = getattr(model.config, "_commit_hash", None) or revision
         processor = processor_class.from_pretrained(name_or_path, revision=revision)
@@ -127,7 +129,7 @@ class Backbone:
             the inputs, each with a batch axis of 1, and whether the text was cut.
 
         Raises:
-            ItemTooLongError: more than `max_length` tokens, and not `truncate`.
+            ItemTooLongError: more than `max_length` tokens, and not `truncate`; or no room even without the text.
             InvalidItemError: a picture for a model that takes none.
         """
         parts: list[Message] = [{"type": "image", "image": image}] if image is not None else []
@@ -140,6 +142,11 @@ class Backbone:
         body = self._text_ids(text or "")
         end = self.tokenizer(tail, add_special_tokens=False).input_ids
         room = max_length - inputs["input_ids"].shape[1] - len(end)
+        if room < 0:
+            raise ItemTooLongError(
+                f"The item's picture and turn markers alone need {max_length - room} tokens, but the encoder's window is "
+                f"{max_length}. Scale the picture down."
+            )
         truncated = len(body) > room
         if truncated and not truncate:
             raise ItemTooLongError(
@@ -191,7 +198,7 @@ class Backbone:
 
     def _escape(self, text: str) -> str:
         for token in self.tokenizer.all_special_tokens + list(self.tokenizer.added_tokens_encoder):
-            if len(token) > 1:
+            if len(token.strip()) > 1:  # runs of blanks, as some vocabularies hold, forge nothing
                 text = text.replace(token, token[0] + " " + token[1:])
         return text
 
@@ -358,6 +365,19 @@ class Backbone:
             worker.join()
         if not failures.empty():
             raise failures.get()
+
+
+def without_videos(processor_class: Any) -> Any:
+    """The processor class for text and pictures alone, since transformers' video processors need torchvision."""
+    attributes = [name for name in processor_class.get_attributes() if name != "video_processor"]
+    return type(processor_class.__name__, (processor_class,), {"get_attributes": classmethod(lambda cls: attributes)})
+
+
+def _processor_class(config_class: type) -> Any:
+    stock: Any = PROCESSOR_MAPPING.get(config_class, None)
+    if is_torchvision_available() or stock is None or "video_processor" not in stock.get_attributes():
+        return AutoProcessor
+    return without_videos(stock)
 
 
 def _runs_along_tokens(inputs: ModelInputs, key: str) -> bool:

@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from peft.tuners.lora import LoraLayer
 from PIL import Image
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -57,7 +58,7 @@ class MemoryEncoder(nn.Module):
         if any(isinstance(module, LoraLayer) for module in backbone.model.modules()):
             raise AdapterError(f"{backbone.name} already carries a memory encoder. Load the model again for a second one.")
         self.backbone = backbone
-        self.config = config
+        self.encoder_config = config
         self.peft = get_peft_model(
             backbone.model,
             LoraConfig(**config.lora.model_dump(), target_modules=_linear_names(backbone.model)),
@@ -118,10 +119,10 @@ class MemoryEncoder(nn.Module):
             truncate: cut a text that is too long, and say so in the result.
 
         Raises:
-            ItemTooLongError: the item exceeds `config.max_length` tokens, and not `truncate`.
+            ItemTooLongError: the item exceeds `encoder_config.max_length` tokens, and not `truncate`.
             InvalidItemError: a picture for a model that takes none.
         """
-        laid_out = self.backbone.encoder_inputs(text, image, max_length=self.config.max_length, truncate=truncate)
+        laid_out = self.backbone.encoder_inputs(text, image, max_length=self.encoder_config.max_length, truncate=truncate)
         return EncoderInputs(*laid_out)
 
     def encode(self, items: Sequence[EncoderInputs], *, batch_size: int = 16) -> torch.Tensor:
@@ -134,7 +135,7 @@ class MemoryEncoder(nn.Module):
         Returns:
             (N, Q, H), float32, on the CPU, in the order given.
         """
-        config = self.config.qformer
+        config = self.encoder_config.qformer
         encoded = torch.empty(len(items), config.num_query_tokens, config.hidden_size)
         order = sorted(range(len(items)), key=lambda i: items[i].tensors["input_ids"].shape[1])
         for start in range(0, len(order), batch_size):
@@ -169,14 +170,15 @@ class MemoryEncoder(nn.Module):
     @property
     def fingerprint(self) -> EncoderFingerprint:
         """Which encoder this is; computed from the weights as they are now."""
+        lora, qformer = self.encoder_config.lora, self.encoder_config.qformer
         return EncoderFingerprint(
-            base_model=self.config.base_model,
-            base_revision=self.config.base_revision,
-            base_fingerprint=self.config.base_fingerprint,
-            adapter_hash=_hash(self._weights(), f"{self.config.lora.lora_alpha}"),
-            prompt_version=self.config.prompt_version,
-            num_query_tokens=self.config.qformer.num_query_tokens,
-            hidden_size=self.config.qformer.hidden_size,
+            base_model=self.encoder_config.base_model,
+            base_revision=self.encoder_config.base_revision,
+            base_fingerprint=self.encoder_config.base_fingerprint,
+            adapter_hash=_hash(self._weights(), f"{lora.lora_alpha} {qformer.num_attention_heads} {qformer.depth}"),
+            prompt_version=self.encoder_config.prompt_version,
+            num_query_tokens=qformer.num_query_tokens,
+            hidden_size=qformer.hidden_size,
         )
 
     def _weights(self) -> dict[str, torch.Tensor]:
@@ -201,7 +203,7 @@ class MemoryEncoder(nn.Module):
 
         save_file(stored(get_peft_model_state_dict(self.peft)), folder / LORA_FILE, metadata={"format": "pt"})
         save_file(stored(self.qformer.state_dict()), folder / QFORMER_FILE, metadata={"format": "pt"})
-        (folder / CONFIG_FILE).write_text(self.config.model_dump_json(indent=2) + "\n")
+        (folder / CONFIG_FILE).write_text(self.encoder_config.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, backbone: Backbone) -> MemoryEncoder:
@@ -229,7 +231,11 @@ class MemoryEncoder(nn.Module):
                 "an adapter for this model."
             )
         encoder = cls(backbone, config)
-        load_weights(encoder, folder)
+        try:
+            load_weights(encoder, folder)
+        except AdapterError:
+            encoder.peft.base_model.unload()  # the backbone stays free for another adapter
+            raise
         return encoder
 
 
@@ -239,7 +245,7 @@ def load_weights(encoder: MemoryEncoder, folder: Path) -> None:
     Raises:
         AdapterError: a weight is missing, unexpected or of another shape.
     """
-    lora, qformer = load_file(folder / LORA_FILE), load_file(folder / QFORMER_FILE)
+    lora, qformer = _load_file(folder / LORA_FILE), _load_file(folder / QFORMER_FILE)
     _check_weights(folder / LORA_FILE, lora, get_peft_model_state_dict(encoder.peft))
     _check_weights(folder / QFORMER_FILE, qformer, encoder.qformer.state_dict())
     set_peft_model_state_dict(encoder.peft, lora)
@@ -258,7 +264,7 @@ def read_config(folder: Path) -> EncoderConfig:
             f"Adapter folder {folder} lacks {', '.join(missing)}. Pass a folder written by MemoryEncoder.save_pretrained."
         )
     try:
-        return EncoderConfig.model_validate_json((folder / CONFIG_FILE).read_text())
+        return EncoderConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
     except ValidationError as error:
         raise AdapterError(
             f"{folder / CONFIG_FILE} cannot be read by comem-memory {version('comem-memory')}: {error}. "
@@ -270,6 +276,13 @@ def _linear_names(model: nn.Module) -> list[str]:
     """Every Linear of language model, vision tower and projector, as the authors adapt them; not the output head."""
     head = model.get_output_embeddings()
     return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
+
+
+def _load_file(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise AdapterError(f"{file} is damaged: {error}. Copy or save the adapter again.") from error
 
 
 def _check_weights(file: Path, loaded: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:

@@ -17,7 +17,7 @@ MAX_PIXELS = 89_478_485
 
 
 def load_image(source: Any) -> Image.Image:
-    """Opens a picture as RGB, upright, transparency on white.
+    """Opens a picture as RGB, upright, on white and cropped where it is transparent.
 
     Args:
         source: a path, encoded image bytes, or a `PIL.Image.Image`.
@@ -37,7 +37,7 @@ def load_image(source: Any) -> Image.Image:
         raise InvalidItemError(f"Image {name} does not exist. Pass the path of an image file.") from error
     except Image.DecompressionBombError as error:
         raise InvalidItemError(f"Image {name}: {error} Scale it down first.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, RuntimeError) as error:  # AVIF: RuntimeError
         if isinstance(error, InvalidItemError):
             raise
         raise InvalidItemError(
@@ -66,9 +66,10 @@ def _readable(source: str | Path | bytes) -> Any:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    rgba = image.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, "white")
-    white.alpha_composite(rgba)
-    return white.convert("RGB")
+    """RGB, cropped to what is not transparent: the margin is the artist's choice, not part of the picture."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    box = image.getchannel("A").point([0] * 128 + [255] * 128).getbbox()
+    image = image.crop(box) if box else image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

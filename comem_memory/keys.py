@@ -28,6 +28,7 @@ from comem_memory.efficientnet import (
     EfficientNetLite0Config,
 )
 from comem_memory.errors import InvalidItemError, QueryError
+from comem_memory.images import load_image
 
 
 class Embedder(Protocol):
@@ -301,7 +302,7 @@ class ClipEmbedder(_TorchEmbedder):
             )
             features = model.get_text_features(**batch.to(model.device))
         else:
-            batch = self._processor(images=[flatten(image) for image in inputs], return_tensors="pt")
+            batch = self._processor(images=[load_image(image) for image in inputs], return_tensors="pt")
             features = model.get_image_features(**batch.to(model.device))
         vectors: torch.Tensor = getattr(features, "pooler_output", features)  # a tensor before transformers 5
         return vectors
@@ -386,18 +387,8 @@ def save_mean(mean: torch.Tensor, file: Path = _MEAN_FILE) -> None:
     save_file({"mean": mean}, file)
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """RGB on white, cropped to what is not transparent."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    box = image.getchannel("A").point([0] * 128 + [255] * 128).getbbox()
-    image = image.crop(box) if box else image
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-
-
 def _pixels(image: Image.Image) -> torch.Tensor:
     """(3, IMAGE_SIZE, IMAGE_SIZE), normalised as EfficientNet-Lite0 expects."""
-    square = flatten(image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
+    square = load_image(image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
     scaled = torch.from_numpy(np.asarray(square, np.float32) / 255)
     return ((scaled - torch.tensor(IMAGE_MEAN)) / torch.tensor(IMAGE_STD)).permute(2, 0, 1)

@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
 from comem_memory import mini
 from comem_memory.backbone import RESTATE_INSTRUCTION, Backbone, ModelInputs
+from comem_memory.chroma import ChromaStore
 from comem_memory.codec import Precision, decode_block, encode_block
 from comem_memory.encoder import EncoderInputs, MemoryEncoder, read_config
 from comem_memory.errors import (
@@ -28,10 +30,11 @@ from comem_memory.errors import (
     ItemNotFoundError,
     QueryError,
 )
+from comem_memory.filters import Filter
 from comem_memory.images import image_digest, keep_picture, load_image
-from comem_memory.keys import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
+from comem_memory.keys import PROBE, EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
 from comem_memory.portable import read_folder, write_folder
-from comem_memory.store import ChromaStore, CollectionIdentity, Filter, MemoryRecord
+from comem_memory.store import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
 Mode = Literal["memory", "text", "none"]
@@ -415,7 +418,12 @@ class ContinuousMemory:
             raise QueryError("There is nothing to search for. Pass text=..., image=..., or both.")
         if k < 1:
             raise QueryError(f"k is {k}. Ask for at least 1 item.")
-        key = self.key.query_key(text, None if image is None else load_image(image))
+
+        def best(key: np.ndarray) -> list[float]:
+            found = self.store.search(key, namespace=self._namespace, k=PROBE, where=where)
+            return [similarity for _, similarity in found]
+
+        key = self.key.query_key(text, None if image is None else load_image(image), best=best)
         found = self.store.search(key, namespace=self._namespace, k=k, where=where)
         return [_hit(record, similarity) for record, similarity in found]
 
@@ -601,7 +609,7 @@ class ContinuousMemory:
 def default_key() -> RetrievalKey:
     """all-MiniLM-L6-v2 for texts and EfficientNet-Lite0 for pictures: public weights that need no model hub."""
     return RetrievalKey(
-        SentenceTransformerEmbedder(mini.minilm_directory(), name="all-MiniLM-L6-v2"),
+        SentenceTransformerEmbedder(mini.minilm_directory()),
         EfficientNetEmbedder(mini.efficientnet_weights()),
     )
 

@@ -14,6 +14,8 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcesso
 
 from comem_memory.efficientnet import EfficientNetLite0, EfficientNetLite0Config
 from comem_memory.errors import InvalidItemError, QueryError
+from comem_memory.evaluation.countries import FOLDER as COUNTRIES
+from comem_memory.images import load_image
 from comem_memory.keys import (
     PROBE,
     ClipEmbedder,
@@ -21,10 +23,7 @@ from comem_memory.keys import (
     Embedder,
     RetrievalKey,
     SentenceTransformerEmbedder,
-    flatten,
 )
-
-COUNTRIES = Path(__file__).parent / "data" / "countries"
 
 
 @pytest.fixture(scope="module")
@@ -276,13 +275,13 @@ def test_the_mean_is_that_of_the_features(random_efficientnet: Path):
 def test_transparent_margins_do_not_count():
     picture = Image.new("RGBA", (60, 40), (255, 0, 0, 0))
     picture.paste((0, 0, 255, 255), (20, 10, 50, 30))
-    assert flatten(picture).size == (30, 20)
-    assert flatten(picture).getpixel((5, 5)) == (0, 0, 255)
-    assert flatten(Image.new("RGBA", (5, 4))).getpixel((1, 1)) == (255, 255, 255)
-    assert flatten(noise(0).convert("L")).mode == "RGB"
+    assert load_image(picture).size == (30, 20)
+    assert load_image(picture).getpixel((5, 5)) == (0, 0, 255)
+    assert load_image(Image.new("RGBA", (5, 4))).getpixel((1, 1)) == (255, 255, 255)
+    assert load_image(noise(0).convert("L")).mode == "RGB"
     half = Image.new("RGBA", (2, 2), (0, 0, 0, 255))
     half.putpixel((0, 0), (0, 0, 0, 0))
-    assert flatten(half).getpixel((0, 0)) == (255, 255, 255)
+    assert load_image(half).getpixel((0, 0)) == (255, 255, 255)
 
 
 # Countries: the item holds the flat flag, the question brings the waving one

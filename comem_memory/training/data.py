@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypedDict
 
 from torch.utils.data import Dataset
 
@@ -38,8 +39,9 @@ class Asked:
     """Which items of the batch are in memory, in order; the one it is about among them."""
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(TypedDict):
+    """A dictionary, because Trainer looks into its inputs as into one."""
+
     items: list[Item]
     asked: list[Asked]
     restated: list[Asked]
@@ -68,7 +70,7 @@ class WorldBatches(Dataset[Batch]):
         questions: int = 3,
         max_memories: int = 3,
         pictures: Sequence[Picture] = (),
-        picture_share: float = 0.1,
+        picture_share: float = 0.06,
         restated_share: float = 0.12,
     ) -> None:
         self.seed, self.num_batches, self.items, self.questions = seed, num_batches, items, questions
@@ -110,4 +112,4 @@ class WorldBatches(Dataset[Batch]):
         restated = [
             Asked(RESTATE_INSTRUCTION, item.text, [i]) for i, item in enumerate(items) if rng.random() < self.restated_share
         ]
-        return Batch(items, asked, restated)
+        return Batch(items=items, asked=asked, restated=restated)

@@ -94,15 +94,15 @@ class MemoryTrainer(_BatchTrainer):
     def compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False, **_: Any) -> torch.Tensor:
         with self._autocast():
             memories = self._encode(inputs)
-            loss = self._loss(inputs.asked, memories)
-            if inputs.restated:
-                loss = loss + RESTATE_WEIGHT * self._loss(inputs.restated, memories)
+            loss = self._loss(inputs["asked"], memories)
+            if inputs["restated"]:
+                loss = loss + RESTATE_WEIGHT * self._loss(inputs["restated"], memories)
         return loss
 
     def _encode(self, batch: Batch) -> torch.Tensor:
-        pictures = [load_image(item.picture.path) if item.picture else None for item in batch.items]
+        pictures = [load_image(item.picture.path) if item.picture else None for item in batch["items"]]
         inputs = [
-            self.encoder.inputs(item.text, picture).tensors for item, picture in zip(batch.items, pictures, strict=True)
+            self.encoder.inputs(item.text, picture).tensors for item, picture in zip(batch["items"], pictures, strict=True)
         ]
         return self.encoder(self.backbone.batch(inputs))
 
@@ -121,8 +121,8 @@ class MemoryTrainer(_BatchTrainer):
             for index in range(len(self.eval_dataset)):
                 batch = self.eval_dataset[index]
                 memories = self._encode(batch)
-                own.append(self._loss(batch.asked, memories).item())
-                shuffled.append(self._loss(batch.asked, memories.roll(1, 0)).item())
+                own.append(self._loss(batch["asked"], memories).item())
+                shuffled.append(self._loss(batch["asked"], memories.roll(1, 0)).item())
         metrics = {
             f"{metric_key_prefix}_loss": sum(own) / len(own),
             f"{metric_key_prefix}_shuffled_loss": sum(shuffled) / len(shuffled),

@@ -1,0 +1,447 @@
+"""`ChromaStore`: memories in Chroma, embedded in this process or on a server, and their migration."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import chromadb
+import numpy as np
+from chromadb.api.client import Client
+from chromadb.api.models.Collection import Collection
+from chromadb.config import Settings as ChromaSettings
+from chromadb.errors import InternalError, NotFoundError
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from comem_memory.errors import EncoderMismatchError, QueryError, StoreInUseError, StoreLocationError
+from comem_memory.filters import Filter, scoped
+from comem_memory.records import BATCH, SEPARATOR, batches, chroma_id, delete_ids, matching_ids, read, write
+from comem_memory.store import CollectionIdentity, MemoryRecord, MemoryStore
+
+FORMAT_VERSION = 1
+_MARKER = "comem.json"
+_LOCK = "comem.lock"
+_IDENTITY = "comem.identity"
+_HNSW = {"space": "ip", "ef_construction": 200, "ef_search": 200}
+"""Twice Chroma's effort: recall matters more than the extra milliseconds beside a language model."""
+
+_opening = threading.Lock()  # Chroma's registry of clients and the lock's counter are not thread-safe
+
+
+class ChromaStore(MemoryStore):
+    """One Chroma collection per memory: its vectors are the retrieval keys, the rest document and metadata.
+
+    Open it with `embedded`, `server` or `in_memory`. Each takes the identity of encoder and retrieval key in
+    use: a new or empty collection takes it on, a filled one must match it. `identity=None` opens an existing
+    collection as what it is, to read or migrate it. Methods may be called from several threads.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        collection_name: str,
+        identity: CollectionIdentity | None,
+        release: Callable[[], None],
+    ) -> None:
+        self._client, self._release = client, release
+        self._name = collection_name
+        self._writing = threading.RLock()
+        _finish_replacement(client, collection_name)
+        self._collection, self.identity = _open_collection(client, collection_name, identity)
+
+    @classmethod
+    def embedded(
+        cls, directory: str | Path, *, identity: CollectionIdentity | None, collection_name: str = "comem"
+    ) -> ChromaStore:
+        """Keep the data in a directory of this machine, which one process at a time may open.
+
+        Raises:
+            StoreLocationError: the path is a file or foreign directory, or a newer library wrote it.
+            StoreInUseError: another process has it open.
+            EncoderMismatchError: the collection was written with another encoder or retrieval key.
+        """
+        path = cls.check_location(directory)
+        path.mkdir(parents=True, exist_ok=True)
+        # A singleton counts the openings of one process. The soft fallback would outlive a killed process.
+        lock = FileLock(
+            path / _LOCK, timeout=0, thread_local=False, is_singleton=True, fallback_to_soft=False
+        )
+        with _opening:
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise StoreInUseError(
+                    f"Another process has the memory in {path} open. To share it, close it there, start "
+                    f"`chroma run --path {path / 'chroma'}`, and open the memory with that server's URL."
+                ) from error
+            try:
+                _write_marker(path)
+                client = cast(Client, chromadb.PersistentClient(path / "chroma", settings=_settings()))
+            except BaseException:
+                lock.release()
+                raise
+
+        def release() -> None:
+            with _opening:
+                client.close()
+                lock.release()
+
+        return cls._opened(client, collection_name, identity, release)
+
+    @staticmethod
+    def check_location(directory: str | Path) -> Path:
+        """The absolute path of a directory that `embedded` would open or create; writes nothing.
+
+        Raises:
+            StoreLocationError: the path is a file or foreign directory, or a newer library wrote it.
+        """
+        path = Path(directory).resolve()
+        marker = path / _MARKER
+        if path.exists() and not path.is_dir():
+            raise StoreLocationError(f"{path} is a file. Pass a directory, or the path of one to be created.")
+        if marker.exists():
+            try:
+                version = int(json.loads(marker.read_text())["format_version"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise StoreLocationError(f"{marker} is damaged. Restore it from a backup.") from error
+            if version > FORMAT_VERSION:
+                raise StoreLocationError(
+                    f"{path} has format version {version}, and this library reads up to {FORMAT_VERSION}. "
+                    "Upgrade with: pip install --upgrade comem-memory"
+                )
+        elif path.exists() and any(not entry.name.startswith((_LOCK, _MARKER)) for entry in path.iterdir()):
+            raise StoreLocationError(
+                f"{path} holds files but no memory ({_MARKER} is missing). Pass an empty or new directory."
+            )
+        return path
+
+    @classmethod
+    def server(
+        cls,
+        url: str,
+        *,
+        identity: CollectionIdentity | None,
+        collection_name: str = "comem",
+        headers: dict[str, str] | None = None,
+    ) -> ChromaStore:
+        """Keep the data in a running Chroma server, shared with other processes.
+
+        Args:
+            url: `http://host:port` or `https://host`.
+            identity: encoder and retrieval key in use.
+            collection_name: one memory on the server.
+            headers: sent with each request, for instance an authorization.
+
+        Raises:
+            StoreLocationError: not such a URL, nothing answers there, or the collection is not one of ours.
+            EncoderMismatchError: the collection was written with another encoder or retrieval key.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise StoreLocationError(
+                f"{url!r} is not the URL of a server. Pass one like 'http://localhost:8000'."
+            )
+        ssl = parts.scheme == "https"
+        try:
+            port = parts.port or (443 if ssl else 8000)
+            client = cast(Client, chromadb.HttpClient(parts.hostname, port, ssl, headers, _settings()))
+        except ValueError as error:
+            raise StoreLocationError(
+                f"No Chroma server answers at {url} ({error}). Start one with `chroma run`, or check the URL."
+            ) from error
+        return cls._opened(client, collection_name, identity, client.close)
+
+    @classmethod
+    def in_memory(cls, *, identity: CollectionIdentity) -> ChromaStore:
+        """Keep the data in this process, apart from every other store, until it is closed."""
+        name = f"comem-{uuid.uuid4().hex}"
+        with _opening:
+            client = cast(Client, chromadb.EphemeralClient(settings=_settings()))
+
+        def release() -> None:
+            with _opening:
+                client.delete_collection(name)
+                client.close()
+
+        return cls._opened(client, name, identity, release)
+
+    @classmethod
+    def _opened(
+        cls, client: Client, name: str, identity: CollectionIdentity | None, release: Callable[[], None]
+    ) -> ChromaStore:
+        try:
+            return cls(client, name, identity, release)
+        except BaseException:
+            release()
+            raise
+
+    def put(self, records: Sequence[MemoryRecord]) -> None:
+        with self._writing:
+            self._check_still_ours()
+            write(self._collection, self.identity, records)
+
+    def get(self, ids: Sequence[str], *, namespace: str) -> list[MemoryRecord]:
+        found = read(self._collection, [chroma_id(namespace, id) for id in ids], namespace)
+        return list(found.values())
+
+    def content_hashes(self, ids: Sequence[str], *, namespace: str) -> dict[str, str]:
+        return {
+            record.id: record.content_hash
+            for batch in batches(ids, BATCH)
+            for record in self.get(batch, namespace=namespace)
+        }
+
+    def search(
+        self, key: np.ndarray, *, namespace: str, k: int, where: Filter | None = None
+    ) -> list[tuple[MemoryRecord, float]]:
+        if k < 1:
+            raise QueryError(f"k is {k}. Ask for at least 1 result.")
+        key = np.asarray(key, np.float32)
+        if key.shape != (self.identity.key_dimension,) or not np.isfinite(key).all():
+            raise QueryError(
+                f"The search key has shape {key.shape} or is not finite; the collection's keys have "
+                f"{self.identity.key_dimension} numbers. Make it with the RetrievalKey that made them."
+            )
+        nearest = self._nearest(key, k, scoped(namespace, where))
+        records = list(read(self._collection, nearest, namespace).values())
+        if not records:
+            return []
+        similarities = _similarities(np.stack([record.key for record in records]), key)
+        hits = zip(records, similarities.tolist(), strict=True)
+        return sorted(hits, key=lambda hit: (-hit[1], hit[0].id))
+
+    def _nearest(self, key: np.ndarray, k: int, where: Filter) -> list[str]:
+        """Chroma ids of the k nearest; reads no keys or blocks of others unless the index falls short."""
+        n = k + 1  # one more shows whether a tie crosses the cut, which the order of ids must then decide
+        while True:
+            try:
+                answer = self._collection.query(
+                    query_embeddings=[key], n_results=n, where=where, include=["distances"]
+                )
+                ids, distances = answer["ids"][0], cast(list[list[float]], answer["distances"])[0]
+            except InternalError:  # how some versions of Chroma say that the index found fewer than n
+                ids, distances = [], []
+            if len(ids) < n:
+                matching = matching_ids(self._collection, where)
+                if len(ids) < len(matching):  # the graph search does not reach every record a filter leaves
+                    ids, distances = matching, self._exact_distances(matching, key)
+            elif distances[k - 1] == distances[-1]:
+                n *= 4
+                continue
+            return [id for _, id in sorted(zip(distances, ids, strict=True))[:k]]
+
+    def _exact_distances(self, ids: list[str], key: np.ndarray) -> list[float]:
+        distances = dict.fromkeys(ids, np.inf)  # what is deleted meanwhile comes last
+        for batch in batches(ids, 1000):
+            answer = self._collection.get(ids=batch, include=["embeddings"])
+            keys = np.asarray(answer["embeddings"], np.float32).reshape(-1, key.size)
+            distances.update(zip(answer["ids"], -_similarities(keys, key), strict=True))
+        return list(distances.values())
+
+    def delete(self, *, namespace: str, ids: Sequence[str] | None = None, where: Filter | None = None) -> list[str]:
+        condition = scoped(namespace, where)
+        with self._writing:
+            # Chroma counts ids that it does not hold as deleted, so only those that match are named.
+            among = None if ids is None else [chroma_id(namespace, id) for id in ids]
+            matching = matching_ids(self._collection, condition, among)
+            delete_ids(self._collection, matching)
+        return [id.partition(SEPARATOR)[2] for id in matching]
+
+    def count(self, *, namespace: str, where: Filter | None = None) -> int:
+        return len(matching_ids(self._collection, scoped(namespace, where)))
+
+    def scan(self, *, namespace: str, batch_size: int = 64) -> Iterator[list[MemoryRecord]]:
+        for batch in batches(sorted(matching_ids(self._collection, scoped(namespace, None))), batch_size):
+            yield list(read(self._collection, batch, namespace).values())
+
+    def namespaces(self) -> list[str]:
+        return sorted({id.partition(SEPARATOR)[0] for id in matching_ids(self._collection)})
+
+    def close(self) -> None:
+        self._release()
+        self._release = lambda: None
+
+    def begin_migration(self, identity: CollectionIdentity) -> Migration:
+        """Start, or resume, writing every namespace's items anew with another encoder or retrieval key.
+
+        An unfinished migration to a third identity is dropped. Until `Migration.commit` this store stays in
+        use; what is added, changed or deleted meanwhile is taken along.
+        """
+        _finish_replacement(self._client, self._name)
+        staging = _find(self._client, self._name + _STAGING)
+        if staging is not None and not _identity_of(staging).matches(identity):
+            self._client.delete_collection(self._name + _STAGING)
+            staging = None
+        return Migration(self, staging or _create(self._client, self._name + _STAGING, identity), identity)
+
+    def _replace(self, identity: CollectionIdentity) -> None:
+        """Put the staging collection in this one's place. The first rename decides; opening does the rest."""
+        self._collection.modify(name=self._name + _REPLACED)
+        _finish_replacement(self._client, self._name)
+        self._collection, self.identity = _open_collection(self._client, self._name, identity)
+
+    def _check_still_ours(self) -> None:
+        current = _find(self._client, self._name)
+        if current is None or current.id != self._collection.id:  # a new identity comes with a new collection
+            raise EncoderMismatchError(
+                f"Collection {self._name!r} belonged to {self.identity} when it was opened, and was replaced "
+                "since. Open it again with the encoder it now belongs to."
+            )
+
+
+class Migration:
+    """Items on their way to another encoder, in a staging collection beside the old one.
+
+    A process that ends anywhere leaves the old collection or the complete new one; `begin_migration` resumes.
+
+    Example:
+        >>> migration = store.begin_migration(identity)            # doctest: +SKIP
+        >>> for records in migration.pending(batch_size=8):        # doctest: +SKIP
+        ...     migration.put([encode_again(record) for record in records])
+        >>> migration.commit()                                     # doctest: +SKIP
+    """
+
+    def __init__(self, store: ChromaStore, staging: Collection, identity: CollectionIdentity) -> None:
+        self._store, self._staging, self.identity = store, staging, identity
+
+    @property
+    def total(self) -> int:
+        """Items to migrate, in all namespaces."""
+        return self._store._collection.count()
+
+    @property
+    def done(self) -> int:
+        """Items migrated so far, in all namespaces."""
+        return self._staging.count()
+
+    def pending(self, batch_size: int) -> Iterator[list[MemoryRecord]]:
+        """Batches of old records, of all namespaces, that are not in staging or have changed since."""
+        for ids in batches(sorted(matching_ids(self._store._collection)), batch_size):
+            staged = read(self._staging, ids)
+            old = read(self._store._collection, ids)
+            todo = [r for id, r in old.items() if id not in staged or _content(staged[id]) != _content(r)]
+            if todo:
+                yield todo
+
+    def put(self, records: Sequence[MemoryRecord]) -> None:
+        """Store records with new key, block and `truncated`, the rest as `pending` gave it; then durable."""
+        write(self._staging, self.identity, records)
+
+    def commit(self) -> None:
+        """Put the new collection in the old one's place, without items that were deleted meanwhile.
+
+        Other processes that share the server must not write during these seconds, and have to open it again.
+
+        Raises:
+            EncoderMismatchError: some items are not migrated yet; nothing has changed.
+        """
+        with self._store._writing:
+            if left := sum(len(records) for records in self.pending(BATCH)):
+                raise EncoderMismatchError(
+                    f"{left} of {self.total} items are still encoded with {self._store.identity}. "
+                    "Encode what pending() gives and put() it, then commit again."
+                )
+            delete_ids(self._staging, sorted(set(matching_ids(self._staging)) - set(matching_ids(self._store._collection))))
+            self._store._replace(self.identity)
+
+
+def _content(record: MemoryRecord) -> tuple[Any, ...]:
+    """What a migration leaves as it is; where it differs, the item was written again meanwhile."""
+    return record.text, record.image, record.metadata, record.created_at, record.content_hash
+
+
+# Collections: a migration goes  base, staging -> replaced, staging -> replaced, base -> base
+
+_STAGING = "-migrating"
+_REPLACED = "-replaced"
+
+
+def _finish_replacement(client: Client, name: str) -> None:
+    """Do the steps that a commit was kept from doing. `replaced` exists only from its first step on."""
+    replaced = _find(client, name + _REPLACED)
+    if replaced is None:
+        return
+    if _find(client, name) is None:
+        successor = _find(client, name + _STAGING)
+        (successor or replaced).modify(name=name)
+        if successor is None:
+            return
+    client.delete_collection(name + _REPLACED)
+
+
+def _find(client: Client, name: str) -> Collection | None:
+    try:
+        return client.get_collection(name, embedding_function=None)
+    except NotFoundError:
+        return None
+
+
+def _create(client: Client, name: str, identity: CollectionIdentity) -> Collection:
+    return client.get_or_create_collection(
+        name,
+        configuration={"hnsw": cast(Any, _HNSW)},
+        metadata={_IDENTITY: identity.model_dump_json()},
+        embedding_function=None,
+    )
+
+
+def _open_collection(
+    client: Client, name: str, identity: CollectionIdentity | None
+) -> tuple[Collection, CollectionIdentity]:
+    collection = _find(client, name)
+    if collection is None:
+        if identity is None:
+            raise StoreLocationError(
+                f"There is no collection {name!r} here. Pass the identity of encoder and key to create it."
+            )
+        collection = _create(client, name, identity)
+    stored = _identity_of(collection)
+    if identity is None or stored.matches(identity):
+        return collection, stored
+    if collection.count():
+        raise EncoderMismatchError(
+            f"Collection {name!r} was written with {stored}, but this memory uses {identity}. "
+            "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode()."
+        )
+    client.delete_collection(name)  # not changed: Chroma remembers the dimension of vectors that were deleted
+    return _create(client, name, identity), identity
+
+
+def _identity_of(collection: Collection) -> CollectionIdentity:
+    try:
+        return CollectionIdentity.model_validate_json(str((collection.metadata or {}).get(_IDENTITY)))
+    except ValidationError as error:
+        raise StoreLocationError(
+            f"Collection {collection.name!r} does not say in a known form which encoder wrote it. "
+            "Pass another collection_name, or upgrade comem-memory if a newer version wrote it."
+        ) from error
+
+
+def _similarities(keys: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """(n, D), (D,) -> (n,) inner products; each row alone, so that equal keys get equal scores."""
+    return np.asarray((keys.astype(np.float64) * key).sum(axis=1))
+
+
+# Places
+
+
+def _settings() -> ChromaSettings:
+    return ChromaSettings(anonymized_telemetry=False)
+
+
+def _write_marker(path: Path) -> None:
+    """Whole or not at all, so that a crash leaves a directory that can still be opened."""
+    if not (path / _MARKER).exists():
+        partial = path / f"{_MARKER}.partial"
+        with partial.open("w") as file:
+            json.dump({"format_version": FORMAT_VERSION, "library": "comem-memory"}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path / _MARKER)

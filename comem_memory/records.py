@@ -1,0 +1,121 @@
+"""Memory records as Chroma keeps them: ids, documents and metadata of one collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from chromadb.api.models.Collection import Collection
+
+from comem_memory.errors import DuplicateIdError, EncoderMismatchError
+from comem_memory.filters import Filter, check_namespace, scoped
+from comem_memory.store import CollectionIdentity, MemoryRecord
+from comem_memory.types import RESERVED_PREFIX
+
+SEPARATOR = "\x1f"  # not printable, so neither namespace nor id contains it
+BATCH = 64
+"""Records a request: at H = 8192 in fp32 about 20 MB, below the 40 MB that a Chroma server accepts."""
+IDS_BATCH = 5000
+"""Ids a request: SQLite takes 32 766 variables."""
+
+_T = TypeVar("_T")
+
+
+def batches(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
+
+
+def chroma_id(namespace: str, id: str) -> str:
+    return f"{check_namespace(namespace)}{SEPARATOR}{id}"
+
+
+def matching_ids(
+    collection: Collection, where: Filter | None = None, among: Sequence[str] | None = None
+) -> list[str]:
+    """Chroma ids that match, nothing else being read; of all namespaces unless the filter names one."""
+    if among is None:
+        return list(collection.get(where=where, include=[])["ids"])
+    found: list[str] = []
+    for batch in batches(list(dict.fromkeys(among)), IDS_BATCH):
+        found += collection.get(ids=batch, where=where, include=[])["ids"]
+    return found
+
+
+def read(
+    collection: Collection, ids: Sequence[str], namespace: str | None = None
+) -> dict[str, MemoryRecord]:
+    """Records by Chroma id, in the order asked; `namespace=None` is for migrations, which take them all."""
+    where = None if namespace is None else scoped(namespace, None)
+    found: dict[str, MemoryRecord] = {}
+    for batch in batches(list(dict.fromkeys(ids)), BATCH):
+        answer = cast(
+            dict[str, Any],
+            collection.get(ids=batch, where=where, include=["embeddings", "documents", "metadatas"]),
+        )
+        columns = (answer["ids"], answer["embeddings"], answer["documents"], answer["metadatas"])
+        found.update({id: _record(*rest) for id, *rest in zip(*columns, strict=True)})
+    return {id: found[id] for id in ids if id in found}
+
+
+def _record(key: Any, document: str | None, stored: dict[str, Any]) -> MemoryRecord:
+    return MemoryRecord(
+        id=stored["comem.id"],
+        namespace=stored["comem.namespace"],
+        key=np.asarray(key, np.float32),
+        block=stored["comem.block"],
+        text=document or None,
+        image=stored.get("comem.image"),
+        metadata={name: value for name, value in stored.items() if not name.startswith(RESERVED_PREFIX)},
+        created_at=stored["comem.created_at"],
+        content_hash=stored["comem.content_hash"],
+        truncated=stored["comem.truncated"],
+    )
+
+
+def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict[str, Any]:
+    stored = {
+        **record.metadata,
+        "comem.id": record.id,
+        "comem.namespace": record.namespace,
+        "comem.block": record.block,
+        "comem.created_at": record.created_at,
+        "comem.content_hash": record.content_hash,
+        "comem.truncated": record.truncated,
+        "comem.encoder": identity.encoder.digest,
+    }
+    return stored if record.image is None else stored | {"comem.image": record.image}
+
+
+def write(collection: Collection, identity: CollectionIdentity, records: Sequence[MemoryRecord]) -> None:
+    by_id = {chroma_id(record.namespace, record.id): record for record in records}
+    if len(by_id) < len(records):
+        raise DuplicateIdError(
+            f"{len(records)} records have only {len(by_id)} different ids. Store each id once a call."
+        )
+    for record in records:
+        if np.shape(record.key) != (identity.key_dimension,):
+            raise EncoderMismatchError(
+                f"The key of item {record.id!r} has shape {np.shape(record.key)}; this collection's have "
+                f"{identity.key_dimension} numbers. Make it with its RetrievalKey, {identity.key_name}."
+            )
+    for batch in batches(list(by_id.items()), BATCH):
+        ids = [id for id, _ in batch]
+        before = collection.get(ids=ids, include=["metadatas"])
+        # An upsert merges metadata, so what the new record does not have is removed by setting it to None.
+        cleared: dict[str, dict[str, Any]] = {
+            id: dict.fromkeys(stored or {})
+            for id, stored in zip(before["ids"], before["metadatas"] or [], strict=True)
+        }
+        collection.upsert(
+            ids=ids,
+            embeddings=np.stack([np.asarray(record.key, np.float32) for _, record in batch]),
+            documents=[record.text or "" for _, record in batch],
+            metadatas=[cleared.get(id, {}) | _stored_metadata(record, identity) for id, record in batch],
+        )
+
+
+def delete_ids(collection: Collection, ids: Sequence[str]) -> None:
+    for batch in batches(ids, IDS_BATCH):
+        collection.delete(ids=batch)

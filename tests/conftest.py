@@ -1,0 +1,50 @@
+"""Tiny models of every family, made once; and no network but the machine's own."""
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
+
+import pytest
+
+from comem_memory.backbone import Backbone
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.testing import tiny_backbone, tiny_encoder
+
+FAMILIES = ("llama", "llava", "qwen2_vl", "qwen2_5_vl")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network() -> Iterator[None]:
+    def closed(connect: Any) -> Any:
+        def local_only(self: socket.socket, address: Any) -> Any:
+            host = address[0] if isinstance(address, tuple) else "localhost"  # a Unix socket is local
+            if host not in ("localhost", "::1") and not host.startswith("127."):
+                raise OSError(f"A test tried to reach {host}. Tests run offline: use comem_memory.testing instead.")
+            return connect(self, address)
+
+        return local_only
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", closed(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", closed(socket.socket.connect_ex))
+        yield
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def backbone(family: Any) -> Backbone:
+    """The bare model of each family; tests leave it as it is."""
+    return tiny_backbone(family)
+
+
+@pytest.fixture(scope="session")
+def encoder(family: Any) -> MemoryEncoder:
+    """A memory encoder of each family, on a backbone of its own; tests leave it as it is."""
+    return tiny_encoder(tiny_backbone(family))
