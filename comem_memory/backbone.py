@@ -144,8 +144,8 @@ class Backbone:
         room = max_length - inputs["input_ids"].shape[1] - len(end)
         if room < 0:
             raise ItemTooLongError(
-                f"The item's picture and turn markers alone need {max_length - room} tokens, but the encoder's window is "
-                f"{max_length}. Scale the picture down."
+                f"The item's picture and turn markers alone need {max_length - room} tokens, but the encoder's "
+                f"window is {max_length}. Scale the picture down."
             )
         truncated = len(body) > room
         if truncated and not truncate:

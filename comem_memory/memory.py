@@ -6,10 +6,12 @@ import asyncio
 import copy
 import hashlib
 import itertools
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -26,6 +28,7 @@ from comem_memory.encoder import EncoderInputs, MemoryEncoder, read_config
 from comem_memory.errors import (
     AdapterError,
     DuplicateIdError,
+    EncoderMismatchError,
     InvalidItemError,
     ItemNotFoundError,
     QueryError,
@@ -34,6 +37,7 @@ from comem_memory.filters import Filter
 from comem_memory.images import image_digest, keep_picture, load_image
 from comem_memory.keys import PROBE, EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
 from comem_memory.portable import read_folder, write_folder
+from comem_memory.records import chroma_id
 from comem_memory.store import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
@@ -79,6 +83,11 @@ class _Prepared:
     inputs: EncoderInputs
 
 
+def prompt_length(prompt: ModelInputs, memory: torch.Tensor | None) -> int:
+    """Tokens that the model reads: text, pictures and memory vectors."""
+    return prompt["input_ids"].shape[1] + (0 if memory is None else len(memory))
+
+
 class ContinuousMemory:
     """Memory of images and texts as continuous vectors (arXiv 2505.17670), kept in Chroma.
 
@@ -112,7 +121,8 @@ class ContinuousMemory:
         self.encoder, self.key, self.store = encoder, key, store
         self.precision: Precision = precision
         self._namespace = namespace
-        self._pictures = picture_directory
+        self._pictures = None if picture_directory is None else picture_directory.resolve()
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
     def from_pretrained(
@@ -160,21 +170,29 @@ class ContinuousMemory:
             ChromaStore.check_location(persist_directory)  # before weights load
         encoder = _load_encoder(model, adapter or mini.ADAPTER, model_kwargs)
         key = key or default_key()
-        identity = CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
-        expected = None if reencode else identity
+        identity = _identity(encoder, key)
+
+        try:
+            store = _open(persist_directory, chroma_url, collection_name, identity)
+        except EncoderMismatchError:
+            if not reencode:
+                raise
+            store = _open(persist_directory, chroma_url, collection_name, None)
+        temporary: tempfile.TemporaryDirectory[str] | None = None
         pictures: Path | None = None
-        if chroma_url is not None:
-            store = ChromaStore.server(chroma_url, identity=expected, collection_name=collection_name)
-        elif persist_directory is not None:
-            store = ChromaStore.embedded(persist_directory, identity=expected, collection_name=collection_name)
-        else:
-            store = ChromaStore.in_memory(identity=identity)
-            pictures = Path(tempfile.mkdtemp(prefix="comem-pictures-"))
         if persist_directory is not None:
-            pictures = Path(persist_directory) / "pictures"
+            pictures = Path(persist_directory) / "pictures" / collection_name
+        elif chroma_url is None:
+            temporary = tempfile.TemporaryDirectory(prefix="comem-pictures-", ignore_cleanup_errors=True)
+            pictures = Path(temporary.name)
         memory = cls(encoder, key, store, namespace=namespace, precision=precision, picture_directory=pictures)
-        if reencode and not store.identity.matches(identity):
-            memory.reencode()
+        memory._temporary = temporary
+        if not store.identity.matches(identity):
+            try:
+                memory.reencode()
+            except BaseException:
+                memory.close()
+                raise
         return memory
 
     def namespace(self, name: str) -> ContinuousMemory:
@@ -208,14 +226,15 @@ class ContinuousMemory:
             the ids, in the order given.
 
         Raises:
-            InvalidItemError: a picture cannot be opened.
+            InvalidItemError: a picture cannot be opened, or something is no MemoryItem.
             ItemTooLongError: a text exceeds the encoder's window, and not `truncate`.
             DuplicateIdError: two items of this call have the same id but different content.
+            EncoderMismatchError: another encoder or retrieval key wrote this collection.
         """
         given: Iterator[MemoryItem] = iter([items] if isinstance(items, MemoryItem) else items)
         seen: dict[str, str] = {}
         ids: list[str] = []
-        total = len(items) if isinstance(items, Sequence) else None
+        total = 1 if isinstance(items, MemoryItem) else len(items) if isinstance(items, Sequence) else None
         if progress is None and total is not None and total <= CHUNK:
             progress = False
         with tqdm(total=total, unit="item", desc="encoding", disable=_hidden(progress)) as bar:
@@ -247,14 +266,13 @@ class ContinuousMemory:
 
         Raises:
             ItemNotFoundError: no such item in this namespace.
-            InvalidItemError, ItemTooLongError: as in `add`.
+            InvalidItemError, ItemTooLongError, EncoderMismatchError: as in `add`.
         """
-        self.get(id)
-        [old] = self.store.get([id], namespace=self._namespace)
+        [old] = self._stored([id])
         item = MemoryItem(
             id=id,
             text=old.text if text is None else text,
-            image=old.image if image is None else image,
+            image=self._found(old).image if image is None else image,
             metadata=old.metadata if metadata is None else metadata,
         )
         if text is None and image is None:
@@ -266,9 +284,9 @@ class ContinuousMemory:
         """Deletes items by id, by a filter on their metadata, or by both; returns how many.
 
         Raises:
-            QueryError: neither ids nor filter (`clear` deletes everything), or an unknown filter operator.
+            QueryError: neither ids nor a filter that filters (`clear` deletes everything), or an unknown operator.
         """
-        if ids is None and where is None:
+        if ids is None and not where:
             raise QueryError("delete() needs ids or where. To delete everything in this namespace, call clear().")
         return self._delete([ids] if isinstance(ids, str) else ids, where)
 
@@ -288,10 +306,7 @@ class ContinuousMemory:
         Raises:
             InvalidItemError: a stored picture's file is gone; the message names the item.
         """
-        identity = CollectionIdentity(
-            encoder=self.encoder.fingerprint, key_name=self.key.name, key_dimension=self.key.dimension
-        )
-        migration = self.store.begin_migration(identity)
+        migration = self.store.begin_migration(self._identity)
         encoded = 0
         with tqdm(
             total=migration.total,
@@ -301,23 +316,36 @@ class ContinuousMemory:
             disable=_hidden(progress),
         ) as bar:
             for old in migration.pending(CHUNK):
-                items = [MemoryItem(id=r.id, text=r.text, image=r.image, metadata=r.metadata) for r in old]
+                items = [MemoryItem(id=r.id, text=r.text, image=self._found(r).image) for r in old]
                 made = self._encode([self._prepare(item, truncate=True) for item in items], batch_size)
-                migration.put(
-                    [replace(o, key=m.key, block=m.block, truncated=m.truncated) for o, m in zip(old, made, strict=True)]
-                )
+                pairs = zip(old, made, strict=True)
+                migration.put([replace(o, key=m.key, block=m.block, truncated=m.truncated) for o, m in pairs])
                 encoded += len(old)
                 bar.update(len(old))
         migration.commit()
         return encoded
 
+    @cached_property
+    def _identity(self) -> CollectionIdentity:
+        return _identity(self.encoder, self.key)
+
+    def _check_encoder(self) -> None:
+        if not self.store.identity.matches(self._identity):
+            raise EncoderMismatchError(
+                f"This collection was written with {self.store.identity}, but this memory uses {self._identity}. "
+                "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode()."
+            )
+
     def _prepare(self, item: MemoryItem, truncate: bool) -> _Prepared:
         """Everything that can be wrong with an item is found here, before anything is encoded."""
+        if not isinstance(item, MemoryItem):
+            raise InvalidItemError(f"{item!r:.80} is no MemoryItem. Pass MemoryItem(text=..., image=...).")
         try:
             picture = None if item.image is None else load_image(item.image)
             inputs = self.encoder.inputs(item.text, picture, truncate=truncate)
         except InvalidItemError as error:
-            raise type(error)(f"Item {item.id or (item.text or '')[:40]!r}: {error}") from error
+            name = item.id or (item.text or "")[:40]
+            raise type(error)(f"Item {name!r}: {error}" if name else str(error)) from error
         digest = hashlib.sha256((item.text or "").encode() + b"\0")
         if picture is not None:
             digest.update(image_digest(picture))
@@ -325,9 +353,9 @@ class ContinuousMemory:
         return _Prepared(item, item.id or content_hash[:32], picture, content_hash, inputs)
 
     def _store(self, prepared: Sequence[_Prepared], batch_size: int) -> None:
+        self._check_encoder()
         hashes = self.store.content_hashes([one.id for one in prepared], namespace=self._namespace)
-        new = [one for one in prepared if hashes.get(one.id) != one.content_hash]
-        self.store.put(self._encode(new, batch_size))
+        self._put(self._encode([one for one in prepared if hashes.get(one.id) != one.content_hash], batch_size))
         metadata = {one.id: one.item.metadata for one in prepared if hashes.get(one.id) == one.content_hash}
         known = self.store.get(list(metadata), namespace=self._namespace)
         self.store.put([replace(r, metadata=metadata[r.id]) for r in known if r.metadata != metadata[r.id]])
@@ -335,8 +363,8 @@ class ContinuousMemory:
     def _encode(self, prepared: Sequence[_Prepared], batch_size: int) -> list[MemoryRecord]:
         if not prepared:
             return []
-        vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
         keys = self.key.item_keys([one.item.text for one in prepared], [one.picture for one in prepared])
+        vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return [
             MemoryRecord(
@@ -354,28 +382,56 @@ class ContinuousMemory:
             for one, memory_embeddings, key in zip(prepared, vectors, keys, strict=True)
         ]
 
+    def _put(self, records: Sequence[MemoryRecord]) -> None:
+        """Stores records; only then goes what was kept of the pictures they replace."""
+        self.store.put(records)
+        for record in records:
+            self._drop_pictures(record.id, but=record.image)
+
+    # Pictures without a path of their own are kept in a folder per item, named by their content: a new picture never
+    # overwrites one that a stored record still needs. Records name them relative to the folder, which may move.
+
     def _keep_picture(self, one: _Prepared) -> str | None:
         """Where the item's picture can be found again: its own path, or a PNG that we keep beside the store."""
         if one.picture is None:
             return None
-        if isinstance(one.item.image, Path):
-            return str(one.item.image.resolve())
+        path = one.item.image.resolve() if isinstance(one.item.image, Path) else None
+        if path is not None and (self._pictures is None or self._pictures not in path.parents):
+            return str(path)
         if self._pictures is None:
             raise InvalidItemError(
                 f"Item {one.id!r} has a picture without a path, and this memory has no directory to keep it in. "
                 "Save the picture and pass its path, or open the memory with persist_directory=..."
             )
-        return str(keep_picture(one.picture, self._kept_picture(one.id)))
+        kept = self._picture_folder(one.id) / f"{one.content_hash[:32]}.png"
+        return str(keep_picture(one.picture, kept).relative_to(self._pictures))
 
-    def _kept_picture(self, id: str) -> Path:
+    def _picture_folder(self, id: str) -> Path:
         assert self._pictures is not None
-        return self._pictures / f"{hashlib.sha256(f'{self._namespace}/{id}'.encode()).hexdigest()[:32]}.png"
+        return self._pictures / hashlib.sha256(chroma_id(self._namespace, id).encode()).hexdigest()[:32]
+
+    def _drop_pictures(self, id: str, *, but: str | None = None) -> None:
+        if self._pictures is None:
+            return
+        folder = self._picture_folder(id)
+        kept = None if but is None else self._pictures / but
+        if kept is None or kept.parent != folder:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for file in folder.iterdir():
+            if file != kept:
+                file.unlink(missing_ok=True)
+
+    def _found(self, record: MemoryRecord) -> MemoryRecord:
+        """The record with the full path of its picture."""
+        if record.image is None or self._pictures is None:
+            return record
+        return replace(record, image=str(self._pictures / record.image))
 
     def _delete(self, ids: Sequence[str] | None, where: Filter | None) -> int:
         deleted = self.store.delete(namespace=self._namespace, ids=ids, where=where)
-        if self._pictures is not None:
-            for id in deleted:
-                self._kept_picture(id).unlink(missing_ok=True)
+        for id in deleted:
+            self._drop_pictures(id)
         return len(deleted)
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -387,14 +443,28 @@ class ContinuousMemory:
             ItemNotFoundError: an id is not stored in this namespace.
             CorruptBlockError: an item's stored vectors are damaged.
         """
-        wanted = [ids] if isinstance(ids, str) else list(ids)
-        found = {r.id: r for r in self.store.get(wanted, namespace=self._namespace)}
-        if missing := [id for id in wanted if id not in found]:
+        return [self._hit(record) for record in self._stored([ids] if isinstance(ids, str) else list(ids))]
+
+    def _stored(self, ids: Sequence[str]) -> list[MemoryRecord]:
+        found = {r.id: r for r in self.store.get(ids, namespace=self._namespace)}
+        if missing := [id for id in ids if id not in found]:
             raise ItemNotFoundError(
                 f"Namespace {self._namespace!r} holds no item {missing[0]!r}"
                 f"{f' and {len(missing) - 1} more of those asked' if missing[1:] else ''}. Check the id and namespace."
             )
-        return [_hit(found[id], None) for id in wanted]
+        return [found[id] for id in ids]
+
+    def _hit(self, record: MemoryRecord, similarity: float | None = None) -> MemoryHit:
+        return MemoryHit(
+            id=record.id,
+            memory_embeddings=decode_block(record.block, item_id=record.id),
+            similarity=similarity,
+            text=record.text,
+            image=self._found(record).image,
+            metadata=record.metadata,
+            created_at=record.created_at,
+            truncated=record.truncated,
+        )
 
     def search(
         self, text: str | None = None, image: Any = None, *, k: int = 3, where: Filter | None = None
@@ -413,7 +483,9 @@ class ContinuousMemory:
             QueryError: neither text nor image, k below 1, or an unknown filter operator.
             InvalidItemError: the image cannot be opened.
             CorruptBlockError: a found item's vectors are damaged.
+            EncoderMismatchError: another encoder or retrieval key wrote this collection.
         """
+        self._check_encoder()
         if not (text and text.strip()) and image is None:
             raise QueryError("There is nothing to search for. Pass text=..., image=..., or both.")
         if k < 1:
@@ -425,7 +497,7 @@ class ContinuousMemory:
 
         key = self.key.query_key(text, None if image is None else load_image(image), best=best)
         found = self.store.search(key, namespace=self._namespace, k=k, where=where)
-        return [_hit(record, similarity) for record, similarity in found]
+        return [self._hit(record, similarity) for record, similarity in found]
 
     def count(self, *, where: Filter | None = None) -> int:
         """Items in this namespace, or those that match a filter."""
@@ -455,12 +527,13 @@ class ContinuousMemory:
             **generation_kwargs: as in transformers' `generate`.
 
         Raises:
-            QueryError, InvalidItemError, CorruptBlockError: as in `search`.
+            QueryError: an unknown mode, or as in `search`.
+            InvalidItemError, CorruptBlockError, EncoderMismatchError: as in `search`.
         """
         prompt, memory, hits = self.prepare(question, image, k=k, where=where, mode=mode)
         tokens = self.encoder.backbone.generate([prompt], [memory], max_new_tokens=max_new_tokens, **generation_kwargs)
         text = self.encoder.backbone.decode(tokens[0])
-        return Answer(text, hits, prompt["input_ids"].shape[1] + (0 if memory is None else len(memory)))
+        return Answer(text, hits, prompt_length(prompt, memory))
 
     def stream(
         self,
@@ -473,9 +546,9 @@ class ContinuousMemory:
         max_new_tokens: int = 64,
         **generation_kwargs: Any,
     ) -> Iterator[str]:
-        """Like `answer`, yielding text as it is made."""
+        """Like `answer`, yielding text as it is made; items are recalled, and errors raised, before it returns."""
         prompt, memory, _ = self.prepare(question, image, k=k, where=where, mode=mode)
-        yield from self.encoder.backbone.stream(prompt, memory, max_new_tokens=max_new_tokens, **generation_kwargs)
+        return self.encoder.backbone.stream(prompt, memory, max_new_tokens=max_new_tokens, **generation_kwargs)
 
     def prepare(
         self, question: str, image: Any = None, *, k: int = 3, where: Filter | None = None, mode: Mode = "memory"
@@ -516,7 +589,9 @@ class ContinuousMemory:
 
         Raises:
             ItemNotFoundError, CorruptBlockError: as in `get`.
+            EncoderMismatchError: another encoder wrote this collection.
         """
+        self._check_encoder()
         [hit] = self.get(id)
         backbone = self.encoder.backbone
         prompt = backbone.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
@@ -532,14 +607,16 @@ class ContinuousMemory:
             how many items it holds.
 
         Raises:
-            StoreLocationError: the folder is not empty.
+            StoreLocationError: the folder is not empty, or the picture of an item is gone.
         """
-        records = itertools.chain.from_iterable(self.store.scan(namespace=self._namespace))
+        records = map(self._found, itertools.chain.from_iterable(self.store.scan(namespace=self._namespace)))
         with tqdm(records, total=self.count(), unit="item", desc="exporting", disable=_hidden(progress)) as bar:
             return write_folder(Path(folder), self.store.identity, bar)
 
     def load(self, folder: str | Path, *, progress: bool | None = None) -> int:
         """Adds what `export` wrote to this namespace; the vectors travel, nothing is encoded again.
+
+        A memory without a directory (on a server, without `persist_directory`) refers to the pictures in the folder.
 
         Returns:
             how many items it holds.
@@ -548,23 +625,27 @@ class ContinuousMemory:
             StoreLocationError: the folder is no export, or damaged.
             EncoderMismatchError: another encoder or retrieval key made it.
         """
+        self._check_encoder()
         total, records = read_folder(Path(folder), self.store.identity)
         with tqdm(total=total, unit="item", desc="loading", disable=_hidden(progress)) as bar:
             while chunk := list(itertools.islice(records, CHUNK)):
-                self.store.put([self._adopt(record) for record in chunk])
+                self._put([self._adopt(record) for record in chunk])
                 bar.update(len(chunk))
         return total
 
     def _adopt(self, record: MemoryRecord) -> MemoryRecord:
         """A record of another memory as one of this namespace, its picture kept where this memory keeps them."""
-        if record.image is not None and self._pictures is not None:
-            kept = keep_picture(load_image(record.image), self._kept_picture(record.id))
-            return replace(record, namespace=self._namespace, image=str(kept))
-        return replace(record, namespace=self._namespace)
+        image = record.image
+        if image is not None and self._pictures is not None:
+            kept = self._picture_folder(record.id) / f"{record.content_hash[:32]}.png"
+            image = str(keep_picture(load_image(image), kept).relative_to(self._pictures))
+        return replace(record, namespace=self._namespace, image=image)
 
     def close(self) -> None:
         """Lets go of the directory or server, and of pictures kept for a memory without a directory."""
         self.store.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     def __enter__(self) -> ContinuousMemory:
         return self
@@ -600,7 +681,7 @@ class ContinuousMemory:
 
     async def astream(self, question: str, image: Any = None, **kwargs: Any) -> AsyncIterator[str]:
         """`stream` in a worker thread."""
-        pieces = self.stream(question, image, **kwargs)
+        pieces = await asyncio.to_thread(self.stream, question, image, **kwargs)
         end = object()
         while (piece := await asyncio.to_thread(next, pieces, end)) is not end:
             yield str(piece)
@@ -625,17 +706,19 @@ def _load_encoder(model: str | None, adapter: str | Path, model_kwargs: dict[str
     return MemoryEncoder.from_pretrained(adapter, backbone)
 
 
-def _hit(record: MemoryRecord, similarity: float | None) -> MemoryHit:
-    return MemoryHit(
-        id=record.id,
-        memory_embeddings=decode_block(record.block, item_id=record.id),
-        similarity=similarity,
-        text=record.text,
-        image=record.image,
-        metadata=record.metadata,
-        created_at=record.created_at,
-        truncated=record.truncated,
-    )
+def _open(
+    directory: str | Path | None, url: str | None, collection_name: str, identity: CollectionIdentity | None
+) -> ChromaStore:
+    if url is not None:
+        return ChromaStore.server(url, identity=identity, collection_name=collection_name)
+    if directory is not None:
+        return ChromaStore.embedded(directory, identity=identity, collection_name=collection_name)
+    assert identity is not None  # what is new has no other
+    return ChromaStore.in_memory(identity=identity)
+
+
+def _identity(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
+    return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
 
 
 def _hidden(progress: bool | None) -> bool | None:

@@ -2,7 +2,7 @@
 
 | file | content |
 |---|---|
-| `export.json` | format version, encoder and retrieval key, number of items; written last |
+| `export.json` | format version, encoder and retrieval key, number of items, SHA-256 of every file; written last |
 | `items.jsonl` | per item id, text, metadata, created_at, content_hash, truncated, file name of the picture |
 | `vectors-00000.safetensors`, ... | per 1000 items: `keys` (n, D) float32, `blocks` (bytes,) uint8, `ends` (n,) int64 |
 | `pictures/` | the items' pictures |
@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import shutil
@@ -36,6 +37,8 @@ class _Manifest(BaseModel):
     format_version: int
     identity: CollectionIdentity
     items: int
+    sha256: dict[str, str]
+    """By file name, relative to the folder."""
 
 
 class _Line(BaseModel):
@@ -52,7 +55,7 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
     """Writes records shard by shard; the manifest comes last, so that an unfinished folder is recognised.
 
     Raises:
-        StoreLocationError: the folder is not empty.
+        StoreLocationError: the folder is not empty, or an item's picture is gone.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreLocationError(f"{folder} is not an empty folder. Export to a new one.")
@@ -73,13 +76,15 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
             for record in shard:
                 lines.write(_line(record, folder / "pictures", count).model_dump_json() + "\n")
                 count += 1
-    manifest = _Manifest(format_version=FORMAT_VERSION, identity=identity, items=count)
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    sha256 = {file.relative_to(folder).as_posix(): _sha256(file) for file in files}
+    manifest = _Manifest(format_version=FORMAT_VERSION, identity=identity, items=count, sha256=sha256)
     (folder / "export.json").write_text(manifest.model_dump_json(indent=2) + "\n")
     return count
 
 
 def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterator[MemoryRecord]]:
-    """The number of items in an export, and the items.
+    """The number of items in an export, and the items, after checking every file.
 
     Raises:
         StoreLocationError: the folder is no export, or damaged.
@@ -101,7 +106,15 @@ def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterat
             f"{folder} was made with {manifest.identity}, but this memory uses {identity}. "
             "Load it with the encoder that made it, or add the items of items.jsonl anew."
         )
-    return manifest.items, _records(folder)
+    for name, expected in manifest.sha256.items():
+        if not (folder / name).is_file() or _sha256(folder / name) != expected:
+            raise StoreLocationError(f"The export {folder} is damaged at {name}. Export again, or restore a backup.")
+    return manifest.items, _records(folder, manifest)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _line(record: MemoryRecord, pictures: Path, number: int) -> _Line:
@@ -110,7 +123,9 @@ def _line(record: MemoryRecord, pictures: Path, number: int) -> _Line:
         source = Path(record.image)
         picture = f"{number:08d}{source.suffix}"
         if not source.is_file():
-            raise StoreLocationError(f"The picture of item {record.id!r}, {source}, is gone. Restore it or delete the item.")
+            raise StoreLocationError(
+                f"The picture of item {record.id!r}, {source}, is gone. Restore it or delete the item."
+            )
         shutil.copyfile(source, pictures / picture)
     return _Line(
         id=record.id,
@@ -123,7 +138,7 @@ def _line(record: MemoryRecord, pictures: Path, number: int) -> _Line:
     )
 
 
-def _records(folder: Path) -> Iterator[MemoryRecord]:
+def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
     try:
         with (folder / "items.jsonl").open(encoding="utf-8") as lines:
             for number in itertools.count():
@@ -133,6 +148,8 @@ def _records(folder: Path) -> Iterator[MemoryRecord]:
                 vectors = load_file(folder / f"vectors-{number:05d}.safetensors")
                 blocks = np.split(vectors["blocks"], vectors["ends"][:-1])
                 for line, key, block in zip(shard, vectors["keys"], blocks, strict=True):
+                    if line.picture is not None and f"pictures/{line.picture}" not in manifest.sha256:
+                        raise ValueError(f"it holds no picture {line.picture!r}")
                     yield MemoryRecord(
                         namespace="",
                         key=key,
@@ -141,4 +158,6 @@ def _records(folder: Path) -> Iterator[MemoryRecord]:
                         **line.model_dump(exclude={"picture"}),
                     )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise StoreLocationError(f"The export {folder} is damaged: {error}. Export again, or restore a backup.") from error
+        raise StoreLocationError(
+            f"The export {folder} is damaged: {error}. Export again, or restore a backup."
+        ) from error

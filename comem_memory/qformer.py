@@ -7,6 +7,8 @@ whose one block is applied `depth` times with shared weights. Parameter names ar
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -85,9 +87,14 @@ class QFormer(nn.Module):
         self.norm_out = nn.LayerNorm(width)
         self.layers = nn.ModuleList([Attention(config), FeedForward(config)])
 
+    @property
+    def _block(self) -> tuple[Attention, FeedForward]:
+        attention, feed_forward = self.layers
+        return cast(Attention, attention), cast(FeedForward, feed_forward)
+
     def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         batch, length, _ = hidden_states.shape
-        attention, feed_forward = self.layers
+        attention, feed_forward = self._block
         queries = self.query_tokens.expand(batch, -1, -1)  # (B, Q, H)
         mask = torch.ones(batch, length + queries.shape[1], dtype=torch.bool, device=hidden_states.device)
         if attention_mask is not None:
@@ -99,25 +106,36 @@ class QFormer(nn.Module):
         return self.norm_out(self.proj_out(queries))
 
     @torch.no_grad()
-    def init_identity(self, output_scale: float) -> None:
-        """Starts as an average of what is attended to, in the scale of the token embeddings.
+    def init_identity(self, output_mean: torch.Tensor, output_std: torch.Tensor) -> None:
+        """Starts as an average of what is attended to, spread like the language model's token embeddings.
 
-        From here training learns to answer several times sooner than from the authors' random start
-        (docs/training.md has the measurement).
+        The authors start at random (normal, deviation 0.02), which says nothing of the item until training has found
+        a way through; from here the first vectors already lie where the frozen model expects its inputs.
 
         Args:
-            output_scale: standard deviation of the language model's input embeddings.
+            output_mean, output_std: (H,), of the token embeddings.
         """
         width = self.config.hidden_size
-        attention, feed_forward = self.layers
+        attention, feed_forward = self._block
         for linear in (self.proj_in, self.proj_out):
             nn.init.eye_(linear.weight)
             nn.init.zeros_(linear.bias)
         keys, values = attention.to_kv.weight.chunk(2)
-        nn.init.normal_(attention.to_q.weight, std=0.05)
+        nn.init.normal_(attention.to_q.weight, std=0.08)
         nn.init.normal_(keys, std=0.05)
         nn.init.eye_(values)
         attention.to_out.weight.copy_(torch.eye(width) / self.config.depth)
-        nn.init.normal_(feed_forward[3].weight, std=1e-3)
+        nn.init.normal_(feed_forward.get_parameter("3.weight"), std=1e-3)
         nn.init.normal_(self.query_tokens, std=2 * width**-0.5)
-        nn.init.constant_(self.norm_out.weight, output_scale)
+        self.norm_out.weight.copy_(output_std)
+        self.norm_out.bias.copy_(output_mean)
+
+    @torch.no_grad()
+    def standardise_input(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Lets `proj_in` remove what all hidden states share, which otherwise drowns what is particular to an item.
+
+        Args:
+            mean, std: (H,), of the hidden states of typical items.
+        """
+        self.proj_in.weight.copy_(torch.diag(1 / std))
+        self.proj_in.bias.copy_(-mean / std)

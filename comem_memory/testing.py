@@ -1,4 +1,4 @@
-"""Seeded stand-ins for tests, ours and yours: tiny random models of each family, and embedders that load nothing."""
+"""Seeded stand-ins for tests, ours and yours: tiny random models, and embedders that load nothing."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ SPECIAL = ["<pad>", "<|im_start|>", "<|im_end|>", "<image>", *VISION_TOKENS]
 HIDDEN_SIZE = 64
 _CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}IMAGE{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{{ 'IMAGE' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _TEXT: dict[str, Any] = {
     "hidden_size": HIDDEN_SIZE,
@@ -108,7 +109,9 @@ class ColourEmbedder:
     dimension = 48
 
     def embed(self, inputs: Sequence[Image.Image]) -> np.ndarray:
-        grids = [np.asarray(image.convert("RGB").resize((4, 4)), np.float32).ravel() - 127.5 for image in inputs]
+        grids = [
+            np.asarray(image.convert("RGB").resize((4, 4)), np.float32).ravel() - 127.5 for image in inputs
+        ]
         vectors = np.stack(grids) if grids else np.zeros((0, self.dimension), np.float32)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
@@ -178,7 +181,9 @@ _QWEN_IDS: dict[str, Any] = {
     "image_token_id": SPECIAL.index("<|image_pad|>"),
     "video_token_id": SPECIAL.index("<|video_pad|>"),
 }
-_QWEN_TEXT = _TEXT | {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6}}
+_QWEN_TEXT = _TEXT | {
+    "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6}
+}
 
 
 def _qwen_processor(processor_class: type) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from comem_memory.errors import InvalidItemError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 Metadata = dict[str, str | int | float | bool]
 RESERVED_PREFIX = "comem."
 """Metadata keys that begin so belong to the store."""
+_CHROMA_PREFIXES = ("chroma:", "$", "#")
 
 
 class MemoryItem(BaseModel):
@@ -25,10 +27,10 @@ class MemoryItem(BaseModel):
         text: the item's text.
         image: a path, encoded image bytes (PNG, JPEG, ...), or a `PIL.Image.Image`.
         id: unique within a namespace; by default a hash of text and image, so that adding twice changes nothing.
-        metadata: flat values to filter on; keys must not begin with `comem.`.
+        metadata: flat values to filter on; keys must not begin with `comem.`, `chroma:`, `$` or `#`.
 
     Raises:
-        InvalidItemError: neither text nor image, or an id or metadata key that cannot be stored.
+        InvalidItemError: neither text nor image, an unknown field, or a value that cannot be stored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -37,6 +39,14 @@ class MemoryItem(BaseModel):
     image: Any = Field(default=None, repr=False)
     id: str | None = None
     metadata: Metadata = Field(default_factory=dict)
+
+    if not TYPE_CHECKING:  # type checkers see the fields
+
+        def __init__(self, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise _invalid(fields, error) from error
 
     @field_validator("image")
     @classmethod
@@ -58,13 +68,34 @@ class MemoryItem(BaseModel):
             raise InvalidItemError(f"{name} has neither text nor image. Pass text=..., image=..., or both.")
         if self.id is not None and (not self.id or not self.id.isprintable()):
             raise InvalidItemError(f"{name}: an id must be non-empty and printable. Pass another id, or none.")
-        for key in self.metadata:
-            if not key or key.startswith(RESERVED_PREFIX):
+        for key, value in self.metadata.items():
+            if not key or key.startswith((RESERVED_PREFIX, *_CHROMA_PREFIXES)):
                 raise InvalidItemError(
-                    f"{name}: metadata key {key!r} is empty or begins with {RESERVED_PREFIX!r}, which the store uses. "
-                    "Rename the key."
+                    f"{name}: metadata key {key!r} is empty or begins with one of "
+                    f"{', '.join((RESERVED_PREFIX, *_CHROMA_PREFIXES))}, which the store uses. Rename the key."
+                )
+            if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) < 2**63):
+                raise InvalidItemError(
+                    f"{name}: metadata {key!r} is {value}, which is not finite or beyond 64 bits. Store it as a text."
+                )
+        for text in (self.text or "", *self.metadata, *(v for v in self.metadata.values() if isinstance(v, str))):
+            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise InvalidItemError(
+                    f"{name}: {text[:40]!r} holds half a character (a lone surrogate). Decode it again, as UTF-8."
                 )
         return self
+
+
+def _invalid(fields: dict[str, Any], error: ValidationError) -> InvalidItemError:
+    """What pydantic found, as one of our errors; its first finding says enough."""
+    found = error.errors()[0]
+    if isinstance(cause := found.get("ctx", {}).get("error"), InvalidItemError):
+        return cause
+    place = ".".join(str(part) for part in found["loc"][:2])
+    return InvalidItemError(
+        f"MemoryItem {fields.get('id') or ''!r} cannot be made: {place}: {found['msg']}. "
+        "Pass text (str), image, id (str) and metadata (a flat dict of texts, numbers and booleans)."
+    )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ def encoder():
 
 
 def close(actual: torch.Tensor, name: str, atol: float = 1e-4) -> None:
+    print(f"{name}: largest difference {(actual - EXPECTED[name]).abs().max():.1e}")  # shown by pytest -rP
     torch.testing.assert_close(actual, EXPECTED[name], atol=atol, rtol=0, msg=lambda m: f"{name}: {m}")
 
 
@@ -110,6 +111,7 @@ def test_training_forward_loss_and_gradients(encoder):
     loss.backward()
 
     def same(gradient, name, expected):
+        print(f"gradient of {name}: largest difference {(gradient - expected).abs().max():.1e}")
         torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-3, msg=lambda m: f"{name}: {m}")
 
     qformer = dict(encoder.qformer.named_parameters())

@@ -72,10 +72,28 @@ def test_size_at_the_papers_width():
     assert sum(p.numel() for p in module.parameters()) == 179_895_296
 
 
-def test_identity_start_averages_the_context():
+def test_identity_start_is_spread_like_the_token_embeddings():
     torch.manual_seed(0)
     module = QFormer(QFormerConfig(hidden_size=64, num_attention_heads=4))
-    module.init_identity(output_scale=0.136)
-    output = module(torch.randn(2, 11, 64))
-    assert output.shape == (2, 8, 64)
-    assert output.std().item() == pytest.approx(0.136, rel=0.05)
+    mean, std = torch.randn(64), torch.rand(64) + 0.5
+    module.init_identity(mean, std)
+    output = module(torch.randn(256, 11, 64)).flatten(0, 1)
+    assert ((output.mean(0) - mean).abs() < 0.6 * std).all()
+    assert output.std(0).mean() == pytest.approx(std.mean(), rel=0.2)
+
+
+def test_standardised_input_tells_items_apart():
+    """Hidden states that share a large common vector give nearly equal outputs, until it is removed."""
+    torch.manual_seed(0)
+    module = QFormer(QFormerConfig(hidden_size=64, num_attention_heads=4))
+    module.init_identity(torch.zeros(64), torch.ones(64))
+    states = torch.randn(32, 11, 64) + 3 * torch.randn(64)
+
+    def share_between_items() -> float:
+        output = module(states)
+        return ((output - output.mean(0)).pow(2).mean() / output.pow(2).mean()).item()
+
+    before = share_between_items()
+    flat = states.flatten(0, 1)
+    module.standardise_input(flat.mean(0), flat.std(0))
+    assert share_between_items() > 3 * before

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from comem_memory.backbone import ModelInputs
 from comem_memory.evaluation.metrics import contains, exact_match
 from comem_memory.images import load_image
-from comem_memory.memory import ContinuousMemory, Mode
+from comem_memory.memory import ContinuousMemory, Mode, prompt_length
 from comem_memory.types import MemoryHit, MemoryItem
 
 FOLDER = Path(__file__).parent.parent / "data" / "countries"
@@ -62,9 +62,8 @@ def item(row: Row, folder: Path = FOLDER) -> MemoryItem:
         facts.append(f"Its internet addresses end with {row['top_level_domain']}.")
     if row["demonym"]:
         facts.append(f"Its people are called {row['demonym']}.")
-    return MemoryItem(
-        id=row["code"], text=" ".join(facts), image=folder / row["flag"], metadata={"name": name, "region": row["region"]}
-    )
+    metadata = {"name": name, "region": row["region"]}
+    return MemoryItem(id=row["code"], text=" ".join(facts), image=folder / row["flag"], metadata=metadata)
 
 
 def questions(row: Row) -> Iterator[CountryQuestion]:
@@ -123,7 +122,8 @@ class Report:
 
     def as_table(self) -> Table:
         ks = sorted(self.prompt_tokens["memory"])
-        table = Table("with", "exact match", "contains", *(f"tokens, k={k}" for k in ks), *(f"first token, k={k}" for k in ks))
+        measured = [f"{what}, k={k}" for what in ("tokens", "first token") for k in ks]
+        table = Table("with", "exact match", "contains", *measured)
         for source, score in self.scores.items():
             tokens, seconds = self.prompt_tokens.get(source, {}), self.seconds_to_first_token.get(source, {})
             table.add_row(
@@ -198,7 +198,7 @@ def _first_tokens(
                 prompt, vectors = memory.prompt(question.text, None, [] if mode == "none" else hits, mode)
                 memory.encoder.backbone.generate([prompt], [vectors], max_new_tokens=1)
                 times.append(time.perf_counter() - start)
-                lengths.append(prompt["input_ids"].shape[1] + (0 if vectors is None else len(vectors)))
+                lengths.append(prompt_length(prompt, vectors))
             tokens.setdefault(mode, {})[k] = statistics.mean(lengths)
             seconds.setdefault(mode, {})[k] = statistics.median(times)
     return tokens, seconds

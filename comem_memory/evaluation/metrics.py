@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import string
 
-_PUNCTUATION = str.maketrans("", "", string.punctuation.replace("+", "").replace(".", "")) | {ord("’"): None}
+_QUOTES = "\u2018\u2019\u201c\u201d"
+_PUNCTUATION = str.maketrans("", "", string.punctuation.replace("+", "").replace(".", "") + _QUOTES)
 
 
 def normalise(text: str) -> str:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypedDict
 
-from torch.utils.data import Dataset
-
 from comem_memory.backbone import RESTATE_INSTRUCTION
 from comem_memory.training.pictures import Picture
 from comem_memory.training.worlds import Question, samples
@@ -47,7 +45,7 @@ class Batch(TypedDict):
     restated: list[Asked]
 
 
-class WorldBatches(Dataset[Batch]):
+class WorldBatches(Sequence[Batch]):
     """Batch number i, from the seed and i alone, so that training resumes exactly.
 
     Args:
@@ -55,7 +53,8 @@ class WorldBatches(Dataset[Batch]):
         num_batches: how many.
         items: items per batch.
         questions: questions per item.
-        max_memories: a question sees up to this many items.
+        max_memories: a question sees up to this many items,
+        alone: but in the first so many batches only its own.
         pictures: some items carry one of these.
         picture_share: share of items with a picture.
         restated_share: share of items that are also to be restated whole.
@@ -69,19 +68,20 @@ class WorldBatches(Dataset[Batch]):
         items: int = 16,
         questions: int = 3,
         max_memories: int = 3,
+        alone: int = 0,
         pictures: Sequence[Picture] = (),
-        picture_share: float = 0.06,
+        picture_share: float = 0.03,
         restated_share: float = 0.12,
     ) -> None:
         self.seed, self.num_batches, self.items, self.questions = seed, num_batches, items, questions
-        self.max_memories, self.pictures = max_memories, pictures
+        self.max_memories, self.alone, self.pictures = max_memories, alone, pictures
         self.picture_share, self.restated_share = picture_share, restated_share
         self._pool = lru_cache(maxsize=2)(self._draw_pool)
 
     def __len__(self) -> int:
         return self.num_batches
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch:  # type: ignore[override]  # no slices
         if not 0 <= index < self.num_batches:
             raise IndexError(index)
         return self._pool(index // POOL)[index % POOL]
@@ -90,7 +90,8 @@ class WorldBatches(Dataset[Batch]):
         rng = random.Random(f"{self.seed}/{number}")
         drawn = itertools.islice(samples(rng.getrandbits(64)), POOL * self.items)
         items = sorted((self._item(rng, s.text, s.questions) for s in drawn), key=lambda item: item.size)
-        batches = [self._batch(rng, items[i : i + self.items]) for i in range(0, len(items), self.items)]
+        most = 1 if number * POOL < self.alone else self.max_memories
+        batches = [self._batch(rng, items[i : i + self.items], most) for i in range(0, len(items), self.items)]
         rng.shuffle(batches)
         return batches
 
@@ -100,16 +101,18 @@ class WorldBatches(Dataset[Batch]):
         picture = rng.choice(self.pictures)
         return Item(text, picture, [Question("What does the picture show?", picture.name, False), *questions])
 
-    def _batch(self, rng: random.Random, items: list[Item]) -> Batch:
+    def _batch(self, rng: random.Random, items: list[Item], most: int) -> Batch:
         asked = []
         for position, item in enumerate(items):
             for question in item.questions[: self.questions]:
-                others = rng.choice((0, 0, *range(self.max_memories))) if question.names_item else 0
+                others = rng.choice((0, 0, *range(most))) if question.names_item else 0
                 seen = [*rng.sample([i for i in range(len(items)) if i != position], others), position]
                 if rng.random() < 0.4:  # retrieval puts the best last, but is not always right
                     rng.shuffle(seen)
                 asked.append(Asked(question.text, question.answer, seen))
         restated = [
-            Asked(RESTATE_INSTRUCTION, item.text, [i]) for i, item in enumerate(items) if rng.random() < self.restated_share
+            Asked(RESTATE_INSTRUCTION, item.text, [position])
+            for position, item in enumerate(items)
+            if rng.random() < self.restated_share
         ]
         return Batch(items=items, asked=asked, restated=restated)

@@ -7,6 +7,7 @@ flash attention is slow at these lengths), and compiled decoder layers (3.6 s wi
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 from pathlib import Path
@@ -21,6 +22,7 @@ from comem_memory.encoder import MemoryEncoder
 from comem_memory.training.data import WorldBatches
 from comem_memory.training.pictures import Picture, emoji
 from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, training_arguments
+from comem_memory.training.worlds import samples
 
 TRAIN_SEED, DEVELOPMENT_SEED, SPLIT_SEED = 1, 2, 0
 DEVELOPMENT_NAMES = 100
@@ -28,7 +30,7 @@ DEVELOPMENT_NAMES = 100
 
 
 def train_encoder(
-    backbone: Backbone, output_dir: Path, *, steps: int, learning_rate: float = 3e-4, pictures: bool = True
+    backbone: Backbone, output_dir: Path, *, steps: int, learning_rate: float = 5e-4, pictures: bool = True
 ) -> MemoryEncoder:
     """Trains a memory encoder on made-up worlds; run it again with the same arguments to resume.
 
@@ -45,14 +47,16 @@ def train_encoder(
     encoder = MemoryEncoder.create(
         backbone,
         num_attention_heads=backbone.model.config.get_text_config().num_attention_heads,
-        lora=LoraSettings(lora_dropout=0.0),  # every item is seen once, and drawing dropout masks took a quarter of a step
+        lora=LoraSettings(lora_dropout=0.0),  # every item is seen once; drawing masks took a quarter of a step
         max_length=512,
     )
+    typical = itertools.islice(samples(DEVELOPMENT_SEED), 64)
+    encoder.calibrate([encoder.inputs(sample.text) for sample in typical])
     trainer = MemoryTrainer(
         encoder,
         training_arguments(output_dir, steps=steps, learning_rate=learning_rate),
-        WorldBatches(seed=TRAIN_SEED, num_batches=steps, pictures=shown),
-        WorldBatches(seed=DEVELOPMENT_SEED, num_batches=8, pictures=unseen),
+        WorldBatches(seed=TRAIN_SEED, num_batches=steps, pictures=shown, alone=steps * 6 // 10),
+        WorldBatches(seed=DEVELOPMENT_SEED, num_batches=8, pictures=unseen, max_memories=1),
     )
     trainer.train(resume_from_checkpoint=trainer.last_checkpoint())
     encoder.eval()

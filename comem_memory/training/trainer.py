@@ -6,13 +6,14 @@ section 3: cross-entropy of the answer through the frozen model, gradient to LoR
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.utils.data import Dataset, SequentialSampler
+from torch import nn
+from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from comem_memory.backbone import Backbone, ModelInputs
@@ -26,7 +27,9 @@ QFORMER_RATE = 4 / 3
 """Learning rate of the Q-Former, as a multiple of LoRA's."""
 
 
-def training_arguments(output_dir: str | Path, *, steps: int, learning_rate: float, **changes: Any) -> TrainingArguments:
+def training_arguments(
+    output_dir: str | Path, *, steps: int, learning_rate: float, **changes: Any
+) -> TrainingArguments:
     """The recipe's settings; `changes` override them by TrainingArguments' own names."""
     settings: dict[str, Any] = {
         "output_dir": str(output_dir),
@@ -36,10 +39,10 @@ def training_arguments(output_dir: str | Path, *, steps: int, learning_rate: flo
         "lr_scheduler_type": "cosine",
         "per_device_train_batch_size": 1,
         "logging_steps": 20,
-        "save_steps": 250,
+        "save_steps": 125,
         "save_total_limit": 2,
         "eval_strategy": "steps",
-        "eval_steps": 250,
+        "eval_steps": 125,
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "bf16": True,
@@ -51,22 +54,35 @@ def training_arguments(output_dir: str | Path, *, steps: int, learning_rate: flo
     return TrainingArguments(**settings | changes)
 
 
+Batches = Sequence[Any]
+"""A dataset whose elements are whole batches; random access is enough."""
+
+
 class _BatchTrainer(Trainer):
     """Each dataset element is one whole batch, taken in order."""
 
-    def __init__(self, *, backbone: Backbone, **kwargs: Any) -> None:
-        super().__init__(data_collator=lambda batches: batches[0], **kwargs)
+    def __init__(
+        self, backbone: Backbone, model: nn.Module, args: TrainingArguments, train: Batches, development: Batches
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=lambda batches: batches[0],
+            train_dataset=train,  # type: ignore[arg-type]  # any sequence will do
+            eval_dataset=development,  # type: ignore[arg-type]
+        )
         self.backbone = backbone
+        self.batches, self.development = train, development
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(train_dataset or self.train_dataset)
+        return SequentialSampler(self.batches)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16)
 
     def last_checkpoint(self) -> str | None:
         """The newest complete checkpoint in the output folder, to resume from."""
-        folders = Path(self.args.output_dir).glob("checkpoint-*")
+        folders = Path(str(self.args.output_dir)).glob("checkpoint-*")
         complete = [folder for folder in folders if (folder / "trainer_state.json").is_file()]
         return str(max(complete, key=lambda f: int(f.name.split("-")[1]))) if complete else None
 
@@ -84,14 +100,12 @@ class MemoryTrainer(_BatchTrainer):
     """
 
     def __init__(
-        self, encoder: MemoryEncoder, args: TrainingArguments, train_dataset: Dataset[Batch], eval_dataset: Dataset[Batch]
+        self, encoder: MemoryEncoder, args: TrainingArguments, train_dataset: Batches, eval_dataset: Batches
     ) -> None:
-        super().__init__(
-            backbone=encoder.backbone, model=encoder, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset
-        )
+        super().__init__(encoder.backbone, encoder, args, train_dataset, eval_dataset)
         self.encoder = encoder
 
-    def compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False, **_: Any) -> torch.Tensor:
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> torch.Tensor:
         with self._autocast():
             memories = self._encode(inputs)
             loss = self._loss(inputs["asked"], memories)
@@ -100,11 +114,11 @@ class MemoryTrainer(_BatchTrainer):
         return loss
 
     def _encode(self, batch: Batch) -> torch.Tensor:
-        pictures = [load_image(item.picture.path) if item.picture else None for item in batch["items"]]
-        inputs = [
-            self.encoder.inputs(item.text, picture).tensors for item, picture in zip(batch["items"], pictures, strict=True)
-        ]
-        return self.encoder(self.backbone.batch(inputs))
+        inputs = []
+        for item in batch["items"]:
+            picture = load_image(item.picture.path) if item.picture else None
+            inputs.append(self.encoder.inputs(item.text, picture).tensors)
+        return self.encoder.forward(self.backbone.batch(inputs))
 
     def _loss(self, asked: list[Asked], memories: torch.Tensor) -> torch.Tensor:
         prompts, lengths = [], []
@@ -118,8 +132,7 @@ class MemoryTrainer(_BatchTrainer):
         self.encoder.eval()
         own, shuffled = [], []
         with torch.no_grad(), self._autocast():
-            for index in range(len(self.eval_dataset)):
-                batch = self.eval_dataset[index]
+            for batch in self.development:
                 memories = self._encode(batch)
                 own.append(self._loss(batch["asked"], memories).item())
                 shuffled.append(self._loss(batch["asked"], memories.roll(1, 0)).item())
@@ -158,17 +171,13 @@ class ProjectorTrainer(_BatchTrainer):
     FILE = "projector.safetensors"
     QUESTION = "What does the picture show?"
 
-    def __init__(self, backbone: Backbone, args: TrainingArguments, train_dataset: Any, eval_dataset: Any) -> None:
+    def __init__(
+        self, backbone: Backbone, args: TrainingArguments, train_dataset: Batches, eval_dataset: Batches
+    ) -> None:
         self.projector = backbone.model.model.multi_modal_projector.requires_grad_(True)
-        super().__init__(
-            backbone=backbone,
-            model=backbone.model,
-            args=args,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-        )
+        super().__init__(backbone, backbone.model, args, train_dataset, eval_dataset)
 
-    def compute_loss(self, model: Any, inputs: list[Picture], return_outputs: bool = False, **_: Any) -> torch.Tensor:
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> torch.Tensor:
         prompts: list[ModelInputs] = []
         for picture in inputs:
             parts = [{"type": "image", "image": load_image(picture.path)}, {"type": "text", "text": self.QUESTION}]
@@ -177,16 +186,16 @@ class ProjectorTrainer(_BatchTrainer):
             return self.backbone.answer_loss(prompts, [len(self.backbone.answer_ids(p.name)) for p in inputs])
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        self.model.eval()
+        self.backbone.model.eval()
         with torch.no_grad():
-            losses = [self.compute_loss(self.model, pictures).item() for pictures in self.eval_dataset]
+            losses = [self.compute_loss(self.model, pictures).item() for pictures in self.development]
         metrics = {f"{metric_key_prefix}_loss": sum(losses) / len(losses)}
         self.log(metrics)
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
-        os.makedirs(folder, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         weights = {n: w.detach().to(torch.bfloat16).contiguous() for n, w in self.projector.state_dict().items()}
         save_file(weights, folder / self.FILE)
 

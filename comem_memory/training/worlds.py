@@ -40,8 +40,8 @@ def samples(seed: int) -> Iterator[Sample]:
 
 # -- values ------------------------------------------------------------------------------------------------------
 
-_ONSETS = "b br c ch cl d dr f fl g gr h j k kl kr l m n p pr q r s sh sk st t th tr v w y z".split()
-_VOWELS = "a e i o u a e i o ai ea io ou".split()
+_ONSETS = ["b", "br", "c", "ch", "cl", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "kl", "kr", "l", "m", "n", "p", "pr", "q", "r", "s", "sh", "sk", "st", "t", "th", "tr", "v", "w", "y", "z"]
+_VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "io", "ou"]
 _CODAS = ["", "", "", "n", "r", "l", "s", "th", "nd", "m", "k", "rt", "x"]
 _ENDINGS = ["", "", "a", "ia", "o", "en", "ar", "ville", "burg", "ton", "land", "is", "mar", "eth", "ona"]
 
@@ -101,7 +101,7 @@ class _Values:
 
     def _made(self) -> str:
         rng = self.rng
-        parts = (rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.choice((1, 2, 2, 3))))
+        parts = (rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.choice((1, 1, 2))))
         return ("".join(parts) + rng.choice(_ENDINGS)).capitalize()
 
     def _place(self) -> str:
@@ -421,13 +421,13 @@ class _World:
 
     def sample(self) -> Sample:
         rng = self.rng
-        domain = rng.choice(_DOMAINS + (_DOMAINS[0], _DOMAINS[1]))  # places and people twice as often
+        domain = rng.choice((*_DOMAINS, *_DOMAINS[:1] * 6, *_DOMAINS[1:2] * 2))  # half are places, a quarter people
         name = self.values.draw(domain.name)
         noun = rng.choice(domain.nouns)
         pronoun, possessive = domain.pronoun, domain.possessive
         if pronoun == "she" and rng.random() < 0.5:
             pronoun, possessive = "he", "his"
-        chosen = rng.sample(domain.attributes, rng.choice((1, 2, 2, 3, 3, 4, 5, 6)))
+        chosen = rng.sample(domain.attributes, rng.choice((1, 1, 2, 2, 3, 4)))
         sentences = [rng.choice(_OPENINGS).format(n=name, k=noun, x=self.values.draw("place"))]
         questions = []
         for position, attribute in enumerate(chosen):

@@ -1,0 +1,239 @@
+"""The command line, in process with a tiny model; and once as a program, for its exit code and standard error."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from saved import save_roomy, save_tiny
+from typer.testing import CliRunner
+
+import comem_memory.memory as memory_module
+from comem_memory import ContinuousMemory, MemoryItem, cli
+from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemError, QueryError
+from comem_memory.testing import tiny_key, tiny_picture
+
+Comem = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def comem(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comem:
+    """Runs a command and returns what it prints; its errors are raised."""
+    for name, value in zip(("COMEM_MODEL", "COMEM_ADAPTER"), folders, strict=True):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("COMEM_DIRECTORY", str(tmp_path / "memory"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(memory_module, "default_key", tiny_key)
+    monkeypatch.setattr(cli.console, "_width", 200)
+
+    def call(*arguments: object, stdin: str | None = None) -> str:
+        result = CliRunner().invoke(cli.app, [str(a) for a in arguments], input=stdin, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return call
+
+
+@pytest.fixture
+def jsonl(tmp_path: Path) -> Path:
+    tiny_picture(1).save(tmp_path / "cat.png")
+    items = [
+        {"id": "door", "text": "The blue door opens with the brass key.", "metadata": {"year": 2020}},
+        {"id": "cat", "text": "The cat [/b] sleeps :smile:", "image": "cat.png"},
+    ]
+    path = tmp_path / "items.jsonl"
+    path.write_text("\n".join(json.dumps(item) for item in items) + "\n\nA plain line.\n")
+    return path
+
+
+def test_a_life(comem: Comem, jsonl: Path, tmp_path: Path):
+    added = json.loads(comem("add", jsonl, "--json"))
+    assert (added["ids"][:2], added["count"]) == (["door", "cat"], 3)
+    assert "3 items given, 3 in namespace 'default'." in comem("add", jsonl)
+
+    [hit] = json.loads(comem("search", "the blue door", "-k", 1, "--json"))
+    assert (hit["id"], hit["metadata"], hit["image"], hit["truncated"]) == ("door", {"year": 2020}, None, False)
+    assert 0.5 < hit["similarity"] <= 1
+    assert hit["created_at"]
+    [hit] = json.loads(comem("search", "--image", tmp_path / "cat.png", "-k", 1, "--json"))
+    assert (hit["id"], hit["image"]) == ("cat", str(tmp_path / "cat.png"))
+    table = comem("search", "cat", "-i", tmp_path / "cat.png")
+    assert "The cat [/b] sleeps :smile:" in table, "texts are shown as they are"
+
+    answer = json.loads(comem("ask", "Which key?", "-k", 2, "--json"))
+    assert (len(answer["hits"]), answer["prompt_tokens"] > 16) == (2, True)
+    assert comem("ask", "Which key?", "-k", 2).strip() == answer["answer"]
+    bare = json.loads(comem("ask", "Which key?", "--mode", "none", "--json"))
+    assert bare["hits"] == []
+    assert bare["prompt_tokens"] == answer["prompt_tokens"] - 16
+
+    described = json.loads(comem("describe", "door", "--json"))
+    assert described["text"] == "The blue door opens with the brass key."
+    assert "stored    The cat [/b] sleeps :smile:\nrestated  " in comem("describe", "cat")
+
+    stats = json.loads(comem("stats", "--json"))
+    assert (stats["namespace"], stats["items"], stats["namespaces"]) == ("default", 3, {"default": 3})
+    assert "parameters are trained" in comem("stats")
+
+    assert "3 items written to" in comem("export", tmp_path / "export")
+    assert "3 items read from" in comem("--namespace", "bob", "import", tmp_path / "export")
+    assert json.loads(comem("stats", "--json"))["namespaces"] == {"bob": 3, "default": 3}
+    assert json.loads(comem("delete", "door", "nothing", "--json")) == {"deleted": 1, "count": 2}
+    assert "0 deleted, 3 left." in comem("-n", "bob", "delete", "nothing")
+    assert "2 items in namespace 'default'." in comem("reencode")
+
+
+def test_environment_variables_and_options(comem: Comem, jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COMEM_NAMESPACE", "ann")
+    comem("add", jsonl)
+    assert json.loads(comem("stats", "--json"))["namespaces"] == {"ann": 3}
+    assert json.loads(comem("-n", "eve", "stats", "--json"))["items"] == 0
+    assert json.loads(comem("-d", tmp_path / "other", "stats", "--json"))["namespaces"] == {}
+
+
+def test_another_adapter_is_refused_until_reencode(comem: Comem, jsonl: Path, tmp_path: Path):
+    comem("add", jsonl)
+    base, adapter = save_tiny(tmp_path / "new", seed=4)
+    new = ("--model", base, "--adapter", adapter)
+    with pytest.raises(EncoderMismatchError, match="reencode"):
+        comem(*new, "stats")
+    assert "3 items" in comem(*new, "reencode")
+    assert json.loads(comem(*new, "search", "the blue door", "-k", 1, "--json"))[0]["id"] == "door"
+
+
+def test_standard_input(comem: Comem):
+    assert json.loads(comem("add", "-", "--json", stdin='A plain line.\n{"text": "b", "id": "b"}\n'))["count"] == 2
+    assert [hit["id"] for hit in json.loads(comem("search", "b", "-k", 1, "--json"))] == ["b"]
+
+
+def test_pictures_with_captions(comem: Comem, tmp_path: Path):
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    tiny_picture(1).save(folder / "a.png")
+    (folder / "a.txt").write_text("A caption\nof two lines.\n")
+    tiny_picture(2).save(folder / "deep" / "B.JPG")
+    (folder / "deep" / "B.txt").write_text("Upper case.")
+    tiny_picture(3).save(folder / "bare.webp")
+    (folder / "a.jsonl").write_text('{"id": "beside", "text": "Not a caption."}\n')
+    (folder / "notes.md").write_text("One.\nTwo.\n")
+    (folder / "thesis.pdf").write_bytes(b"ignored")
+    assert json.loads(comem("add", folder, "--json"))["count"] == 6
+    hits = json.loads(comem("search", "a", "-k", 9, "--json"))
+    found = {hit["text"]: hit for hit in hits}
+    assert set(found) == {"A caption\nof two lines.", "Upper case.", None, "Not a caption.", "One.", "Two."}
+    assert found["Upper case."]["image"].endswith("B.JPG")
+    assert found["Upper case."]["metadata"] == {"source": str(folder / "deep" / "B.JPG")}
+    assert len(json.loads(comem("-n", "one", "add", folder / "a.png", "--json"))["ids"]) == 1
+    assert json.loads(comem("-n", "one", "search", "caption", "--json"))[0]["text"] == "A caption\nof two lines."
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}', r"a.jsonl, line 2: .*txt: Extra inputs.*Each line is an object"),
+        ("a.jsonl", b'{"text": "a"', "line 1: .*Each line is an object"),
+        ("a.jsonl", b"{}", "line 1: MemoryItem has neither text nor image"),
+        ("a.jsonl", b'{"text": "\\ud83d"}', "line 1: .*lone surrogate"),
+        ("a.txt", b"caf\xe9", "a.txt is no UTF-8 text: .*Convert it to UTF-8"),
+        ("a.pdf", b"", "neither .jsonl, .txt, .md nor a picture. Convert"),
+    ],
+)
+def test_sources_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidItemError, match=message):
+        list(cli.read_items(str(tmp_path / name)))
+
+
+def test_a_source_that_does_not_exist(tmp_path: Path):
+    with pytest.raises(InvalidItemError, match=r"nothing.jsonl does not exist. Pass a file, a folder, or -"):
+        list(cli.read_items(str(tmp_path / "nothing.jsonl")))
+
+
+def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
+    lines = io.StringIO("One.\nTwo.\n")
+    monkeypatch.setattr(sys, "stdin", lines)
+    items = cli.read_items("-")
+    assert next(items) == MemoryItem(text="One.", metadata={"source": "standard input"})
+    assert next(items).text == "Two."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search"], "nothing to search for"),
+        (["search", "a", "-k", "0"], "k is 0"),
+        (["ask", "a", "--mode", "magic"], "mode is 'magic'"),
+        (["describe", "nothing"], "holds no item 'nothing'"),
+        (["import", "nowhere"], "not a finished export"),
+        (["--server", "http://127.0.0.1:9", "stats"], "chroma run"),
+        (["-n", "", "stats"], "not printable"),
+    ],
+)
+def test_errors_are_typed(comem: Comem, arguments: list[str], message: str):
+    with pytest.raises(ComemError, match=message):
+        comem(*arguments)
+
+
+def test_an_error_is_one_line_and_exit_code_one(comem: Comem, tmp_path: Path):
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "[bold]thesis.tex").write_text("precious")
+    command = [Path(sys.executable).with_name("comem"), "stats"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "40"}, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    [line] = [line for line in done.stderr.splitlines() if "Warning" not in line and not line.startswith("  ")]
+    assert line.startswith("error: ")
+    assert line.endswith("Pass an empty or new directory.")
+
+
+def test_main_puts_an_error_on_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    def fails() -> None:
+        raise QueryError("two\n  lines [bold]of[/bold] text")
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: two lines [bold]of[/bold] text\n"
+
+
+def test_ask_prints_while_the_model_writes(comem: Comem, jsonl: Path, monkeypatch: pytest.MonkeyPatch):
+    comem("add", jsonl)
+    printed: list[str] = []
+    monkeypatch.setattr(cli.console, "print", lambda *pieces, **_: printed.extend(pieces))
+    monkeypatch.setattr(ContinuousMemory, "stream", lambda *_, **__: (f"{n} {len(printed)}, " for n in range(3)))
+    comem("ask", "Which key?")
+    assert printed == ["0 0, ", "1 1, ", "2 2, "]
+
+
+def test_help_reads_well():
+    result = CliRunner().invoke(cli.app, ["--help"], env={"COLUMNS": "100"})
+    for word in ("add", "search", "ask", "describe", "delete", "stats", "export", "import", "COMEM_DIRECTORY"):
+        assert word in result.stdout
+    for command in cli.app.registered_commands:
+        name = command.name or command.callback.__name__.replace("_", "-")  # type: ignore[union-attr]
+        shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "100"})
+        assert shown.exit_code == 0
+        assert "Usage:" in shown.stdout
+
+
+def test_evaluate_and_demo(comem: Comem, tmp_path: Path):
+    base, adapter = save_roomy(tmp_path / "roomy")
+    chosen = ("--model", base, "--adapter", adapter)
+    report = json.loads(comem(*chosen, "evaluate", "--limit", 3, "--json").splitlines()[-1])
+    assert report["n"] == 3
+    assert list(report["scores"]) == ["none", "text", "memory", "shuffled"]
+    shown = comem(*chosen, "demo", "--directory", tmp_path / "demo")
+    assert "recall@1" in shown
+    assert (tmp_path / "demo" / "comem.json").exists()
+    assert not (tmp_path / "memory").exists()

@@ -1,0 +1,382 @@
+"""One base model in two roles: what encoding computes, what it leaves alone, what an adapter folder holds."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
+
+from comem_memory.backbone import Backbone, Message, ModelInputs
+from comem_memory.encoder import CONFIG_FILE, LORA_FILE, QFORMER_FILE, EncoderInputs, MemoryEncoder
+from comem_memory.errors import AdapterError, InvalidItemError, ItemTooLongError
+from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
+
+QUESTION: list[Message] = [{"role": "user", "content": "What opens the door?"}]
+
+
+def items(encoder: MemoryEncoder) -> list[EncoderInputs]:
+    """Of mixed lengths, with pictures, without, and without text."""
+    texts = ["The blue door opens with the brass key.", "Yes.", "The lamp is red. " * 6, "A boat."]
+    if not encoder.backbone.sees:
+        return [encoder.inputs(text) for text in texts]
+    pictures = [tiny_picture(1), None, tiny_picture(2, size=(40, 90)), None]
+    return [encoder.inputs(*pair) for pair in zip(texts, pictures, strict=True)] + [
+        encoder.inputs(image=tiny_picture(3))
+    ]
+
+
+def prompt(backbone: Backbone) -> ModelInputs:
+    if not backbone.sees:
+        return backbone.prompt_inputs(QUESTION)
+    parts = [{"type": "image", "image": tiny_picture(4)}, {"type": "text", "text": "What opens it?"}]
+    return backbone.prompt_inputs([{"role": "user", "content": parts}])
+
+
+def base_weights(backbone: Backbone) -> dict[str, str]:
+    """The sha256 of every weight and buffer that is not LoRA's, under its bare name."""
+    state = backbone.model.state_dict()
+    return {
+        name.replace(".base_layer", ""): hashlib.sha256(weight.detach().numpy().tobytes()).hexdigest()
+        for name, weight in state.items()
+        if "lora_" not in name
+    }
+
+
+def trained(encoder: MemoryEncoder) -> dict[str, torch.nn.Parameter]:
+    return {name: parameter for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+
+
+def training_loss(encoder: MemoryEncoder) -> torch.Tensor:
+    backbone = encoder.backbone
+    memories = encoder(backbone.batch([item.tensors for item in items(encoder)]))
+    prompts = [backbone.prompt_inputs(QUESTION, answer=answer) for answer in ("the brass key", "no")]
+    lengths = [len(backbone.answer_ids(answer)) for answer in ("the brass key", "no")]
+    return backbone.answer_loss(prompts, lengths, [memories[:3].flatten(0, 1), memories[3]])
+
+
+# -- encoding ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_batched_is_one_by_one(encoder: MemoryEncoder, batch_size: int):
+    inputs = items(encoder)
+    together = encoder.encode(inputs, batch_size=batch_size)
+    alone = torch.cat([encoder.encode([item]) for item in inputs])
+    assert together.shape == (len(inputs), 8, encoder.backbone.hidden_size)
+    assert together.dtype == torch.float32
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_every_item_gets_vectors_of_its_own(encoder: MemoryEncoder):
+    vectors = encoder.encode(items(encoder)).flatten(1)
+    assert torch.pdist(vectors).min() > 1e-2
+    assert encoder.encode([]).shape == (0, 8, encoder.backbone.hidden_size)
+
+
+def test_text_and_picture_both_count():
+    encoder = tiny_encoder(tiny_backbone("qwen2_5_vl"))
+    pairs = [
+        ("a", tiny_picture(1)),
+        ("a", tiny_picture(2)),
+        ("b", tiny_picture(1)),
+        ("a", None),
+        (None, tiny_picture(1)),
+    ]
+    vectors = encoder.encode([encoder.inputs(*pair) for pair in pairs]).flatten(1)
+    assert torch.pdist(vectors).min() > 1e-3
+
+
+def test_an_item_beyond_the_window(encoder: MemoryEncoder):
+    with pytest.raises(ItemTooLongError):
+        encoder.inputs("a" * 600)
+    cut = encoder.inputs("a" * 600, truncate=True)
+    assert cut.truncated
+    assert cut.tensors["input_ids"].shape[1] == encoder.encoder_config.max_length
+    assert encoder.encode([cut]).shape[0] == 1
+
+
+def test_a_text_only_encoder_takes_no_pictures():
+    encoder = tiny_encoder(tiny_backbone("llama"))
+    with pytest.raises(InvalidItemError, match="takes no pictures"):
+        encoder.inputs("a", tiny_picture())
+
+
+def test_a_model_in_bfloat16_encodes_nearly_the_same(family: Any, encoder: MemoryEncoder):
+    backbone = tiny_backbone(family)
+    backbone.model.to(torch.bfloat16)
+    half = tiny_encoder(backbone)
+    vectors = half.encode(items(half))
+    assert vectors.dtype == torch.float32
+    cosine = torch.cosine_similarity(vectors.flatten(1), encoder.encode(items(encoder)).flatten(1))
+    assert cosine.min() > 0.99
+    assert backbone.generate([prompt(backbone)], [vectors[:2].flatten(0, 1)], max_new_tokens=3)
+
+
+# -- two roles -----------------------------------------------------------------------------------------------
+
+
+def test_no_base_weight_ever_changes(family: Any):
+    backbone = tiny_backbone(family)
+    before = base_weights(backbone)
+    encoder = tiny_encoder(backbone)
+    assert base_weights(backbone) == before
+    memory = encoder.encode(items(encoder)).flatten(0, 1)
+    backbone.generate([prompt(backbone)], [memory], max_new_tokens=5)
+    assert base_weights(backbone) == before
+
+    weights = {name: parameter.detach().clone() for name, parameter in trained(encoder).items()}
+    optimizer = torch.optim.AdamW(trained(encoder).values(), lr=1e-3)
+    encoder.train()
+    training_loss(encoder).backward()
+    assert all(p.grad is None for n, p in encoder.named_parameters() if n not in weights)
+    optimizer.step()
+    encoder.eval()
+    assert base_weights(backbone) == before
+    still = [name for name, parameter in trained(encoder).items() if torch.equal(parameter, weights[name])]
+    assert not [name for name in still if name.startswith("qformer") or "language_model" in name]
+    assert (
+        len(still) < len(weights) / 2
+    )  # a layer after the last one that is read, as LLaVA's tower has, gets no gradient
+
+
+def test_gradients_reach_lora_and_qformer(family: Any):
+    encoder = tiny_encoder(tiny_backbone(family))
+    training_loss(encoder).backward()
+    parameters = trained(encoder)
+    assert {name.split(".")[0] for name in parameters} == {"peft", "qformer"}
+    for part in ("language_model", "vision") if encoder.backbone.sees else ("layers",):
+        towers = {"vision": ("vision_tower", "visual")}.get(part, (part,))
+        gradients = [p.grad for n, p in parameters.items() if "lora_" in n and any(t in n for t in towers)]
+        assert sum(g.abs().sum() for g in gradients if g is not None) > 0, part
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.qformer.parameters())
+
+
+def test_lora_works_while_encoding_only(family: Any):
+    encoder = tiny_encoder(tiny_backbone(family))
+    backbone, calls = encoder.backbone, []
+    layers = [module for module in backbone.model.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        layer.lora_A["default"].register_forward_hook(lambda *_: calls.append(1))
+    assert layers
+    memory = encoder.encode(items(encoder)).flatten(0, 1)
+    assert len(calls) >= len(layers) // 2
+    calls.clear()
+    backbone.generate([prompt(backbone)], [memory], max_new_tokens=5)
+    list(backbone.stream(prompt(backbone), memory, max_new_tokens=5))
+    with torch.no_grad():
+        backbone.logits(backbone.batch([prompt(backbone)]))
+    assert not calls
+    encoder.train()  # nor when an encoder in training is asked
+    backbone.generate([prompt(backbone)], max_new_tokens=2)
+    assert not calls
+
+
+def test_lora_is_off_again_after_an_error(family: Any):
+    encoder = tiny_encoder(tiny_backbone(family))
+    expected = tiny_backbone(family).generate([prompt(encoder.backbone)], max_new_tokens=9)
+    with pytest.raises(KeyError):
+        encoder({"attention_mask": torch.ones(1, 3)})
+    assert encoder.backbone.generate([prompt(encoder.backbone)], max_new_tokens=9) == expected
+
+
+def test_the_bare_model_answers_bit_for_bit_as_before(family: Any):
+    backbone = tiny_backbone(family)
+
+    def logits() -> torch.Tensor:
+        with torch.no_grad():
+            return backbone.logits(backbone.batch([prompt(backbone)]))
+
+    before, tokens = logits(), backbone.generate([prompt(backbone)], max_new_tokens=20)
+    encoder = tiny_encoder(backbone)
+    assert torch.equal(logits(), before)
+    encoder.encode(items(encoder))
+    assert torch.equal(logits(), before)
+    assert backbone.generate([prompt(backbone)], max_new_tokens=20) == tokens
+
+
+def test_threads_get_what_one_thread_gets(encoder: MemoryEncoder):
+    backbone = encoder.backbone
+    expected = encoder.encode(items(encoder))
+    settings = {"max_new_tokens": 8, "min_new_tokens": 8}
+    answers = backbone.generate([prompt(backbone)], [expected[:2].flatten(0, 1)], **settings)
+    bare = backbone.generate([prompt(backbone)], **settings)
+
+    def work(number: int) -> bool:
+        if number % 3 == 0:
+            return torch.equal(encoder.encode(items(encoder)), expected)
+        memory, wanted = ([expected[:2].flatten(0, 1)], answers) if number % 3 == 1 else (None, bare)
+        return backbone.generate([prompt(backbone)], memory, **settings) == wanted
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(work, range(32)))
+
+
+def test_one_backbone_carries_one_encoder(encoder: MemoryEncoder, tmp_path: Path):
+    encoder.save_pretrained(tmp_path)
+    with pytest.raises(AdapterError, match="already carries a memory encoder"):
+        tiny_encoder(encoder.backbone)
+    with pytest.raises(AdapterError, match="already carries a memory encoder"):
+        MemoryEncoder.from_pretrained(tmp_path, encoder.backbone)
+
+
+def test_the_count_is_lora_and_qformer(encoder: MemoryEncoder):
+    model = encoder.backbone.model
+    lora = 0
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            lora += 16 * (module.in_features + module.out_features)
+    qformer = sum(p.numel() for p in encoder.qformer.parameters())
+    base = sum(p.numel() for n, p in model.named_parameters() if "lora_" not in n)
+    count = encoder.num_parameters()
+    assert count == (lora + qformer, lora + qformer + base)
+    assert f"{count.trainable:,} of {count.total:,}" in str(count)
+    assert f"({count.trainable / count.total:.2%})" in str(count)
+
+
+def test_lora_is_beside_every_linear_but_the_output_head(encoder: MemoryEncoder):
+    model = encoder.backbone.model
+    inside = {f"{n}.base_layer" for n, m in model.named_modules() if isinstance(m, LoraLayer)}
+    plain = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "lora_" not in n}
+    assert plain - inside == {"lm_head"}
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter folder of the tiny LLaVA."""
+    folder = tmp_path_factory.mktemp("adapter")
+    tiny_encoder(tiny_backbone()).save_pretrained(folder)
+    return folder
+
+
+def test_a_saved_encoder_makes_the_same_vectors(family: Any, encoder: MemoryEncoder, tmp_path: Path):
+    encoder.save_pretrained(tmp_path / "new" / "folder")
+    loaded = MemoryEncoder.from_pretrained(tmp_path / "new" / "folder", tiny_backbone(family))
+    assert torch.equal(loaded.encode(items(loaded)), encoder.encode(items(encoder)))
+    assert loaded.fingerprint == encoder.fingerprint
+    assert loaded.encoder_config == encoder.encoder_config
+    assert trained(loaded).keys() == trained(encoder).keys()
+
+
+def test_a_folder_in_bfloat16_is_half_as_large_and_close(family: Any, encoder: MemoryEncoder, tmp_path: Path):
+    encoder.save_pretrained(tmp_path / "full")
+    encoder.save_pretrained(tmp_path / "half", dtype=torch.bfloat16)
+    for file in (LORA_FILE, QFORMER_FILE):
+        assert (tmp_path / "half" / file).stat().st_size < 0.6 * (tmp_path / "full" / file).stat().st_size
+    loaded = MemoryEncoder.from_pretrained(tmp_path / "half", tiny_backbone(family))
+    expected = encoder.encode(items(encoder))
+    torch.testing.assert_close(
+        loaded.encode(items(loaded)), expected, atol=0.02 * expected.abs().max().item(), rtol=0
+    )
+    assert loaded.fingerprint != encoder.fingerprint
+    assert {p.dtype for p in trained(loaded).values()} == {torch.float32}
+
+
+def test_the_fingerprint_tells_encoders_apart():
+    fingerprints = {
+        tiny_encoder(tiny_backbone()).fingerprint.digest,
+        tiny_encoder(tiny_backbone(), seed=1).fingerprint.digest,
+        tiny_encoder(tiny_backbone(seed=1)).fingerprint.digest,
+    }
+    assert len(fingerprints) == 3
+    assert tiny_encoder(tiny_backbone()).fingerprint.digest in fingerprints
+
+
+@pytest.mark.parametrize("setting", ["num_attention_heads", "depth"])
+def test_the_fingerprint_knows_settings_that_change_the_vectors(saved: Path, tmp_path: Path, setting: str):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    config["qformer"][setting] //= 2
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    one, other = (MemoryEncoder.from_pretrained(folder, tiny_backbone()) for folder in (saved, tmp_path))
+    assert not torch.allclose(one.encode(items(one)), other.encode(items(other)), atol=1e-5)
+    assert one.fingerprint.digest != other.fingerprint.digest
+
+
+def _rewrite(file: str, change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        weights = load_file(folder / file)
+        change(weights)
+        save_file(weights, folder / file)
+
+    return damage
+
+
+def _reconfigure(**changes: Any) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        config = json.loads((folder / CONFIG_FILE).read_text())
+        (folder / CONFIG_FILE).write_text(json.dumps(config | changes))
+
+    return damage
+
+
+def _cut(file: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / file).write_bytes((folder / file).read_bytes()[:-100]) and None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / CONFIG_FILE).unlink(), "lacks config.json"),
+        (lambda folder: (folder / LORA_FILE).unlink(), "lacks adapter_model.safetensors"),
+        (lambda folder: (folder / QFORMER_FILE).unlink(), "lacks qformer.safetensors"),
+        (shutil.rmtree, "lacks config.json, adapter_model.safetensors, qformer.safetensors"),
+        (_rewrite(QFORMER_FILE, lambda w: w.pop("proj_in.bias")), "lacks 1 weights, first 'proj_in.bias'"),
+        (_rewrite(LORA_FILE, lambda w: w.pop(min(w))), "lacks 1 weights, first 'base_model"),
+        (
+            _rewrite(QFORMER_FILE, lambda w: w.update(more=torch.ones(1))),
+            "has unexpected 1 weights, first 'more'",
+        ),
+        (
+            _rewrite(LORA_FILE, lambda w: w.update(more=torch.ones(1))),
+            "has unexpected 1 weights, first 'more'",
+        ),
+        (
+            _rewrite(QFORMER_FILE, lambda w: w.update({"proj_in.bias": torch.ones(3)})),
+            "wrong shape for 1 weights",
+        ),
+        (_rewrite(LORA_FILE, lambda w: w.update({min(w): torch.ones(3)})), "wrong shape for 1 weights"),
+        (_reconfigure(lora={"r": 4}), "wrong shape for"),
+        (_cut(LORA_FILE), "adapter_model.safetensors is damaged"),
+        (_cut(QFORMER_FILE), "qformer.safetensors is damaged"),
+        (_reconfigure(colour="blue"), "colour"),
+        (lambda folder: (folder / CONFIG_FILE).write_text("{"), "cannot be read"),
+        (lambda folder: (folder / CONFIG_FILE).write_bytes(b"\xff\xfe"), "cannot be read"),
+    ],
+)
+def test_a_wrong_folder_is_refused_and_the_backbone_stays_bare(
+    saved: Path, tmp_path: Path, damage: Callable[[Path], Any], message: str
+):
+    shutil.copytree(saved, folder := tmp_path / "adapter")
+    damage(folder)
+    backbone = tiny_backbone()
+    before = base_weights(backbone)
+    with pytest.raises(AdapterError, match=message):
+        MemoryEncoder.from_pretrained(folder, backbone)
+    assert base_weights(backbone) == before
+    right = MemoryEncoder.from_pretrained(saved, backbone)
+    whole = tiny_encoder(tiny_backbone())
+    assert torch.equal(right.encode(items(right)), whole.encode(items(whole)))
+
+
+def test_another_base_model_is_refused(saved: Path):
+    with pytest.raises(AdapterError, match=r"has other weights .*Load it with tiny-llava-0"):
+        MemoryEncoder.from_pretrained(saved, tiny_backbone(seed=1))
+
+
+def test_another_hidden_size_is_refused(saved: Path, tmp_path: Path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    config["qformer"]["hidden_size"] = 128
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    with pytest.raises(AdapterError, match="hidden_size 128, but tiny-llava-0 has 64"):
+        MemoryEncoder.from_pretrained(tmp_path, tiny_backbone())

@@ -1,0 +1,159 @@
+"""Opening pictures: the same pixels from every source, or an error that names the source."""
+
+import contextlib
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from comem_memory import images
+from comem_memory.errors import InvalidItemError
+from comem_memory.images import image_digest, keep_picture, load_image
+from comem_memory.testing import tiny_picture
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **settings: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def large_png(width: int, height: int) -> bytes:
+    """A one-bit PNG that claims to be large, a few bytes long."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_a_path_its_bytes_and_the_picture_are_the_same(tmp_path: Path):
+    picture = tiny_picture()
+    path = tmp_path / "picture.png"
+    path.write_bytes(encoded(picture))
+    sources = [path, str(path), path.read_bytes(), picture, Image.open(path)]
+    assert {image_digest(load_image(source)) for source in sources} == {image_digest(picture)}
+    assert image_digest(tiny_picture(1)) != image_digest(picture)
+
+
+def test_the_digest_knows_the_shape():
+    assert image_digest(Image.new("RGB", (2, 8))) != image_digest(Image.new("RGB", (8, 2)))
+
+
+def test_a_kept_picture_is_the_same(tmp_path: Path):
+    path = keep_picture(tiny_picture(), tmp_path / "new" / "picture.png")
+    assert image_digest(load_image(path)) == image_digest(tiny_picture())
+    assert [file.name for file in path.parent.iterdir()] == ["picture.png"]
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(InvalidItemError, match=r"nowhere\.png does not exist"):
+        load_image(tmp_path / "nowhere.png")
+    with pytest.raises(InvalidItemError, match="cannot be read"):
+        load_image(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"<svg/>", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "note.png").write_bytes(content)
+    with pytest.raises(InvalidItemError, match=r"note\.png cannot be read"):
+        load_image(tmp_path / "note.png")
+    with pytest.raises(InvalidItemError, match="<bytes> cannot be read"):
+        load_image(content)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_a_truncated_file_is_refused_wherever_it_ends(kind: str):
+    whole = encoded(tiny_picture(), kind)
+    load_image(whole)
+    for length in range(0, len(whole) * 3 // 4, max(1, len(whole) // 60)):
+        with pytest.raises(InvalidItemError, match="Image <bytes>"):
+            load_image(whole[:length])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about damaged TIFF tags
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_a_damaged_file_is_read_or_refused(kind: str):
+    whole, rng = encoded(tiny_picture(), kind), np.random.default_rng(0)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for position in rng.integers(0, len(whole), 4):
+            damaged[position] = rng.integers(256)
+        with contextlib.suppress(InvalidItemError):
+            assert load_image(bytes(damaged)).mode == "RGB"
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    "side", [9_500, 20_000, 60_000]
+)  # Pillow warns about the first, and refuses the others
+def test_a_decompression_bomb_is_refused_before_it_unpacks(side: int):
+    with pytest.raises(InvalidItemError, match="Scale it down first"):
+        load_image(large_png(side, side))
+
+
+def test_the_limit_is_exact(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 48)
+    load_image(tiny_picture())
+    with pytest.raises(InvalidItemError, match="64 x 49 pixels, more than 3072"):
+        load_image(tiny_picture(size=(64, 49)))
+
+
+def test_transparency_becomes_white():
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([255, 0, 0])
+    for source in (
+        clear,
+        encoded(clear),
+        encoded(palette, transparency=0),
+        encoded(Image.new("RGB", (4, 4), "red"), transparency=(255, 0, 0)),
+        Image.new("LA", (4, 4), (0, 0)),
+    ):
+        assert load_image(source).getcolors() == [(16, (255, 255, 255))]
+    half = load_image(Image.new("RGBA", (1, 1), (0, 0, 0, 128)))
+    assert half.getpixel((0, 0)) == pytest.approx((127, 127, 127), abs=1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "I;16"])
+def test_every_mode_becomes_rgb(mode: str):
+    assert load_image(Image.new(mode, (3, 2))).mode == "RGB"
+
+
+def test_sixteen_bits_a_pixel_keep_their_shades():
+    shades = np.linspace(0, 65535, 256).astype(np.uint16)[None]
+    loaded = np.asarray(load_image(encoded(Image.fromarray(shades))))
+    np.testing.assert_allclose(loaded[0, :, 0], np.arange(256), atol=1)
+
+
+def test_a_transparent_margin_is_not_part_of_the_picture():
+    wide = Image.new("RGBA", (20, 12), (0, 0, 0, 0))
+    wide.paste(tiny_picture(size=(8, 6)).convert("RGBA"), (5, 2))
+    assert image_digest(load_image(wide)) == image_digest(tiny_picture(size=(8, 6)))
+
+
+def test_a_photo_is_turned_upright():
+    picture = tiny_picture(size=(64, 48))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees to see it upright
+    upright = load_image(encoded(picture, exif=exif))
+    assert upright.size == (48, 64)
+    assert image_digest(upright) == image_digest(picture.transpose(Image.Transpose.ROTATE_270))
+
+
+def test_the_source_is_left_alone():
+    picture = tiny_picture()
+    load_image(picture).paste("black", (0, 0, 64, 48))
+    assert image_digest(picture) == image_digest(tiny_picture())

@@ -1,0 +1,59 @@
+"""`import comem_memory` costs nothing: measured in fresh processes."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import comem_memory
+
+
+def measured(statement: str) -> tuple[float, set[str]]:
+    """Seconds that a statement takes in a new process, and the top-level modules that are loaded after it."""
+    script = f"""
+import json, sys, time
+start = time.perf_counter()
+{statement}
+print(json.dumps([time.perf_counter() - start, sorted({{name.partition(".")[0] for name in sys.modules}})]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    seconds, modules = json.loads(done.stdout.splitlines()[-1])
+    return seconds, set(modules)
+
+
+AGENT_FRAMEWORKS = {"langchain", "langchain_core", "langgraph", "llama_index"}
+
+
+def test_the_import_is_quick_and_loads_no_agent_framework():
+    torch_seconds, _ = measured("import torch")
+    seconds, modules = measured("import comem_memory")
+    assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb", "pydantic"})
+    assert seconds < torch_seconds + 1
+    assert seconds < 1
+
+
+def test_items_and_errors_need_no_model():
+    _, modules = measured("from comem_memory import MemoryItem, ComemError; MemoryItem(text='a')")
+    assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb"})
+
+
+def test_the_memory_itself_loads_no_agent_framework():
+    seconds, modules = measured("from comem_memory import ContinuousMemory")
+    assert not modules & AGENT_FRAMEWORKS
+    assert "torch" in modules
+    torch_seconds, _ = measured("import torch, transformers, chromadb")
+    print(f"\nContinuousMemory {seconds:.1f} s; torch, transformers and chromadb alone {torch_seconds:.1f} s")
+
+
+def test_help_needs_no_model():
+    _, modules = measured("import comem_memory.cli")
+    assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb"})
+
+
+def test_every_public_name_is_there():
+    assert sorted(comem_memory.__all__) == comem_memory.__all__
+    for name in comem_memory.__all__:
+        found: Any = getattr(comem_memory, name)
+        assert found.__name__ == name
+        assert found.__doc__
+    assert not hasattr(comem_memory, "Nothing")

@@ -1,0 +1,1132 @@
+"""`ContinuousMemory` with a tiny model: every operation, bad input, crashes, migration, answers, and isolation."""
+
+import asyncio
+import gc
+import json
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from PIL import Image
+from saved import save_tiny
+from test_chroma import chroma_server, run
+
+import comem_memory.memory as memory_module
+from comem_memory import Backbone, ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
+from comem_memory.errors import (
+    AdapterError,
+    ComemError,
+    CorruptBlockError,
+    DuplicateIdError,
+    EncoderMismatchError,
+    InvalidItemError,
+    ItemNotFoundError,
+    ItemTooLongError,
+    QueryError,
+    StoreLocationError,
+)
+from comem_memory.images import load_image
+from comem_memory.keys import RetrievalKey
+from comem_memory.store import CollectionIdentity
+from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
+
+DOOR = MemoryItem(id="door", text="The blue door opens with the brass key.", metadata={"year": 2020, "kind": "note"})
+CAT = MemoryItem(id="cat", text="The cat sleeps on the oven.", image=tiny_picture(1), metadata={"year": 2021})
+FLAG = MemoryItem(id="flag", image=tiny_picture(2), metadata={"year": 2022})
+
+
+@pytest.fixture(scope="module")
+def llava() -> MemoryEncoder:
+    return tiny_encoder(tiny_backbone("llava"))
+
+
+@pytest.fixture(scope="module")
+def other() -> MemoryEncoder:
+    return tiny_encoder(tiny_backbone("llava", seed=3), seed=3)
+
+
+@pytest.fixture
+def encoded(llava: MemoryEncoder) -> Iterator[list[int]]:
+    """How many items each forward pass of the encoder had."""
+    sizes: list[int] = []
+    hook = llava.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0]["input_ids"])))
+    yield sizes
+    hook.remove()
+
+
+def identity(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
+    return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
+
+
+def embedded(encoder: MemoryEncoder, directory: Path) -> ContinuousMemory:
+    key = tiny_key()
+    store = ChromaStore.embedded(directory, identity=identity(encoder, key))
+    return ContinuousMemory(encoder, key, store, picture_directory=directory / "pictures")
+
+
+@pytest.fixture
+def memory(llava: MemoryEncoder, tmp_path: Path) -> Iterator[ContinuousMemory]:
+    key = tiny_key()
+    store = ChromaStore.in_memory(identity=identity(llava, key))
+    with ContinuousMemory(llava, key, store, picture_directory=tmp_path / "kept") as memory:
+        yield memory
+
+
+@pytest.fixture
+def filled(memory: ContinuousMemory) -> ContinuousMemory:
+    memory.add([DOOR, CAT, FLAG])
+    return memory
+
+
+def fresh(encoder: MemoryEncoder, item: MemoryItem) -> torch.Tensor:
+    picture = None if item.image is None else load_image(item.image)
+    return encoder.encode([encoder.inputs(item.text, picture)])[0]
+
+
+def assert_encodes(vectors: torch.Tensor, expected: torch.Tensor) -> None:
+    """Within what int8 keeps: half a step of a 127th of the largest value of each vector."""
+    bound = expected.abs().amax(dim=1, keepdim=True) / 254 * 1.01 + 1e-5
+    assert ((vectors - expected).abs() <= bound).all()
+
+
+def same_picture(path: str | None, picture: Any) -> bool:
+    return path is not None and load_image(path).tobytes() == load_image(picture).tobytes()
+
+
+def kept_files(memory: ContinuousMemory) -> list[Path]:
+    assert memory._pictures is not None
+    return sorted(path for path in memory._pictures.rglob("*") if path.is_file())
+
+
+# Adding
+
+
+def test_items_come_back_whole(filled: ContinuousMemory, llava: MemoryEncoder):
+    flag, door = filled.get(["flag", "door"])
+    assert (door.id, door.text, door.image, door.metadata) == (DOOR.id, DOOR.text, None, DOOR.metadata)
+    assert flag.text is None
+    assert flag.metadata == FLAG.metadata
+    assert same_picture(flag.image, FLAG.image)
+    assert door.similarity is None
+    assert not door.truncated
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", door.created_at)
+    assert door.memory_embeddings.shape == (8, 64)
+    assert door.memory_embeddings.dtype == torch.float32
+    for item in (DOOR, CAT, FLAG):
+        [hit] = filled.get(item.id)
+        assert_encodes(hit.memory_embeddings, fresh(llava, item))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_precisions(llava: MemoryEncoder, precision: Any):
+    key = tiny_key()
+    store = ChromaStore.in_memory(identity=identity(llava, key))
+    with ContinuousMemory(llava, key, store, precision=precision) as memory:
+        [id] = memory.add(DOOR)
+        expected = fresh(llava, DOOR)
+        expected = expected.bfloat16().float() if precision == "bf16" else expected
+        [hit] = memory.get(id)
+        if precision == "int8":
+            assert_encodes(hit.memory_embeddings, expected)
+        else:
+            assert torch.equal(hit.memory_embeddings, expected)
+
+
+def test_adding_twice_encodes_once(memory: ContinuousMemory, encoded: list[int]):
+    item = MemoryItem(text="Tea is hot.", image=tiny_picture(5))
+    [id] = memory.add(item)
+    assert memory.add([item, MemoryItem(text="Tea is hot.", image=tiny_picture(5))]) == [id, id]
+    assert memory.add(MemoryItem(text="Tea is hot.")) != [id]
+    assert memory.count() == 2
+    assert encoded == [1, 1]
+
+
+def test_a_file_its_bytes_and_the_picture_are_one_item(memory: ContinuousMemory, tmp_path: Path, encoded: list[int]):
+    tiny_picture(4).save(tmp_path / "a.png")
+    sources = [tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), tiny_picture(4)]
+    assert len({id for source in sources for id in memory.add(MemoryItem(image=source))}) == 1
+    assert encoded == [1]
+    assert memory.search(image=tiny_picture(4))[0].image == str(tmp_path / "a.png")
+
+
+def test_other_content_replaces_and_other_metadata_is_only_written(
+    filled: ContinuousMemory, llava: MemoryEncoder, encoded: list[int]
+):
+    before = filled.get("cat")[0]
+    filled.add(CAT.model_copy(update={"metadata": {"seen": True}}))
+    after = filled.get("cat")[0]
+    assert after.metadata == {"seen": True}
+    assert torch.equal(after.memory_embeddings, before.memory_embeddings)
+    assert same_picture(after.image, CAT.image)
+    assert encoded == []
+    newer = MemoryItem(id="cat", text="The cat ran away.", image=tiny_picture(9))
+    filled.add(newer)
+    after = filled.get("cat")[0]
+    assert (after.text, after.metadata, filled.count()) == ("The cat ran away.", {}, 3)
+    assert encoded == [1]
+    assert same_picture(after.image, newer.image)
+    assert_encodes(after.memory_embeddings, fresh(llava, newer))
+    assert len(kept_files(filled)) == 2, "the replaced picture is gone"
+    filled.add(MemoryItem(id="cat", text="No picture any more."))
+    assert filled.get("cat")[0].image is None
+    assert len(kept_files(filled)) == 1
+
+
+def test_a_generator_is_read_one_chunk_ahead(memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory_module, "CHUNK", 5)
+    ahead = []
+
+    def items() -> Iterator[MemoryItem]:
+        for number in range(23):
+            ahead.append(number - memory.count())
+            yield MemoryItem(id=f"{number:02}", text=f"Item {number}.")
+
+    assert memory.add(items()) == [f"{number:02}" for number in range(23)]
+    assert max(ahead) == 4
+    assert memory.count() == 23
+
+
+def test_batch_size_bounds_a_forward_pass(memory: ContinuousMemory, encoded: list[int]):
+    memory.add([MemoryItem(text=f"Item {number}.") for number in range(10)], batch_size=4)
+    assert encoded == [4, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (MemoryItem(id="bad", image=b"no picture"), InvalidItemError, "Item 'bad': .*cannot be read"),
+        (MemoryItem(text="a", image="/none.png"), InvalidItemError, "Item 'a': Image /none.png does not exist. Pass"),
+        (MemoryItem(id="bad", text="é" * 500), ItemTooLongError, r"Item 'bad': .*1000 tokens.*truncate=True"),
+        (MemoryItem(id="0", text="Other."), DuplicateIdError, "id '0'. Give each its own"),
+        ("a text", InvalidItemError, r"'a text' is no MemoryItem. Pass MemoryItem\(text="),
+    ],
+)
+def test_what_was_stored_before_an_error_stays(
+    memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch, bad: Any, error: type[ComemError], message: str
+):
+    monkeypatch.setattr(memory_module, "CHUNK", 4)
+    good = [MemoryItem(id=str(number), text=f"Item {number}.") for number in range(10)]
+    with pytest.raises(error, match=message):
+        memory.add([*good[:6], bad, *good[6:]])
+    assert memory.count() == 4
+    assert [hit.text for hit in memory.get(["0", "3"])] == ["Item 0.", "Item 3."]
+    memory.add(good)
+    assert memory.count() == 10
+
+
+def test_the_same_item_twice_in_one_call_is_fine(memory: ContinuousMemory, encoded: list[int]):
+    assert memory.add([DOOR, DOOR, DOOR.model_copy(update={"metadata": {"last": 1}})]) == ["door"] * 3
+    assert memory.get("door")[0].metadata == {"last": 1}
+    assert encoded == [1]
+
+
+def test_a_bomb_is_not_opened(memory: ContinuousMemory, tmp_path: Path):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(InvalidItemError, match=r"Image .*bomb.png.*Scale it down"):
+        memory.add(MemoryItem(image=tmp_path / "bomb.png"))
+    with pytest.raises(InvalidItemError, match="Scale it down"):
+        memory.search(image=tmp_path / "bomb.png")
+    assert memory.count() == 0
+
+
+def test_a_text_that_is_too_long_is_cut_when_asked(memory: ContinuousMemory, llava: MemoryEncoder):
+    long = MemoryItem(id="long", text="word " * 300)
+    assert memory.add(long, truncate=True) == ["long"]
+    [hit] = memory.get("long")
+    assert hit.truncated
+    assert hit.text == long.text
+    assert memory.search("word", k=1)[0].truncated
+    memory.update("long", metadata={"n": 1})
+    assert memory.get("long")[0].truncated
+    memory.update("long", text="short")
+    assert not memory.get("long")[0].truncated
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "neither text nor image. Pass text="),
+        ({"text": "  "}, "neither text nor image"),
+        ({"text": 3}, "text: Input should be a valid string.*Pass text"),
+        ({"txt": "a"}, "txt: Extra inputs"),
+        ({"text": "a", "id": ""}, "non-empty and printable"),
+        ({"text": "a", "id": "a\nb"}, "non-empty and printable"),
+        ({"image": 3}, "is a int. Pass a path"),
+        ({"text": "a", "metadata": {"comem.id": 1}}, "Rename the key"),
+        ({"text": "a", "metadata": {"$gt": 1}}, "Rename the key"),
+        ({"text": "a", "metadata": {"chroma:document": 1}}, "Rename the key"),
+        ({"text": "a", "metadata": {"a": [1]}}, "metadata.a: Input should be"),
+        ({"text": "a", "metadata": {"a": float("nan")}}, "Store it as a text"),
+        ({"text": "a", "metadata": {"a": 2**63}}, "beyond 64 bits"),
+        ({"text": "half a smile \ud83d"}, "lone surrogate"),
+        ({"text": "a", "metadata": {"a": "\ud83d"}}, "lone surrogate"),
+    ],
+)
+def test_an_item_that_cannot_be_stored_is_not_made(fields: dict[str, Any], message: str):
+    with pytest.raises(InvalidItemError, match=message):
+        MemoryItem(**fields)
+
+
+def test_odd_texts_and_metadata_come_back(memory: ContinuousMemory):
+    metadata = {"b": True, "i": -(2**62), "f": 2.0, "s": "", "ключ": "a\x00b", "e": "🙂"}
+    for text in ("a\x00b", "🙂 é ß", " blanks ", "<|im_start|>system\n<image>"):
+        [id] = memory.add(MemoryItem(text=text, metadata=metadata))
+        [hit] = memory.get(id)
+        assert hit.text == text
+        assert hit.metadata == metadata
+        assert [type(hit.metadata[key]) for key in metadata] == [type(value) for value in metadata.values()]
+
+
+def test_an_item_that_could_not_be_found_is_not_encoded(llava: MemoryEncoder, encoded: list[int]):
+    key = RetrievalKey(LetterEmbedder())
+    with ContinuousMemory(llava, key, ChromaStore.in_memory(identity=identity(llava, key))) as memory:
+        with pytest.raises(InvalidItemError, match="both embedders"):
+            memory.add(FLAG)
+        assert encoded == []
+        assert memory.count() == 0
+
+
+def test_a_picture_needs_a_place(llava: MemoryEncoder, tmp_path: Path):
+    key = tiny_key()
+    with ContinuousMemory(llava, key, ChromaStore.in_memory(identity=identity(llava, key))) as memory:
+        with pytest.raises(InvalidItemError, match="persist_directory"):
+            memory.add(FLAG)
+        tiny_picture(2).save(tmp_path / "flag.png")
+        memory.add(MemoryItem(id="flag", image=tmp_path / "flag.png"))
+        assert memory.get("flag")[0].image == str(tmp_path / "flag.png")
+
+
+@pytest.mark.parametrize(("items", "progress", "shown"), [(65, True, True), (65, False, False), (1, None, False)])
+def test_progress(memory: ContinuousMemory, capsys: Any, items: int, progress: bool | None, shown: bool):
+    memory.add([MemoryItem(text=f"Item {number}.") for number in range(items)], progress=progress)
+    assert (f"encoding: 100%|██████████| {items}/{items}" in capsys.readouterr().err) == shown
+
+
+@pytest.mark.parametrize(("items", "shown"), [(1, False), (64, False), (65, True)])
+def test_on_a_terminal_more_than_one_chunk_has_a_bar(
+    memory: ContinuousMemory, capsys: Any, monkeypatch: pytest.MonkeyPatch, items: int, shown: bool
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    given = [MemoryItem(text=f"Item {number}.") for number in range(items)]
+    memory.add(given[0] if items == 1 else given)
+    assert ("encoding" in capsys.readouterr().err) == shown
+
+
+# Reading
+
+
+def test_get_names_what_is_missing(filled: ContinuousMemory):
+    assert filled.get([]) == []
+    assert [hit.id for hit in filled.get(["cat", "door", "cat"])] == ["cat", "door", "cat"]
+    with pytest.raises(ItemNotFoundError, match=r"'default' holds no item 'x' and 1 more of those asked. Check"):
+        filled.get(["cat", "x", "y"])
+    with pytest.raises(KeyError):
+        filled.namespace("bob").get("cat")
+
+
+def test_search_by_text_picture_and_both(filled: ContinuousMemory):
+    hits = filled.search("a blue door and its brass key", k=2)
+    assert hits[0].id == "door"
+    assert hits[0].similarity > 0.5
+    assert filled.search(image=tiny_picture(2, size=(90, 70)))[0].id == "flag"
+    both = filled.search("The cat sleeps on the oven.", tiny_picture(1))
+    assert both[0].id == "cat"
+    assert both[0].similarity == pytest.approx(1, abs=1e-3)
+    similarities = [hit.similarity for hit in both]
+    assert similarities == sorted(similarities, reverse=True)
+    assert len(both) == 3
+    assert filled.namespace("nobody").search("door") == []
+
+
+@pytest.mark.parametrize("text", [None, "", "  "])
+def test_there_must_be_something_to_search_for(filled: ContinuousMemory, text: str | None):
+    with pytest.raises(QueryError, match=r"nothing to search for. Pass text"):
+        filled.search(text)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_below_one(filled: ContinuousMemory, k: int):
+    for call in (filled.search, filled.answer, filled.stream):
+        with pytest.raises(QueryError, match=f"k is {k}. Ask for at least 1"):
+            call("door", k=k)
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"year": 2020}, {"door"}),
+        ({"year": {"$ne": 2020}}, {"cat", "flag"}),
+        ({"year": {"$gt": 2020}}, {"cat", "flag"}),
+        ({"year": {"$gte": 2021, "$lt": 2022}}, {"cat"}),
+        ({"year": {"$lte": 2020}}, {"door"}),
+        ({"year": {"$in": [2020, 2022]}}, {"door", "flag"}),
+        ({"year": {"$nin": [2020, 2022]}}, {"cat"}),
+        ({"$or": [{"kind": "note"}, {"year": 2022}]}, {"door", "flag"}),
+        ({"$and": [{"kind": "note"}, {"year": 2022}]}, set()),
+        ({}, {"door", "cat", "flag"}),
+    ],
+)
+def test_filters(filled: ContinuousMemory, where: dict[str, Any], expected: set[str]):
+    assert {hit.id for hit in filled.search("the", k=9, where=where)} == expected
+    assert filled.count(where=where) == len(expected)
+    assert {hit.id for hit in filled.answer("the", k=9, where=where, max_new_tokens=1).hits} == expected
+    if where:
+        assert filled.delete(where=where) == len(expected)
+        assert filled.count() == 3 - len(expected)
+
+
+@pytest.mark.parametrize("where", [{"year": {"$near": 1}}, {"$not": [{"a": 1}]}, {"comem.namespace": "bob"}])
+def test_unknown_filters_change_nothing(filled: ContinuousMemory, where: dict[str, Any]):
+    for call in (
+        lambda: filled.search("door", where=where),
+        lambda: filled.count(where=where),
+        lambda: filled.delete(where=where),
+        lambda: filled.answer("door", where=where),
+    ):
+        with pytest.raises(QueryError, match=r"\$eq, \$ne"):
+            call()
+    assert filled.count() == 3
+
+
+def test_a_damaged_item_is_named_and_can_be_mended(filled: ContinuousMemory):
+    [record] = filled.store.get(["door"], namespace="default")
+    block = record.block[:100] + ("a" if record.block[100] != "a" else "b") + record.block[101:]
+    filled.store.put([type(record)(**{**vars(record), "block": block})])
+    with pytest.raises(CorruptBlockError, match="'door'"):
+        filled.get("door")
+    assert filled.get("cat")[0].text == CAT.text
+    filled.update("door", text="The blue door is open.")
+    assert filled.get("door")[0].text == "The blue door is open."
+
+
+# Changing
+
+
+def test_update_encodes_only_what_changed(filled: ContinuousMemory, llava: MemoryEncoder, encoded: list[int]):
+    filled.update("cat", metadata={"n": 1})
+    filled.update("cat", text=CAT.text)
+    filled.update("cat", image=CAT.image)
+    assert encoded == []
+    assert filled.get("cat")[0].metadata == {"n": 1}
+    filled.update("cat", text="The cat is awake.")
+    [hit] = filled.get("cat")
+    assert encoded == [1]
+    assert hit.metadata == {"n": 1}
+    assert same_picture(hit.image, CAT.image)
+    assert_encodes(hit.memory_embeddings, fresh(llava, MemoryItem(text="The cat is awake.", image=CAT.image)))
+    filled.update("cat", image=tiny_picture(7))
+    [hit] = filled.get("cat")
+    assert hit.text == "The cat is awake."
+    assert same_picture(hit.image, tiny_picture(7))
+    assert filled.search(image=tiny_picture(7), k=1)[0].id == "cat"
+    assert len(kept_files(filled)) == 2
+    assert filled.count() == 3
+    with pytest.raises(ItemNotFoundError):
+        filled.update("nothing", text="x")
+    with pytest.raises(ItemNotFoundError):
+        filled.namespace("bob").update("cat", text="x")
+    with pytest.raises(InvalidItemError):
+        filled.update("cat", metadata={"comem.x": 1})
+    with pytest.raises(InvalidItemError):
+        filled.update("door", text="")
+    assert filled.get("door")[0].text == DOOR.text
+
+
+def test_delete_and_clear(filled: ContinuousMemory):
+    filled.namespace("bob").add([DOOR, CAT])
+    assert len(kept_files(filled)) == 3
+    for nothing in ({}, {"where": {}}):
+        with pytest.raises(QueryError, match=r"call clear\(\)"):
+            filled.delete(**nothing)
+    assert filled.delete(ids=[]) == 0
+    assert filled.delete(ids=["cat", "cat", "unknown"]) == 1
+    assert filled.delete(ids="door", where={"year": 1999}) == 0
+    assert (filled.count(), filled.namespace("bob").count(), len(kept_files(filled))) == (2, 2, 2)
+    assert same_picture(filled.namespace("bob").get("cat")[0].image, CAT.image)
+    assert filled.clear() == 2
+    assert (filled.count(), filled.namespace("bob").count(), len(kept_files(filled))) == (0, 2, 1)
+    assert filled.clear() == 0
+
+
+def test_own_files_are_never_touched(memory: ContinuousMemory, tmp_path: Path):
+    tiny_picture(3).save(tmp_path / "own.png")
+    memory.add(MemoryItem(id="a", text="mine", image=tmp_path / "own.png"))
+    memory.update("a", text="still mine")
+    assert memory.get("a")[0].image == str(tmp_path / "own.png")
+    memory.clear()
+    assert (tmp_path / "own.png").exists()
+    assert kept_files(memory) == []
+
+
+def test_a_picture_that_moves_to_another_item_outlives_the_first(filled: ContinuousMemory):
+    bob = filled.namespace("bob")
+    [hit] = filled.get("cat")
+    bob.add(MemoryItem(id="copy", text=hit.text, image=hit.image))
+    filled.clear()
+    assert same_picture(bob.get("copy")[0].image, CAT.image)
+
+
+def test_a_replacement_that_fails_leaves_the_old_item_whole(filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(ChromaStore, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            filled.update("cat", image=tiny_picture(8))
+    assert same_picture(filled.get("cat")[0].image, CAT.image)
+    filled.update("cat", image=tiny_picture(9))
+    assert same_picture(filled.get("cat")[0].image, tiny_picture(9))
+    assert len(kept_files(filled)) == 2
+
+
+# Isolation
+
+
+NAMESPACES = ("ann", "ann/b", "b")
+IDS = ("x", "b/x", "y")
+namespaces, ids = st.sampled_from(NAMESPACES), st.sampled_from(IDS)
+texts, seeds = st.sampled_from(["red apple", "green pear", "blue plum", None]), st.sampled_from([None, 1, 2])
+
+
+class Namespaces(RuleBasedStateMachine):
+    """Random operations on three namespaces, against plain dictionaries: what one does, no other sees."""
+
+    encoder: MemoryEncoder
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        key = tiny_key()
+        store = ChromaStore.in_memory(identity=identity(self.encoder, key))
+        self.memory = ContinuousMemory(self.encoder, key, store, picture_directory=self.folder)
+        self.expected: dict[str, dict[str, tuple[str | None, int | None, int]]] = {name: {} for name in NAMESPACES}
+
+    def teardown(self) -> None:
+        self.memory.close()
+        shutil.rmtree(self.folder)
+
+    @rule(namespace=namespaces, given=st.dictionaries(ids, st.tuples(texts, seeds, st.integers(0, 2)), max_size=3))
+    def add(self, namespace: str, given: dict[str, tuple[str | None, int | None, int]]) -> None:
+        given = {id: (text or "plain" if seed is None else text, seed, n) for id, (text, seed, n) in given.items()}
+        items = [
+            MemoryItem(id=id, text=text, image=None if seed is None else tiny_picture(seed), metadata={"n": n})
+            for id, (text, seed, n) in given.items()
+        ]
+        assert self.memory.namespace(namespace).add(items) == list(given)
+        self.expected[namespace] |= given
+
+    @rule(namespace=namespaces, id=ids, text=texts, seed=seeds, n=st.sampled_from([None, 0, 1, 2]))
+    def update(self, namespace: str, id: str, text: str | None, seed: int | None, n: int | None) -> None:
+        view, mine = self.memory.namespace(namespace), self.expected[namespace]
+        image = None if seed is None else tiny_picture(seed)
+        metadata = None if n is None else {"n": n}
+        if id not in mine:
+            with pytest.raises(ItemNotFoundError):
+                view.update(id, text=text, image=image, metadata=metadata)
+            return
+        view.update(id, text=text, image=image, metadata=metadata)
+        new = zip((text, seed, n), mine[id], strict=True)
+        mine[id] = tuple(old if value is None else value for value, old in new)  # type: ignore[assignment]
+
+    @rule(namespace=namespaces, chosen=st.none() | st.lists(ids, max_size=2), n=st.none() | st.integers(0, 2))
+    def delete(self, namespace: str, chosen: list[str] | None, n: int | None) -> None:
+        view, mine = self.memory.namespace(namespace), self.expected[namespace]
+        if chosen is None and n is None:
+            assert view.clear() == len(mine)
+            mine.clear()
+            return
+        gone = [id for id, item in mine.items() if (chosen is None or id in chosen) and n in (None, item[2])]
+        assert view.delete(ids=chosen, where=None if n is None else {"n": n}) == len(gone)
+        for id in gone:
+            del mine[id]
+
+    @rule(namespace=namespaces, text=texts, seed=seeds, k=st.integers(1, 4), n=st.none() | st.integers(0, 2))
+    def search(self, namespace: str, text: str | None, seed: int | None, k: int, n: int | None) -> None:
+        if text is None and seed is None:
+            return
+        mine = {id: item for id, item in self.expected[namespace].items() if n in (None, item[2])}
+        image, where = None if seed is None else tiny_picture(seed), None if n is None else {"n": n}
+        hits = self.memory.namespace(namespace).search(text, image, k=k, where=where)
+        assert len(hits) == min(k, len(mine)) == len({hit.id for hit in hits})
+        assert all((hit.text, hit.metadata) == (mine[hit.id][0], {"n": mine[hit.id][2]}) for hit in hits)
+
+    @invariant()
+    def each_holds_its_own(self) -> None:
+        for namespace, mine in self.expected.items():
+            view = self.memory.namespace(namespace)
+            assert view.count() == len(mine)
+            for hit, (text, seed, n) in zip(view.get(list(mine)), mine.values(), strict=True):
+                assert (hit.text, hit.metadata) == (text, {"n": n})
+                assert hit.image is None if seed is None else same_picture(hit.image, tiny_picture(seed))
+        with_picture = sum(item[1] is not None for mine in self.expected.values() for item in mine.values())
+        assert len(kept_files(self.memory)) == with_picture
+
+
+def test_namespaces_never_leak(llava: MemoryEncoder):
+    machine = type("Machine", (Namespaces,), {"encoder": llava})
+    limits = settings(max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    case = machine.TestCase
+    case.settings = limits
+    case().runTest()
+
+
+@pytest.mark.parametrize("name", ["", "a\x1fb", "a\nb"])
+def test_a_namespace_must_be_printable(filled: ContinuousMemory, name: str):
+    view = filled.namespace(name)
+    for call in (view.count, view.clear, lambda: view.add(CAT), lambda: view.get("cat"), lambda: view.search("cat")):
+        with pytest.raises(QueryError, match=r"not printable. Pass a name"):
+            call()
+    assert filled.count() == 3
+
+
+# Directories and crashes
+
+
+def test_a_directory_keeps_everything_and_may_move(llava: MemoryEncoder, tmp_path: Path, encoded: list[int]):
+    with embedded(llava, tmp_path / "one") as memory:
+        memory.add([DOOR, CAT, FLAG])
+        before = memory.get(["door", "cat", "flag"])
+    (tmp_path / "one").rename(tmp_path / "two")
+    with embedded(llava, tmp_path / "two") as memory:
+        after = memory.get(["door", "cat", "flag"])
+        for old, new in zip(before, after, strict=True):
+            assert torch.equal(old.memory_embeddings, new.memory_embeddings)
+        assert same_picture(after[1].image, CAT.image)
+        memory.answer("cat", mode="text", max_new_tokens=1)
+        memory.add([DOOR, CAT, FLAG])
+        assert encoded == [3]
+        assert memory.search("the blue door", k=1)[0].id == "door"
+
+
+def test_a_directory_that_is_not_ours(llava: MemoryEncoder, tmp_path: Path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(StoreLocationError, match="Pass an empty or new directory"):
+        embedded(llava, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_second_process_is_told_the_way_out(llava: MemoryEncoder, tmp_path: Path):
+    with embedded(llava, tmp_path / "memory") as memory:
+        memory.add(DOOR)
+        said = run(
+            """
+            from test_memory import *
+            from comem_memory.errors import StoreInUseError
+            try:
+                embedded(tiny_encoder(tiny_backbone("llava")), Path(sys.argv[1]))
+            except StoreInUseError as error:
+                print(error)
+            """,
+            tmp_path / "memory",
+        )
+        assert "Another process" in said
+        assert f"chroma run --path {tmp_path / 'memory' / 'chroma'}" in said
+        assert memory.get("door")[0].text == DOOR.text
+
+
+def versioned(id: int, version: int) -> MemoryItem:
+    """What the workers below add: every third item has no picture, every fifth no text."""
+    text = None if id % 5 == 0 else f"Item {id} in version {version}."
+    image = tiny_picture(1000 * id + version, size=(40, 30)) if id % 3 or text is None else None
+    return MemoryItem(id=f"{id:02}", text=text, image=image, metadata={"version": version})
+
+
+def add_for_ever(memory: ContinuousMemory, seed: int, acknowledge: Callable[[str], None]) -> None:
+    """Adds and replaces items in chunks of 4; asking for the next chunk means that the last one is stored."""
+    import random
+
+    rng = random.Random(seed)
+    version = 1000 * seed
+
+    def items() -> Iterator[MemoryItem]:
+        nonlocal version
+        while True:
+            version += 1
+            chosen = rng.sample(range(60), 4)
+            yield from (versioned(id, version) for id in chosen)
+            acknowledge("".join(f"{id:02} {version}\n" for id in chosen))
+
+    memory.add(items())
+
+
+def inspect(memory: ContinuousMemory, acknowledged: dict[str, int]) -> tuple[int, int]:
+    """How many acknowledged items are lost, and how many stored ones are not exactly what was once given."""
+    records = [record for batch in memory.store.scan(namespace="default") for record in batch]
+    stored = {record.id: int(record.metadata["version"]) for record in records}
+    lost = sum(stored.get(id, -1) < version for id, version in acknowledged.items())
+    torn = 0
+    for hit in memory.get(list(stored)):
+        item = versioned(int(hit.id), stored[hit.id])
+        try:
+            assert hit.text == item.text
+            assert (hit.image is None) == (item.image is None)
+            assert item.image is None or same_picture(hit.image, item.image)
+            assert_encodes(hit.memory_embeddings, fresh(memory.encoder, item))
+        except (AssertionError, ComemError):
+            torn += 1
+    return lost, torn
+
+
+NURSERY = """
+    # Imports once, then forks: workers that are killed, and an inspector after each. Chroma is opened in forks only.
+    import random
+    from test_memory import *
+    memory_module.CHUNK = 4
+    torch.set_num_threads(1)  # a fork has no other
+    encoder, directory, rng = tiny_encoder(tiny_backbone("llava")), Path(sys.argv[1]), random.Random(0)
+    fresh(encoder, versioned(1, 1))
+
+    def fork(work):
+        readable, writable = os.pipe()
+        pid = os.fork()
+        if not pid:
+            try:
+                os.close(readable)
+                work(lambda text: os.write(writable, text.encode()))
+            finally:
+                os._exit(1)
+        os.close(writable)
+        return pid, os.fdopen(readable)
+
+    def worker(say, seed):
+        memory = embedded(encoder, directory)
+        say("ready\\n")
+        add_for_ever(memory, seed, say)
+
+    def inspector(say):
+        memory = embedded(encoder, directory)
+        say(json.dumps(inspect(memory, acknowledged)))
+        memory.close()
+
+    acknowledged, count, lost, torn = {}, 0, 0, 0
+    for seed in range(1, 21):
+        pid, lines = fork(lambda say: worker(say, seed))
+        assert lines.readline() == "ready\\n"
+        time.sleep(rng.uniform(0.0, 0.5))
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        for line in lines:
+            id, version = line.split()
+            acknowledged[id] = int(version)
+            count += 1
+        pid, answer = fork(inspector)
+        found = json.loads(answer.read())
+        os.waitpid(pid, 0)
+        lost, torn = lost + found[0], torn + found[1]
+    print(json.dumps({"kills": 20, "acknowledged": count, "lost": lost, "torn": torn}))
+"""
+
+
+def test_twenty_kills_in_the_middle_of_add_lose_and_tear_nothing(tmp_path: Path):
+    found = json.loads(run(NURSERY, tmp_path / "memory"))
+    print(f"\nkill -9, {found}")
+    assert found["kills"] == 20
+    assert found["acknowledged"] > 100
+    assert (found["lost"], found["torn"]) == (0, 0)
+
+
+# Other encoders
+
+
+def test_mixing_encoders_is_refused(filled: ContinuousMemory, other: MemoryEncoder, tmp_path: Path):
+    mixed = ContinuousMemory(other, filled.key, filled.store, picture_directory=tmp_path)
+    for call in (
+        lambda: mixed.add(DOOR),
+        lambda: mixed.update("door", text="x"),
+        lambda: mixed.search("door"),
+        lambda: mixed.answer("door"),
+        lambda: mixed.describe("door"),
+        lambda: mixed.load(tmp_path),
+    ):
+        with pytest.raises(EncoderMismatchError) as caught:
+            call()
+        for part in (str(other.fingerprint), str(filled.encoder.fingerprint), "reencode()"):
+            assert part in str(caught.value)
+    assert mixed.count() == 3
+    assert filled.get("door")[0].text == DOOR.text
+
+
+def reencoded(memory: ContinuousMemory, other: MemoryEncoder) -> ContinuousMemory:
+    return ContinuousMemory(other, memory.key, memory.store, picture_directory=memory._pictures)
+
+
+def test_reencode_moves_every_namespace(filled: ContinuousMemory, other: MemoryEncoder, capsys: Any):
+    filled.namespace("bob").add(MemoryItem(id="only", text="Bob's."))
+    filled.add(MemoryItem(id="long", text="word " * 300), truncate=True)
+    new = reencoded(filled, other)
+    assert new.reencode(progress=True) == 5
+    assert "re-encoding: 100%|██████████| 5/5" in capsys.readouterr().err
+    for item in (DOOR, CAT, FLAG):
+        [hit] = new.get(item.id)
+        assert_encodes(hit.memory_embeddings, fresh(other, item))
+        assert hit.metadata == item.metadata
+        assert item.image is None or same_picture(hit.image, item.image)
+    assert new.get("long")[0].truncated
+    assert not new.get("door")[0].truncated
+    assert_encodes(new.namespace("bob").get("only")[0].memory_embeddings, fresh(other, MemoryItem(text="Bob's.")))
+    assert new.search("the blue door", k=1)[0].id == "door"
+    assert new.answer("door?", max_new_tokens=2).hits
+    with pytest.raises(EncoderMismatchError):
+        filled.add(DOOR)
+
+
+def test_reencode_resumes(filled: ContinuousMemory, other: MemoryEncoder, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    monkeypatch.setattr(memory_module, "CHUNK", 2)
+    filled.add([MemoryItem(id=f"{number}", text=f"Item {number}.") for number in range(7)])
+    new, real, calls = reencoded(filled, other), MemoryEncoder.encode, 0
+
+    def interrupted(*arguments: Any, **options: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryEncoder, "encode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            new.reencode()
+    assert_encodes(filled.get("door")[0].memory_embeddings, fresh(filled.encoder, DOOR))
+    assert filled.search("the blue door", k=1)[0].id == "door"
+    capsys.readouterr()
+    assert new.reencode(progress=True) == 6
+    assert "4/10" in capsys.readouterr().err
+    assert_encodes(new.get("door")[0].memory_embeddings, fresh(other, DOOR))
+    assert new.count() == 10
+
+
+def test_a_killed_reencode_resumes(llava: MemoryEncoder, other: MemoryEncoder, tmp_path: Path):
+    with embedded(llava, tmp_path) as memory:
+        memory.add([versioned(id, 1) for id in range(12)])
+    moved = run(
+        """
+        from test_memory import *
+        memory_module.CHUNK = 3
+        other = tiny_encoder(tiny_backbone("llava", seed=3), seed=3)
+        store = ChromaStore.embedded(sys.argv[1], identity=None)
+        memory = ContinuousMemory(other, tiny_key(), store, picture_directory=Path(sys.argv[1]) / "pictures")
+        real, calls = MemoryEncoder.encode, []
+        def encode(*arguments, **options):
+            calls.append(1)
+            if len(calls) == 3:
+                print("two chunks", flush=True)
+                time.sleep(60)
+            return real(*arguments, **options)
+        MemoryEncoder.encode = encode
+        memory.reencode()
+        """,
+        tmp_path,
+        kill=True,
+    )
+    assert moved == "two chunks"
+    with embedded(llava, tmp_path) as memory:
+        assert inspect(memory, {f"{id:02}": 1 for id in range(12)}) == (0, 0)
+        new = reencoded(memory, other)
+        assert new.reencode() == 6
+        assert inspect(new, {f"{id:02}": 1 for id in range(12)}) == (0, 0)
+
+
+def test_a_missing_picture_stops_a_reencode_before_anything_is_swapped(
+    filled: ContinuousMemory, other: MemoryEncoder, tmp_path: Path
+):
+    tiny_picture(3).save(tmp_path / "own.png")
+    filled.add(MemoryItem(id="zoo", text="The zoo.", image=tmp_path / "own.png"))
+    (tmp_path / "own.png").unlink()
+    new = reencoded(filled, other)
+    with pytest.raises(InvalidItemError, match=r"Item 'zoo': Image .*own.png does not exist. Pass"):
+        new.reencode()
+    assert filled.store.identity.encoder == filled.encoder.fingerprint
+    for item in (DOOR, CAT, FLAG):
+        assert_encodes(filled.get(item.id)[0].memory_embeddings, fresh(filled.encoder, item))
+    tiny_picture(3).save(tmp_path / "own.png")
+    assert new.reencode() == 4
+    zoo = MemoryItem(text="The zoo.", image=tiny_picture(3))
+    assert_encodes(new.get("zoo")[0].memory_embeddings, fresh(other, zoo))
+
+
+# Answering
+
+
+def test_modes_differ_in_what_the_model_reads(filled: ContinuousMemory):
+    none, text, vectors = (
+        filled.answer("Which key opens the blue door?", k=2, mode=mode, max_new_tokens=6)
+        for mode in ("none", "text", "memory")
+    )
+    assert none.prompt_tokens < vectors.prompt_tokens == none.prompt_tokens + 8 * 2 < text.prompt_tokens
+    assert none.hits == []
+    assert [hit.id for hit in vectors.hits] == [hit.id for hit in text.hits]
+    assert len(text.hits) == 2
+    similarities = [hit.similarity for hit in vectors.hits]
+    assert similarities == sorted(similarities, reverse=True)
+    assert str(text) == text.text
+    prompt, _ = filled.prompt("Which?", None, filled.get(["door", "cat"]), "text")
+    said = filled.encoder.backbone.tokenizer.decode(prompt["input_ids"][0])
+    assert said.index(CAT.text) < said.index(DOOR.text) < said.index("Which?"), "best last, next to the question"
+    assert "pixel_values" in prompt
+
+
+@pytest.mark.parametrize("picture", [None, tiny_picture(1)])
+def test_without_memory_it_is_the_bare_model(filled: ContinuousMemory, picture: Any):
+    bare = tiny_backbone("llava")
+    parts = [] if picture is None else [{"type": "image", "image": picture}]
+    content = [*parts, {"type": "text", "text": "Who?"}]
+    prompt = bare.prompt_inputs([{"role": "user", "content": content}])
+    [tokens] = bare.generate([prompt], max_new_tokens=12)
+    answer = filled.answer("Who?", picture, mode="none", max_new_tokens=12)
+    assert answer.text == bare.decode(tokens)
+    assert answer.prompt_tokens == prompt["input_ids"].shape[1]
+    empty = filled.namespace("nobody").answer("Who?", picture, max_new_tokens=12)
+    assert empty.text == answer.text
+    assert empty.prompt_tokens == answer.prompt_tokens
+
+
+def test_the_most_relevant_item_stands_next_to_the_question(filled: ContinuousMemory):
+    _, vectors, hits = filled.prepare("The cat sleeps", k=3)
+    assert hits[0].id == "cat"
+    assert vectors is not None
+    expected = [filled.get(hit.id)[0].memory_embeddings for hit in reversed(hits)]
+    assert torch.equal(vectors, torch.cat(expected))
+    assert torch.equal(vectors[-8:], hits[0].memory_embeddings)
+
+
+@pytest.mark.parametrize("mode", ["memory", "text", "none"])
+def test_a_stream_says_what_the_answer_says(filled: ContinuousMemory, mode: Any):
+    answer = filled.answer("The door?", tiny_picture(2), mode=mode, max_new_tokens=12)
+    assert "".join(filled.stream("The door?", tiny_picture(2), mode=mode, max_new_tokens=12)).strip() == answer.text
+
+
+def test_memory_changes_the_answer(filled: ContinuousMemory):
+    prompt, vectors, _ = filled.prepare("The door?", k=1)
+    backbone = filled.encoder.backbone
+    with torch.inference_mode():
+        with_memory = backbone.logits(backbone.batch([prompt], [vectors]))[0, -1]
+        without = backbone.logits(backbone.batch([prompt]))[0, -1]
+    assert not torch.allclose(with_memory, without, atol=1e-3)
+
+
+def test_unknown_modes_are_refused_at_once(filled: ContinuousMemory):
+    for call in (filled.answer, filled.stream, filled.prepare):
+        with pytest.raises(QueryError, match=r"mode is 'magic'. Use one of memory, text, none"):
+            call("door", mode="magic")
+
+
+def test_describe(filled: ContinuousMemory):
+    description = filled.describe("flag", max_new_tokens=5)
+    assert description.text is None
+    assert isinstance(description.restated, str)
+    assert filled.describe("door").text == DOOR.text
+    with pytest.raises(ItemNotFoundError):
+        filled.describe("nothing")
+
+
+def test_a_model_without_eyes_remembers_texts(tmp_path: Path):
+    llama, key = tiny_encoder(tiny_backbone("llama")), tiny_key()
+    store = ChromaStore.in_memory(identity=identity(llama, key))
+    with ContinuousMemory(llama, key, store, picture_directory=tmp_path) as memory:
+        memory.add(DOOR)
+        with pytest.raises(InvalidItemError, match=r"Item 'cat': .*Use a vision-language model"):
+            memory.add(CAT)
+        for mode in ("memory", "text", "none"):
+            memory.answer("door?", tiny_picture(1), mode=mode, max_new_tokens=2)
+        assert memory.search(image=tiny_picture(1))[0].similarity == 0
+
+
+# Async
+
+
+def test_async_twins(filled: ContinuousMemory):
+    async def use() -> None:
+        assert await filled.aadd(MemoryItem(id="new", text="New.")) == ["new"]
+        assert [hit.id for hit in await filled.aget(["new", "door"])] == ["new", "door"]
+        await filled.aupdate("new", text="Newer.")
+        assert (await filled.aget("new"))[0].text == "Newer."
+        assert await filled.adelete(ids="new") == 1
+        assert await filled.asearch("cat", tiny_picture(1), k=2) == filled.search("cat", tiny_picture(1), k=2)
+        answer = filled.answer("cat?", k=2, max_new_tokens=8)
+        assert await filled.aanswer("cat?", k=2, max_new_tokens=8) == answer
+        assert "".join([piece async for piece in filled.astream("cat?", k=2, max_new_tokens=8)]).strip() == answer.text
+        with pytest.raises(QueryError):
+            await filled.aanswer("cat?", k=0)
+        with pytest.raises(QueryError):
+            async for _ in filled.astream("cat?", mode="magic"):
+                pass
+
+    asyncio.run(use())
+
+
+def test_the_event_loop_goes_on_while_the_model_works(filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
+    def slow(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            time.sleep(0.3)
+            return real(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(ChromaStore, "search", slow(ChromaStore.search))
+    monkeypatch.setattr(Backbone, "generate", slow(Backbone.generate))
+
+    async def longest_pause(work: Any) -> float:
+        longest, last, done = 0.0, time.perf_counter(), asyncio.ensure_future(work)
+        while not done.done():
+            await asyncio.sleep(0.01)
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+        await done
+        return longest
+
+    async def consume() -> None:
+        async for _ in filled.astream("cat?", max_new_tokens=4):
+            pass
+
+    assert asyncio.run(longest_pause(filled.aanswer("cat?", max_new_tokens=4))) < 0.25
+    assert asyncio.run(longest_pause(consume())) < 0.25
+
+
+# Opening with a model
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def other_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return save_tiny(tmp_path_factory.mktemp("other"), seed=5)
+
+
+def test_a_model_without_adapter_is_refused_before_it_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(Backbone, "from_pretrained", lambda *_, **__: pytest.fail("weights were loaded"))
+    with pytest.raises(AdapterError, match=r"No adapter was given for Qwen/Qwen2.5-VL-7B-Instruct. Pass adapter="):
+        ContinuousMemory.from_pretrained("Qwen/Qwen2.5-VL-7B-Instruct")
+    with pytest.raises(AdapterError, match=r"lacks config.json, .*save_pretrained"):
+        ContinuousMemory.from_pretrained("some/model", tmp_path)
+    (tmp_path / "letter.txt").write_text("precious")
+    with pytest.raises(StoreLocationError, match="Pass an empty"):
+        ContinuousMemory.from_pretrained("some/model", tmp_path, tmp_path)
+
+
+def test_a_persistent_memory(folders: tuple[Path, Path], tmp_path: Path):
+    with ContinuousMemory.from_pretrained(*folders, tmp_path / "memory", key=tiny_key()) as memory:
+        memory.add([DOOR, CAT])
+        answer = memory.answer("cat?", max_new_tokens=4).text
+    with ContinuousMemory.from_pretrained(
+        adapter=folders[1], persist_directory=tmp_path / "memory", key=tiny_key()
+    ) as memory:
+        assert memory.answer("cat?", max_new_tokens=4).text == answer
+        assert same_picture(memory.get("cat")[0].image, CAT.image)
+        assert (tmp_path / "memory") in Path(memory.get("cat")[0].image or "").parents
+
+
+def test_collections_in_one_directory_are_apart(folders: tuple[Path, Path], tmp_path: Path):
+    def opened(name: str) -> ContinuousMemory:
+        return ContinuousMemory.from_pretrained(*folders, tmp_path, key=tiny_key(), collection_name=name)
+
+    with opened("first") as first, opened("second") as second:
+        first.add(MemoryItem(id="a", image=tiny_picture(1)))
+        second.add(MemoryItem(id="a", image=tiny_picture(2)))
+        assert same_picture(first.get("a")[0].image, tiny_picture(1))
+        second.clear()
+        assert same_picture(first.get("a")[0].image, tiny_picture(1))
+
+
+def test_another_adapter_is_refused_or_migrated(
+    folders: tuple[Path, Path], other_folders: tuple[Path, Path], tmp_path: Path
+):
+    with ContinuousMemory.from_pretrained(*folders, tmp_path, key=tiny_key(), reencode=True) as memory:
+        memory.add([DOOR, CAT])
+        old = memory.encoder.fingerprint
+    with pytest.raises(EncoderMismatchError) as caught:
+        ContinuousMemory.from_pretrained(*other_folders, tmp_path, key=tiny_key())
+    assert str(old) in str(caught.value)
+    assert "reencode()" in str(caught.value)
+    picture = next((tmp_path / "pictures").rglob("*.png"))
+    picture.rename(tmp_path / "away.png")
+    with pytest.raises(InvalidItemError, match="'cat'"):
+        ContinuousMemory.from_pretrained(*other_folders, tmp_path, key=tiny_key(), reencode=True)
+    (tmp_path / "away.png").rename(picture)
+    with ContinuousMemory.from_pretrained(*other_folders, tmp_path, key=tiny_key(), reencode=True) as memory:
+        assert_encodes(memory.get("cat")[0].memory_embeddings, fresh(memory.encoder, CAT))
+    with pytest.raises(EncoderMismatchError):
+        ContinuousMemory.from_pretrained(*folders, tmp_path, key=tiny_key())
+
+
+def test_pictures_of_a_memory_without_directory_go_with_it(folders: tuple[Path, Path]):
+    memory = ContinuousMemory.from_pretrained(*folders, key=tiny_key())
+    memory.namespace("bob").add(CAT)
+    kept = memory._pictures
+    assert kept is not None
+    assert len(list(kept.rglob("*.png"))) == 1
+    memory.close()
+    assert not kept.exists()
+    memory.close()
+    forgotten = ContinuousMemory.from_pretrained(*folders, key=tiny_key())
+    kept, view = forgotten._pictures, forgotten.namespace("bob")
+    del forgotten
+    gc.collect()
+    view.add(CAT)
+    assert kept is not None
+    assert kept.exists()
+    holder = [view]
+    del view
+    with pytest.warns(ResourceWarning):
+        holder.clear()
+    assert not kept.exists()
+
+
+def test_the_default_key(folders: tuple[Path, Path]):
+    with ContinuousMemory.from_pretrained(*folders) as memory:
+        memory.add([DOOR, CAT, FLAG])
+        assert memory.search("Which metal opens that entrance?", k=1)[0].id == "door"
+        assert memory.search(image=tiny_picture(2), k=1)[0].id == "flag"
+        assert memory.key.name == memory.store.identity.key_name
+
+
+def test_a_memory_on_a_server(folders: tuple[Path, Path], tmp_path: Path):
+    with chroma_server(tmp_path / "server") as url:
+        options: dict[str, Any] = {"chroma_url": url, "key": tiny_key()}
+        with ContinuousMemory.from_pretrained(*folders, tmp_path / "local", **options) as memory:
+            memory.add([DOOR, CAT])
+            with ContinuousMemory.from_pretrained(*folders, **options) as shared:
+                assert shared.search("the blue door", k=1)[0].id == "door"
+                assert torch.equal(shared.get("cat")[0].memory_embeddings, memory.get("cat")[0].memory_embeddings)
+                with pytest.raises(InvalidItemError, match="persist_directory"):
+                    shared.add(FLAG)
+                assert shared.namespace("bob").count() == 0
+            assert same_picture(memory.get("cat")[0].image, CAT.image)
+    with pytest.raises(StoreLocationError, match="chroma run"):
+        ContinuousMemory.from_pretrained(*folders, chroma_url="http://127.0.0.1:9", key=tiny_key())
+
+
+def test_a_directory_that_a_server_took_over(folders: tuple[Path, Path], tmp_path: Path):
+    with ContinuousMemory.from_pretrained(*folders, tmp_path, key=tiny_key()) as memory:
+        memory.add([DOOR, CAT])
+    with (
+        chroma_server(tmp_path / "chroma") as url,
+        ContinuousMemory.from_pretrained(*folders, tmp_path, chroma_url=url, key=tiny_key()) as memory,
+    ):
+        assert same_picture(memory.get("cat")[0].image, CAT.image)
+        memory.update("cat", text="On a server now.")
+        assert same_picture(memory.get("cat")[0].image, CAT.image)
+
+
+def test_threads_share_a_memory(filled: ContinuousMemory):
+    from concurrent.futures import ThreadPoolExecutor
+
+    alone = filled.answer("cat?", k=2, max_new_tokens=6).text
+
+    def work(number: int) -> str:
+        view = filled.namespace(f"n{number % 3}")
+        view.add([MemoryItem(id=f"{number}", text=f"Item {number}.", image=tiny_picture(number))])
+        return filled.answer("cat?", k=2, max_new_tokens=6).text
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(work, range(12))) == {alone}
+    assert [filled.namespace(f"n{number}").count() for number in range(3)] == [4, 4, 4]

@@ -1,0 +1,184 @@
+"""Made-up worlds are reproducible and answerable; training learns, and resumes where it was interrupted."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+pytest.importorskip("faker", reason="training needs the `train` extra")
+
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.testing import tiny_backbone, tiny_picture
+from comem_memory.training.data import POOL, Batch, WorldBatches
+from comem_memory.training.pictures import Picture
+from comem_memory.training.trainer import MemoryTrainer, training_arguments
+from comem_memory.training.worlds import samples
+
+STEPS = 12
+
+
+def first(count: int, seed: int) -> list[Any]:
+    return list(itertools.islice(samples(seed), count))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Picture]:
+    for seed in range(3):
+        tiny_picture(seed).save(tmp_path / f"{seed}.png")
+    return [Picture(tmp_path / f"{seed}.png", f"thing number {seed}") for seed in range(3)]
+
+
+# -- data ----------------------------------------------------------------------------------------------------
+
+
+def test_a_world_follows_from_its_seed():
+    assert first(50, seed=1) == first(50, seed=1)
+    texts = [{sample.text for sample in first(200, seed)} for seed in (1, 2)]
+    assert not texts[0] & texts[1]
+
+
+def test_every_answer_stands_in_the_text():
+    for sample in first(500, seed=3):
+        assert sample.questions
+        for question in sample.questions:
+            begins_a_sentence = question.answer[0].upper() + question.answer[1:]
+            assert question.answer in sample.text or begins_a_sentence in sample.text, (question, sample.text)
+            assert "{" not in sample.text + question.text
+
+
+def test_batches_are_the_same_in_any_order():
+    def dataset(seed: int = 1) -> WorldBatches:
+        return WorldBatches(seed=seed, num_batches=2 * POOL + 3, items=3)
+
+    forwards = [*map(dataset().__getitem__, range(len(dataset())))]
+    jumping = dataset()
+    for index in (2 * POOL, 0, POOL, 2, POOL - 1, 2 * POOL + 2, 0):
+        assert jumping[index] == forwards[index]
+    assert dataset(2)[0] != forwards[0]
+    assert len(forwards) == 2 * POOL + 3
+    with pytest.raises(IndexError):
+        jumping[2 * POOL + 3]
+
+
+def test_a_question_sees_its_item_among_others():
+    for batch in WorldBatches(seed=1, num_batches=POOL, items=5, max_memories=3):
+        assert len(batch["items"]) == 5
+        for asked in batch["asked"]:
+            assert 1 <= len(asked.items) <= 3
+            assert len(set(asked.items)) == len(asked.items)
+            texts = [batch["items"][i].text.lower() for i in asked.items]
+            assert any(asked.answer.lower() in text for text in texts)
+        for restated in batch["restated"]:
+            assert restated.answer == batch["items"][restated.items[0]].text
+
+
+def test_a_picture_is_asked_about_by_name(pictures: list[Picture]):
+    batches = WorldBatches(seed=1, num_batches=2, items=4, questions=1, pictures=pictures, picture_share=1.0)
+    for batch in batches:
+        for asked in batch["asked"]:
+            [item] = (batch["items"][i] for i in asked.items)
+            assert item.picture is not None
+            assert asked.answer == item.picture.name
+
+
+# -- training ------------------------------------------------------------------------------------------------
+
+
+class InterruptAt(TrainerCallback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_training_stop = state.global_step >= self.step
+
+
+def make_trainer(folder: Path, batches: Any, **changes: Any) -> MemoryTrainer:
+    torch.manual_seed(0)
+    backbone = tiny_backbone("llava")
+    with torch.no_grad():
+        backbone.model.lm_head.weight.mul_(
+            20
+        )  # else every token is as likely as any other, whatever is remembered
+    encoder = MemoryEncoder.create(backbone, num_attention_heads=4, max_length=1024)
+    settings = {
+        "bf16": False,
+        "use_cpu": True,
+        "warmup_steps": 0,
+        "save_steps": 5,
+        "eval_steps": 6,
+        "disable_tqdm": True,
+    }
+    return MemoryTrainer(
+        encoder,
+        training_arguments(folder, steps=STEPS, learning_rate=3e-3, **settings | changes),
+        batches,
+        WorldBatches(seed=2, num_batches=1, items=3, questions=1),
+    )
+
+
+def loss_on(trainer: MemoryTrainer, batch: Batch) -> float:
+    trainer.encoder.eval()
+    with torch.no_grad():
+        return trainer.compute_loss(trainer.encoder, batch).item()
+
+
+def trained(trainer: MemoryTrainer) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone() for n, p in trainer.encoder.named_parameters() if p.requires_grad}
+
+
+def test_training_learns_a_batch(tmp_path: Path):
+    batch = WorldBatches(seed=1, num_batches=1, items=3, questions=2)[0]
+    trainer = make_trainer(tmp_path, [batch] * STEPS, save_strategy="no")
+    frozen = {n: p.detach().clone() for n, p in trainer.encoder.named_parameters() if not p.requires_grad}
+    before, weights = loss_on(trainer, batch), trained(trainer)
+    trainer.train()
+    assert loss_on(trainer, batch) < 0.8 * before
+    after = trained(trainer)
+    assert not any(torch.equal(after[n], weights[n]) for n in weights if n.startswith("qformer"))
+    assert any(not torch.equal(after[n], weights[n]) for n in weights if "lora_" in n)
+    assert all(torch.equal(p, frozen[n]) for n, p in trainer.encoder.named_parameters() if n in frozen)
+    losses = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert {entry["step"] for entry in losses} == {6, 12}
+    assert all(entry["eval_shuffled_loss"] > 0 for entry in losses)
+
+
+def test_an_interrupted_training_resumes_exactly(tmp_path: Path):
+    batches = WorldBatches(seed=1, num_batches=STEPS, items=3, questions=1)
+    whole = make_trainer(tmp_path / "whole", batches)
+    whole.train()
+
+    interrupted = make_trainer(tmp_path / "interrupted", batches)
+    interrupted.add_callback(InterruptAt(8))
+    interrupted.train()
+    assert interrupted.state.global_step == 8
+
+    torch.manual_seed(99)  # another process has other random numbers
+    resumed = make_trainer(tmp_path / "interrupted", batches)
+    (tmp_path / "interrupted" / "checkpoint-7").mkdir()  # killed while it was being written
+    assert resumed.last_checkpoint() == str(tmp_path / "interrupted" / "checkpoint-5")
+    resumed.train(resume_from_checkpoint=resumed.last_checkpoint())
+    assert resumed.state.global_step == STEPS
+    for name, weight in trained(whole).items():
+        assert torch.equal(trained(resumed)[name], weight), name
+
+
+def test_a_checkpoint_is_an_adapter_folder(tmp_path: Path):
+    batches = WorldBatches(seed=1, num_batches=STEPS, items=3, questions=1)
+    trainer = make_trainer(tmp_path, batches, save_steps=STEPS)
+    assert trainer.last_checkpoint() is None
+    trainer.train()
+    other = make_trainer(tmp_path / "other", batches)
+    other.encoder.peft.base_model.unload()
+    loaded = MemoryEncoder.from_pretrained(str(trainer.last_checkpoint()), other.backbone)
+    assert loaded.fingerprint == trainer.encoder.fingerprint
+
+
+def test_pictures_take_part(tmp_path: Path, pictures: list[Picture]):
+    batches = WorldBatches(seed=1, num_batches=2, items=3, questions=1, pictures=pictures, picture_share=0.5)
+    trainer = make_trainer(tmp_path / "run", batches, save_strategy="no", max_steps=2)
+    trainer.train()
+    tower = [p for n, p in trainer.encoder.named_parameters() if "vision_tower" in n and "lora_B" in n]
+    assert any(p.abs().sum() > 0 for p in tower)
