@@ -65,8 +65,6 @@ _WORDS = {
     "direction": "north south east west north-east south-west north-west south-east centre",
     "genre": "mystery,romance,satire,fantasy,biography,horror,comedy,adventure,science fiction,drama",
     "industry": "software,shipping,banking,farming,mining,fashion,medicine,tourism,robotics,publishing,energy,toys",
-    "continent": "Eastern Velmora,Northern Osmia,Southern Tarsis,Western Velmora,Central Osmia,Upper Tarsis,the Mirrel "
-    "Islands,Outer Kandor,Lower Kandor,Middle Sorrel",
     "status": "approved,rejected,postponed,in progress,finished,cancelled,on hold,under review,urgent,open",
     "season": "spring summer autumn winter",
     "coin": "crown,thaler,mark,ducat,shilling,florin,guilder,penny,talent,groat,obol,scudo,denar,tael,piastre",
@@ -135,6 +133,10 @@ class _Values:
                 f"{self._made()} and the {noun}",
             ]
         )
+
+    def _continent(self) -> str:
+        part = self.rng.choice(["Eastern", "Northern", "Southern", "Western", "Central", "Upper", "Lower", "Outer"])
+        return self.rng.choice([f"{part} {self._made()}", f"the {self._made()} Islands", self._made()])
 
     def _language(self) -> str:
         return self._made().rstrip("aeiou") + self.rng.choice(["ish", "ese", "ian", "ic", "i"])
