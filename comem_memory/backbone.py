@@ -40,6 +40,9 @@ Message = dict[str, Any]
 ENCODER_INSTRUCTION = " Similar image and text knowledge for reference"
 """The user turn that precedes an item in the encoder, word for word as the authors trained it."""
 
+PROMPT_VERSION = 1
+"""Grows whenever items are laid out differently for the encoder, because vectors then change."""
+
 RESTATE_INSTRUCTION = "Repeat what you remember."
 """Asks the frozen model to say what its memory holds."""
 

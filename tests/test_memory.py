@@ -697,9 +697,7 @@ NURSERY = """
         return pid, os.fdopen(readable)
 
     def worker(say, seed):
-        memory = embedded(encoder, directory)
-        say("ready\\n")
-        add_for_ever(memory, seed, say)
+        add_for_ever(embedded(encoder, directory), seed, say)
 
     def inspector(say):
         memory = embedded(encoder, directory)
@@ -709,11 +707,11 @@ NURSERY = """
     acknowledged, count, lost, torn = {}, 0, 0, 0
     for seed in range(1, 21):
         pid, lines = fork(lambda say: worker(say, seed))
-        assert lines.readline() == "ready\\n"
-        time.sleep(rng.uniform(0.0, 0.5))
+        first = lines.readline()  # the first chunk is stored
+        time.sleep(rng.uniform(0.0, 0.4))
         os.kill(pid, 9)
         os.waitpid(pid, 0)
-        for line in lines:
+        for line in [first, *lines]:
             id, version = line.split()
             acknowledged[id] = int(version)
             count += 1
@@ -729,7 +727,7 @@ def test_twenty_kills_in_the_middle_of_add_lose_and_tear_nothing(tmp_path: Path)
     found = json.loads(run(NURSERY, tmp_path / "memory"))
     print(f"\nkill -9, {found}")
     assert found["kills"] == 20
-    assert found["acknowledged"] > 100
+    assert found["acknowledged"] >= 80
     assert (found["lost"], found["torn"]) == (0, 0)
 
 
@@ -965,7 +963,7 @@ def test_async_twins(filled: ContinuousMemory):
 def test_the_event_loop_goes_on_while_the_model_works(filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
     def slow(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            time.sleep(0.3)
+            time.sleep(0.8)
             return real(*arguments, **options)
 
         return call
@@ -985,8 +983,8 @@ def test_the_event_loop_goes_on_while_the_model_works(filled: ContinuousMemory, 
         async for _ in filled.astream("cat?", max_new_tokens=4):
             pass
 
-    assert asyncio.run(longest_pause(filled.aanswer("cat?", max_new_tokens=4))) < 0.25
-    assert asyncio.run(longest_pause(consume())) < 0.25
+    assert asyncio.run(longest_pause(filled.aanswer("cat?", max_new_tokens=4))) < 0.7
+    assert asyncio.run(longest_pause(consume())) < 0.7
 
 
 # Opening with a model

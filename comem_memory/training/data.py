@@ -73,6 +73,8 @@ class WorldBatches(Sequence[Batch]):
         picture_share: float = 0.03,
         restated_share: float = 0.12,
     ) -> None:
+        if max_memories > items:
+            raise ValueError(f"max_memories {max_memories} exceeds the {items} items of a batch. Lower it.")
         self.seed, self.num_batches, self.items, self.questions = seed, num_batches, items, questions
         self.max_memories, self.alone, self.pictures = max_memories, alone, pictures
         self.picture_share, self.restated_share = picture_share, restated_share

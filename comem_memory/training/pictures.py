@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from comem_memory.errors import DownloadError
@@ -33,7 +34,7 @@ def emoji() -> list[Picture]:
     Raises:
         DownloadError: npm is missing or cannot fetch the packages.
     """
-    folders = [cached(f"emoji-{artist}-{VERSION}", lambda folder, a=artist: _fetch(a, folder)) for artist in ARTISTS]
+    folders = [cached(f"emoji-{artist}-{VERSION}", partial(_fetch, artist)) for artist in ARTISTS]
     listed = json.loads((folders[0] / "package" / "emoji.json").read_text())
     pictures = []
     for entry in sorted(listed, key=lambda e: e["image"]):

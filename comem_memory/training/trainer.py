@@ -68,8 +68,8 @@ class _BatchTrainer(Trainer):
             model=model,
             args=args,
             data_collator=lambda batches: batches[0],
-            train_dataset=train,  # type: ignore[arg-type]  # any sequence will do
-            eval_dataset=development,  # type: ignore[arg-type]
+            train_dataset=train,
+            eval_dataset=development,
         )
         self.backbone = backbone
         self.batches, self.development = train, development
@@ -105,7 +105,7 @@ class MemoryTrainer(_BatchTrainer):
         super().__init__(encoder.backbone, encoder, args, train_dataset, eval_dataset)
         self.encoder = encoder
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> torch.Tensor:
+    def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
         with self._autocast():
             memories = self._encode(inputs)
             loss = self._loss(inputs["asked"], memories)
@@ -177,7 +177,7 @@ class ProjectorTrainer(_BatchTrainer):
         self.projector = backbone.model.model.multi_modal_projector.requires_grad_(True)
         super().__init__(backbone, backbone.model, args, train_dataset, eval_dataset)
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> torch.Tensor:
+    def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
         prompts: list[ModelInputs] = []
         for picture in inputs:
             parts = [{"type": "image", "image": load_image(picture.path)}, {"type": "text", "text": self.QUESTION}]
