@@ -25,13 +25,20 @@ def bytes_per_item(hidden_size: int, precision: str, items: int) -> float:
     """Size of a store's directory after `items` were put, divided by them."""
     generator = np.random.default_rng(0)
     fingerprint = EncoderFingerprint(
-        base_model="random", base_fingerprint="", adapter_hash="", prompt_version=1, num_query_tokens=8, hidden_size=hidden_size
+        base_model="random",
+        base_fingerprint="",
+        adapter_hash="",
+        prompt_version=1,
+        num_query_tokens=8,
+        hidden_size=hidden_size,
     )
     identity = CollectionIdentity(encoder=fingerprint, key_name="random", key_dimension=KEY_DIMENSION)
     with tempfile.TemporaryDirectory() as folder:
         store = ChromaStore.embedded(folder, identity=identity)
         for start in range(0, items, 100):
-            store.put([_record(f"{start + i}", hidden_size, precision, generator) for i in range(min(100, items - start))])
+            store.put(
+                [_record(f"{start + i}", hidden_size, precision, generator) for i in range(min(100, items - start))]
+            )
         store.close()
         return sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file()) / items
 
@@ -47,7 +54,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=2000)
     items = parser.parse_args().items
-    table = Table("hidden size", *PRECISIONS, title=f"bytes on disk per item, {items} items, {len(TEXT)} characters each")
+    table = Table(
+        "hidden size", *PRECISIONS, title=f"bytes on disk per item, {items} items, {len(TEXT)} characters each"
+    )
     for hidden_size in (576, 3584):
         table.add_row(str(hidden_size), *(f"{bytes_per_item(hidden_size, p, items):,.0f}" for p in PRECISIONS))
     Console().print(table)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from comem_memory.backbone import Backbone
+    from comem_memory.chroma import ChromaStore
     from comem_memory.encoder import MemoryEncoder
     from comem_memory.errors import ComemError
     from comem_memory.keys import RetrievalKey
     from comem_memory.memory import Answer, ContinuousMemory, Description
-    from comem_memory.chroma import ChromaStore
     from comem_memory.types import MemoryHit, MemoryItem
 
 _HOME = {

@@ -153,7 +153,7 @@ class Backbone:
         truncated = len(body) > room
         if truncated and not truncate:
             raise ItemTooLongError(
-                f"The item's text has {len(body)} tokens, but the encoder's window of {max_length} has room for {room}. "
+                f"The item's text has {len(body)} tokens, but the encoder's window of {max_length} leaves {room}. "
                 "Split it into several items, or pass truncate=True to encode its beginning."
             )
         return _append(inputs, body[:room] + end), truncated
@@ -210,10 +210,14 @@ class Backbone:
 
     def _tokenize(self, text: str, images: Sequence[Image.Image]) -> ModelInputs:
         if images and not self.sees:
-            raise InvalidItemError(f"{self.name} is a text-only model and takes no pictures. Use a vision-language model.")
+            raise InvalidItemError(
+                f"{self.name} is a text-only model and takes no pictures. Use a vision-language model."
+            )
         if not self.sees:
             return dict(self.tokenizer(text, add_special_tokens=False, return_tensors="pt"))
-        return dict(self.processor(text=[text], images=list(images) or None, add_special_tokens=False, return_tensors="pt"))
+        return dict(
+            self.processor(text=[text], images=list(images) or None, add_special_tokens=False, return_tensors="pt")
+        )
 
     # -- the splice ---------------------------------------------------------------------------------------------
 
@@ -340,7 +344,9 @@ class Backbone:
     def decode(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
-    def stream(self, prompt: ModelInputs, memory: torch.Tensor | None = None, **generation_kwargs: Any) -> Iterator[str]:
+    def stream(
+        self, prompt: ModelInputs, memory: torch.Tensor | None = None, **generation_kwargs: Any
+    ) -> Iterator[str]:
         """Like `generate` for one prompt, yielding text as it is made. Stop iterating to stop generating."""
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         failures: Queue[Exception] = Queue()
@@ -352,7 +358,9 @@ class Backbone:
                     [prompt],
                     [memory],
                     streamer=streamer,
-                    stopping_criteria=[lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device)],
+                    stopping_criteria=[
+                        lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device)
+                    ],
                     **generation_kwargs,
                 )
             except Exception as error:

@@ -70,9 +70,7 @@ class ChromaStore(MemoryStore):
         path = cls.check_location(directory)
         path.mkdir(parents=True, exist_ok=True)
         # A singleton counts the openings of one process. The soft fallback would outlive a killed process.
-        lock = FileLock(
-            path / _LOCK, timeout=0, thread_local=False, is_singleton=True, fallback_to_soft=False
-        )
+        lock = FileLock(path / _LOCK, timeout=0, thread_local=False, is_singleton=True, fallback_to_soft=False)
         with _opening:
             try:
                 lock.acquire()
@@ -145,9 +143,7 @@ class ChromaStore(MemoryStore):
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise StoreLocationError(
-                f"{url!r} is not the URL of a server. Pass one like 'http://localhost:8000'."
-            )
+            raise StoreLocationError(f"{url!r} is not the URL of a server. Pass one like 'http://localhost:8000'.")
         ssl = parts.scheme == "https"
         try:
             port = parts.port or (443 if ssl else 8000)
@@ -222,9 +218,7 @@ class ChromaStore(MemoryStore):
         n = k + 1  # one more shows whether a tie crosses the cut, which the order of ids must then decide
         while True:
             try:
-                answer = self._collection.query(
-                    query_embeddings=[key], n_results=n, where=where, include=["distances"]
-                )
+                answer = self._collection.query(query_embeddings=[key], n_results=n, where=where, include=["distances"])
                 ids, distances = answer["ids"][0], cast(list[list[float]], answer["distances"])[0]
             except InternalError:  # how some versions of Chroma say that the index found fewer than n
                 ids, distances = [], []
@@ -348,7 +342,9 @@ class Migration:
                     f"{left} of {self.total} items are still encoded with {self._store.identity}. "
                     "Encode what pending() gives and put() it, then commit again."
                 )
-            delete_ids(self._staging, sorted(set(matching_ids(self._staging)) - set(matching_ids(self._store._collection))))
+            delete_ids(
+                self._staging, sorted(set(matching_ids(self._staging)) - set(matching_ids(self._store._collection)))
+            )
             self._store._replace(self.identity)
 
 

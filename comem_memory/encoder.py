@@ -57,13 +57,16 @@ class MemoryEncoder(nn.Module):
     def __init__(self, backbone: Backbone, config: EncoderConfig) -> None:
         super().__init__()
         if any(isinstance(module, LoraLayer) for module in backbone.model.modules()):
-            raise AdapterError(f"{backbone.name} already carries a memory encoder. Load the model again for a second one.")
+            raise AdapterError(
+                f"{backbone.name} already carries a memory encoder. Load the model again for a second one."
+            )
         self.backbone = backbone
         self.encoder_config = config
         self.peft = get_peft_model(
             backbone.model,
             LoraConfig(**config.lora.model_dump(), target_modules=_linear_names(backbone.model)),
         )
+        self.peft.peft_config["default"].base_model_name_or_path = config.base_model  # not where it was loaded from
         self.qformer = QFormer(config.qformer).to(backbone.device)
         self._rest()
         self.eval()
@@ -105,7 +108,9 @@ class MemoryEncoder(nn.Module):
         memory embedding that differs between items grows from 28% to 90% of its length, and training starts from there.
         """
         with self.backbone.lock, torch.inference_mode():
-            states = torch.cat([self.backbone.hidden_states(self.backbone.batch([i.tensors]))[0] for i in items]).float()
+            states = torch.cat(
+                [self.backbone.hidden_states(self.backbone.batch([i.tensors]))[0] for i in items]
+            ).float()
         self.qformer.standardise_input(states.mean(0), states.std(0))
 
     # -- encoding -----------------------------------------------------------------------------------------------
@@ -134,7 +139,9 @@ class MemoryEncoder(nn.Module):
             ItemTooLongError: the item exceeds `encoder_config.max_length` tokens, and not `truncate`.
             InvalidItemError: a picture for a model that takes none.
         """
-        laid_out = self.backbone.encoder_inputs(text, image, max_length=self.encoder_config.max_length, truncate=truncate)
+        laid_out = self.backbone.encoder_inputs(
+            text, image, max_length=self.encoder_config.max_length, truncate=truncate
+        )
         return EncoderInputs(*laid_out)
 
     def encode(self, items: Sequence[EncoderInputs], *, batch_size: int = 16) -> torch.Tensor:
@@ -242,8 +249,8 @@ class MemoryEncoder(nn.Module):
             )
         if config.prompt_version != PROMPT_VERSION:
             raise AdapterError(
-                f"Adapter {folder} was trained with encoder prompt {config.prompt_version}, but this library lays out "
-                f"items with {PROMPT_VERSION}. Install the comem-memory {config.library_version} that made it, or train again."
+                f"Adapter {folder} was trained with encoder prompt {config.prompt_version}, but this library uses "
+                f"{PROMPT_VERSION}. Install comem-memory {config.library_version}, which made it, or train again."
             )
         if (found := backbone.fingerprint()) != config.base_fingerprint:
             raise AdapterError(
@@ -282,7 +289,7 @@ def read_config(folder: Path) -> EncoderConfig:
     missing = [name for name in (CONFIG_FILE, LORA_FILE, QFORMER_FILE) if not (folder / name).is_file()]
     if missing:
         raise AdapterError(
-            f"Adapter folder {folder} lacks {', '.join(missing)}. Pass a folder written by MemoryEncoder.save_pretrained."
+            f"Adapter folder {folder} lacks {', '.join(missing)}. Pass one written by MemoryEncoder.save_pretrained."
         )
     try:
         return EncoderConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())

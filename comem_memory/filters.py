@@ -69,7 +69,5 @@ def _unknown(part: Any) -> QueryError:
 
 def check_namespace(namespace: str) -> str:
     if not namespace or not namespace.isprintable():
-        raise QueryError(
-            f"Namespace {namespace!r} is empty or not printable. Pass a name, such as a user id."
-        )
+        raise QueryError(f"Namespace {namespace!r} is empty or not printable. Pass a name, such as a user id.")
     return namespace

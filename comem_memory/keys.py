@@ -331,9 +331,7 @@ class EfficientNetEmbedder(_TorchEmbedder):
 
     _probe = Image.new("RGB", (32, 32))
 
-    def __init__(
-        self, weights: str | Path | Mapping[str, torch.Tensor], *, mean: torch.Tensor | None = None
-    ) -> None:
+    def __init__(self, weights: str | Path | Mapping[str, torch.Tensor], *, mean: torch.Tensor | None = None) -> None:
         super().__init__()
         self._weights = weights
         self._mean = load_file(_MEAN_FILE)["mean"] if mean is None else mean

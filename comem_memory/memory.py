@@ -698,7 +698,7 @@ def default_key() -> RetrievalKey:
 def _load_encoder(model: str | None, adapter: str | Path, model_kwargs: dict[str, Any]) -> MemoryEncoder:
     config = read_config(Path(adapter))  # what is wrong with the folder is said before the model loads
     if model is None and config.base_model == mini.NAME:
-        backbone = mini.load_backbone()
+        backbone = mini.load_backbone(**model_kwargs)
     else:
         if model is None:
             model_kwargs = {"revision": config.base_revision} | model_kwargs

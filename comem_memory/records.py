@@ -31,9 +31,7 @@ def chroma_id(namespace: str, id: str) -> str:
     return f"{check_namespace(namespace)}{SEPARATOR}{id}"
 
 
-def matching_ids(
-    collection: Collection, where: Filter | None = None, among: Sequence[str] | None = None
-) -> list[str]:
+def matching_ids(collection: Collection, where: Filter | None = None, among: Sequence[str] | None = None) -> list[str]:
     """Chroma ids that match, nothing else being read; of all namespaces unless the filter names one."""
     if among is None:
         return list(collection.get(where=where, include=[])["ids"])
@@ -43,9 +41,7 @@ def matching_ids(
     return found
 
 
-def read(
-    collection: Collection, ids: Sequence[str], namespace: str | None = None
-) -> dict[str, MemoryRecord]:
+def read(collection: Collection, ids: Sequence[str], namespace: str | None = None) -> dict[str, MemoryRecord]:
     """Records by Chroma id, in the order asked; `namespace=None` is for migrations, which take them all."""
     where = None if namespace is None else scoped(namespace, None)
     found: dict[str, MemoryRecord] = {}
@@ -105,8 +101,7 @@ def write(collection: Collection, identity: CollectionIdentity, records: Sequenc
         before = collection.get(ids=ids, include=["metadatas"])
         # An upsert merges metadata, so what the new record does not have is removed by setting it to None.
         cleared: dict[str, dict[str, Any]] = {
-            id: dict.fromkeys(stored or {})
-            for id, stored in zip(before["ids"], before["metadatas"] or [], strict=True)
+            id: dict.fromkeys(stored or {}) for id, stored in zip(before["ids"], before["metadatas"] or [], strict=True)
         }
         collection.upsert(
             ids=ids,

@@ -109,9 +109,7 @@ class ColourEmbedder:
     dimension = 48
 
     def embed(self, inputs: Sequence[Image.Image]) -> np.ndarray:
-        grids = [
-            np.asarray(image.convert("RGB").resize((4, 4)), np.float32).ravel() - 127.5 for image in inputs
-        ]
+        grids = [np.asarray(image.convert("RGB").resize((4, 4)), np.float32).ravel() - 127.5 for image in inputs]
         vectors = np.stack(grids) if grids else np.zeros((0, self.dimension), np.float32)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
@@ -181,9 +179,7 @@ _QWEN_IDS: dict[str, Any] = {
     "image_token_id": SPECIAL.index("<|image_pad|>"),
     "video_token_id": SPECIAL.index("<|video_pad|>"),
 }
-_QWEN_TEXT = _TEXT | {
-    "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6}
-}
+_QWEN_TEXT = _TEXT | {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6}}
 
 
 def _qwen_processor(processor_class: type) -> Any:

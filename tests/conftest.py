@@ -22,9 +22,7 @@ def _no_network() -> Iterator[None]:
         def local_only(self: socket.socket, address: Any) -> Any:
             host = address[0] if isinstance(address, tuple) else "localhost"  # a Unix socket is local
             if host not in ("localhost", "::1") and not host.startswith("127."):
-                raise OSError(
-                    f"A test tried to reach {host}. Tests run offline: use comem_memory.testing instead."
-                )
+                raise OSError(f"A test tried to reach {host}. Tests run offline: use comem_memory.testing instead.")
             return connect(self, address)
 
         return local_only

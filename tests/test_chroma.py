@@ -19,6 +19,7 @@ import pytest
 from chromadb.api.client import Client
 from chromadb.api.models.Collection import Collection
 
+from comem_memory.chroma import ChromaStore
 from comem_memory.config import EncoderFingerprint
 from comem_memory.errors import (
     DuplicateIdError,
@@ -26,7 +27,6 @@ from comem_memory.errors import (
     QueryError,
     StoreLocationError,
 )
-from comem_memory.chroma import ChromaStore
 from comem_memory.store import CollectionIdentity, MemoryRecord, MemoryStore
 
 D = 8
@@ -100,18 +100,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ChromaStor
         store = ChromaStore.in_memory(identity=identity())
     else:
         name = f"test-{abs(hash(request.node.name))}-{os.getpid()}"
-        store = ChromaStore.server(
-            request.getfixturevalue("server_url"), identity=identity(), collection_name=name
-        )
+        store = ChromaStore.server(request.getfixturevalue("server_url"), identity=identity(), collection_name=name)
     yield store
     store.close()
 
 
 class TestContract:
     def test_records_come_back_as_they_were_put(self, store: ChromaStore):
-        full = record(
-            "a", image="images/a.png", truncated=True, metadata={"s": "é", "i": 3, "f": 2.0, "b": True}
-        )
+        full = record("a", image="images/a.png", truncated=True, metadata={"s": "é", "i": 3, "f": 2.0, "b": True})
         bare = record("b", text=None)
         store.put([full, bare])
         back = store.get(["a", "b"], namespace="ann")
@@ -119,9 +115,7 @@ class TestContract:
         for r, original in zip(back, [full, bare], strict=True):
             assert r.key.dtype == np.float32
             np.testing.assert_array_equal(r.key, original.key)
-        assert [type(v) for v in back[0].metadata.values()] == [
-            type(full.metadata[name]) for name in back[0].metadata
-        ]
+        assert [type(v) for v in back[0].metadata.values()] == [type(full.metadata[name]) for name in back[0].metadata]
 
     def test_get_keeps_the_order_asked_and_leaves_out_what_is_missing(self, store: ChromaStore):
         store.put([record(c) for c in "abcd"])
@@ -186,9 +180,7 @@ class TestContract:
         records = [record(f"{i:02}", seed=i) for i in range(30)]
         store.put(records)
         query = key(1000)
-        expected = sorted(
-            ((float(r.key @ query), r.id) for r in records), key=lambda pair: (-pair[0], pair[1])
-        )
+        expected = sorted(((float(r.key @ query), r.id) for r in records), key=lambda pair: (-pair[0], pair[1]))
         hits = store.search(query, namespace="ann", k=30)
         assert [r.id for r, _ in hits] == [id for _, id in expected]
         np.testing.assert_allclose([s for _, s in hits], [s for s, _ in expected], atol=1e-6)
@@ -259,9 +251,7 @@ class TestContract:
                 record("x", namespace="bob", metadata={"year": 2020, "kind": "note"}),
             ]
         )
-        assert sorted(r.id for r, _ in store.search(key(1), namespace="ann", k=9, where=where)) == list(
-            expected
-        )
+        assert sorted(r.id for r, _ in store.search(key(1), namespace="ann", k=9, where=where)) == list(expected)
         assert store.count(namespace="ann", where=where) == len(expected)
         assert set(store.delete(namespace="ann", ids=["a", "b"], where=where)) == set(expected) & set("ab")
         assert set(store.delete(namespace="ann", where=where)) == set(expected) - set("ab")
@@ -295,9 +285,7 @@ def test_three_items_among_five_thousand_others_are_all_found(tmp_path: Path):
     store = ChromaStore.embedded(tmp_path, identity=identity())
     store.put([record(f"{i:04}", namespace="crowd", seed=i) for i in range(5000)])
     query = key(4)
-    far = [
-        record(c, seed=9000 + i, key=(-query + 0.1 * key(i)).astype(np.float32)) for i, c in enumerate("abc")
-    ]
+    far = [record(c, seed=9000 + i, key=(-query + 0.1 * key(i)).astype(np.float32)) for i, c in enumerate("abc")]
     store.put(far)
     hits = store.search(query, namespace="ann", k=10)
     assert sorted(r.id for r, _ in hits) == ["a", "b", "c"]
@@ -531,9 +519,7 @@ def test_another_encoder_or_key_is_refused_once_there_is_something(tmp_path: Pat
     for part in ("bbbbbbbb", "aaaaaaaa", "reencode()"):
         assert part in str(caught.value)
     renamed = identity("bbbbbbbb", dimension=5)
-    renamed = renamed.model_copy(
-        update={"encoder": renamed.encoder.model_copy(update={"base_model": "/copy"})}
-    )
+    renamed = renamed.model_copy(update={"encoder": renamed.encoder.model_copy(update={"base_model": "/copy"})})
     store = ChromaStore.embedded(tmp_path, identity=renamed)
     store.delete(namespace="ann")
     store.close()
@@ -570,9 +556,7 @@ def filled(tmp_path: Path) -> Callable[[], ChromaStore]:
 
 def assert_all_new(store: ChromaStore) -> None:
     assert store.identity == NEW
-    assert store.get(list("abc"), namespace="ann") == [
-        encoded_again(record(c, metadata={"n": 1})) for c in "abc"
-    ]
+    assert store.get(list("abc"), namespace="ann") == [encoded_again(record(c, metadata={"n": 1})) for c in "abc"]
     assert store.get(list("de"), namespace="bob") == [encoded_again(record(c, namespace="bob")) for c in "de"]
     assert [r.id for r, _ in store.search(key(7, 5), namespace="ann", k=9)] == ["a", "b", "c"]
     assert sorted(c.name for c in store._client.list_collections()) == ["comem"]
@@ -679,9 +663,7 @@ def test_a_crash_in_a_commit_leaves_the_old_or_the_complete_new(
     store.close()
 
 
-def test_a_killed_process_leaves_the_old_collection_until_its_commit(
-    filled: Callable[[], ChromaStore], tmp_path: Path
-):
+def test_a_killed_process_leaves_the_old_collection_until_its_commit(filled: Callable[[], ChromaStore], tmp_path: Path):
     moved = run(
         """
         store = ChromaStore.embedded(sys.argv[1], identity=None)

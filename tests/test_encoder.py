@@ -274,9 +274,7 @@ def test_a_folder_in_bfloat16_is_half_as_large_and_close(family: Any, encoder: M
         assert (tmp_path / "half" / file).stat().st_size < 0.6 * (tmp_path / "full" / file).stat().st_size
     loaded = MemoryEncoder.from_pretrained(tmp_path / "half", tiny_backbone(family))
     expected = encoder.encode(items(encoder))
-    torch.testing.assert_close(
-        loaded.encode(items(loaded)), expected, atol=0.02 * expected.abs().max().item(), rtol=0
-    )
+    torch.testing.assert_close(loaded.encode(items(loaded)), expected, atol=0.02 * expected.abs().max().item(), rtol=0)
     assert loaded.fingerprint != encoder.fingerprint
     assert {p.dtype for p in trained(loaded).values()} == {torch.float32}
 

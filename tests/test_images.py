@@ -26,17 +26,10 @@ def large_png(width: int, height: int) -> bytes:
     """A one-bit PNG that claims to be large, a few bytes long."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-        )
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def test_a_path_its_bytes_and_the_picture_are_the_same(tmp_path: Path):
@@ -96,9 +89,7 @@ def test_a_damaged_file_is_read_or_refused(kind: str):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize(
-    "side", [9_500, 20_000, 60_000]
-)  # Pillow warns about the first, and refuses the others
+@pytest.mark.parametrize("side", [9_500, 20_000, 60_000])  # Pillow warns about the first, and refuses the others
 def test_a_decompression_bomb_is_refused_before_it_unpacks(side: int):
     with pytest.raises(InvalidItemError, match="Scale it down first"):
         load_image(large_png(side, side))

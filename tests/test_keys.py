@@ -71,9 +71,7 @@ def retrieval_key(request: pytest.FixtureRequest) -> RetrievalKey:
 
 def cosines(key: RetrievalKey, text: str, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
     assert key.text is not None and key.image is not None
-    return key.text.embed(TEXTS) @ key.text.embed([text])[0], key.image.embed(IMAGES) @ key.image.embed(
-        [image]
-    )[0]
+    return key.text.embed(TEXTS) @ key.text.embed([text])[0], key.image.embed(IMAGES) @ key.image.embed([image])[0]
 
 
 TEXTS = ["a blue door", "a red lamp", "green grass"]
@@ -267,9 +265,7 @@ def test_the_mean_is_that_of_the_features(random_efficientnet: Path):
     uncentred = EfficientNetEmbedder(random_efficientnet, mean=torch.zeros(984))
     mean = uncentred.fit_mean([noise(0), noise(1)])
     one, two = EfficientNetEmbedder(random_efficientnet, mean=mean).embed([noise(0), noise(1)])
-    np.testing.assert_allclose(
-        one @ two, -1, atol=1e-3
-    )  # two points lie opposite each other around their mean
+    np.testing.assert_allclose(one @ two, -1, atol=1e-3)  # two points lie opposite each other around their mean
 
 
 def test_transparent_margins_do_not_count():

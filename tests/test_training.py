@@ -99,9 +99,7 @@ def make_trainer(folder: Path, batches: Any, **changes: Any) -> MemoryTrainer:
     torch.manual_seed(0)
     backbone = tiny_backbone("llava")
     with torch.no_grad():
-        backbone.model.lm_head.weight.mul_(
-            20
-        )  # else every token is as likely as any other, whatever is remembered
+        backbone.model.lm_head.weight.mul_(20)  # else every token is as likely as any other, whatever is remembered
     encoder = MemoryEncoder.create(backbone, num_attention_heads=4, max_length=1024)
     settings = {
         "bf16": False,

@@ -11,7 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,8 @@ def _joined(values: Sequence[str]) -> str:
 
 # -- comparison --------------------------------------------------------------------------------------------------
 
-SOURCES = ("none", "text", "memory", "shuffled")
-"""The bare model; the item's text in the prompt; its vectors; another country's vectors."""
+SOURCES = ("none", "text", "text without picture", "memory", "shuffled memory")
+"""The bare model; the item in the prompt, with and without its flag; its vectors; another country's vectors."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,10 @@ def compare(memory: ContinuousMemory, *, limit: int | None = None, batch_size: i
 def _prompt(
     memory: ContinuousMemory, question: CountryQuestion, hits: dict[str, MemoryHit], source: str, others: dict[str, str]
 ) -> tuple[ModelInputs, torch.Tensor | None]:
-    hit = hits[others[question.code] if source == "shuffled" else question.code]
-    mode: Mode = "memory" if source == "shuffled" else source  # type: ignore[assignment]
+    hit = hits[others[question.code] if source == "shuffled memory" else question.code]
+    if source == "text without picture":
+        hit = replace(hit, image=None)
+    mode: Mode = "none" if source == "none" else "text" if source.startswith("text") else "memory"
     return memory.prompt(question.text, None, [] if mode == "none" else [hit], mode)
 
 

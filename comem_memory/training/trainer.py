@@ -20,7 +20,6 @@ from comem_memory.backbone import Backbone, ModelInputs
 from comem_memory.encoder import MemoryEncoder, load_weights
 from comem_memory.images import load_image
 from comem_memory.training.data import Asked, Batch
-from comem_memory.training.pictures import Picture
 
 RESTATE_WEIGHT = 0.3
 QFORMER_RATE = 4 / 3

@@ -40,7 +40,42 @@ def samples(seed: int) -> Iterator[Sample]:
 
 # -- values ------------------------------------------------------------------------------------------------------
 
-_ONSETS = ["b", "br", "c", "ch", "cl", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "kl", "kr", "l", "m", "n", "p", "pr", "q", "r", "s", "sh", "sk", "st", "t", "th", "tr", "v", "w", "y", "z"]
+_ONSETS = [
+    "b",
+    "br",
+    "c",
+    "ch",
+    "cl",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "kl",
+    "kr",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pr",
+    "q",
+    "r",
+    "s",
+    "sh",
+    "sk",
+    "st",
+    "t",
+    "th",
+    "tr",
+    "v",
+    "w",
+    "y",
+    "z",
+]
 _VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "io", "ou"]
 _CODAS = ["", "", "", "n", "r", "l", "s", "th", "nd", "m", "k", "rt", "x"]
 _ENDINGS = ["", "", "a", "ia", "o", "en", "ar", "ville", "burg", "ton", "land", "is", "mar", "eth", "ona"]
