@@ -205,7 +205,7 @@ class MemoryEncoder(nn.Module):
         )
 
     def _weights(self) -> dict[str, torch.Tensor]:
-        lora = get_peft_model_state_dict(self.peft)
+        lora = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
         return lora | {f"qformer.{name}": weight for name, weight in self.qformer.state_dict().items()}
 
     # -- files --------------------------------------------------------------------------------------------------
@@ -224,7 +224,11 @@ class MemoryEncoder(nn.Module):
         def stored(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             return {name: w.detach().to(dtype or w.dtype).cpu().contiguous() for name, w in weights.items()}
 
-        save_file(stored(get_peft_model_state_dict(self.peft)), folder / LORA_FILE, metadata={"format": "pt"})
+        save_file(
+            stored(get_peft_model_state_dict(self.peft, save_embedding_layers=False)),
+            folder / LORA_FILE,
+            metadata={"format": "pt"},
+        )
         save_file(stored(self.qformer.state_dict()), folder / QFORMER_FILE, metadata={"format": "pt"})
         (folder / CONFIG_FILE).write_text(self.encoder_config.model_dump_json(indent=2) + "\n")
 
@@ -274,7 +278,7 @@ def load_weights(encoder: MemoryEncoder, folder: Path) -> None:
         AdapterError: a weight is missing, unexpected or of another shape.
     """
     lora, qformer = _load_file(folder / LORA_FILE), _load_file(folder / QFORMER_FILE)
-    _check_weights(folder / LORA_FILE, lora, get_peft_model_state_dict(encoder.peft))
+    _check_weights(folder / LORA_FILE, lora, get_peft_model_state_dict(encoder.peft, save_embedding_layers=False))
     _check_weights(folder / QFORMER_FILE, qformer, encoder.qformer.state_dict())
     set_peft_model_state_dict(encoder.peft, lora)
     encoder.qformer.load_state_dict(qformer)
