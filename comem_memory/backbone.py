@@ -153,7 +153,8 @@ class Backbone:
         truncated = len(body) > room
         if truncated and not truncate:
             raise ItemTooLongError(
-                f"The item's text has {len(body)} tokens, but the encoder's window of {max_length} leaves {room}. "
+                f"The item's text has {len(body)} tokens, "
+                f"but the encoder's window of {max_length} has room for {room}. "
                 "Split it into several items, or pass truncate=True to encode its beginning."
             )
         return _append(inputs, body[:room] + end), truncated

@@ -232,7 +232,7 @@ def test_evaluate_and_demo(comem: Comem, tmp_path: Path):
     chosen = ("--model", base, "--adapter", adapter)
     report = json.loads(comem(*chosen, "evaluate", "--limit", 3, "--json").splitlines()[-1])
     assert report["n"] == 3
-    assert list(report["scores"]) == ["none", "text", "memory", "shuffled"]
+    assert list(report["scores"]) == ["none", "text", "text without picture", "memory", "shuffled memory"]
     shown = comem(*chosen, "demo", "--directory", tmp_path / "demo")
     assert "recall@1" in shown
     assert (tmp_path / "demo" / "comem.json").exists()

@@ -122,18 +122,12 @@ class Report:
 
     def as_table(self) -> Table:
         ks = sorted(self.prompt_tokens["memory"])
-        measured = [f"{what}, k={k}" for what in ("tokens", "first token") for k in ks]
-        table = Table("with", "exact match", "contains", *measured)
+        table = Table("with", "exact match", "contains", *(f"k={k}" for k in ks))
         for source, score in self.scores.items():
             tokens, seconds = self.prompt_tokens.get(source, {}), self.seconds_to_first_token.get(source, {})
-            table.add_row(
-                source,
-                f"{score.exact_match:.1%}",
-                f"{score.contains:.1%}",
-                *(f"{tokens[k]:.0f}" if k in tokens else "" for k in ks),
-                *(f"{seconds[k] * 1000:.0f} ms" if k in seconds else "" for k in ks),
-            )
-        table.caption = f"n = {self.n} questions on real countries"
+            cost = [f"{tokens[k]:.0f}, {seconds[k] * 1000:.0f} ms" if k in tokens else "" for k in ks]
+            table.add_row(source, f"{score.exact_match:.1%}", f"{score.contains:.1%}", *cost)
+        table.caption = f"n = {self.n} questions on real countries; k: prompt tokens, time to first token"
         return table
 
 
