@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from comem_memory.evaluation.countries import FOLDER, find_by_flag, item, rows
 from comem_memory.memory import ContinuousMemory, Mode, prompt_length
@@ -36,10 +36,11 @@ def run(memory: ContinuousMemory, console: Console) -> None:
         "Asking with another artist's waving flag finds the country: "
         + ", ".join(f"recall@{k} {share:.2f}" for k, share in recall.items())
     )
-    table = Table("question", "flag", "mode", "answer", "prompt tokens", "first token", "recalled")
     modes: tuple[Mode, ...] = ("none", "text", "memory")
     for question, flag in ASKED:
         image = None if flag is None else FOLDER / "flags_waving" / f"{flag}.png"
+        console.print(f"\n{question}" + (f" (with the waving flag {flag}.png)" if flag else ""))
+        table = Table("mode", Column("answer", ratio=1), "recalled", "tokens", "first token", expand=True)
         for mode in modes:
             start = time.perf_counter()
             prompt, vectors, hits = memory.prepare(question, image, k=1, mode=mode)
@@ -47,8 +48,6 @@ def run(memory: ContinuousMemory, console: Console) -> None:
             first = next(pieces, "")
             waited = time.perf_counter() - start
             answer = (first + "".join(pieces)).strip()
-            shown = (question, flag or "") if mode == "none" else ("", "")
             names = ", ".join(str(hit.metadata["name"]) for hit in hits)
-            table.add_row(*shown, mode, answer, str(prompt_length(prompt, vectors)), f"{waited * 1000:.0f} ms", names)
-        table.add_section()
-    console.print(table)
+            table.add_row(mode, answer, names, str(prompt_length(prompt, vectors)), f"{waited * 1000:.0f} ms")
+        console.print(table)
