@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from comem_memory.efficientnet import (
@@ -377,12 +377,6 @@ _BLOCKS = ((6, 1, 320), (4, 2, 112), (1, 3, 24))
 """(stage, cells a side, channels): what is shown, its parts, its colours; 320 + 448 + 216 = 984 numbers."""
 _BLOCK_SIZES = [grid * grid * channels for _, grid, channels in _BLOCKS]
 _MEAN_FILE = Path(__file__).parent / "data" / "efficientnet_mean.safetensors"
-
-
-def save_mean(mean: torch.Tensor, file: Path = _MEAN_FILE) -> None:
-    """Write what `EfficientNetEmbedder.fit_mean` returned, by default as the mean of this package."""
-    file.parent.mkdir(exist_ok=True)
-    save_file({"mean": mean}, file)
 
 
 def _pixels(image: Image.Image) -> torch.Tensor:
