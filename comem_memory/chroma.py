@@ -7,6 +7,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ import numpy as np
 from chromadb.api.client import Client
 from chromadb.api.models.Collection import Collection
 from chromadb.config import Settings as ChromaSettings
-from chromadb.errors import InternalError, NotFoundError
+from chromadb.errors import InternalError, InvalidArgumentError, NotFoundError
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
@@ -31,6 +32,9 @@ _LOCK = "comem.lock"
 _IDENTITY = "comem.identity"
 _HNSW = {"space": "ip", "ef_construction": 200, "ef_search": 200}
 """Twice Chroma's effort: recall matters more than the extra milliseconds beside a language model."""
+
+MOST = 2**31 - 2
+"""Chroma counts results in 32 bits."""
 
 _opening = threading.Lock()  # Chroma's registry of clients and the lock's counter are not thread-safe
 
@@ -179,13 +183,15 @@ class ChromaStore(MemoryStore):
             raise
 
     def put(self, records: Sequence[MemoryRecord]) -> None:
-        with self._writing:
-            self._check_still_ours()
+        with self._writing, self._still_ours():
+            current = _find(self._client, self._name)
+            if current is None or current.id != self._collection.id:  # a new identity comes with a new collection
+                raise NotFoundError
             write(self._collection, self.identity, records)
 
     def get(self, ids: Sequence[str], *, namespace: str) -> list[MemoryRecord]:
-        found = read(self._collection, [chroma_id(namespace, id) for id in ids], namespace)
-        return list(found.values())
+        with self._still_ours():
+            return list(read(self._collection, [chroma_id(namespace, id) for id in ids], namespace).values())
 
     def content_hashes(self, ids: Sequence[str], *, namespace: str) -> dict[str, str]:
         return {
@@ -205,8 +211,9 @@ class ChromaStore(MemoryStore):
                 f"The search key has shape {key.shape} or is not finite; the collection's keys have "
                 f"{self.identity.key_dimension} numbers. Make it with the RetrievalKey that made them."
             )
-        nearest = self._nearest(key, k, scoped(namespace, where))
-        records = list(read(self._collection, nearest, namespace).values())
+        with self._still_ours():
+            nearest = self._nearest(key, min(k, MOST), scoped(namespace, where))
+            records = list(read(self._collection, nearest, namespace).values())
         if not records:
             return []
         similarities = _similarities(np.stack([record.key for record in records]), key)
@@ -241,7 +248,7 @@ class ChromaStore(MemoryStore):
 
     def delete(self, *, namespace: str, ids: Sequence[str] | None = None, where: Filter | None = None) -> list[str]:
         condition = scoped(namespace, where)
-        with self._writing:
+        with self._writing, self._still_ours():
             # Chroma counts ids that it does not hold as deleted, so only those that match are named.
             among = None if ids is None else [chroma_id(namespace, id) for id in ids]
             matching = matching_ids(self._collection, condition, among)
@@ -249,14 +256,17 @@ class ChromaStore(MemoryStore):
         return [id.partition(SEPARATOR)[2] for id in matching]
 
     def count(self, *, namespace: str, where: Filter | None = None) -> int:
-        return len(matching_ids(self._collection, scoped(namespace, where)))
+        with self._still_ours():
+            return len(matching_ids(self._collection, scoped(namespace, where)))
 
     def scan(self, *, namespace: str, batch_size: int = 64) -> Iterator[list[MemoryRecord]]:
-        for batch in batches(sorted(matching_ids(self._collection, scoped(namespace, None))), batch_size):
-            yield list(read(self._collection, batch, namespace).values())
+        with self._still_ours():
+            for batch in batches(sorted(matching_ids(self._collection, scoped(namespace, None))), batch_size):
+                yield list(read(self._collection, batch, namespace).values())
 
     def namespaces(self) -> list[str]:
-        return sorted({id.partition(SEPARATOR)[0] for id in matching_ids(self._collection)})
+        with self._still_ours():
+            return sorted({id.partition(SEPARATOR)[0] for id in matching_ids(self._collection)})
 
     def close(self) -> None:
         self._release()
@@ -281,13 +291,16 @@ class ChromaStore(MemoryStore):
         _finish_replacement(self._client, self._name)
         self._collection, self.identity = _open_collection(self._client, self._name, identity)
 
-    def _check_still_ours(self) -> None:
-        current = _find(self._client, self._name)
-        if current is None or current.id != self._collection.id:  # a new identity comes with a new collection
+    @contextmanager
+    def _still_ours(self) -> Iterator[None]:
+        """What Chroma raises once another client has migrated the collection, as an error that says so."""
+        try:
+            yield
+        except NotFoundError as error:
             raise EncoderMismatchError(
                 f"Collection {self._name!r} belonged to {self.identity} when it was opened, and was replaced "
                 "since. Open it again with the encoder it now belongs to."
-            )
+            ) from error
 
 
 class Migration:
@@ -364,11 +377,14 @@ def _finish_replacement(client: Client, name: str) -> None:
     replaced = _find(client, name + _REPLACED)
     if replaced is None:
         return
-    if _find(client, name) is None:
-        successor = _find(client, name + _STAGING)
-        (successor or replaced).modify(name=name)
-        if successor is None:
-            return
+    current, successor = _find(client, name), _find(client, name + _STAGING)
+    if successor is not None:
+        if current is not None:  # made by someone who opened the memory between the two renames
+            client.delete_collection(name)
+        successor.modify(name=name)
+    elif current is None:
+        replaced.modify(name=name)
+        return
     client.delete_collection(name + _REPLACED)
 
 
@@ -380,12 +396,15 @@ def _find(client: Client, name: str) -> Collection | None:
 
 
 def _create(client: Client, name: str, identity: CollectionIdentity) -> Collection:
-    return client.get_or_create_collection(
-        name,
-        configuration={"hnsw": cast(Any, _HNSW)},
-        metadata={_IDENTITY: identity.model_dump_json()},
-        embedding_function=None,
-    )
+    try:
+        return client.get_or_create_collection(
+            name,
+            configuration={"hnsw": cast(Any, _HNSW)},
+            metadata={_IDENTITY: identity.model_dump_json()},
+            embedding_function=None,
+        )
+    except InvalidArgumentError as error:
+        raise StoreLocationError(f"{name!r} cannot be a collection_name: {error}") from error
 
 
 def _open_collection(
@@ -404,7 +423,8 @@ def _open_collection(
     if collection.count():
         raise EncoderMismatchError(
             f"Collection {name!r} was written with {stored}, but this memory uses {identity}. "
-            "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode()."
+            "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode() "
+            "(from_pretrained does so with reencode=True)."
         )
     client.delete_collection(name)  # not changed: Chroma remembers the dimension of vectors that were deleted
     return _create(client, name, identity), identity

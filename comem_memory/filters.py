@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comem_memory.errors import QueryError
-from comem_memory.types import RESERVED_PREFIX
+from comem_memory.types import RESERVED_PREFIX, is_storable
 
 Filter = dict[str, Any]
 """A condition on metadata, as Chroma writes it: `{"year": {"$gte": 2020}}`, `{"$or": [{"a": 1}, {"b": 2}]}`.
@@ -54,7 +54,8 @@ def _comparison(operator: str, operand: Any) -> Filter:
         "$gt": numbers,
     }
     same_rule = {"$ne": "$eq", "$nin": "$in", "$gte": "$gt", "$lt": "$gt", "$lte": "$gt"}
-    if not valid.get(same_rule.get(operator, operator), False):
+    storable = all(map(is_storable, operand if isinstance(operand, list) else [operand]))
+    if not (valid.get(same_rule.get(operator, operator), False) and storable):
         raise _unknown({operator: operand})
     return {operator: operand}
 
@@ -62,7 +63,7 @@ def _comparison(operator: str, operand: Any) -> Filter:
 def _unknown(part: Any) -> QueryError:
     return QueryError(
         f"The filter cannot be understood at {part!r}. Compare a metadata key (not {RESERVED_PREFIX}...) by "
-        f"{', '.join(COMPARISONS)} with a text, number or boolean (lists: not empty, of one type), "
+        f"{', '.join(COMPARISONS)} with a text, finite number of 64 bits or boolean (lists: not empty, of one type), "
         f"and combine conditions by {' or '.join(COMBINATIONS)} over a list that is not empty."
     )
 

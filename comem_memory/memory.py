@@ -6,8 +6,8 @@ import asyncio
 import copy
 import hashlib
 import itertools
-import shutil
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -34,10 +34,10 @@ from comem_memory.errors import (
     QueryError,
 )
 from comem_memory.filters import Filter
-from comem_memory.images import image_digest, keep_picture, load_image
+from comem_memory.images import image_digest, load_image
 from comem_memory.keys import PROBE, EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
+from comem_memory.pictures import PictureFolder
 from comem_memory.portable import read_folder, write_folder
-from comem_memory.records import chroma_id
 from comem_memory.store import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
@@ -121,7 +121,8 @@ class ContinuousMemory:
         self.encoder, self.key, self.store = encoder, key, store
         self.precision: Precision = precision
         self._namespace = namespace
-        self._pictures = None if picture_directory is None else picture_directory.resolve()
+        self._pictures = PictureFolder(picture_directory)
+        self._writing = threading.RLock()  # views share it: record and picture of an item change together
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -157,6 +158,7 @@ class ContinuousMemory:
 
         Raises:
             AdapterError: a model without an adapter, or one that does not fit the model.
+            ModelError: there is no such model.
             EncoderMismatchError: another encoder or retrieval key wrote this collection, and not `reencode`.
             StoreLocationError, StoreInUseError: the directory or server cannot be opened.
             DownloadError: the embedded default's public weights cannot be fetched.
@@ -268,17 +270,18 @@ class ContinuousMemory:
             ItemNotFoundError: no such item in this namespace.
             InvalidItemError, ItemTooLongError, EncoderMismatchError: as in `add`.
         """
-        [old] = self._stored([id])
-        item = MemoryItem(
-            id=id,
-            text=old.text if text is None else text,
-            image=self._found(old).image if image is None else image,
-            metadata=old.metadata if metadata is None else metadata,
-        )
-        if text is None and image is None:
-            self.store.put([replace(old, metadata=item.metadata)])
-        else:
-            self._store([self._prepare(item, truncate)], batch_size=1)
+        with self._writing:
+            [old] = self._stored([id])
+            item = MemoryItem(
+                id=id,
+                text=old.text if text is None else text,
+                image=self._found(old).image if image is None else image,
+                metadata=old.metadata if metadata is None else metadata,
+            )
+            if text is None and image is None:
+                self.store.put([replace(old, metadata=item.metadata)])
+            else:
+                self._store([self._prepare(item, truncate)], batch_size=1)
 
     def delete(self, *, ids: str | Sequence[str] | None = None, where: Filter | None = None) -> int:
         """Deletes items by id, by a filter on their metadata, or by both; returns how many.
@@ -317,9 +320,9 @@ class ContinuousMemory:
         ) as bar:
             for old in migration.pending(CHUNK):
                 items = [MemoryItem(id=r.id, text=r.text, image=self._found(r).image) for r in old]
-                made = self._encode([self._prepare(item, truncate=True) for item in items], batch_size)
-                pairs = zip(old, made, strict=True)
-                migration.put([replace(o, key=m.key, block=m.block, truncated=m.truncated) for o, m in pairs])
+                prepared = [self._prepare(item, truncate=True) for item in items]
+                made = zip(old, prepared, self._encode(prepared, batch_size), strict=True)
+                migration.put([replace(o, key=k, block=b, truncated=p.inputs.truncated) for o, p, (k, b) in made])
                 encoded += len(old)
                 bar.update(len(old))
         migration.commit()
@@ -355,83 +358,70 @@ class ContinuousMemory:
     def _store(self, prepared: Sequence[_Prepared], batch_size: int) -> None:
         self._check_encoder()
         hashes = self.store.content_hashes([one.id for one in prepared], namespace=self._namespace)
-        self._put(self._encode([one for one in prepared if hashes.get(one.id) != one.content_hash], batch_size))
-        metadata = {one.id: one.item.metadata for one in prepared if hashes.get(one.id) == one.content_hash}
-        known = self.store.get(list(metadata), namespace=self._namespace)
-        self.store.put([replace(r, metadata=metadata[r.id]) for r in known if r.metadata != metadata[r.id]])
+        changed = [one for one in prepared if hashes.get(one.id) != one.content_hash]
+        made = zip(changed, self._encode(changed, batch_size), strict=True)
+        with self._writing:
+            self._put([self._record(one, key, block) for one, (key, block) in made])
+            self._refresh([one for one in prepared if hashes.get(one.id) == one.content_hash])
 
-    def _encode(self, prepared: Sequence[_Prepared], batch_size: int) -> list[MemoryRecord]:
+    def _encode(self, prepared: Sequence[_Prepared], batch_size: int) -> list[tuple[np.ndarray, str]]:
+        """Retrieval key and block of each item."""
         if not prepared:
             return []
         keys = self.key.item_keys([one.item.text for one in prepared], [one.picture for one in prepared])
         vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return [
-            MemoryRecord(
-                id=one.id,
-                namespace=self._namespace,
-                key=key,
-                block=encode_block(memory_embeddings, self.precision),
-                text=one.item.text,
-                image=self._keep_picture(one),
-                metadata=one.item.metadata,
-                created_at=now,
-                content_hash=one.content_hash,
-                truncated=one.inputs.truncated,
-            )
-            for one, memory_embeddings, key in zip(prepared, vectors, keys, strict=True)
-        ]
+        return [(key, encode_block(vector, self.precision)) for key, vector in zip(keys, vectors, strict=True)]
+
+    def _record(self, one: _Prepared, key: np.ndarray, block: str) -> MemoryRecord:
+        return MemoryRecord(
+            id=one.id,
+            namespace=self._namespace,
+            key=key,
+            block=block,
+            text=one.item.text,
+            image=self._keep_picture(one),
+            metadata=one.item.metadata,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            content_hash=one.content_hash,
+            truncated=one.inputs.truncated,
+        )
 
     def _put(self, records: Sequence[MemoryRecord]) -> None:
         """Stores records; only then goes what was kept of the pictures they replace."""
+        self._check_encoder()  # another thread may have migrated the collection meanwhile
         self.store.put(records)
         for record in records:
-            self._drop_pictures(record.id, but=record.image)
+            self._pictures.drop(namespace=record.namespace, id=record.id, but=record.image)
 
-    # Pictures without a path of their own are kept in a folder per item, named by their content: a new picture never
-    # overwrites one that a stored record still needs. Records name them relative to the folder, which may move.
+    def _refresh(self, prepared: Sequence[_Prepared]) -> None:
+        """Items whose content is stored already: metadata may differ, and the same picture may lie elsewhere now."""
+        known = {r.id: r for r in self.store.get([one.id for one in prepared], namespace=self._namespace)}
+        fresh = []
+        for one in (one for one in prepared if one.id in known):
+            old = known[one.id]
+            gone = old.image is not None and not Path(self._pictures.find(old.image)).is_file()
+            if gone or old.metadata != one.item.metadata:
+                image = self._keep_picture(one) if gone else old.image
+                fresh.append(replace(old, metadata=one.item.metadata, image=image))
+        self._put(fresh)
 
     def _keep_picture(self, one: _Prepared) -> str | None:
-        """Where the item's picture can be found again: its own path, or a PNG that we keep beside the store."""
         if one.picture is None:
             return None
-        path = one.item.image.resolve() if isinstance(one.item.image, Path) else None
-        if path is not None and (self._pictures is None or self._pictures not in path.parents):
-            return str(path)
-        if self._pictures is None:
-            raise InvalidItemError(
-                f"Item {one.id!r} has a picture without a path, and this memory has no directory to keep it in. "
-                "Save the picture and pass its path, or open the memory with persist_directory=..."
-            )
-        kept = self._picture_folder(one.id) / f"{one.content_hash[:32]}.png"
-        return str(keep_picture(one.picture, kept).relative_to(self._pictures))
-
-    def _picture_folder(self, id: str) -> Path:
-        assert self._pictures is not None
-        return self._pictures / hashlib.sha256(chroma_id(self._namespace, id).encode()).hexdigest()[:32]
-
-    def _drop_pictures(self, id: str, *, but: str | None = None) -> None:
-        if self._pictures is None:
-            return
-        folder = self._picture_folder(id)
-        kept = None if but is None else self._pictures / but
-        if kept is None or kept.parent != folder:
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        for file in folder.iterdir():
-            if file != kept:
-                file.unlink(missing_ok=True)
+        path = one.item.image if isinstance(one.item.image, Path) else None
+        return self._pictures.keep(
+            one.picture, path, namespace=self._namespace, id=one.id, content_hash=one.content_hash
+        )
 
     def _found(self, record: MemoryRecord) -> MemoryRecord:
         """The record with the full path of its picture."""
-        if record.image is None or self._pictures is None:
-            return record
-        return replace(record, image=str(self._pictures / record.image))
+        return record if record.image is None else replace(record, image=self._pictures.find(record.image))
 
     def _delete(self, ids: Sequence[str] | None, where: Filter | None) -> int:
-        deleted = self.store.delete(namespace=self._namespace, ids=ids, where=where)
-        for id in deleted:
-            self._drop_pictures(id)
+        with self._writing:
+            deleted = self.store.delete(namespace=self._namespace, ids=ids, where=where)
+            for id in deleted:
+                self._pictures.drop(namespace=self._namespace, id=id)
         return len(deleted)
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -488,8 +478,8 @@ class ContinuousMemory:
         self._check_encoder()
         if not (text and text.strip()) and image is None:
             raise QueryError("There is nothing to search for. Pass text=..., image=..., or both.")
-        if k < 1:
-            raise QueryError(f"k is {k}. Ask for at least 1 item.")
+        if not isinstance(k, int) or k < 1:
+            raise QueryError(f"k is {k!r}. Ask for a whole number of items, at least 1.")
 
         def best(key: np.ndarray) -> list[float]:
             found = self.store.search(key, namespace=self._namespace, k=PROBE, where=where)
@@ -608,6 +598,7 @@ class ContinuousMemory:
 
         Raises:
             StoreLocationError: the folder is not empty, or the picture of an item is gone.
+            CorruptBlockError: an item's stored vectors are damaged; the message names it.
         """
         records = map(self._found, itertools.chain.from_iterable(self.store.scan(namespace=self._namespace)))
         with tqdm(records, total=self.count(), unit="item", desc="exporting", disable=_hidden(progress)) as bar:
@@ -629,16 +620,18 @@ class ContinuousMemory:
         total, records = read_folder(Path(folder), self.store.identity)
         with tqdm(total=total, unit="item", desc="loading", disable=_hidden(progress)) as bar:
             while chunk := list(itertools.islice(records, CHUNK)):
-                self._put([self._adopt(record) for record in chunk])
+                with self._writing:
+                    self._put([self._adopt(record) for record in chunk])
                 bar.update(len(chunk))
         return total
 
     def _adopt(self, record: MemoryRecord) -> MemoryRecord:
         """A record of another memory as one of this namespace, its picture kept where this memory keeps them."""
         image = record.image
-        if image is not None and self._pictures is not None:
-            kept = self._picture_folder(record.id) / f"{record.content_hash[:32]}.png"
-            image = str(keep_picture(load_image(image), kept).relative_to(self._pictures))
+        if image is not None and self._pictures.folder is not None:
+            image = self._pictures.keep(
+                load_image(image), None, namespace=self._namespace, id=record.id, content_hash=record.content_hash
+            )
         return replace(record, namespace=self._namespace, image=image)
 
     def close(self) -> None:
@@ -675,6 +668,30 @@ class ContinuousMemory:
         """`delete` in a worker thread."""
         return await asyncio.to_thread(self.delete, **kwargs)
 
+    async def aclear(self) -> int:
+        """`clear` in a worker thread."""
+        return await asyncio.to_thread(self.clear)
+
+    async def acount(self, **kwargs: Any) -> int:
+        """`count` in a worker thread."""
+        return await asyncio.to_thread(self.count, **kwargs)
+
+    async def areencode(self, **kwargs: Any) -> int:
+        """`reencode` in a worker thread."""
+        return await asyncio.to_thread(self.reencode, **kwargs)
+
+    async def aexport(self, folder: str | Path, **kwargs: Any) -> int:
+        """`export` in a worker thread."""
+        return await asyncio.to_thread(self.export, folder, **kwargs)
+
+    async def aload(self, folder: str | Path, **kwargs: Any) -> int:
+        """`load` in a worker thread."""
+        return await asyncio.to_thread(self.load, folder, **kwargs)
+
+    async def adescribe(self, id: str, **kwargs: Any) -> Description:
+        """`describe` in a worker thread."""
+        return await asyncio.to_thread(self.describe, id, **kwargs)
+
     async def aanswer(self, question: str, image: Any = None, **kwargs: Any) -> Answer:
         """`answer` in a worker thread."""
         return await asyncio.to_thread(self.answer, question, image, **kwargs)
@@ -697,7 +714,7 @@ def default_key() -> RetrievalKey:
 
 def _load_encoder(model: str | None, adapter: str | Path, model_kwargs: dict[str, Any]) -> MemoryEncoder:
     config = read_config(Path(adapter))  # what is wrong with the folder is said before the model loads
-    if model is None and config.base_model == mini.NAME:
+    if (model or config.base_model) == mini.NAME:
         backbone = mini.load_backbone(**model_kwargs)
     else:
         if model is None:

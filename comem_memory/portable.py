@@ -24,10 +24,10 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from comem_memory.codec import b85decode, b85encode
+from comem_memory.codec import b85decode, b85encode, decode_block
 from comem_memory.errors import EncoderMismatchError, StoreLocationError
 from comem_memory.store import CollectionIdentity, MemoryRecord
-from comem_memory.types import Metadata
+from comem_memory.types import MemoryItem, Metadata
 
 FORMAT_VERSION = 1
 SHARD = 1000
@@ -56,6 +56,7 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
 
     Raises:
         StoreLocationError: the folder is not empty, or an item's picture is gone.
+        CorruptBlockError: an item's stored vectors are damaged.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreLocationError(f"{folder} is not an empty folder. Export to a new one.")
@@ -66,6 +67,8 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
             shard = list(itertools.islice(given, SHARD))
             if not shard:
                 break
+            for record in shard:
+                decode_block(record.block, item_id=record.id)  # nothing damaged travels
             blocks = [b85decode(record.block) for record in shard]
             vectors = {
                 "keys": np.stack([record.key for record in shard]),
@@ -150,11 +153,13 @@ def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
                 for line, key, block in zip(shard, vectors["keys"], blocks, strict=True):
                     if line.picture is not None and f"pictures/{line.picture}" not in manifest.sha256:
                         raise ValueError(f"it holds no picture {line.picture!r}")
+                    image = None if line.picture is None else (folder / "pictures" / line.picture).resolve()
+                    MemoryItem(id=line.id, text=line.text, image=image, metadata=line.metadata)  # or refuses
                     yield MemoryRecord(
                         namespace="",
                         key=key,
                         block=b85encode(block.tobytes()),
-                        image=None if line.picture is None else str((folder / "pictures" / line.picture).resolve()),
+                        image=None if image is None else str(image),
                         **line.model_dump(exclude={"picture"}),
                     )
     except (OSError, ValueError, KeyError, SafetensorError) as error:

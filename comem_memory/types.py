@@ -74,16 +74,23 @@ class MemoryItem(BaseModel):
                     f"{name}: metadata key {key!r} is empty or begins with one of "
                     f"{', '.join((RESERVED_PREFIX, *_CHROMA_PREFIXES))}, which the store uses. Rename the key."
                 )
-            if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) < 2**63):
+            if isinstance(value, int | float) and not is_storable(value):
                 raise InvalidItemError(
                     f"{name}: metadata {key!r} is {value}, which is not finite or beyond 64 bits. Store it as a text."
                 )
         for text in (self.text or "", *self.metadata, *(v for v in self.metadata.values() if isinstance(v, str))):
-            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            if not is_storable(text):
                 raise InvalidItemError(
                     f"{name}: {text[:40]!r} holds half a character (a lone surrogate). Decode it again, as UTF-8."
                 )
         return self
+
+
+def is_storable(value: Any) -> bool:
+    """Whether Chroma can keep a metadata value: numbers finite and of 64 bits, texts without lone surrogates."""
+    if isinstance(value, int | float):
+        return math.isfinite(value) and abs(value) < 2**63
+    return not isinstance(value, str) or value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _invalid(fields: dict[str, Any], error: ValidationError) -> InvalidItemError:

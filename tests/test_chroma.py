@@ -663,6 +663,41 @@ def test_a_crash_in_a_commit_leaves_the_old_or_the_complete_new(
     store.close()
 
 
+def test_someone_who_opens_the_memory_between_the_renames_takes_nothing_away(
+    filled: Callable[[], ChromaStore], monkeypatch: pytest.MonkeyPatch
+):
+    store, real = filled(), Collection.modify
+
+    def modify(collection: Collection, *arguments: Any, **options: Any) -> None:
+        real(collection, *arguments, **options)
+        if options["name"].endswith("-replaced"):
+            store._client.create_collection("comem", metadata={"comem.identity": NEW.model_dump_json()})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Collection, "modify", modify)
+        migrate(store)
+    assert_all_new(store)
+    store.close()
+
+
+def test_after_anothers_migration_reading_says_so(filled: Callable[[], ChromaStore]):
+    store, other = filled(), filled()
+    migrate(other)
+    for call in (
+        lambda: store.get(["a"], namespace="ann"),
+        lambda: store.search(key(1), namespace="ann", k=1),
+        lambda: store.count(namespace="ann"),
+        lambda: store.namespaces(),
+        lambda: list(store.scan(namespace="ann")),
+        lambda: store.delete(namespace="ann", ids=["a"]),
+        lambda: store.put([record("a")]),
+    ):
+        with pytest.raises(EncoderMismatchError, match="was replaced since. Open it again"):
+            call()
+    store.close()
+    other.close()
+
+
 def test_a_killed_process_leaves_the_old_collection_until_its_commit(filled: Callable[[], ChromaStore], tmp_path: Path):
     moved = run(
         """

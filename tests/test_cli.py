@@ -154,6 +154,12 @@ def test_sources_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, 
         list(cli.read_items(str(tmp_path / name)))
 
 
+def test_a_byte_order_mark_and_braces_in_texts_are_no_obstacle(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "From Windows."}\n')
+    (tmp_path / "b.txt").write_text("{curly} words\n", encoding="utf-8-sig")
+    assert [item.text for item in cli.read_items(str(tmp_path))] == ["From Windows.", "{curly} words"]
+
+
 def test_a_source_that_does_not_exist(tmp_path: Path):
     with pytest.raises(InvalidItemError, match=r"nothing.jsonl does not exist. Pass a file, a folder, or -"):
         list(cli.read_items(str(tmp_path / "nothing.jsonl")))
@@ -177,6 +183,7 @@ def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
         (["import", "nowhere"], "not a finished export"),
         (["--server", "http://127.0.0.1:9", "stats"], "chroma run"),
         (["-n", "", "stats"], "not printable"),
+        (["--model", "no/such-model", "train", "runs", "--no-pictures"], "'no/such-model' cannot be loaded"),
     ],
 )
 def test_errors_are_typed(comem: Comem, arguments: list[str], message: str):

@@ -1,6 +1,7 @@
 """`ContinuousMemory` with a tiny model: every operation, bad input, crashes, migration, answers, and isolation."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import re
@@ -104,8 +105,8 @@ def same_picture(path: str | None, picture: Any) -> bool:
 
 
 def kept_files(memory: ContinuousMemory) -> list[Path]:
-    assert memory._pictures is not None
-    return sorted(path for path in memory._pictures.rglob("*") if path.is_file())
+    assert memory._pictures.folder is not None
+    return sorted(path for path in memory._pictures.folder.rglob("*") if path.is_file())
 
 
 # Adding
@@ -157,6 +158,41 @@ def test_a_file_its_bytes_and_the_picture_are_one_item(memory: ContinuousMemory,
     assert len({id for source in sources for id in memory.add(MemoryItem(image=source))}) == 1
     assert encoded == [1]
     assert memory.search(image=tiny_picture(4))[0].image == str(tmp_path / "a.png")
+
+
+def test_threads_may_write_the_same_item(filled: ContinuousMemory):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def work(number: int) -> None:
+        if number % 4 == 0:
+            filled.delete(ids="shared")
+        elif number % 4 == 1:
+            with contextlib.suppress(ItemNotFoundError):
+                filled.update("shared", metadata={"by": number})
+        else:
+            filled.add(MemoryItem(id="shared", text=f"Version {number % 8}.", image=tiny_picture(number % 8)))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(48)))
+    filled.add(MemoryItem(id="shared", text="Version 3.", image=tiny_picture(3)))
+    filled.update("shared", metadata={"last": True})
+    [hit] = filled.get("shared")
+    assert same_picture(hit.image, tiny_picture(3))
+    assert len(kept_files(filled)) == 3
+    filled.delete(ids="shared")
+    assert len(kept_files(filled)) == 2
+
+
+def test_a_picture_that_moved_is_found_again_once_added_from_there(
+    memory: ContinuousMemory, tmp_path: Path, encoded: list[int]
+):
+    tiny_picture(4).save(tmp_path / "old.png")
+    memory.add(MemoryItem(id="a", text="A.", image=tmp_path / "old.png"))
+    (tmp_path / "old.png").rename(tmp_path / "new.png")
+    memory.add(MemoryItem(id="a", text="A.", image=tmp_path / "new.png"))
+    assert memory.get("a")[0].image == str(tmp_path / "new.png")
+    assert encoded == [1], "the same content is not encoded again"
+    assert memory.answer("a?", mode="text", max_new_tokens=1).hits
 
 
 def test_other_content_replaces_and_other_metadata_is_only_written(
@@ -354,11 +390,15 @@ def test_there_must_be_something_to_search_for(filled: ContinuousMemory, text: s
         filled.search(text)
 
 
-@pytest.mark.parametrize("k", [0, -1])
-def test_k_below_one(filled: ContinuousMemory, k: int):
+@pytest.mark.parametrize("k", [0, -1, 2.5, "3"])
+def test_k_must_be_a_whole_number_from_one(filled: ContinuousMemory, k: Any):
     for call in (filled.search, filled.answer, filled.stream):
-        with pytest.raises(QueryError, match=f"k is {k}. Ask for at least 1"):
+        with pytest.raises(QueryError, match=f"k is {k!r}. Ask for a whole number"):
             call("door", k=k)
+
+
+def test_a_huge_k_finds_everything(filled: ContinuousMemory):
+    assert len(filled.search("door", k=2**40)) == 3
 
 
 @pytest.mark.parametrize(
@@ -385,7 +425,18 @@ def test_filters(filled: ContinuousMemory, where: dict[str, Any], expected: set[
         assert filled.count() == 3 - len(expected)
 
 
-@pytest.mark.parametrize("where", [{"year": {"$near": 1}}, {"$not": [{"a": 1}]}, {"comem.namespace": "bob"}])
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"year": {"$near": 1}},
+        {"$not": [{"a": 1}]},
+        {"comem.namespace": "bob"},
+        {"year": 2**63},
+        {"year": {"$gt": float("nan")}},
+        {"year": {"$in": [1.0, float("inf")]}},
+        {"name": "\ud83d"},
+    ],
+)
 def test_unknown_filters_change_nothing(filled: ContinuousMemory, where: dict[str, Any]):
     for call in (
         lambda: filled.search("door", where=where),
@@ -753,15 +804,18 @@ def test_mixing_encoders_is_refused(filled: ContinuousMemory, other: MemoryEncod
 
 
 def reencoded(memory: ContinuousMemory, other: MemoryEncoder) -> ContinuousMemory:
-    return ContinuousMemory(other, memory.key, memory.store, picture_directory=memory._pictures)
+    return ContinuousMemory(other, memory.key, memory.store, picture_directory=memory._pictures.folder)
 
 
 def test_reencode_moves_every_namespace(filled: ContinuousMemory, other: MemoryEncoder, capsys: Any):
-    filled.namespace("bob").add(MemoryItem(id="only", text="Bob's."))
+    bobs = MemoryItem(id="picture", image=tiny_picture(9))
+    filled.namespace("bob").add([MemoryItem(id="only", text="Bob's."), bobs])
     filled.add(MemoryItem(id="long", text="word " * 300), truncate=True)
-    new = reencoded(filled, other)
-    assert new.reencode(progress=True) == 5
-    assert "re-encoding: 100%|██████████| 5/5" in capsys.readouterr().err
+    new, kept = reencoded(filled, other), kept_files(filled)
+    assert new.reencode(progress=True) == 6
+    assert "re-encoding: 100%|██████████| 6/6" in capsys.readouterr().err
+    assert kept_files(new) == kept
+    assert same_picture(new.namespace("bob").get("picture")[0].image, bobs.image)
     for item in (DOOR, CAT, FLAG):
         [hit] = new.get(item.id)
         assert_encodes(hit.memory_embeddings, fresh(other, item))
@@ -940,13 +994,19 @@ def test_a_model_without_eyes_remembers_texts(tmp_path: Path):
 # Async
 
 
-def test_async_twins(filled: ContinuousMemory):
+def test_async_twins(filled: ContinuousMemory, tmp_path: Path):
     async def use() -> None:
         assert await filled.aadd(MemoryItem(id="new", text="New.")) == ["new"]
         assert [hit.id for hit in await filled.aget(["new", "door"])] == ["new", "door"]
         await filled.aupdate("new", text="Newer.")
         assert (await filled.aget("new"))[0].text == "Newer."
         assert await filled.adelete(ids="new") == 1
+        assert await filled.acount() == 3
+        assert await filled.aexport(tmp_path / "export") == 3
+        assert await filled.namespace("copy").aload(tmp_path / "export") == 3
+        assert await filled.namespace("copy").aclear() == 3
+        assert await filled.adescribe("door", max_new_tokens=5) == filled.describe("door", max_new_tokens=5)
+        assert await filled.areencode() == 3
         assert await filled.asearch("cat", tiny_picture(1), k=2) == filled.search("cat", tiny_picture(1), k=2)
         answer = filled.answer("cat?", k=2, max_new_tokens=8)
         assert await filled.aanswer("cat?", k=2, max_new_tokens=8) == answer
@@ -1059,14 +1119,14 @@ def test_another_adapter_is_refused_or_migrated(
 def test_pictures_of_a_memory_without_directory_go_with_it(folders: tuple[Path, Path]):
     memory = ContinuousMemory.from_pretrained(*folders, key=tiny_key())
     memory.namespace("bob").add(CAT)
-    kept = memory._pictures
+    kept = memory._pictures.folder
     assert kept is not None
     assert len(list(kept.rglob("*.png"))) == 1
     memory.close()
     assert not kept.exists()
     memory.close()
     forgotten = ContinuousMemory.from_pretrained(*folders, key=tiny_key())
-    kept, view = forgotten._pictures, forgotten.namespace("bob")
+    kept, view = forgotten._pictures.folder, forgotten.namespace("bob")
     del forgotten
     gc.collect()
     view.add(CAT)

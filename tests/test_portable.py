@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from test_memory import CAT, DOOR, FLAG, identity, kept_files, same_picture
 
 import comem_memory.portable as portable
 from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
-from comem_memory.errors import EncoderMismatchError, StoreLocationError
+from comem_memory.errors import CorruptBlockError, EncoderMismatchError, StoreLocationError
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 
 
@@ -157,6 +158,36 @@ def test_a_picture_outside_the_folder_is_refused(target: ContinuousMemory, folde
     with pytest.raises(StoreLocationError, match=r"holds no picture '../../private.png'"):
         target.load(folder)
     assert target.count() == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"picture": None, "metadata": {"comem.image": "/etc/private.png"}},
+        {"metadata": {"$and": 1}},
+        {"id": "a\x1fb"},
+        {"text": None, "picture": None},
+    ],
+)
+def test_an_export_holds_only_what_could_have_been_added(
+    target: ContinuousMemory, folder: Path, changes: dict[str, Any]
+):
+    lines = (folder / "items.jsonl").read_text().splitlines()
+    lines[0] = json.dumps(json.loads(lines[0]) | changes)
+    (folder / "items.jsonl").write_text("\n".join(lines) + "\n")
+    manifest = json.loads((folder / "export.json").read_text())
+    manifest["sha256"]["items.jsonl"] = portable._sha256(folder / "items.jsonl")
+    (folder / "export.json").write_text(json.dumps(manifest))
+    with pytest.raises(StoreLocationError, match="is damaged: .*MemoryItem"):
+        target.load(folder)
+    assert target.count() == 0
+
+
+def test_a_damaged_block_does_not_travel(source: ContinuousMemory, tmp_path: Path):
+    [record] = source.store.get([IDS[0]], namespace="default")
+    source.store.put([replace(record, block=record.block[:-2] + "00")])
+    with pytest.raises(CorruptBlockError, match=repr(IDS[0])):
+        source.export(tmp_path / "broken")
 
 
 def test_an_unfinished_export_is_refused(
