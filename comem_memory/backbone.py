@@ -27,7 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils.import_utils import is_torchvision_available
 
-from comem_memory.errors import InvalidItemError, ItemTooLongError
+from comem_memory.errors import InvalidItemError, ItemTooLongError, ModelError
 
 ModelInputs = dict[str, torch.Tensor]
 """Inputs of the model's forward. Tensors shaped like `input_ids` run along the tokens; all others
@@ -39,6 +39,9 @@ Message = dict[str, Any]
 
 ENCODER_INSTRUCTION = " Similar image and text knowledge for reference"
 """The user turn that precedes an item in the encoder, word for word as the authors trained it."""
+
+CHATML_USER = "<|im_start|>user\n"
+"""Begins a user turn of ChatML models (Qwen, SmolLM, ...)."""
 
 PROMPT_VERSION = 1
 """Grows whenever items are laid out differently for the encoder, because vectors then change."""
@@ -57,7 +60,7 @@ class Backbone:
         revision: hub commit, if any.
 
     The model's own state (adapter on or off, cached rotary offsets) is not thread-safe, so whoever runs the model
-    holds `lock`; every method here does.
+    while other threads may holds `lock`, as `generate` and `MemoryEncoder.encode` do.
     """
 
     def __init__(self, model: PreTrainedModel, processor: Any, *, name: str, revision: str | None = None) -> None:
@@ -79,8 +82,17 @@ class Backbone:
             revision: hub branch, tag or commit.
             **model_kwargs: handed to the model class (`dtype`, `device_map`, `attn_implementation`,
                 `quantization_config`, ...).
+
+        Raises:
+            ModelError: there is no such model, or transformers does not know its kind.
         """
-        config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+        try:
+            config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"The model {name_or_path!r} cannot be loaded: {error} "
+                "Pass the hub name of a transformers model, or a folder that holds one."
+            ) from error
         sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
         model_class = AutoModelForImageTextToText if sees else AutoModelForCausalLM
         processor_class = _processor_class(type(config)) if sees else AutoTokenizer
@@ -138,12 +150,10 @@ class Backbone:
         parts: list[Message] = [{"type": "image", "image": image}] if image is not None else []
         user: Message = {"role": "user", "content": [*parts, {"type": "text", "text": ENCODER_INSTRUCTION}]}
         head = self._render([user], add_generation_prompt=True)
-        if chatml := "<|im_start|>user\n" in head:
-            head = head[head.index("<|im_start|>user\n") :]  # without the template's own system turn
-        tail = "<|im_end|>\n" if chatml else self.tokenizer.eos_token
+        if (start := head.find(CHATML_USER)) > 0:
+            head = head[start:]  # without the template's own system turn
         inputs = self._tokenize(head, [image] if image is not None else [])
-        body = self._text_ids(text or "")
-        end = self.tokenizer(tail, add_special_tokens=False).input_ids
+        body, end = self.text_ids(text or ""), self.turn_end_ids()
         room = max_length - inputs["input_ids"].shape[1] - len(end)
         if room < 0:
             raise ItemTooLongError(
@@ -182,9 +192,19 @@ class Backbone:
         inputs = self._tokenize(self._render(messages, add_generation_prompt=True), images)
         return inputs if answer is None else _append(inputs, self.answer_ids(answer))
 
+    def text_ids(self, text: str) -> list[int]:
+        """The tokens of a text that cannot forge turns or pictures."""
+        return list(self.tokenizer(self._escape(text), add_special_tokens=False).input_ids)
+
+    def turn_end_ids(self) -> list[int]:
+        """The tokens that end an item's text in the encoder."""
+        chatml = CHATML_USER in self._render([{"role": "user", "content": ""}])
+        end = "<|im_end|>\n" if chatml else self.tokenizer.eos_token
+        return list(self.tokenizer(end, add_special_tokens=False).input_ids)
+
     def answer_ids(self, answer: str) -> list[int]:
         """The tokens of an answer with its end of turn."""
-        return [*self._text_ids(answer), self.tokenizer.eos_token_id]
+        return [*self.text_ids(answer), self.tokenizer.eos_token_id]
 
     def _render(self, messages: Sequence[Message], **kwargs: Any) -> str:
         safe = [self._safe(message) for message in messages]
@@ -206,9 +226,6 @@ class Backbone:
                 text = text.replace(token, token[0] + " " + token[1:])
         return text
 
-    def _text_ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(self._escape(text), add_special_tokens=False).input_ids)
-
     def _tokenize(self, text: str, images: Sequence[Image.Image]) -> ModelInputs:
         if images and not self.sees:
             raise InvalidItemError(
@@ -216,8 +233,12 @@ class Backbone:
             )
         if not self.sees:
             return dict(self.tokenizer(text, add_special_tokens=False, return_tensors="pt"))
+        bos = self.tokenizer.bos_token
+        templated = bos is not None and text.startswith(bos)  # else the tokenizer adds it: transformers' own rule
         return dict(
-            self.processor(text=[text], images=list(images) or None, add_special_tokens=False, return_tensors="pt")
+            self.processor(
+                text=[text], images=list(images) or None, add_special_tokens=not templated, return_tensors="pt"
+            )
         )
 
     # -- the splice ---------------------------------------------------------------------------------------------
@@ -247,7 +268,7 @@ class Backbone:
         for key in {key for prompt in prompts for key in prompt}:
             tensors = [prompt[key] for prompt in prompts if key in prompt]
             if not all(_runs_along_tokens(p, key) for p in prompts if key in p):
-                joined[key] = torch.cat(tensors).to(self.device)
+                joined[key] = _stack_pictures(tensors).to(self.device)
                 continue
             pad = self.tokenizer.pad_token_id if key == "input_ids" and self.tokenizer is not None else 0
             rows = torch.full((len(prompts), length), pad, dtype=tensors[0].dtype)
@@ -294,7 +315,7 @@ class Backbone:
     ) -> torch.Tensor:
         """Mean cross-entropy of the answers' tokens, each after its prompt and memory.
 
-        Only the answers' positions go through the output head, whose logits would otherwise be most of the work.
+        Only positions that may be an answer's go through the output head, which would otherwise be most of the work.
 
         Args:
             prompts: inputs with a batch axis of 1 that end with the answer.
@@ -304,10 +325,13 @@ class Backbone:
         batch = self.batch(prompts, memories)
         ids = batch["input_ids"]
         lengths = torch.tensor(answer_lengths, device=ids.device)
-        is_answer = torch.arange(ids.shape[1], 0, -1, device=ids.device) <= lengths[:, None]  # answers end the row
-        hidden_states = self.hidden_states(batch)[:, :-1][is_answer[:, 1:]]
-        logits = self.model.get_output_embeddings()(hidden_states)
-        return torch.nn.functional.cross_entropy(logits.float(), ids[is_answer])
+        longest = max(answer_lengths)
+        is_answer = torch.arange(longest, 0, -1, device=ids.device) <= lengths[:, None]  # answers end the row
+        inputs = self._forward_inputs(batch)
+        # Positions by index, not by number: of a slice PyTorch would copy the output head once a row.
+        kept = torch.arange(ids.shape[1] - longest - 1, ids.shape[1] - 1, device=ids.device)
+        logits = self.model(**inputs, use_cache=False, logits_to_keep=kept).logits
+        return torch.nn.functional.cross_entropy(logits[is_answer].float(), ids[:, -longest:][is_answer])
 
     def _forward_inputs(self, batch: ModelInputs) -> ModelInputs:
         given = batch | {"position_ids": self.positions(batch)}
@@ -338,7 +362,7 @@ class Backbone:
             batch = self.batch(prompts, memories)
             output = self.model.generate(**batch, **{"do_sample": False} | generation_kwargs)
         new = output[:, batch["input_ids"].shape[1] :]
-        stops = self.model.generation_config.eos_token_id
+        stops = generation_kwargs.get("eos_token_id", self.model.generation_config.eos_token_id)
         stops = set(stops if isinstance(stops, list) else [stops])
         return [_until(row.tolist(), stops) for row in new]
 
@@ -349,6 +373,7 @@ class Backbone:
         self, prompt: ModelInputs, memory: torch.Tensor | None = None, **generation_kwargs: Any
     ) -> Iterator[str]:
         """Like `generate` for one prompt, yielding text as it is made. Stop iterating to stop generating."""
+        criteria = list(generation_kwargs.pop("stopping_criteria", None) or [])
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         failures: Queue[Exception] = Queue()
         stopped = threading.Event()
@@ -360,7 +385,8 @@ class Backbone:
                     [memory],
                     streamer=streamer,
                     stopping_criteria=[
-                        lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device)
+                        *criteria,
+                        lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device),
                     ],
                     **generation_kwargs,
                 )
@@ -394,6 +420,16 @@ def _processor_class(config_class: type) -> Any:
 
 def _runs_along_tokens(inputs: ModelInputs, key: str) -> bool:
     return inputs[key].shape == inputs["input_ids"].shape
+
+
+def _stack_pictures(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Joins the prompts' pictures along the first axis; smaller ones get zeros at their ends, as processors do."""
+    sizes = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    padded = []
+    for tensor in tensors:
+        lacking = [size - own for size, own in zip(sizes, tensor.shape[1:], strict=True)]
+        padded.append(torch.nn.functional.pad(tensor, [n for lack in reversed(lacking) for n in (0, lack)]))
+    return torch.cat(padded)
 
 
 def _append(inputs: ModelInputs, ids: list[int]) -> ModelInputs:

@@ -53,7 +53,7 @@ class EncoderConfig(Settings):
     base_revision: str | None = None
     """Hub commit of the base model."""
     base_fingerprint: str
-    """Hash of the base model's configuration and a sample of its weights: another base is refused."""
+    """Hash of a sample of the base model's weights: another base is refused."""
     prompt_version: int
     """Version of the encoder prompt; vectors made with another prompt are not comparable."""
     max_length: int = Field(gt=0)

@@ -25,6 +25,9 @@ from comem_memory.errors import AdapterError
 from comem_memory.qformer import QFormer
 
 CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"
+FINGERPRINT_FILE = "fingerprint.json"
+ADAPTER_FILES = (CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE)
+Weights = dict[str, torch.Tensor]
 
 
 class ParameterCount(NamedTuple):
@@ -101,18 +104,6 @@ class MemoryEncoder(nn.Module):
         encoder.qformer.init_identity(embeddings.mean(0), embeddings.std(0))
         return encoder
 
-    def calibrate(self, items: Sequence[EncoderInputs]) -> None:
-        """Standardises what an untrained Q-Former reads, by the hidden states of typical items.
-
-        Hidden states of one model resemble each other more than they differ. On SmolLM2-135M the part of an untrained
-        memory embedding that differs between items grows from 28% to 90% of its length, and training starts from there.
-        """
-        with self.backbone.lock, torch.inference_mode():
-            states = torch.cat(
-                [self.backbone.hidden_states(self.backbone.batch([i.tensors]))[0] for i in items]
-            ).float()
-        self.qformer.standardise_input(states.mean(0), states.std(0))
-
     # -- encoding -----------------------------------------------------------------------------------------------
 
     def forward(self, batch: ModelInputs) -> torch.Tensor:
@@ -120,11 +111,15 @@ class MemoryEncoder(nn.Module):
 
         Shapes:
             batch: tensors of shape (B, T) and the pictures of the batch.
-            output: (B, Q, H), float32.
+            output: (B, Q, H), of the Q-Former's dtype.
         """
+        queries = self.qformer.query_tokens  # on the first device, when the model is spread over several
+        return self.qformer(self.hidden_states(batch).to(queries), batch["attention_mask"])
+
+    def hidden_states(self, batch: ModelInputs) -> torch.Tensor:
+        """What the Q-Former reads: the adapted model's last hidden states, (B, T, H)."""
         with self._adapter_on():
-            hidden_states = self.backbone.hidden_states(batch)
-        return self.qformer(hidden_states.to(self.qformer.query_tokens.dtype), batch["attention_mask"])
+            return self.backbone.hidden_states(batch)
 
     def inputs(
         self, text: str | None = None, image: Image.Image | None = None, *, truncate: bool = False
@@ -153,7 +148,12 @@ class MemoryEncoder(nn.Module):
 
         Returns:
             (N, Q, H), float32, on the CPU, in the order given.
+
+        Raises:
+            ValueError: batch_size below 1.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}. Encode at least 1 item at a time.")
         config = self.encoder_config.qformer
         encoded = torch.empty(len(items), config.num_query_tokens, config.hidden_size)
         order = sorted(range(len(items)), key=lambda i: items[i].tensors["input_ids"].shape[1])
@@ -193,25 +193,29 @@ class MemoryEncoder(nn.Module):
     @property
     def fingerprint(self) -> EncoderFingerprint:
         """Which encoder this is; computed from the weights as they are now."""
-        lora, qformer = self.encoder_config.lora, self.encoder_config.qformer
+        return self._fingerprint_of(self._lora_weights(), self.qformer.state_dict())
+
+    def _fingerprint_of(self, lora: Weights, qformer: Weights) -> EncoderFingerprint:
+        config = self.encoder_config
+        settings = f"{config.lora.lora_alpha} {config.qformer.num_attention_heads} {config.qformer.depth}"
+        weights = lora | {f"qformer.{name}": weight for name, weight in qformer.items()}
         return EncoderFingerprint(
-            base_model=self.encoder_config.base_model,
-            base_revision=self.encoder_config.base_revision,
-            base_fingerprint=self.encoder_config.base_fingerprint,
-            adapter_hash=_hash(self._weights(), f"{lora.lora_alpha} {qformer.num_attention_heads} {qformer.depth}"),
-            prompt_version=self.encoder_config.prompt_version,
-            num_query_tokens=qformer.num_query_tokens,
-            hidden_size=qformer.hidden_size,
+            base_model=config.base_model,
+            base_revision=config.base_revision,
+            base_fingerprint=config.base_fingerprint,
+            adapter_hash=_hash(weights, settings),
+            prompt_version=config.prompt_version,
+            num_query_tokens=config.qformer.num_query_tokens,
+            hidden_size=config.qformer.hidden_size,
         )
 
-    def _weights(self) -> dict[str, torch.Tensor]:
-        lora = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
-        return lora | {f"qformer.{name}": weight for name, weight in self.qformer.state_dict().items()}
+    def _lora_weights(self) -> Weights:
+        return dict(get_peft_model_state_dict(self.peft, save_embedding_layers=False))
 
     # -- files --------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
-        """Writes LoRA (peft format), Q-Former (safetensors) and `config.json`.
+        """Writes LoRA (peft format), Q-Former (safetensors), `config.json` and `fingerprint.json`.
 
         Args:
             folder: made if missing.
@@ -221,15 +225,14 @@ class MemoryEncoder(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         self.peft.peft_config["default"].save_pretrained(str(folder))
 
-        def stored(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        def stored(weights: Weights) -> Weights:
             return {name: w.detach().to(dtype or w.dtype).cpu().contiguous() for name, w in weights.items()}
 
-        save_file(
-            stored(get_peft_model_state_dict(self.peft, save_embedding_layers=False)),
-            folder / LORA_FILE,
-            metadata={"format": "pt"},
-        )
-        save_file(stored(self.qformer.state_dict()), folder / QFORMER_FILE, metadata={"format": "pt"})
+        lora, qformer = stored(self._lora_weights()), stored(self.qformer.state_dict())
+        save_file(lora, folder / LORA_FILE, metadata={"format": "pt"})
+        save_file(qformer, folder / QFORMER_FILE, metadata={"format": "pt"})
+        fingerprint = self._fingerprint_of(lora, qformer)
+        (folder / FINGERPRINT_FILE).write_text(fingerprint.model_dump_json(indent=2) + "\n")
         (folder / CONFIG_FILE).write_text(self.encoder_config.model_dump_json(indent=2) + "\n")
 
     @classmethod
@@ -242,7 +245,7 @@ class MemoryEncoder(nn.Module):
 
         Raises:
             AdapterError: the folder is incomplete, belongs to another base model or encoder prompt, or a weight is
-                missing, unexpected or of another shape.
+                missing, unexpected, of another shape or not the one that was saved.
         """
         folder = Path(folder)
         config = read_config(folder)
@@ -265,6 +268,7 @@ class MemoryEncoder(nn.Module):
         encoder = cls(backbone, config)
         try:
             load_weights(encoder, folder)
+            _check_fingerprint(encoder, folder)
         except AdapterError:
             encoder._lora.unload()  # the backbone stays free for another adapter
             raise
@@ -278,7 +282,7 @@ def load_weights(encoder: MemoryEncoder, folder: Path) -> None:
         AdapterError: a weight is missing, unexpected or of another shape.
     """
     lora, qformer = _load_file(folder / LORA_FILE), _load_file(folder / QFORMER_FILE)
-    _check_weights(folder / LORA_FILE, lora, get_peft_model_state_dict(encoder.peft, save_embedding_layers=False))
+    _check_weights(folder / LORA_FILE, lora, encoder._lora_weights())
     _check_weights(folder / QFORMER_FILE, qformer, encoder.qformer.state_dict())
     set_peft_model_state_dict(encoder.peft, lora)
     encoder.qformer.load_state_dict(qformer)
@@ -290,7 +294,7 @@ def read_config(folder: Path) -> EncoderConfig:
     Raises:
         AdapterError: a file is missing, or `config.json` is not one of ours.
     """
-    missing = [name for name in (CONFIG_FILE, LORA_FILE, QFORMER_FILE) if not (folder / name).is_file()]
+    missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
     if missing:
         raise AdapterError(
             f"Adapter folder {folder} lacks {', '.join(missing)}. Pass one written by MemoryEncoder.save_pretrained."
@@ -310,14 +314,28 @@ def _linear_names(model: PreTrainedModel) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
 
 
-def _load_file(file: Path) -> dict[str, torch.Tensor]:
+def _check_fingerprint(encoder: MemoryEncoder, folder: Path) -> None:
+    try:
+        saved = EncoderFingerprint.model_validate_json((folder / FINGERPRINT_FILE).read_bytes())
+    except ValidationError as error:
+        raise AdapterError(
+            f"{folder / FINGERPRINT_FILE} is damaged: {error}. Copy or save the adapter again."
+        ) from error
+    if (found := encoder.fingerprint).digest != saved.digest:
+        raise AdapterError(
+            f"The weights in {folder} are not those that were saved: they make {found}, not {saved}. "
+            "Copy or save the adapter again."
+        )
+
+
+def _load_file(file: Path) -> Weights:
     try:
         return load_file(file)
     except SafetensorError as error:
         raise AdapterError(f"{file} is damaged: {error}. Copy or save the adapter again.") from error
 
 
-def _check_weights(file: Path, loaded: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+def _check_weights(file: Path, loaded: Weights, expected: Weights) -> None:
     missing, unexpected = sorted(expected.keys() - loaded.keys()), sorted(loaded.keys() - expected.keys())
     misshapen = sorted(n for n in expected.keys() & loaded.keys() if expected[n].shape != loaded[n].shape)
     for problem, names in (("lacks", missing), ("has unexpected", unexpected), ("has a wrong shape for", misshapen)):
@@ -328,7 +346,7 @@ def _check_weights(file: Path, loaded: dict[str, torch.Tensor], expected: dict[s
             )
 
 
-def _hash(weights: dict[str, torch.Tensor], settings: str) -> str:
+def _hash(weights: Weights, settings: str) -> str:
     digest = hashlib.sha256(settings.encode())
     for name in sorted(weights):
         digest.update(name.encode() + weights[name].detach().float().cpu().contiguous().numpy().tobytes())

@@ -40,6 +40,10 @@ class EncoderMismatchError(ComemError, ValueError):
     """The collection, adapter or export was written with another encoder or another retrieval key."""
 
 
+class ModelError(ComemError, ValueError):
+    """A base model cannot be found or is of a kind that transformers does not load."""
+
+
 class AdapterError(ComemError, ValueError):
     """An adapter folder is incomplete, or does not belong to this base model."""
 

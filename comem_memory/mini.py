@@ -48,6 +48,8 @@ from comem_memory.errors import DownloadError
 ADAPTER = Path(__file__).parent / "data" / "mini" / "adapter"
 PROJECTOR = Path(__file__).parent / "data" / "mini" / "projector.safetensors"
 NAME = "comem-mini"
+ASSEMBLY = 1
+"""Grows whenever the parts are put together differently, so that no older cache folder is taken for it."""
 IMAGE_TOKEN_ID = 4
 """`<reponame>` in SmolLM2's vocabulary, which instructions never use; it stands for pictures here."""
 CHAT_TEMPLATE = (
@@ -139,7 +141,7 @@ def base_model(projector: Path = PROJECTOR) -> Path:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
 
-    return cached(f"mini-{digest}", make)
+    return cached(f"mini-{ASSEMBLY}-{digest}", make)
 
 
 def load_backbone(**model_kwargs: Any) -> Backbone:

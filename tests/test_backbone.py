@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import LogitsProcessor
 
+import comem_memory.backbone as backbone_module
 from comem_memory.backbone import Backbone, Message, ModelInputs
 from comem_memory.errors import InvalidItemError, ItemTooLongError
 from comem_memory.testing import SPECIAL, tiny_backbone, tiny_encoder, tiny_picture
@@ -109,6 +111,29 @@ def test_a_padded_batch_answers_as_one_by_one(backbone: Backbone):
             assert backbone.generate([prompt], [memory], **settings) == [together[row]]
             alone = backbone.logits(backbone.batch([prompt], [memory]))[0]
             torch.testing.assert_close(logits[row, -len(alone) :], alone, atol=1e-4, rtol=0)
+
+
+def test_smaller_pictures_get_zeros_at_their_ends():
+    """As the processors of LLaVA-NeXT and Pixtral do for pictures of different sizes."""
+    small, large = torch.ones(1, 2, 3, 4, 5), 2 * torch.ones(2, 3, 3, 6, 5)
+    joined = backbone_module._stack_pictures([small, large])
+    assert joined.shape == (3, 3, 3, 6, 5)
+    assert torch.equal(joined[:1, :2, :, :4], small) and torch.equal(joined[1:], large)
+    assert joined[0].sum() == small.sum()
+
+
+def test_a_token_that_begins_every_text_begins_the_prompt_once():
+    """LLaVA-1.5's template leaves it to the tokenizer, others write it themselves."""
+    backbone = tiny_backbone("llava")
+    bos = backbone.tokenizer.bos_token_id
+    backbone.tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", bos)]
+    )
+    written = backbone.prompt_inputs(user("Hello"))["input_ids"][0].tolist()
+    assert written[0] == bos != written[1]
+    backbone.processor.chat_template = "{{ messages[0]['content'][0]['text'] }}"
+    added = backbone.prompt_inputs(user("Hello"))["input_ids"][0].tolist()
+    assert added == [bos, *backbone.text_ids("Hello")]
 
 
 def test_answers_depend_on_the_memory(backbone: Backbone):

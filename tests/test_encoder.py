@@ -10,11 +10,21 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
 from comem_memory.backbone import Backbone, Message, ModelInputs
-from comem_memory.encoder import CONFIG_FILE, LORA_FILE, QFORMER_FILE, EncoderInputs, MemoryEncoder
+from comem_memory.config import EncoderConfig
+from comem_memory.encoder import (
+    CONFIG_FILE,
+    FINGERPRINT_FILE,
+    LORA_FILE,
+    QFORMER_FILE,
+    EncoderInputs,
+    MemoryEncoder,
+    load_weights,
+)
 from comem_memory.errors import AdapterError, InvalidItemError, ItemTooLongError
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 
@@ -294,10 +304,27 @@ def test_the_fingerprint_knows_settings_that_change_the_vectors(saved: Path, tmp
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / CONFIG_FILE).read_text())
     config["qformer"][setting] //= 2
-    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
-    one, other = (MemoryEncoder.from_pretrained(folder, tiny_backbone()) for folder in (saved, tmp_path))
+    one = MemoryEncoder.from_pretrained(saved, tiny_backbone())
+    other = MemoryEncoder(tiny_backbone(), EncoderConfig.model_validate(config))
+    load_weights(other, saved)
     assert not torch.allclose(one.encode(items(one)), other.encode(items(other)), atol=1e-5)
     assert one.fingerprint.digest != other.fingerprint.digest
+
+
+def test_stock_peft_reads_the_adapter(encoder: MemoryEncoder, family: Any, tmp_path: Path):
+    encoder.save_pretrained(tmp_path)
+    stock = PeftModel.from_pretrained(tiny_backbone(family).model, tmp_path)
+    inputs = encoder.backbone.batch([encoder.inputs("The door is blue.").tensors])
+    with torch.no_grad():
+        expected = encoder.hidden_states(inputs)
+        given = encoder.backbone._forward_inputs(inputs)
+        assert torch.equal(stock.base_model.model.base_model(**given, use_cache=False).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_holds_an_item(encoder: MemoryEncoder, batch_size: int):
+    with pytest.raises(ValueError, match=f"batch_size is {batch_size}. Encode at least 1"):
+        encoder.encode(items(encoder), batch_size=batch_size)
 
 
 def _rewrite(file: str, change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
@@ -327,7 +354,12 @@ def _cut(file: str) -> Callable[[Path], None]:
         (lambda folder: (folder / CONFIG_FILE).unlink(), "lacks config.json"),
         (lambda folder: (folder / LORA_FILE).unlink(), "lacks adapter_model.safetensors"),
         (lambda folder: (folder / QFORMER_FILE).unlink(), "lacks qformer.safetensors"),
-        (shutil.rmtree, "lacks config.json, adapter_model.safetensors, qformer.safetensors"),
+        (lambda folder: (folder / FINGERPRINT_FILE).unlink(), "lacks fingerprint.json"),
+        (shutil.rmtree, "lacks config.json, fingerprint.json, adapter_model.safetensors, qformer.safetensors"),
+        (_rewrite(QFORMER_FILE, lambda w: w["proj_in.bias"].add_(1e-3)), "not those that were saved"),
+        (_rewrite(LORA_FILE, lambda w: w[min(w)].mul_(1.01)), "not those that were saved"),
+        (lambda folder: (folder / FINGERPRINT_FILE).write_text("{}"), "fingerprint.json is damaged"),
+        (_reconfigure(prompt_version=0), r"encoder prompt 0, but this library uses \d"),
         (_rewrite(QFORMER_FILE, lambda w: w.pop("proj_in.bias")), "lacks 1 weights, first 'proj_in.bias'"),
         (_rewrite(LORA_FILE, lambda w: w.pop(min(w))), "lacks 1 weights, first 'base_model"),
         (

@@ -10,7 +10,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTokenizer,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
+    SiglipProcessor,
+)
 
 from comem_memory.efficientnet import EfficientNetLite0, EfficientNetLite0Config
 from comem_memory.errors import InvalidItemError, QueryError
@@ -251,6 +261,33 @@ def test_clip_is_the_model_s_own_similarity(tiny_clip: Path):
     by_text, by_image = ClipEmbedder(tiny_clip, "text"), ClipEmbedder(tiny_clip, "image")
     np.testing.assert_allclose(by_text.embed(texts) @ by_image.embed(images).T, expected.numpy(), atol=1e-5)
     assert by_text.name != by_image.name
+
+
+@pytest.fixture(scope="module")
+def tiny_siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    letters = [chr(97 + n) for n in range(26)]
+    tokens = letters + [letter + "</w>" for letter in letters] + ["<|startoftext|>", "<|endoftext|>"]
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    words = {"vocab_size": len(tokens), "max_position_embeddings": 16, "pad_token_id": 53, "projection_size": 32}
+    config = SiglipConfig(text_config={**size, **words}, vision_config={**size, "image_size": 32, "patch_size": 8})
+    images = SiglipImageProcessorPil(size={"height": 32, "width": 32})
+    tokenizer = CLIPTokenizer(vocab={token: n for n, token in enumerate(tokens)}, merges=[])
+    directory = tmp_path_factory.mktemp("siglip")
+    SiglipModel(config).save_pretrained(directory)
+    SiglipProcessor(images, tokenizer).save_pretrained(directory)
+    return directory
+
+
+def test_siglip_reads_texts_padded_to_full_length(tiny_siglip: Path):
+    model, processor = SiglipModel.from_pretrained(tiny_siglip), SiglipProcessor.from_pretrained(tiny_siglip)
+    texts, images = ["dog", "a cat"], [noise(0), noise(1)]
+    with torch.inference_mode():
+        batch = processor(text=texts, images=images, padding="max_length", max_length=16, return_tensors="pt")
+        output = model(**batch)
+    by_text, by_image = ClipEmbedder(tiny_siglip, "text"), ClipEmbedder(tiny_siglip, "image")
+    expected = (output.logits_per_text - model.logit_bias) / model.logit_scale.exp()
+    np.testing.assert_allclose(by_text.embed(texts) @ by_image.embed(images).T, expected.detach().numpy(), atol=1e-5)
 
 
 def test_other_weights_have_another_name(random_efficientnet: Path):
