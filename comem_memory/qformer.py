@@ -88,21 +88,25 @@ class QFormer(nn.Module):
         self.layers = nn.ModuleList([Attention(config), FeedForward(config)])
 
     @property
-    def _block(self) -> tuple[Attention, FeedForward]:
-        attention, feed_forward = self.layers
-        return cast(Attention, attention), cast(FeedForward, feed_forward)
+    def attention(self) -> Attention:
+        """First half of the shared block."""
+        return cast(Attention, self.layers[0])
+
+    @property
+    def feed_forward(self) -> FeedForward:
+        """Second half of the shared block."""
+        return cast(FeedForward, self.layers[1])
 
     def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         batch, length, _ = hidden_states.shape
-        attention, feed_forward = self._block
         queries = self.query_tokens.expand(batch, -1, -1)  # (B, Q, H)
         mask = torch.ones(batch, length + queries.shape[1], dtype=torch.bool, device=hidden_states.device)
         if attention_mask is not None:
             mask[:, :length] = attention_mask.bool()
-        context_kv = attention.context_kv(self.proj_in(hidden_states))
+        context_kv = self.attention.context_kv(self.proj_in(hidden_states))
         for _ in range(self.config.depth):
-            queries = queries + attention(queries, context_kv, mask[:, None, None])
-            queries = queries + feed_forward(queries)
+            queries = queries + self.attention(queries, context_kv, mask[:, None, None])
+            queries = queries + self.feed_forward(queries)
         return self.norm_out(self.proj_out(queries))
 
     @torch.no_grad()
@@ -116,7 +120,7 @@ class QFormer(nn.Module):
             output_mean, output_std: (H,), of the token embeddings.
         """
         width = self.config.hidden_size
-        attention, feed_forward = self._block
+        attention = self.attention
         for linear in (self.proj_in, self.proj_out):
             nn.init.eye_(linear.weight)
             nn.init.zeros_(linear.bias)
@@ -125,17 +129,7 @@ class QFormer(nn.Module):
         nn.init.normal_(keys, std=0.05)
         nn.init.eye_(values)
         attention.to_out.weight.copy_(torch.eye(width) / self.config.depth)
-        nn.init.normal_(feed_forward.get_parameter("3.weight"), std=1e-3)
+        nn.init.normal_(self.feed_forward.get_parameter("3.weight"), std=1e-3)
         nn.init.normal_(self.query_tokens, std=2 * width**-0.5)
         self.norm_out.weight.copy_(output_std)
         self.norm_out.bias.copy_(output_mean)
-
-    @torch.no_grad()
-    def standardise_input(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Lets `proj_in` remove what all hidden states share, which otherwise drowns what is particular to an item.
-
-        Args:
-            mean, std: (H,), of the hidden states of typical items.
-        """
-        self.proj_in.weight.copy_(torch.diag(1 / std))
-        self.proj_in.bias.copy_(-mean / std)

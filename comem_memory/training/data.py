@@ -45,6 +45,11 @@ class Batch(TypedDict):
     restated: list[Asked]
 
 
+def _seen(picture: Picture) -> Question:
+    answer = f"The picture shows: {picture.name}."
+    return Question("What does the picture show?", picture.name, answer, names_item=False)
+
+
 class WorldBatches(Sequence[Batch]):
     """Batch number i, from the seed and i alone, so that training resumes exactly.
 
@@ -55,6 +60,7 @@ class WorldBatches(Sequence[Batch]):
         questions: questions per item.
         max_memories: a question sees up to this many items,
         alone: but in the first so many batches only its own.
+        words: some names are made of these; see `samples`.
         pictures: some items carry one of these.
         picture_share: share of items with a picture.
         restated_share: share of items that are also to be restated whole.
@@ -69,6 +75,7 @@ class WorldBatches(Sequence[Batch]):
         questions: int = 3,
         max_memories: int = 3,
         alone: int = 0,
+        words: Sequence[str] = (),
         pictures: Sequence[Picture] = (),
         picture_share: float = 0.03,
         restated_share: float = 0.12,
@@ -76,7 +83,7 @@ class WorldBatches(Sequence[Batch]):
         if max_memories > items:
             raise ValueError(f"max_memories {max_memories} exceeds the {items} items of a batch. Lower it.")
         self.seed, self.num_batches, self.items, self.questions = seed, num_batches, items, questions
-        self.max_memories, self.alone, self.pictures = max_memories, alone, pictures
+        self.max_memories, self.alone, self.words, self.pictures = max_memories, alone, words, pictures
         self.picture_share, self.restated_share = picture_share, restated_share
         self._pool = lru_cache(maxsize=2)(self._draw_pool)
 
@@ -90,7 +97,7 @@ class WorldBatches(Sequence[Batch]):
 
     def _draw_pool(self, number: int) -> list[Batch]:
         rng = random.Random(f"{self.seed}/{number}")
-        drawn = itertools.islice(samples(rng.getrandbits(64)), POOL * self.items)
+        drawn = itertools.islice(samples(rng.getrandbits(64), self.words), POOL * self.items)
         items = sorted((self._item(rng, s.text, s.questions) for s in drawn), key=lambda item: item.size)
         most = 1 if number * POOL < self.alone else self.max_memories
         batches = [self._batch(rng, items[i : i + self.items], most) for i in range(0, len(items), self.items)]
@@ -101,7 +108,7 @@ class WorldBatches(Sequence[Batch]):
         if not self.pictures or rng.random() >= self.picture_share:
             return Item(text, None, questions)
         picture = rng.choice(self.pictures)
-        return Item(text, picture, [Question("What does the picture show?", picture.name, False), *questions])
+        return Item(text, picture, [_seen(picture), *questions])
 
     def _batch(self, rng: random.Random, items: list[Item], most: int) -> Batch:
         asked = []

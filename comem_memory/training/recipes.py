@@ -7,41 +7,56 @@ flash attention is slow at these lengths), and compiled decoder layers (3.6 s wi
 
 from __future__ import annotations
 
-import itertools
 import random
+import re
 import shutil
+from collections.abc import Container
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch._dynamo
+import torch.utils.cpp_extension  # before anything imports the standard library's distutils, or compiling fails
 
 from comem_memory import mini
 from comem_memory.backbone import Backbone
 from comem_memory.config import LoraSettings
-from comem_memory.encoder import MemoryEncoder
+from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, load_weights
+from comem_memory.evaluation.countries import questions, rows
 from comem_memory.training.data import WorldBatches
 from comem_memory.training.pictures import Picture, emoji
+from comem_memory.training.reading import Reading, ReadingTrainer, fit_start, texts_of
 from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, training_arguments
-from comem_memory.training.worlds import samples
 
-TRAIN_SEED, DEVELOPMENT_SEED, SPLIT_SEED = 1, 2, 0
+TRAIN_SEED, DEVELOPMENT_SEED, READING_SEED, SPLIT_SEED = 1, 2, 3, 0
+ITEMS = 8
+"""Per optimizer step."""
+TYPICAL = 64
+"""Batches of items that token frequencies and the Q-Former's start are taken from."""
 DEVELOPMENT_NAMES = 100
 """Emoji that neither training sees."""
 
 
 def train_encoder(
-    backbone: Backbone, output_dir: Path, *, steps: int, learning_rate: float = 5e-4, pictures: bool = True
+    backbone: Backbone,
+    output_dir: Path,
+    *,
+    steps: int,
+    reading_steps: int = 200,
+    learning_rate: float = 5e-4,
+    pictures: bool = True,
 ) -> MemoryEncoder:
     """Trains a memory encoder on made-up worlds; run it again with the same arguments to resume.
 
     Args:
         backbone: the model, frozen throughout.
         output_dir: checkpoints, and in the end the adapter folder.
-        steps: of 16 items each.
-        learning_rate: of the LoRA; the Q-Former's is a third higher.
+        steps: of 8 items, about three questions each.
+        reading_steps: of 8 items, before that; see `reading`.
+        learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
         pictures: let some items carry an emoji (needs npm).
     """
-    if backbone.device.type == "cpu":
+    if not torch.cuda.is_available():
         _speed_up_on_cpu(backbone)
     shown, unseen = split_emoji(random.Random(SPLIT_SEED)) if pictures else ([], [])
     encoder = MemoryEncoder.create(
@@ -50,18 +65,48 @@ def train_encoder(
         lora=LoraSettings(lora_dropout=0.0),  # every item is seen once; drawing masks took a quarter of a step
         max_length=512,
     )
-    typical = itertools.islice(samples(DEVELOPMENT_SEED), 64)
-    encoder.calibrate([encoder.inputs(sample.text) for sample in typical])
+    world: dict[str, Any] = {"items": ITEMS, "words": vocabulary_words(backbone, but=country_words())}
     trainer = MemoryTrainer(
         encoder,
         training_arguments(output_dir, steps=steps, learning_rate=learning_rate),
-        WorldBatches(seed=TRAIN_SEED, num_batches=steps, pictures=shown, alone=steps * 6 // 10),
-        WorldBatches(seed=DEVELOPMENT_SEED, num_batches=8, pictures=unseen, max_memories=1),
+        WorldBatches(seed=TRAIN_SEED, num_batches=steps, pictures=shown, alone=steps * 6 // 10, **world),
+        WorldBatches(seed=DEVELOPMENT_SEED, num_batches=16, pictures=unseen, max_memories=1, **world),
     )
-    trainer.train(resume_from_checkpoint=trainer.last_checkpoint())
+    checkpoint = trainer.last_checkpoint()
+    if checkpoint is None:
+        typical = WorldBatches(seed=READING_SEED, num_batches=reading_steps + TYPICAL, **world)
+        learn_to_read(encoder, output_dir / "start", typical, steps=reading_steps)
+    trainer.train(resume_from_checkpoint=checkpoint)
     encoder.eval()
     encoder.save_pretrained(output_dir, dtype=torch.bfloat16)
     return encoder
+
+
+def learn_to_read(encoder: MemoryEncoder, output_dir: Path, batches: WorldBatches, *, steps: int) -> None:
+    """The start of training: see `reading`. Finished, it is an adapter folder; interrupted, it begins anew."""
+    if (output_dir / CONFIG_FILE).is_file():
+        load_weights(encoder, output_dir)
+        return
+    typical = texts_of(batches[i] for i in range(steps, steps + TYPICAL))
+    reading = Reading(encoder, typical)
+    arguments = training_arguments(
+        output_dir, steps=steps, learning_rate=1e-3, warmup_steps=20, eval_steps=50, save_strategy="no"
+    )
+    ReadingTrainer(reading, typical, arguments, batches, [batches[i] for i in range(steps, steps + 8)]).train()
+    fit_start(reading, typical)
+    encoder.save_pretrained(output_dir)
+
+
+def vocabulary_words(backbone: Backbone, *, but: Container[str] = ()) -> list[str]:
+    """Capitalised words that are one token of the model, without those in `but`: names that are easy to spell."""
+    words = {backbone.tokenizer.decode([i]) for i in backbone.tokenizer.get_vocab().values()}
+    return sorted(w[1:] for w in words if re.fullmatch(" [A-Z][a-z]{2,}", w) and w[1:] not in but)
+
+
+def country_words() -> set[str]:
+    """Every word of what the countries' questions and answers say."""
+    said = (f"{question.text} {question.answer}" for row in rows() for question in questions(row))
+    return {word for text in said for word in re.findall(r"\w+", text)}
 
 
 def train_projector(output_dir: Path, *, steps: int, batch: int = 32) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,7 +22,7 @@ from comem_memory.images import load_image
 from comem_memory.training.data import Asked, Batch
 
 RESTATE_WEIGHT = 0.3
-QFORMER_RATE = 4 / 3
+QFORMER_RATE = 0.6
 """Learning rate of the Q-Former, as a multiple of LoRA's."""
 
 
@@ -57,7 +57,7 @@ Batches = Sequence[Any]
 """A dataset whose elements are whole batches; random access is enough."""
 
 
-class _BatchTrainer(Trainer):
+class BatchTrainer(Trainer):
     """Each dataset element is one whole batch, taken in order."""
 
     def __init__(
@@ -79,6 +79,14 @@ class _BatchTrainer(Trainer):
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16)
 
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        model = cast(nn.Module, self.model).eval()
+        with torch.no_grad():
+            losses = [float(cast(torch.Tensor, self.compute_loss(model, batch))) for batch in self.development]
+        metrics = {f"{metric_key_prefix}_loss": sum(losses) / len(losses)}
+        self.log(metrics)
+        return metrics
+
     def last_checkpoint(self) -> str | None:
         """The newest complete checkpoint in the output folder, to resume from."""
         folders = Path(str(self.args.output_dir)).glob("checkpoint-*")
@@ -86,7 +94,7 @@ class _BatchTrainer(Trainer):
         return str(max(complete, key=lambda f: int(f.name.split("-")[1]))) if complete else None
 
 
-class MemoryTrainer(_BatchTrainer):
+class MemoryTrainer(BatchTrainer):
     """Trains LoRA and Q-Former so that the frozen model answers from the vectors.
 
     The log shows the loss on unseen items with their own memory and with another item's: their gap is the sign that
@@ -158,7 +166,7 @@ class MemoryTrainer(_BatchTrainer):
         load_weights(self.encoder, Path(resume_from_checkpoint))
 
 
-class ProjectorTrainer(_BatchTrainer):
+class ProjectorTrainer(BatchTrainer):
     """Teaches the embedded model's projector to name pictures; language model and vision tower stay frozen.
 
     Args:
@@ -183,14 +191,6 @@ class ProjectorTrainer(_BatchTrainer):
             prompts.append(self.backbone.prompt_inputs([{"role": "user", "content": parts}], answer=picture.name))
         with self._autocast():
             return self.backbone.answer_loss(prompts, [len(self.backbone.answer_ids(p.name)) for p in inputs])
-
-    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        self.backbone.model.eval()
-        with torch.no_grad():
-            losses = [self.compute_loss(self.model, pictures).item() for pictures in self.development]
-        metrics = {f"{metric_key_prefix}_loss": sum(losses) / len(losses)}
-        self.log(metrics)
-        return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))

@@ -6,7 +6,7 @@ Nothing here is true of a real country; real entities are for tests. Everything 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -18,7 +18,10 @@ LOCALES = ("en_US", "fr_FR", "de_DE", "es_ES", "it_IT", "pt_BR", "nl_NL", "pl_PL
 @dataclass(frozen=True)
 class Question:
     text: str
+    value: str
+    """What is asked for."""
     answer: str
+    """A sentence that says it, as the frozen model itself would answer."""
     names_item: bool = True
     """Whether the question says which item it is about, so that it can be asked among several."""
 
@@ -31,9 +34,14 @@ class Sample:
     questions: list[Question] = field(default_factory=list)
 
 
-def samples(seed: int) -> Iterator[Sample]:
-    """An endless stream of items, the same for the same seed."""
-    world = _World(random.Random(seed))
+def samples(seed: int, words: Sequence[str] = ()) -> Iterator[Sample]:
+    """An endless stream of items, the same for the same seed.
+
+    Args:
+        seed: of everything that is drawn.
+        words: half of the made-up names are made of these instead of syllables.
+    """
+    world = _World(random.Random(seed), words)
     while True:
         yield world.sample()
 
@@ -117,10 +125,10 @@ def _words(kind: str) -> list[str]:
 
 
 class _Values:
-    """Draws values by kind, from real-word lists, from Faker's names, and from made-up syllables."""
+    """Draws values by kind, from real-word lists, from Faker's names, from given words, and from made-up syllables."""
 
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
+    def __init__(self, rng: random.Random, words: Sequence[str]) -> None:
+        self.rng, self.words = rng, words
         self.fakers = [Faker(locale) for locale in LOCALES]
         for faker in self.fakers:
             faker.seed_instance(rng.random())
@@ -134,6 +142,8 @@ class _Values:
 
     def _made(self) -> str:
         rng = self.rng
+        if self.words and rng.random() < 0.5:
+            return rng.choice(self.words)
         parts = (rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.choice((1, 1, 2))))
         return ("".join(parts) + rng.choice(_ENDINGS)).capitalize()
 
@@ -174,6 +184,8 @@ class _Values:
         return self.rng.choice([f"{part} {self._made()}", f"the {self._made()} Islands", self._made()])
 
     def _language(self) -> str:
+        if self.words and self.rng.random() < 0.3:
+            return self.rng.choice(self.words)
         return self._made().rstrip("aeiou") + self.rng.choice(["ish", "ese", "ian", "ic", "i"])
 
     def _languages(self) -> str:
@@ -452,9 +464,9 @@ _OPENINGS = (
 
 
 class _World:
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, words: Sequence[str]) -> None:
         self.rng = rng
-        self.values = _Values(rng)
+        self.values = _Values(rng, words)
 
     def sample(self) -> Sample:
         rng = self.rng
@@ -464,7 +476,7 @@ class _World:
         pronoun, possessive = domain.pronoun, domain.possessive
         if pronoun == "she" and rng.random() < 0.5:
             pronoun, possessive = "he", "his"
-        chosen = rng.sample(domain.attributes, rng.choice((1, 1, 2, 2, 3, 4)))
+        chosen = rng.sample(domain.attributes, rng.choice((1, 2, 2, 3, 3, 4, 5, 6, 7, 8)))
         sentences = [rng.choice(_OPENINGS).format(n=name, k=noun, x=self.values.draw("place"))]
         questions = []
         for position, attribute in enumerate(chosen):
@@ -482,7 +494,11 @@ class _World:
             )
             sentences.append(sentence[0].upper() + sentence[1:] + ".")
             asked = rng.choice(attribute.questions if rng.random() < 0.55 else _QUESTIONS)
-            questions.append(Question(asked.format(n=name, a=attribute.label), value, names_item="{n}" in asked))
+            names_item = "{n}" in asked
+            said = ["the {a} of {n} is {v}", *(s for s in attribute.sentences if "{n}" in s)]
+            answer = (rng.choice(said) if names_item else "the {a} is {v}").format(n=name, a=attribute.label, v=value)
+            question = asked.format(n=name, a=attribute.label)
+            questions.append(Question(question, value, answer[0].upper() + answer[1:] + ".", names_item))
         rng.shuffle(questions)
         separator = "\n" if rng.random() < 0.08 else " "
         return Sample(separator.join(s for s in sentences if s), questions)
