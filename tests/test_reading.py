@@ -7,10 +7,12 @@ import torch
 
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
+from comem_memory.config import QFormerConfig
 from comem_memory.encoder import MemoryEncoder
+from comem_memory.qformer import QFormer
 from comem_memory.testing import Family, tiny_backbone
 from comem_memory.training.data import WorldBatches
-from comem_memory.training.reading import END, LONGEST, OUTSIDE, STRETCH, Reading, ReadingTrainer, fit_start, texts_of
+from comem_memory.training.reading import END, OUTSIDE, STRETCH, Facts, Reading, ReadingTrainer, _write, texts_of
 from comem_memory.training.trainer import training_arguments
 
 BATCHES = WorldBatches(seed=3, num_batches=80, items=8, questions=1)
@@ -70,22 +72,42 @@ def test_hidden_states_learn_to_say_what_they_stand_on(tmp_path: Path):
     assert all(torch.equal(now[name], weight) for name, weight in frozen.items())
 
 
-def test_fitted_queries_read_one_part_after_the_other(tmp_path: Path):
-    reading = make_reading()
-    make_trainer(reading, tmp_path, 60).train()
-    fit_start(reading, TEXTS)
-    encoder = reading.encoder
+def test_the_fitted_qformer_averages_rare_tokens_around_each_place():
+    """On hidden states that say exactly what they stand on, the start is what the docstring says it is."""
+    generator = torch.Generator().manual_seed(0)
 
-    def encode(text: str) -> torch.Tensor:
-        [memory] = encoder.encode([encoder.inputs(text)])
-        return (memory - reading.mean) / reading.std  # (Q, H)
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
 
-    text = "The quick brown fox jumps over the lazy dog, and the dog sleeps on beside the warm stove until noon. " * 2
-    first, whole = encode(text[:LONGEST]), []
-    torch.testing.assert_close(first.std(-1, correction=0), torch.ones(8), atol=1e-3, rtol=0)
-    for position in (2, 40, 100):
-        changed = text[:position] + "#%" + text[position + 2 : LONGEST]
-        whole.append((encode(changed) - first).norm(dim=-1))
-    change = torch.stack(whole)  # (places changed, Q)
-    centre = (change * torch.arange(8)).sum(1) / change.sum(1)
-    assert centre[0] + 1 < centre[1] < centre[2] - 1, change
+    width, length = 256, 100
+    vocabulary = random(300, 200) @ torch.linalg.qr(random(width, 200))[0].T  # leaves directions free
+    rarity = torch.rand(300, generator=generator) * 0.95 + 0.05
+    place = (1 + torch.arange(length) / STRETCH).log() - END / 2
+    mix = torch.linalg.qr(random(width, width))[0]
+    rows, hidden = [torch.randint(300, (length,), generator=generator) for _ in range(60)], []
+    facts = [Facts(torch.ones(length, dtype=torch.bool), place, rarity[ids]) for ids in rows]
+    free = torch.linalg.svd(vocabulary).Vh[200:203]
+    for ids, fact in zip(rows, facts, strict=True):
+        hidden.append((vocabulary[ids] + fact.features @ (10 * free)) @ mix)
+    qformer = QFormer(QFormerConfig(hidden_size=width, num_attention_heads=4))
+    mean, std = random(width), torch.rand(width, generator=generator) + 0.5
+    qformer.init_identity(mean, std)
+    with torch.no_grad():
+        _write(
+            qformer,
+            torch.cat(hidden),
+            vocabulary[torch.cat(rows)],
+            torch.cat([fact.features for fact in facts]),
+            torch.cat([fact.weight for fact in facts]),
+        )
+        memory = (qformer(torch.stack(hidden[:10])) - mean) / std  # (B, Q, H)
+    spacing = END / 8
+    places = (torch.arange(8) + 0.5) * spacing - END / 2
+    alike = torch.zeros(8, 8)
+    for ids, said in zip(rows, memory, strict=False):
+        near = -((place - places[:, None]) / spacing).square() / 2 + rarity[ids].log()  # (Q, T)
+        expected = near.softmax(-1) @ vocabulary[ids]
+        alike += torch.cosine_similarity(said[:, None], expected, dim=-1) / 10
+    assert torch.equal(alike.argmax(1), torch.arange(8)), alike  # each reads its own part ...
+    assert alike.diag().mean() > 0.7  # ... as written down, up to what LayerNorm changes
+    assert max(alike[0, 7], alike[7, 0]) < 0.25
