@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from queue import Queue
 from typing import Any
 
@@ -153,7 +154,7 @@ class Backbone:
         if (start := head.find(CHATML_USER)) > 0:
             head = head[start:]  # without the template's own system turn
         inputs = self._tokenize(head, [image] if image is not None else [])
-        body, end = self.text_ids(text or ""), self.turn_end_ids()
+        body, end = self.text_ids(text or ""), self.turn_end_ids
         room = max_length - inputs["input_ids"].shape[1] - len(end)
         if room < 0:
             raise ItemTooLongError(
@@ -196,6 +197,7 @@ class Backbone:
         """The tokens of a text that cannot forge turns or pictures."""
         return list(self.tokenizer(self._escape(text), add_special_tokens=False).input_ids)
 
+    @cached_property
     def turn_end_ids(self) -> list[int]:
         """The tokens that end an item's text in the encoder."""
         chatml = CHATML_USER in self._render([{"role": "user", "content": ""}])

@@ -79,7 +79,7 @@ class Reading:
         ids = torch.tensor([i for text in texts for i in self.backbone.text_ids(text)])
         counts = torch.bincount(ids, minlength=len(self.embeddings))
         self.weights = RARE / (RARE + counts / counts.sum())  # (vocabulary,)
-        self._tail = len(self.backbone.turn_end_ids())
+        self._tail = len(self.backbone.turn_end_ids)
 
     def batch(self, texts: Sequence[str]) -> tuple[ModelInputs, Facts]:
         """The encoder's batch of B texts, left-padded to T tokens, and the facts."""
