@@ -388,6 +388,8 @@ class ContinuousMemory:
 
     def _put(self, records: Sequence[MemoryRecord]) -> None:
         """Stores records; only then goes what was kept of the pictures they replace."""
+        if not records:
+            return  # a server is not asked for nothing
         self._check_encoder()  # another thread may have migrated the collection meanwhile
         self.store.put(records)
         for record in records:
