@@ -7,8 +7,9 @@ LLaVA, ...) or a text-only causal language model. Letters in shapes: B prompts, 
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import cached_property
 from queue import Queue
 from typing import Any
@@ -116,6 +117,11 @@ class Backbone:
         """Width H of the language model's input embeddings."""
         return int(self.model.get_input_embeddings().weight.shape[1])
 
+    @cached_property
+    def template_knows_tools(self) -> bool:
+        """Whether the model's own chat template lays out tools, calls and their results."""
+        return re.search(r"\btools\b", str(self.processor.chat_template)) is not None
+
     @property
     def max_length(self) -> int:
         """Longest prompt in tokens."""
@@ -170,12 +176,15 @@ class Backbone:
             )
         return _append(inputs, body[:room] + end), truncated
 
-    def prompt_inputs(self, messages: Sequence[Message], *, answer: str | None = None) -> ModelInputs:
+    def prompt_inputs(
+        self, messages: Sequence[Message], *, answer: str | None = None, tools: Sequence[dict[str, Any]] | None = None
+    ) -> ModelInputs:
         """A conversation through the model's chat template, ready for `generate`.
 
         Args:
             messages: the conversation; it ends where the model is to answer.
             answer: appended to the prompt with the end-of-turn token, for training.
+            tools: for templates that know tools (`template_knows_tools`).
 
         Returns:
             inputs with a batch axis of 1.
@@ -190,7 +199,8 @@ class Backbone:
             for part in message["content"]
             if part["type"] == "image"
         ]
-        inputs = self._tokenize(self._render(messages, add_generation_prompt=True), images)
+        kwargs = {"tools": list(tools)} if tools else {}
+        inputs = self._tokenize(self._render(messages, add_generation_prompt=True, **kwargs), images)
         return inputs if answer is None else _append(inputs, self.answer_ids(answer))
 
     def text_ids(self, text: str) -> list[int]:
@@ -220,7 +230,15 @@ class Backbone:
         content = [p | {"text": self._escape(p["text"])} if p["type"] == "text" else {"type": "image"} for p in content]
         if not self.sees:
             content = "".join(part.get("text", "") for part in content)
-        return message | {"content": content}
+        calls = {"tool_calls": self._safe_values(message["tool_calls"])} if "tool_calls" in message else {}
+        return message | calls | {"content": content}
+
+    def _safe_values(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._safe_values(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self._safe_values(one) for one in value]
+        return self._escape(value) if isinstance(value, str) else value
 
     def _escape(self, text: str) -> str:
         for token in self.tokenizer.all_special_tokens + list(self.tokenizer.added_tokens_encoder):
@@ -314,6 +332,7 @@ class Backbone:
         prompts: Sequence[ModelInputs],
         answer_lengths: Sequence[int],
         memories: Sequence[torch.Tensor | None] | None = None,
+        weights: Sequence[Sequence[float]] | None = None,
     ) -> torch.Tensor:
         """Mean cross-entropy of the answers' tokens, each after its prompt and memory.
 
@@ -323,6 +342,7 @@ class Backbone:
             prompts: inputs with a batch axis of 1 that end with the answer.
             answer_lengths: tokens of each answer, with its end-of-turn token.
             memories: per prompt (n, H) or None.
+            weights: of each answer's tokens in the mean; all the same when left out.
         """
         batch = self.batch(prompts, memories)
         ids = batch["input_ids"]
@@ -333,7 +353,12 @@ class Backbone:
         # Positions by index, not by number: of a slice PyTorch would copy the output head once a row.
         kept = torch.arange(ids.shape[1] - longest - 1, ids.shape[1] - 1, device=ids.device)
         logits = self.model(**inputs, use_cache=False, logits_to_keep=kept).logits
-        return torch.nn.functional.cross_entropy(logits[is_answer].float(), ids[:, -longest:][is_answer])
+        answers = ids[:, -longest:][is_answer]
+        losses = torch.nn.functional.cross_entropy(logits[is_answer].float(), answers, reduction="none")
+        if weights is None:
+            return losses.mean()
+        weight = torch.tensor([w for answer in weights for w in answer], device=losses.device)
+        return (losses * weight).sum() / weight.sum()
 
     def _forward_inputs(self, batch: ModelInputs) -> ModelInputs:
         given = batch | {"position_ids": self.positions(batch)}
@@ -348,6 +373,8 @@ class Backbone:
         self,
         prompts: Sequence[ModelInputs],
         memories: Sequence[torch.Tensor | None] | None = None,
+        *,
+        seed: int | None = None,
         **generation_kwargs: Any,
     ) -> list[list[int]]:
         """New tokens per prompt through the stock `generate`; without memory exactly the bare model's.
@@ -355,12 +382,15 @@ class Backbone:
         Args:
             prompts: inputs with a batch axis of 1.
             memories: per prompt (n, H) or None.
+            seed: of sampling; the caller's random numbers stay as they are.
             **generation_kwargs: as in transformers (`max_new_tokens`, `do_sample`, `streamer`, ...).
 
         Returns:
             per prompt the new token ids up to and without the end-of-sequence token.
         """
-        with self.lock, torch.inference_mode():
+        with self.lock, torch.inference_mode(), torch.random.fork_rng(enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
             batch = self.batch(prompts, memories)
             output = self.model.generate(**batch, **{"do_sample": False} | generation_kwargs)
         new = output[:, batch["input_ids"].shape[1] :]
@@ -373,16 +403,20 @@ class Backbone:
 
     def stream(
         self, prompt: ModelInputs, memory: torch.Tensor | None = None, **generation_kwargs: Any
-    ) -> Iterator[str]:
-        """Like `generate` for one prompt, yielding text as it is made. Stop iterating to stop generating."""
+    ) -> Generator[str, None, list[int]]:
+        """Like `generate` for one prompt, yielding text as it is made; the generator's value is the new token ids.
+
+        Stop iterating to stop generating.
+        """
         criteria = list(generation_kwargs.pop("stopping_criteria", None) or [])
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         failures: Queue[Exception] = Queue()
+        tokens: list[int] = []
         stopped = threading.Event()
 
         def run() -> None:
             try:
-                self.generate(
+                [made] = self.generate(
                     [prompt],
                     [memory],
                     streamer=streamer,
@@ -392,6 +426,7 @@ class Backbone:
                     ],
                     **generation_kwargs,
                 )
+                tokens.extend(made)
             except Exception as error:
                 failures.put(error)
                 streamer.end()
@@ -405,6 +440,7 @@ class Backbone:
             worker.join()
         if not failures.empty():
             raise failures.get()
+        return tokens
 
 
 def without_videos(processor_class: Any) -> Any:

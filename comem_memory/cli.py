@@ -205,6 +205,8 @@ def train(
     reading_steps: Annotated[int, typer.Option(min=1, help="Steps of the start, which learns to read.")] = 200,
     learning_rate: Annotated[float, typer.Option(help="Of the LoRA.")] = 5e-4,
     pictures: Annotated[bool, typer.Option(help="Let some items carry an emoji (needs npm).")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other items.")] = 1,
+    start: Annotated[Path | None, typer.Option(help="Adapter to go on from, instead of learning to read.")] = None,
 ) -> None:
     """Train a memory encoder for the base model on made-up worlds."""
     from comem_memory import Backbone, mini
@@ -213,7 +215,14 @@ def train(
     model = context.obj["model"]
     backbone = mini.load_backbone() if model in (None, mini.NAME) else Backbone.from_pretrained(model)
     encoder = train_encoder(
-        backbone, output, steps=steps, reading_steps=reading_steps, learning_rate=learning_rate, pictures=pictures
+        backbone,
+        output,
+        steps=steps,
+        reading_steps=reading_steps,
+        learning_rate=learning_rate,
+        pictures=pictures,
+        seed=seed,
+        start=start,
     )
     console.print(f"{encoder.num_parameters()}. Saved to {output}.")
 

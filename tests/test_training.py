@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from saved import save_tiny
 from transformers import TrainerCallback
 
 pytest.importorskip("faker", reason="training needs the `train` extra")
@@ -18,7 +19,7 @@ from comem_memory.training import recipes
 from comem_memory.training.data import POOL, Batch, WorldBatches
 from comem_memory.training.pictures import Picture
 from comem_memory.training.recipes import country_words, train_encoder
-from comem_memory.training.trainer import MemoryTrainer, training_arguments
+from comem_memory.training.trainer import PHRASE_WEIGHT, MemoryTrainer, training_arguments
 from comem_memory.training.worlds import samples
 
 STEPS = 12
@@ -81,12 +82,15 @@ def test_a_question_sees_its_item_among_others():
 
 
 def test_a_picture_is_asked_about_by_name(pictures: list[Picture]):
-    batches = WorldBatches(seed=1, num_batches=2, items=4, questions=1, pictures=pictures, picture_share=1.0)
-    for batch in batches:
-        for asked in batch["asked"]:
-            [item] = (batch["items"][i] for i in asked.items)
+    places = set()
+    for batch in WorldBatches(seed=1, num_batches=4, items=4, questions=99, pictures=pictures, picture_share=1.0):
+        for item in batch["items"]:
             assert item.picture is not None
-            assert item.picture.name in asked.answer
+            [place] = (i for i, q in enumerate(item.questions) if q.text == "What does the picture show?")
+            assert item.questions[place].value == item.picture.name
+            assert item.picture.name in item.questions[place].answer
+            places.add(place)
+    assert len(places) > 2  # not always the first, which would be asked about every time
 
 
 # -- training ------------------------------------------------------------------------------------------------
@@ -132,11 +136,25 @@ def trained(trainer: MemoryTrainer) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in trainer.encoder.named_parameters() if p.requires_grad}
 
 
+def test_the_value_counts_more_than_how_it_is_put(tmp_path: Path):
+    batch = WorldBatches(seed=1, num_batches=1, items=3, questions=1)[0]
+    trainer = make_trainer(tmp_path, [batch], save_strategy="no")
+    backbone = trainer.backbone
+    for asked in batch["asked"]:
+        weights = trainer._weights(asked)
+        ids = backbone.answer_ids(asked.answer)
+        assert len(weights) == len(ids)
+        heavy = backbone.decode([i for i, weight in zip(ids, weights, strict=True) if weight == 1.0])
+        assert heavy.lower() == asked.value.lower()
+        assert set(weights) == {1.0, PHRASE_WEIGHT}
+
+
 def test_training_learns_a_batch(tmp_path: Path):
     batch = WorldBatches(seed=1, num_batches=1, items=3, questions=2)[0]
     values = {question.text: question.value for item in batch["items"] for question in item.questions}
     # A random model cannot be brought to say whole sentences by 8 vectors.
-    batch["asked"] = [replace(asked, answer=values[asked.question]) for asked in batch["asked"]]
+    bare = [(asked, values[asked.question]) for asked in batch["asked"]]
+    batch["asked"] = [replace(asked, answer=value, value=value) for asked, value in bare]
     trainer = make_trainer(tmp_path, [batch] * 36, save_strategy="no", max_steps=36, eval_steps=18)
     frozen = {n: p.detach().clone() for n, p in trainer.encoder.named_parameters() if not p.requires_grad}
     before, weights = loss_on(trainer, batch), trained(trainer)
@@ -197,6 +215,20 @@ def test_the_recipe_makes_an_adapter_and_resumes(tmp_path: Path, monkeypatch: py
     again = train_encoder(tiny_backbone("llava"), tmp_path, steps=3, reading_steps=2, pictures=False)
     assert again.fingerprint.digest != loaded.fingerprint.digest  # not rounded to bfloat16
     assert not torch.equal(start["query_tokens"], again.qformer.query_tokens)
+
+
+def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
+    def train(folder: str, **changes: Any) -> MemoryEncoder:
+        return train_encoder(tiny_backbone("llava"), tmp_path / folder, steps=1, pictures=False, **changes)
+
+    _, adapter = save_tiny(tmp_path)
+    first = train("first", start=adapter)
+    assert not (tmp_path / "first" / "start").exists()  # nothing learns to read anew
+    expected = load_file(adapter / "qformer.safetensors")["query_tokens"]
+    assert torch.allclose(first.qformer.query_tokens, expected, atol=1e-3)
+    assert not torch.equal(first.qformer.query_tokens, expected)
+    other = train("other", start=adapter, seed=2)
+    assert not torch.equal(first.qformer.query_tokens, other.qformer.query_tokens)
 
 
 def test_names_may_be_words_of_the_vocabulary():

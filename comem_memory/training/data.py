@@ -33,6 +33,8 @@ class Item:
 class Asked:
     question: str
     answer: str
+    value: str
+    """What of the answer only the item tells."""
     items: list[int]
     """Which items of the batch are in memory, in order; the one it is about among them."""
 
@@ -77,7 +79,7 @@ class WorldBatches(Sequence[Batch]):
         alone: int = 0,
         words: Sequence[str] = (),
         pictures: Sequence[Picture] = (),
-        picture_share: float = 0.03,
+        picture_share: float = 0.4,
         restated_share: float = 0.12,
     ) -> None:
         if max_memories > items:
@@ -108,7 +110,9 @@ class WorldBatches(Sequence[Batch]):
         if not self.pictures or rng.random() >= self.picture_share:
             return Item(text, None, questions)
         picture = rng.choice(self.pictures)
-        return Item(text, picture, [_seen(picture), *questions])
+        asked = [*questions]
+        asked.insert(rng.randint(0, len(questions)), _seen(picture))
+        return Item(text, picture, asked)
 
     def _batch(self, rng: random.Random, items: list[Item], most: int) -> Batch:
         asked = []
@@ -118,9 +122,9 @@ class WorldBatches(Sequence[Batch]):
                 seen = [*rng.sample([i for i in range(len(items)) if i != position], others), position]
                 if rng.random() < 0.4:  # retrieval puts the best last, but is not always right
                     rng.shuffle(seen)
-                asked.append(Asked(question.text, question.answer, seen))
+                asked.append(Asked(question.text, question.answer, question.value, seen))
         restated = [
-            Asked(RESTATE_INSTRUCTION, item.text, [position])
+            Asked(RESTATE_INSTRUCTION, item.text, item.text, [position])
             for position, item in enumerate(items)
             if rng.random() < self.restated_share
         ]

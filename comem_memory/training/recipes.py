@@ -28,7 +28,8 @@ from comem_memory.training.pictures import Picture, emoji
 from comem_memory.training.reading import Reading, ReadingTrainer, fit_start, texts_of
 from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, training_arguments
 
-TRAIN_SEED, DEVELOPMENT_SEED, READING_SEED, SPLIT_SEED = 1, 2, 3, 0
+DEVELOPMENT_SEED, READING_SEED, SPLIT_SEED = -1, -2, 0
+"""A training's own seed is never negative."""
 ITEMS = 8
 """Per optimizer step."""
 TYPICAL = 64
@@ -45,6 +46,8 @@ def train_encoder(
     reading_steps: int = 200,
     learning_rate: float = 5e-4,
     pictures: bool = True,
+    seed: int = 1,
+    start: Path | None = None,
 ) -> MemoryEncoder:
     """Trains a memory encoder on made-up worlds; run it again with the same arguments to resume.
 
@@ -55,6 +58,8 @@ def train_encoder(
         reading_steps: of 8 items, before that; see `reading`.
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
         pictures: let some items carry an emoji (needs npm).
+        seed: another seed, other items.
+        start: adapter folder to go on from with fresh items and schedule, instead of learning to read.
     """
     if not torch.cuda.is_available():
         _speed_up_on_cpu(backbone)
@@ -69,11 +74,13 @@ def train_encoder(
     trainer = MemoryTrainer(
         encoder,
         training_arguments(output_dir, steps=steps, learning_rate=learning_rate),
-        WorldBatches(seed=TRAIN_SEED, num_batches=steps, pictures=shown, alone=steps * 6 // 10, **world),
+        WorldBatches(seed=seed, num_batches=steps, pictures=shown, alone=steps * 6 // 10, **world),
         WorldBatches(seed=DEVELOPMENT_SEED, num_batches=16, pictures=unseen, max_memories=1, **world),
     )
     checkpoint = trainer.last_checkpoint()
-    if checkpoint is None:
+    if checkpoint is None and start is not None:
+        load_weights(encoder, start)
+    elif checkpoint is None:
         typical = WorldBatches(seed=READING_SEED, num_batches=reading_steps + TYPICAL, **world)
         learn_to_read(encoder, output_dir / "start", typical, steps=reading_steps)
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -111,7 +118,7 @@ def country_words() -> set[str]:
 
 def train_projector(output_dir: Path, *, steps: int, batch: int = 32) -> None:
     """Trains the embedded model's projector to name emoji, and writes `projector.safetensors`; resumes like above."""
-    torch.manual_seed(TRAIN_SEED)  # the projector's random start
+    torch.manual_seed(1)  # the projector's random start
     model, processor = mini.assemble()
     backbone = Backbone(model, processor, name=mini.NAME)
     model.set_attn_implementation("eager")

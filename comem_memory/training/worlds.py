@@ -476,7 +476,7 @@ class _World:
         pronoun, possessive = domain.pronoun, domain.possessive
         if pronoun == "she" and rng.random() < 0.5:
             pronoun, possessive = "he", "his"
-        chosen = rng.sample(domain.attributes, rng.choice((1, 2, 2, 3, 3, 4, 5, 6, 7, 8)))
+        chosen = rng.sample(domain.attributes, rng.choice((1, 2, 2, 3, 4, 5, 6, 7, 8, 8)))
         sentences = [rng.choice(_OPENINGS).format(n=name, k=noun, x=self.values.draw("place"))]
         questions = []
         for position, attribute in enumerate(chosen):
