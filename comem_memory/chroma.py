@@ -259,9 +259,11 @@ class ChromaStore(MemoryStore):
         with self._still_ours():
             return len(matching_ids(self._collection, scoped(namespace, where)))
 
-    def scan(self, *, namespace: str, batch_size: int = 64) -> Iterator[list[MemoryRecord]]:
+    def scan(
+        self, *, namespace: str, where: Filter | None = None, batch_size: int = 64
+    ) -> Iterator[list[MemoryRecord]]:
         with self._still_ours():
-            for batch in batches(sorted(matching_ids(self._collection, scoped(namespace, None))), batch_size):
+            for batch in batches(sorted(matching_ids(self._collection, scoped(namespace, where))), batch_size):
                 yield list(read(self._collection, batch, namespace).values())
 
     def namespaces(self) -> list[str]:

@@ -40,6 +40,14 @@ class EncoderMismatchError(ComemError, ValueError):
     """The collection, adapter or export was written with another encoder or another retrieval key."""
 
 
+class PromptTooLongError(ComemError, ValueError):
+    """A conversation with its memory does not fit the model's context window."""
+
+
+class GrammarError(ComemError, ValueError):
+    """A JSON schema or tool that the answer is to follow cannot be enforced."""
+
+
 class ModelError(ComemError, ValueError):
     """A base model cannot be found or is of a kind that transformers does not load."""
 

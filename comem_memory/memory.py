@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -40,6 +40,9 @@ from comem_memory.pictures import PictureFolder
 from comem_memory.portable import read_folder, write_folder
 from comem_memory.store import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
+
+if TYPE_CHECKING:
+    from comem_memory.integrations.langchain import ComemRetriever
 
 Mode = Literal["memory", "text", "none"]
 CHUNK = 64
@@ -196,6 +199,11 @@ class ContinuousMemory:
                 memory.close()
                 raise
         return memory
+
+    @property
+    def name(self) -> str:
+        """The namespace whose items this object sees."""
+        return self._namespace
 
     def namespace(self, name: str) -> ContinuousMemory:
         """The same memory seen by another tenant, user or agent; nothing is visible across namespaces."""
@@ -428,17 +436,24 @@ class ContinuousMemory:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def get(self, ids: str | Sequence[str]) -> list[MemoryHit]:
+    def get(self, ids: str | Sequence[str], *, skip_missing: bool = False) -> list[MemoryHit]:
         """Items by id, in the order asked.
 
+        Args:
+            ids: one or many.
+            skip_missing: leave out ids that are not stored.
+
         Raises:
-            ItemNotFoundError: an id is not stored in this namespace.
+            ItemNotFoundError: an id is not stored in this namespace, and not `skip_missing`.
             CorruptBlockError: an item's stored vectors are damaged.
         """
-        return [self._hit(record) for record in self._stored([ids] if isinstance(ids, str) else list(ids))]
+        asked = [ids] if isinstance(ids, str) else list(ids)
+        return [self._hit(record) for record in self._stored(asked, skip_missing=skip_missing)]
 
-    def _stored(self, ids: Sequence[str]) -> list[MemoryRecord]:
+    def _stored(self, ids: Sequence[str], *, skip_missing: bool = False) -> list[MemoryRecord]:
         found = {r.id: r for r in self.store.get(ids, namespace=self._namespace)}
+        if skip_missing:
+            ids = [id for id in ids if id in found]
         if missing := [id for id in ids if id not in found]:
             raise ItemNotFoundError(
                 f"Namespace {self._namespace!r} holds no item {missing[0]!r}"
@@ -490,6 +505,15 @@ class ContinuousMemory:
         key = self.key.query_key(text, None if image is None else load_image(image), best=best)
         found = self.store.search(key, namespace=self._namespace, k=k, where=where)
         return [self._hit(record, similarity) for record, similarity in found]
+
+    def scan(self, *, where: Filter | None = None) -> Iterator[MemoryHit]:
+        """All items in this namespace, or those that match a filter, ordered by id; few are in memory at a time.
+
+        Raises:
+            QueryError: an unknown filter operator.
+            CorruptBlockError: an item's vectors are damaged.
+        """
+        return map(self._hit, itertools.chain.from_iterable(self.store.scan(namespace=self._namespace, where=where)))
 
     def count(self, *, where: Filter | None = None) -> int:
         """Items in this namespace, or those that match a filter."""
@@ -648,15 +672,21 @@ class ContinuousMemory:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def as_langchain_retriever(self, **fields: Any) -> ComemRetriever:
+        """This memory as a LangChain retriever; `fields` as in `ComemRetriever`."""
+        from comem_memory.integrations.langchain import ComemRetriever
+
+        return ComemRetriever(memory=self, **fields)
+
     # -- async twins --------------------------------------------------------------------------------------------
 
     async def aadd(self, items: MemoryItem | Iterable[MemoryItem], **kwargs: Any) -> list[str]:
         """`add` in a worker thread."""
         return await asyncio.to_thread(self.add, items, **kwargs)
 
-    async def aget(self, ids: str | Sequence[str]) -> list[MemoryHit]:
+    async def aget(self, ids: str | Sequence[str], **kwargs: Any) -> list[MemoryHit]:
         """`get` in a worker thread."""
-        return await asyncio.to_thread(self.get, ids)
+        return await asyncio.to_thread(self.get, ids, **kwargs)
 
     async def asearch(self, text: str | None = None, image: Any = None, **kwargs: Any) -> list[MemoryHit]:
         """`search` in a worker thread."""

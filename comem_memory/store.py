@@ -124,8 +124,10 @@ class MemoryStore(ABC):
         """
 
     @abstractmethod
-    def scan(self, *, namespace: str, batch_size: int = 64) -> Iterator[list[MemoryRecord]]:
-        """All records, ordered by id, at most `batch_size` of them in memory at a time."""
+    def scan(
+        self, *, namespace: str, where: Filter | None = None, batch_size: int = 64
+    ) -> Iterator[list[MemoryRecord]]:
+        """Records, all or those that match a filter, ordered by id, at most `batch_size` in memory at a time."""
 
     @abstractmethod
     def namespaces(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,8 +30,11 @@ from transformers import (
 )
 
 from comem_memory.backbone import Backbone, without_videos
+from comem_memory.chroma import ChromaStore
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.keys import RetrievalKey
+from comem_memory.memory import ContinuousMemory
+from comem_memory.store import CollectionIdentity
 
 Family = Literal["llava", "qwen2_vl", "qwen2_5_vl", "llama"]
 VISION_TOKENS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -79,6 +83,16 @@ def tiny_encoder(backbone: Backbone, *, seed: int = 0) -> MemoryEncoder:
             elif name.startswith("qformer"):
                 parameter.add_(torch.randn_like(parameter) * 0.02)
     return encoder
+
+
+def tiny_memory(persist_directory: Path | None = None, *, family: Family = "llava") -> ContinuousMemory:
+    """A memory with a tiny encoder and `tiny_key`, in a directory or without one."""
+    encoder, key = tiny_encoder(tiny_backbone(family)), tiny_key()
+    identity = CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
+    if persist_directory is None:
+        return ContinuousMemory(encoder, key, ChromaStore.in_memory(identity=identity))
+    store = ChromaStore.embedded(persist_directory, identity=identity)
+    return ContinuousMemory(encoder, key, store, picture_directory=persist_directory / "pictures")
 
 
 def tiny_picture(seed: int = 0, *, size: tuple[int, int] = (64, 48)) -> Image.Image:

@@ -1,0 +1,268 @@
+"""A conversation's next turn from the frozen model: messages, tools and memory in, a reply out, whole or as it is made.
+
+What the adapters of agent frameworks share. Without memory, tools and schema it is the bare model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from comem_memory import tool_calls
+from comem_memory.backbone import Backbone, Message, ModelInputs
+from comem_memory.errors import GrammarError, PromptTooLongError
+from comem_memory.tool_calls import Tool, ToolCall
+
+if TYPE_CHECKING:
+    from comem_memory.constrained import Constraint, Vocabulary
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    """How to answer.
+
+    Args:
+        max_tokens: longest answer, in tokens.
+        temperature: 0 is greedy decoding.
+        top_p: share of the probability that sampling draws from.
+        seed: sampling with the same seed says the same.
+        stop: the answer ends before the first of these texts.
+        tools: what the model may call.
+        tool_choice: `auto`, `none`, `any` (one call, to any tool) or a tool's name (one call, to it).
+        schema: the answer is JSON that fits this JSON schema.
+        generation_kwargs: more of transformers' `generate`.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float | None = None
+    seed: int | None = None
+    stop: Sequence[str] = ()
+    tools: Sequence[Tool] = ()
+    tool_choice: str = "auto"
+    schema: dict[str, Any] | None = None
+    generation_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tool_names(self) -> list[str]:
+        return [tool["function"]["name"] for tool in self.tools]
+
+    @property
+    def callable(self) -> list[str]:
+        """Names of the tools that this answer may call."""
+        if self.tool_choice in ("auto", "any"):
+            return self.tool_names
+        return [name for name in self.tool_names if name == self.tool_choice]
+
+    @property
+    def must_call(self) -> bool:
+        return bool(self.tools) and self.tool_choice not in ("auto", "none")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model answered.
+
+    Args:
+        text: without the tool calls.
+        tool_calls: valid calls to known tools.
+        prompt_tokens: text, pictures and memory vectors.
+        memory_tokens: the memory vectors among them.
+        completion_tokens: of the answer.
+        finish_reason: `stop`, `length` (cut at `max_tokens`) or `tool_calls`.
+    """
+
+    text: str
+    tool_calls: list[ToolCall]
+    prompt_tokens: int
+    memory_tokens: int
+    completion_tokens: int
+    finish_reason: str
+
+
+class Chat:
+    """Conversations with one frozen model.
+
+    Messages are transformers' (`Message`), with `tool_calls` on assistant turns and turns of role `tool`.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self._vocabulary: Vocabulary | None = None
+
+    def reply(
+        self, messages: Sequence[Message], memory: torch.Tensor | None = None, settings: ChatSettings | None = None
+    ) -> Reply:
+        """The whole answer.
+
+        Args:
+            messages: the conversation so far.
+            memory: (n, H) memory embeddings that go before it.
+            settings: how to answer.
+
+        Raises:
+            PromptTooLongError: conversation and memory leave no room for an answer.
+            GrammarError: the schema cannot be enforced, or `tool_choice` names no tool.
+            InvalidItemError: a picture for a model that takes none.
+        """
+        settings = settings or ChatSettings()
+        prompt, kwargs = self._prepare(messages, memory, settings)
+        [tokens] = self.backbone.generate([prompt], [memory], **kwargs)
+        said = str(self.backbone.tokenizer.decode(tokens, skip_special_tokens=True))
+        return self._finish(said, tokens, prompt, memory, settings, kwargs["max_new_tokens"])
+
+    def stream(
+        self, messages: Sequence[Message], memory: torch.Tensor | None = None, settings: ChatSettings | None = None
+    ) -> Iterator[str | Reply]:
+        """The answer's text in pieces as it is made, then the `Reply`; what may become a tool call is held back.
+
+        Errors are as in `reply`, raised before it returns.
+        """
+        settings = settings or ChatSettings()
+        prompt, kwargs = self._prepare(messages, memory, settings)
+        return self._pieces(prompt, memory, settings, kwargs)
+
+    def _pieces(
+        self, prompt: ModelInputs, memory: torch.Tensor | None, settings: ChatSettings, kwargs: dict[str, Any]
+    ) -> Iterator[str | Reply]:
+        pieces = self.backbone.stream(prompt, memory, **kwargs)
+        said, shown, tokens = "", 0, list[int]()
+        while True:
+            try:
+                said = (said + next(pieces)).lstrip()
+            except StopIteration as end:
+                tokens = end.value
+                break
+            safe = self._safe_length(said, settings)
+            if safe > shown:
+                yield said[shown:safe]
+                shown = safe
+        reply = self._finish(said, tokens, prompt, memory, settings, kwargs["max_new_tokens"])
+        if rest := reply.text[shown:]:
+            yield rest
+        yield reply
+
+    def _safe_length(self, said: str, settings: ChatSettings) -> int:
+        """How much of what was said will surely be part of the answer's text."""
+        if settings.callable and tool_calls.may_be_call(said):
+            return 0
+        ends = [*settings.stop, *([tool_calls.MARK] if settings.callable else [])]
+        text = _cut(said, ends)
+        held = 0 if len(text) < len(said) else max((_overlap(said, end) for end in ends), default=0)
+        return len(text[: len(text) - held].rstrip())
+
+    def _finish(
+        self,
+        said: str,
+        tokens: list[int],
+        prompt: ModelInputs,
+        memory: torch.Tensor | None,
+        settings: ChatSettings,
+        limit: int,
+    ) -> Reply:
+        text, calls = _cut(said, settings.stop).strip(), list[ToolCall]()
+        if settings.callable:
+            text, calls = tool_calls.parse(text, settings.callable)
+        memory_tokens = 0 if memory is None else len(memory)
+        reason = "tool_calls" if calls else "length" if len(tokens) >= limit else "stop"
+        length = prompt["input_ids"].shape[1] + memory_tokens
+        return Reply(text, calls, length, memory_tokens, len(tokens), reason)
+
+    # -- the prompt ---------------------------------------------------------------------------------------------
+
+    def _prepare(
+        self, messages: Sequence[Message], memory: torch.Tensor | None, settings: ChatSettings
+    ) -> tuple[ModelInputs, dict[str, Any]]:
+        native = self.backbone.template_knows_tools
+        messages = list(messages) if native else [_without_tools(message) for message in messages]
+        if settings.tools and not native:
+            messages = _with_system(messages, tool_calls.instructions(settings.tools))
+        if settings.schema is not None:
+            messages = _with_system(messages, f"Answer in JSON that fits this schema: {json.dumps(settings.schema)}")
+        prompt = self.backbone.prompt_inputs(messages, tools=settings.tools if native else None)
+        length = prompt["input_ids"].shape[1] + (0 if memory is None else len(memory))
+        room = self.backbone.max_length - length
+        if room < 1:
+            raise PromptTooLongError(
+                f"Conversation and memory take {length} tokens, but the model's window is {self.backbone.max_length}. "
+                "Shorten the conversation, or recall fewer items."
+            )
+        kwargs: dict[str, Any] = {"max_new_tokens": min(settings.max_tokens, room), **settings.generation_kwargs}
+        if settings.temperature:
+            kwargs |= {"do_sample": True, "temperature": settings.temperature, "seed": settings.seed}
+            kwargs |= {"top_p": settings.top_p} if settings.top_p is not None else {}
+        if settings.stop:
+            kwargs |= {"stop_strings": list(settings.stop), "tokenizer": self.backbone.tokenizer}
+        if (constraint := self._constraint(settings, kwargs["max_new_tokens"])) is not None:
+            kwargs["logits_processor"] = [constraint]
+        return prompt, kwargs
+
+    def _constraint(self, settings: ChatSettings, max_new_tokens: int) -> Constraint | None:
+        tools = [tool for tool in settings.tools if tool["function"]["name"] in settings.callable]
+        if settings.must_call and not tools:
+            raise GrammarError(
+                f"tool_choice is {settings.tool_choice!r}, but the tools are {', '.join(settings.tool_names)}. "
+                "Use one of them, or auto, any or none."
+            )
+        if not settings.must_call and settings.schema is None:
+            return None
+        from comem_memory.constrained import Constraint, Vocabulary, json_grammar, lark_grammar
+
+        if settings.must_call:
+            schema = tool_calls.call_schema(tools)
+            hermes = not self.backbone.template_knows_tools or "<tool_call>" in str(
+                self.backbone.processor.chat_template
+            )
+            grammar = lark_grammar(*(tool_calls.BEGIN, schema, tool_calls.END) if hermes else ("", schema, ""))
+        else:
+            assert settings.schema is not None
+            schema = settings.schema
+            grammar = json_grammar(schema)
+        if self._vocabulary is None:
+            stops = self.backbone.model.generation_config.eos_token_id
+            size = self.backbone.model.get_output_embeddings().weight.shape[0]
+            self._vocabulary = Vocabulary(
+                self.backbone.tokenizer, size, list(stops) if isinstance(stops, list) else [stops]
+            )
+        reserve = len(self.backbone.text_ids(json.dumps(schema))) + 16
+        return Constraint(self._vocabulary, grammar, max_new_tokens=max_new_tokens, reserve=reserve)
+
+
+def _without_tools(message: Message) -> Message:
+    """The message for a template that knows only the roles system, user and assistant."""
+    if message["role"] == "tool":
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        begin, end = {"type": "text", "text": "<tool_response>\n"}, {"type": "text", "text": "\n</tool_response>"}
+        return {"role": "user", "content": [begin, *parts, end]}
+    if "tool_calls" in message:
+        calls = [call["function"] for call in message["tool_calls"]]
+        written = [tool_calls.write_call(call["name"], call["arguments"]) for call in calls]
+        return {"role": message["role"], "content": "\n".join([t for t in (_text(message), *written) if t])}
+    return message
+
+
+def _with_system(messages: Sequence[Message], text: str) -> list[Message]:
+    """The messages with something more in the system turn that opens them."""
+    if messages and messages[0]["role"] == "system":
+        return [{"role": "system", "content": f"{_text(messages[0])}\n\n{text}"}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
+
+
+def _text(message: Message) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(p["text"] for p in content if p["type"] == "text")
+
+
+def _cut(said: str, stops: Sequence[str]) -> str:
+    ends = [at for stop in stops if stop and (at := said.find(stop)) >= 0]
+    return said[: min(ends)] if ends else said
+
+
+def _overlap(said: str, stop: str) -> int:
+    """How many characters at the end of what was said begin a stop text."""
+    return next((n for n in range(min(len(said), len(stop) - 1), 0, -1) if said.endswith(stop[:n])), 0)

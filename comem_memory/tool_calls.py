@@ -1,0 +1,114 @@
+"""Tool calls as models write them: put into prompts, forced by a grammar, and read from what the model said.
+
+Two formats are read: Hermes (`<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, as Qwen and SmolLM write it)
+and plain JSON (`{"name": ..., "parameters": {...}}`, as Llama writes it; also in a list or a code fence).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Tool = dict[str, Any]
+"""As OpenAI and transformers write it: `{"type": "function", "function": {"name", "description", "parameters"}}`."""
+
+MARK = "<tool_call>"
+BEGIN, END = f"{MARK}\n", "\n</tool_call>"
+_HERMES = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
+_FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
+_OPENINGS = (MARK, "{", "[", "```")
+
+_INSTRUCTIONS = """You can call these functions:
+{tools}
+
+To call one, answer with nothing but a JSON object within <tool_call></tool_call> tags:
+<tool_call>
+{{"name": <function name>, "arguments": <arguments as a JSON object>}}
+</tool_call>"""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A function that the model wants called."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex[:24]}")
+
+    @property
+    def arguments_json(self) -> str:
+        return json.dumps(self.arguments, ensure_ascii=False)
+
+
+def instructions(tools: Sequence[Tool]) -> str:
+    """For the system turn of a model whose own chat template knows no tools."""
+    return _INSTRUCTIONS.format(tools="\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools))
+
+
+def write_call(name: str, arguments: Any) -> str:
+    """A call in the Hermes format."""
+    return f"{BEGIN}{json.dumps({'name': name, 'arguments': arguments}, ensure_ascii=False)}{END}"
+
+
+def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
+    """The JSON schema of a call to one of these tools."""
+    calls, definitions = [], dict[str, Any]()
+    for tool in tools:
+        function = tool["function"]
+        written = json.dumps(function.get("parameters") or {"type": "object", "properties": {}})
+        parameters = json.loads(written.replace('"#/$defs/', f'"#/$defs/{function["name"]}.'))
+        parameters.setdefault("additionalProperties", False)
+        definitions |= {f"{function['name']}.{name}": one for name, one in parameters.pop("$defs", {}).items()}
+        calls.append(
+            {
+                "type": "object",
+                "properties": {"name": {"const": function["name"]}, "arguments": parameters},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+        )
+    schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    return schema | ({"$defs": definitions} if definitions else {})
+
+
+def parse(text: str, names: Sequence[str]) -> tuple[str, list[ToolCall]]:
+    """What the model said besides its calls, and the calls to tools of these names; what is no valid call is text."""
+    calls: list[ToolCall] = []
+
+    def taken(match: re.Match[str]) -> str:
+        found = _calls(match[1], names)
+        calls.extend(found)
+        return "" if found else match[0]
+
+    rest = _HERMES.sub(taken, text).strip()
+    if not calls and (found := _calls(rest, names)):
+        return "", found
+    return rest, calls
+
+
+def may_be_call(text: str) -> bool:
+    """Whether what the model has said so far may turn out to be a call."""
+    return any(opening.startswith(text) or text.startswith(opening) for opening in _OPENINGS)
+
+
+def _calls(text: str, names: Sequence[str]) -> list[ToolCall]:
+    text = text.strip()
+    if fenced := _FENCE.match(text):
+        text = fenced[1]
+    try:
+        said = json.loads(text)
+    except json.JSONDecodeError:
+        return []
+    calls = [_call(one) for one in (said if isinstance(said, list) else [said])]
+    return [call for call in calls if call is not None and call.name in names]
+
+
+def _call(said: Any) -> ToolCall | None:
+    if not isinstance(said, dict):
+        return None
+    name, arguments = said.get("name"), said.get("arguments", said.get("parameters", {}))
+    return ToolCall(name, arguments) if isinstance(name, str) and isinstance(arguments, dict) else None

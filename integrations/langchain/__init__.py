@@ -1,0 +1,14 @@
+"""LangChain: `ChatComem`, `ComemRetriever`, `ComemMiddleware`, `ComemChatMessageHistory` and memory tools."""
+
+try:
+    import langchain_core  # noqa: F401
+except ImportError as error:
+    raise ImportError('Install LangChain support with: pip install "comem-memory[langchain]"') from error
+
+from .chat_model import ChatComem
+from .history import ComemChatMessageHistory
+from .middleware import ComemMiddleware
+from .retriever import ComemRetriever
+from .tools import memory_tools
+
+__all__ = ["ChatComem", "ComemChatMessageHistory", "ComemMiddleware", "ComemRetriever", "memory_tools"]

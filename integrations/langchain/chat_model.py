@@ -1,0 +1,339 @@
+"""`ChatComem`: the frozen model as a LangChain chat model that reads memory vectors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Literal, cast
+
+import torch
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.chat_models import agenerate_from_stream
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.runnables.config import run_in_executor
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from comem_memory.chat import Chat, ChatSettings, Reply
+from comem_memory.chroma import ChromaStore
+from comem_memory.filters import Filter
+from comem_memory.memory import ContinuousMemory
+from comem_memory.types import MemoryHit
+
+from .messages import memory_ids, query_of, to_messages, to_tool_calls
+
+Method = Literal["json_schema", "function_calling", "json_mode"]
+
+
+class ChatComem(BaseChatModel):
+    """The frozen model of a `ContinuousMemory`, with recalled items as vectors before its prompt.
+
+    Items reach the model in three ways, the first that applies:
+
+    - `chat.bind(memory_ids=[...])`: these items, best first; an empty list means none.
+    - a `memory_block` in a message: the items it names; those forgotten since are left out.
+    - by itself: the `k` items most similar to text and picture of the last user turn; `k=0` recalls nothing.
+
+    `bind` also takes `namespace`, `k`, `where`, `tools`, `tool_choice`, `response_format`, the generation settings
+    below and anything that transformers' `generate` takes.
+
+    Args:
+        memory: an open memory; or leave it out and say how to open one with the next fields, which alone are
+            serialised. It is then opened at the first call.
+        model, adapter, persist_directory, chroma_url, collection_name: as in `ContinuousMemory.from_pretrained`.
+        namespace: whose items to recall; by default the memory's own.
+        k: items to recall for the last user turn.
+        where: filter on their metadata.
+        temperature: 0 is greedy decoding.
+        top_p, seed: of sampling.
+        max_tokens: longest answer.
+        stop: texts that end the answer.
+        streaming: `invoke` too tells callbacks every piece.
+        allow_image_urls: fetch pictures from URLs and open local paths that messages name.
+
+    Example:
+        >>> chat = ChatComem(persist_directory="memory", k=3)                                  # doctest: +SKIP
+        >>> chat.invoke("What opens the blue door?").content                                   # doctest: +SKIP
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    memory: ContinuousMemory | None = Field(default=None, exclude=True, repr=False)
+    model: str | None = None
+    adapter: str | None = None
+    persist_directory: str | None = None
+    chroma_url: str | None = None
+    collection_name: str = "comem"
+    namespace: str | None = None
+    k: int = Field(default=3, ge=0)
+    where: Filter | None = None
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int = Field(default=256, gt=0)
+    seed: int | None = None
+    stop: list[str] | None = None
+    streaming: bool = False
+    allow_image_urls: bool = False
+    _chat: Chat | None = PrivateAttr(default=None)
+    _opening: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    def model_post_init(self, context: Any, /) -> None:
+        super().model_post_init(context)
+        if self.memory is None and self.persist_directory is not None and self.chroma_url is None:
+            ChromaStore.check_location(self.persist_directory)
+
+    @property
+    def _llm_type(self) -> str:
+        return "comem"
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        return True
+
+    @classmethod
+    def get_lc_namespace(cls) -> list[str]:
+        return ["comem_memory", "integrations", "langchain", "chat_model"]
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return self.model_dump(include=set(_SETTINGS))
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params.setdefault("ls_model_name", self.memory.encoder.backbone.name if self.memory else self.model or "mini")
+        params["ls_provider"] = "comem"
+        return params
+
+    # -- generation ---------------------------------------------------------------------------------------------
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        chat, (turns, vectors, settings), about = self._prepare(messages, stop, kwargs)
+        reply = chat.reply(turns, vectors, settings)
+        message = AIMessage(
+            content=reply.text,
+            tool_calls=to_tool_calls(reply.tool_calls),
+            usage_metadata=_usage(reply),
+            response_metadata=about | {"finish_reason": reply.finish_reason},
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        chat, (turns, vectors, settings), about = self._prepare(messages, stop, kwargs)
+        for piece in chat.stream(turns, vectors, settings):
+            chunk = ChatGenerationChunk(message=_chunk(piece, about))
+            if run_manager and isinstance(piece, str):
+                run_manager.on_llm_new_token(piece, chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        pieces = await run_in_executor(None, self._stream, messages, stop, None, **kwargs)
+        try:
+            while (chunk := await run_in_executor(None, next, pieces, None)) is not None:
+                if run_manager and chunk.text:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+        finally:  # also when the caller gives up: the model stops
+            await run_in_executor(None, cast(Any, pieces).close)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return await agenerate_from_stream(self._astream(messages, stop, None, **kwargs))
+
+    def _prepare(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[Chat, tuple[list[dict[str, Any]], torch.Tensor | None, ChatSettings], dict[str, Any]]:
+        turns = to_messages(messages, allow_urls=self.allow_image_urls)
+        if not turns:
+            raise ValueError("The messages hold nothing to answer. Pass at least one with text or a picture.")
+        chat = self._opened()
+        given = {name: kwargs.pop(name, getattr(self, name)) for name in _SETTINGS}
+        settings = ChatSettings(
+            max_tokens=given["max_tokens"],
+            temperature=given["temperature"] or 0.0,
+            top_p=given["top_p"],
+            seed=given["seed"],
+            stop=stop if stop is not None else self.stop or (),
+            tools=kwargs.pop("tools", ()),
+            tool_choice=kwargs.pop("tool_choice", None) or "auto",
+            schema=_schema(kwargs.pop("response_format", None)),
+            generation_kwargs={n: v for n, v in kwargs.items() if n not in ("memory_ids", "model")},
+        )
+        assert self.memory is not None
+        memory = self.memory if given["namespace"] is None else self.memory.namespace(given["namespace"])
+        hits = _recall(memory, kwargs.get("memory_ids"), memory_ids(messages), turns, given["k"], given["where"])
+        vectors = torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
+        about = {"model_name": memory.encoder.backbone.name, "memory_ids": [hit.id for hit in hits]}
+        return chat, (turns, vectors, settings), about
+
+    def _opened(self) -> Chat:
+        with self._opening:
+            if self.memory is None:
+                self.memory = ContinuousMemory.from_pretrained(
+                    self.model,
+                    self.adapter,
+                    self.persist_directory,
+                    chroma_url=self.chroma_url,
+                    collection_name=self.collection_name,
+                )
+            if self._chat is None:
+                self._chat = Chat(self.memory.encoder.backbone)
+            return self._chat
+
+    # -- tools and structured output ----------------------------------------------------------------------------
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | dict[str, Any] | bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Lets the model call tools.
+
+        Args:
+            tools: functions, pydantic classes, LangChain tools, or OpenAI's format.
+            tool_choice: `auto`, `none`, a tool's name, or `any` (also `required`, True); the last two force one valid
+                call through constrained decoding.
+            **kwargs: see `bind`; `strict` and `parallel_tool_calls` are accepted and change nothing.
+        """
+        for name in ("strict", "parallel_tool_calls"):
+            kwargs.pop(name, None)
+        if isinstance(tool_choice, dict):  # OpenAI's form
+            tool_choice = tool_choice["function"]["name"]
+        elif isinstance(tool_choice, bool) or tool_choice == "required":
+            tool_choice = "any" if tool_choice else None
+        chosen = {} if tool_choice is None else {"tool_choice": tool_choice}
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **chosen, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        method: Method = "json_schema",
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Answers that fit a schema, enforced by constrained decoding.
+
+        Args:
+            schema: a pydantic class, TypedDict, JSON schema or OpenAI function.
+            include_raw: return `{"raw", "parsed", "parsing_error"}`.
+            method: `json_schema` and `json_mode` answer in JSON, `function_calling` in a forced tool call.
+            **kwargs: see `bind`; `strict` changes nothing.
+
+        Raises:
+            ValueError: an unknown method.
+        """
+        kwargs.pop("strict", None)
+        json_schema = convert_to_json_schema(schema)
+        traced = {"ls_structured_output_format": {"kwargs": {"method": method}, "schema": json_schema}}
+        parser: Any
+        if method == "function_calling":
+            tool = convert_to_openai_tool(schema)
+            name = tool["function"]["name"]
+            llm = self.bind_tools([tool], tool_choice=name, **traced, **kwargs)
+            if is_basemodel_subclass(cast(type, schema)):
+                parser = PydanticToolsParser(tools=[cast(Any, schema)], first_tool_only=True)
+            else:
+                parser = JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+        elif method in ("json_schema", "json_mode"):
+            wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": json_schema}}
+            llm = self.bind(response_format=wanted, **traced, **kwargs)
+            pydantic = is_basemodel_subclass(cast(type, schema))
+            parser = PydanticOutputParser(pydantic_object=cast(Any, schema)) if pydantic else JsonOutputParser()
+        else:
+            raise ValueError(f"method is {method!r}. Use json_schema, function_calling or json_mode.")
+        if not include_raw:
+            return llm | parser
+        parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+        failed = RunnablePassthrough.assign(parsed=lambda _: None)
+        return RunnableMap(raw=llm) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+_SETTINGS = ("namespace", "k", "where", "temperature", "top_p", "max_tokens", "seed")
+
+
+def _recall(
+    memory: ContinuousMemory,
+    asked: Sequence[str] | None,
+    named: Sequence[str],
+    turns: Sequence[dict[str, Any]],
+    k: int,
+    where: Filter | None,
+) -> list[MemoryHit]:
+    """The items for a prompt, best first."""
+    if asked is not None:
+        return memory.get(list(asked)) if asked else []
+    if named:
+        return memory.get(list(named), skip_missing=True)
+    text, picture = query_of(turns)
+    if k == 0 or not (text or picture is not None):
+        return []
+    return memory.search(text or None, picture, k=k, where=where)
+
+
+def _schema(response_format: dict[str, Any] | None) -> dict[str, Any] | None:
+    if response_format is None or response_format.get("type") == "text":
+        return None
+    if response_format.get("type") == "json_object":
+        return {"type": "object"}
+    return dict(response_format["json_schema"]["schema"])
+
+
+def _usage(reply: Reply) -> UsageMetadata:
+    return UsageMetadata(
+        input_tokens=reply.prompt_tokens,
+        output_tokens=reply.completion_tokens,
+        total_tokens=reply.prompt_tokens + reply.completion_tokens,
+        input_token_details=cast(InputTokenDetails, {"memory": reply.memory_tokens}),
+    )
+
+
+def _chunk(piece: str | Reply, about: dict[str, Any]) -> AIMessageChunk:
+    if isinstance(piece, str):
+        return AIMessageChunk(content=piece)
+    calls = [
+        tool_call_chunk(name=call.name, args=call.arguments_json, id=call.id, index=index)
+        for index, call in enumerate(piece.tool_calls)
+    ]
+    return AIMessageChunk(
+        content="",
+        tool_call_chunks=calls,
+        usage_metadata=_usage(piece),
+        response_metadata=about | {"finish_reason": piece.finish_reason},
+        chunk_position="last",
+    )

@@ -1,0 +1,143 @@
+"""LangChain's messages as the frozen model's, and back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.messages.tool import ToolCall as LangChainToolCall
+from langchain_core.messages.tool import tool_call
+
+from comem_memory.backbone import Message
+from comem_memory.images import load_image
+from comem_memory.tool_calls import ToolCall
+
+SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call", "tool_call_chunk", "memory")
+"""Blocks without text or picture: thoughts are not shown again, calls stand in `tool_calls`, memory goes before all."""
+
+
+def memory_block(ids: Sequence[str]) -> dict[str, Any]:
+    """A content block that puts stored items before the prompt; it carries ids, so that messages stay serialisable."""
+    return {"type": "memory", "ids": list(ids)}
+
+
+def memory_ids(messages: Sequence[BaseMessage]) -> list[str]:
+    """Ids in the messages' memory blocks, the latest first, each once."""
+    blocks = [block for message in messages for block in _blocks(message) if block["type"] == "memory"]
+    return list(dict.fromkeys(id for block in reversed(blocks) for id in block["ids"]))
+
+
+def to_messages(messages: Sequence[BaseMessage], *, allow_urls: bool = False) -> list[Message]:
+    """LangChain's messages as transformers'.
+
+    Args:
+        messages: system, human, AI and tool messages with text and images.
+        allow_urls: fetch pictures from http(s) URLs and open local paths that messages name.
+
+    Raises:
+        ValueError: a block that the model cannot read (audio, video, PDF), or a URL that may not be fetched.
+        InvalidItemError: a picture that cannot be opened.
+    """
+    return [
+        turn
+        for message in messages
+        if (turn := _turn(message, allow_urls))["content"] or "tool_calls" in turn or turn["role"] == "assistant"
+    ]
+
+
+def query_of(messages: Sequence[Message]) -> tuple[str, Any]:
+    """What to recall for: text and last picture of the last user turn."""
+    users = [message for message in messages if message["role"] == "user"]
+    parts = users[-1]["content"] if users else []
+    pictures = [part["image"] for part in parts if part["type"] == "image"]
+    return " ".join(p["text"] for p in parts if p["type"] == "text").strip(), pictures[-1] if pictures else None
+
+
+def to_tool_calls(calls: Sequence[ToolCall]) -> list[LangChainToolCall]:
+    return [tool_call(name=call.name, args=call.arguments, id=call.id) for call in calls]
+
+
+def _turn(message: BaseMessage, allow_urls: bool) -> Message:
+    parts = [part for block in _blocks(message) if (part := _part(block, allow_urls)) is not None]
+    turn: Message = {"role": _role(message), "content": parts}
+    if isinstance(message, AIMessage) and message.tool_calls:
+        functions = [{"name": call["name"], "arguments": call["args"]} for call in message.tool_calls]
+        turn["tool_calls"] = [{"type": "function", "function": function} for function in functions]
+    return turn
+
+
+def _role(message: BaseMessage) -> str:
+    kinds = (
+        (SystemMessage, "system"),
+        (HumanMessage, "user"),
+        (AIMessage, "assistant"),
+        (ToolMessage | FunctionMessage, "tool"),
+    )
+    for kind, role in kinds:
+        if isinstance(message, kind):
+            return role
+    if isinstance(message, ChatMessage):
+        return message.role
+    raise ValueError(f"A {type(message).__name__} cannot be shown to a model. Remove it from the messages.")
+
+
+def _blocks(message: BaseMessage) -> list[dict[str, Any]]:
+    """Content blocks in LangChain's standard form, ours unwrapped."""
+    blocks: list[dict[str, Any]] = [dict(block) for block in message.content_blocks]
+    return [b["value"] if b["type"] == "non_standard" and "type" in b["value"] else b for b in blocks]
+
+
+def _part(block: dict[str, Any], allow_urls: bool) -> dict[str, Any] | None:
+    kind = block["type"]
+    if kind in SILENT:
+        return None
+    if kind in ("text", "text-plain"):
+        return {"type": "text", "text": block.get("text", "")}
+    if kind == "image" or (kind == "file" and str(block.get("mime_type", "")).startswith("image/")):
+        return {"type": "image", "image": load_image(_image(block, allow_urls))}
+    if kind == "json":
+        return {"type": "text", "text": json.dumps(block["json"])}
+    raise ValueError(f"The model reads text and pictures, not a block of type {kind!r}. Leave it out of the message.")
+
+
+def _image(block: dict[str, Any], allow_urls: bool) -> bytes | Path:
+    if "base64" in block:
+        return _decoded(block["base64"])
+    source = str(block.get("path") or block.get("url") or "")
+    if source.startswith("data:"):
+        return _decoded(source.partition(",")[2])
+    if not source:
+        raise ValueError("An image block needs base64, a data: URL, or, when allowed, a url or path.")
+    if not allow_urls:
+        raise ValueError(
+            f"The message names a picture at {source[:80]!r}. Send it as base64, or pass allow_image_urls=True "
+            "if everyone who writes messages may make this machine fetch URLs and open files."
+        )
+    address = urlsplit(source)
+    if address.scheme in ("http", "https"):
+        answer = httpx.get(source, follow_redirects=True, timeout=30)
+        answer.raise_for_status()
+        return answer.content
+    return Path(address.path if address.scheme == "file" else source)
+
+
+def _decoded(data: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"An image block's base64 is damaged: {error}. Encode the picture's bytes again.") from error

@@ -1,0 +1,123 @@
+"""`ComemMiddleware`: memory for any agent made with `create_agent`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
+from langchain_core.runnables.config import run_in_executor
+
+from comem_memory.filters import Filter
+from comem_memory.memory import ContinuousMemory
+from comem_memory.types import MemoryHit, MemoryItem
+
+from .chat_model import ChatComem
+from .messages import query_of, to_messages
+from .tools import memory_tools
+
+NamespaceOf = Callable[[Any], str | None]
+Remember = Callable[[Sequence[AnyMessage]], MemoryItem | None]
+
+
+def user_of(runtime: Any) -> str | None:
+    """`user_id` of the runtime's context, given as an attribute or a key."""
+    context = getattr(runtime, "context", None)
+    found = context.get("user_id") if isinstance(context, Mapping) else getattr(context, "user_id", None)
+    return None if found is None else str(found)
+
+
+def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
+    """What the user said last and what the agent answered, as one item; with the user's picture, if there is one."""
+    said = next((i for i in reversed(range(len(messages))) if isinstance(messages[i], HumanMessage)), None)
+    if said is None:
+        return None
+    answers = [message.text for message in messages[said + 1 :] if isinstance(message, AIMessage) and message.text]
+    text, picture = query_of(to_messages([messages[said]]))
+    lines = [f"User: {text}"] if text else []
+    lines += [f"Assistant: {answers[-1]}"] if answers else []
+    return MemoryItem(text="\n".join(lines) or None, image=picture) if lines or picture is not None else None
+
+
+class ComemMiddleware(AgentMiddleware[Any, Any, Any]):
+    """Recalls before each call of the model, remembers after each turn, and gives the agent memory tools.
+
+    A `ChatComem` with the same memory gets the items as vectors; any other model gets their texts in the system turn.
+
+    Args:
+        memory: where.
+        k: items to recall for the last user turn; 0 recalls nothing.
+        where: filter on their metadata.
+        namespace: from the runtime to whose items; by default `user_id` of its context, and without one the memory's
+            own namespace.
+        remember: from the messages to what is stored after a turn, or `None` for nothing; by default `last_turn`.
+        tools: give the agent `remember`, `recall` and `forget`.
+
+    Example:
+        >>> agent = create_agent(chat, middleware=[ComemMiddleware(memory)], context_schema=Context) # doctest: +SKIP
+        >>> agent.invoke({"messages": [...]}, context=Context(user_id="ada"))                        # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        memory: ContinuousMemory,
+        *,
+        k: int = 3,
+        where: Filter | None = None,
+        namespace: NamespaceOf = user_of,
+        remember: Remember = last_turn,
+        tools: bool = True,
+    ) -> None:
+        super().__init__()
+        self.memory, self.k, self.where = memory, k, where
+        self.namespace_of, self.remember = namespace, remember
+        self.tools = memory_tools(memory, view_of=self._view, k=max(k, 1)) if tools else []
+
+    def _view(self, runtime: Any) -> ContinuousMemory:
+        name = self.namespace_of(runtime)
+        return self.memory if name is None else self.memory.namespace(name)
+
+    # -- before the model ---------------------------------------------------------------------------------------
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any]:
+        return handler(self._with_memory(request))
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any]:
+        return await handler(await run_in_executor(None, self._with_memory, request))
+
+    def _with_memory(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        view, model = self._view(request.runtime), request.model
+        hits = self._recalled(view, request.messages)
+        if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
+            found = {"memory_ids": [hit.id for hit in hits], "namespace": view.name}
+            return request.override(model_settings=request.model_settings | found)
+        if isinstance(model, ChatComem):
+            request = request.override(model_settings=request.model_settings | {"memory_ids": []})
+        return request.override(system_message=_told(request.system_message, hits)) if hits else request
+
+    def _recalled(self, view: ContinuousMemory, messages: Sequence[AnyMessage]) -> list[MemoryHit]:
+        users = [message for message in messages if isinstance(message, HumanMessage)]
+        text, picture = query_of(to_messages(users[-1:]))
+        if self.k == 0 or not (text or picture is not None):
+            return []
+        return view.search(text or None, picture, k=self.k, where=self.where)
+
+    # -- after the turn -----------------------------------------------------------------------------------------
+
+    def after_agent(self, state: AgentState[Any], runtime: Any) -> None:
+        if (item := self.remember(state["messages"])) is not None:
+            self._view(runtime).add(item, truncate=True)
+
+    async def aafter_agent(self, state: AgentState[Any], runtime: Any) -> None:
+        await run_in_executor(None, self.after_agent, state, runtime)
+
+
+def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:
+    known = "\n".join(f"- {hit.text or hit.image}" for hit in reversed(hits))
+    said = f"{system.text}\n\n" if system is not None else ""
+    return SystemMessage(f"{said}What you remember, the most relevant last:\n{known}")

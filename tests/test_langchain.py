@@ -1,0 +1,487 @@
+"""The LangChain adapters with tiny models, real stores and real agents."""
+
+import asyncio
+import base64
+import datetime
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import torch
+from langchain.agents import create_agent
+from langchain_core.exceptions import OutputParserException
+from langchain_core.language_models import BaseChatModel
+from langchain_core.load import dumpd, load
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import BaseModel, Field, create_model
+
+from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory.errors import GrammarError, ItemNotFoundError, PromptTooLongError
+from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, ComemRetriever
+from comem_memory.integrations.langchain.messages import memory_block
+from comem_memory.testing import tiny_memory, tiny_picture
+
+QUESTION = "What opens the blue door?"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
+    with tiny_memory(tmp_path_factory.mktemp("memory")) as memory:
+        yield memory
+
+
+@pytest.fixture
+def memory(shared: ContinuousMemory) -> Iterator[ContinuousMemory]:
+    """Three items, two of one user and one of another."""
+    shared.namespace("ada").add(
+        [
+            MemoryItem(id="key", text="The brass key opens the blue door.", metadata={"room": "hall"}),
+            MemoryItem(id="flag", text="A flag.", image=tiny_picture(1), metadata={"room": "attic"}),
+        ]
+    )
+    shared.namespace("bob").add(MemoryItem(id="secret", text="Bob's blue door opens with a spoon."))
+    yield shared.namespace("ada")
+    for name in ("ada", "bob"):
+        shared.namespace(name).clear()
+
+
+@pytest.fixture
+def chat(memory: ContinuousMemory) -> ChatComem:
+    return ChatComem(memory=memory, max_tokens=12)
+
+
+def bare(memory: ContinuousMemory, messages: list[dict[str, Any]], vectors: torch.Tensor | None = None) -> str:
+    backbone = memory.encoder.backbone
+    [tokens] = backbone.generate([backbone.prompt_inputs(messages)], [vectors], max_new_tokens=12)
+    return backbone.decode(tokens)
+
+
+def png(seed: int) -> str:
+    data = BytesIO()
+    tiny_picture(seed).save(data, format="PNG")
+    return base64.b64encode(data.getvalue()).decode()
+
+
+class Scripted(BaseChatModel):
+    """A model that is not ours: says what it is told to, and keeps what it was shown."""
+
+    answers: list[AIMessage]
+    seen: list[list[BaseMessage]] = Field(default_factory=list)
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def bind_tools(self, tools: Any, **_: Any) -> Any:
+        return self
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        self.seen.append(messages)
+        return ChatResult(generations=[ChatGeneration(message=self.answers[len(self.seen) - 1])])
+
+
+@dataclass
+class Context:
+    user_id: str
+
+
+class TestRecall:
+    def test_by_itself_for_the_last_user_turn(self, chat: ChatComem, memory: ContinuousMemory):
+        [hit] = memory.search(QUESTION, k=1)
+        answer = chat.invoke(QUESTION, k=1)
+        assert answer.response_metadata["memory_ids"] == ["key"]
+        assert answer.content == bare(memory, [{"role": "user", "content": QUESTION}], hit.memory_embeddings)
+
+    def test_bound_ids_best_first(self, chat: ChatComem, memory: ContinuousMemory):
+        hits = memory.get(["flag", "key"])
+        vectors = torch.cat([hit.memory_embeddings for hit in hits])  # the best, the first bound, comes last
+        assert chat.bind(memory_ids=["key", "flag"]).invoke(QUESTION).content == bare(
+            memory, [{"role": "user", "content": QUESTION}], vectors
+        )
+
+    def test_no_ids_is_the_bare_model(self, chat: ChatComem, memory: ContinuousMemory):
+        expected = bare(memory, [{"role": "user", "content": QUESTION}])
+        assert chat.bind(memory_ids=[]).invoke(QUESTION).content == expected
+        assert chat.invoke(QUESTION, k=0).content == expected
+        assert chat.invoke(QUESTION).content != expected
+
+    def test_a_block_in_a_message_survives_serialisation(self, chat: ChatComem):
+        message = HumanMessage([memory_block(["flag"]), {"type": "text", "text": QUESTION}])
+        again = load(dumpd(message), allowed_objects="all")
+        answer = chat.invoke([again])
+        assert answer.response_metadata["memory_ids"] == ["flag"]
+        assert answer.content == chat.bind(memory_ids=["flag"]).invoke(QUESTION).content
+
+    def test_blocks_of_forgotten_items_are_left_out_but_bound_ids_must_exist(self, chat: ChatComem):
+        message = HumanMessage([memory_block(["gone", "key"]), {"type": "text", "text": QUESTION}])
+        assert chat.invoke([message]).response_metadata["memory_ids"] == ["key"]
+        with pytest.raises(ItemNotFoundError, match="gone"):
+            chat.invoke(QUESTION, memory_ids=["gone"])
+
+    def test_another_user_s_items_cannot_be_named(self, chat: ChatComem):
+        with pytest.raises(ItemNotFoundError, match="secret"):
+            chat.invoke(QUESTION, memory_ids=["secret"])
+        message = HumanMessage([memory_block(["secret"]), {"type": "text", "text": QUESTION}])
+        assert chat.invoke([message]).response_metadata["memory_ids"] == []
+        assert chat.invoke(QUESTION, namespace="bob").response_metadata["memory_ids"] == ["secret"]
+
+    def test_picture_and_filter(self, chat: ChatComem):
+        picture = HumanMessage([{"type": "image", "base64": png(1), "mime_type": "image/png"}])
+        assert chat.invoke([picture], k=1).response_metadata["memory_ids"] == ["flag"]
+        assert chat.invoke(QUESTION, where={"room": "attic"}).response_metadata["memory_ids"] == ["flag"]
+
+    def test_memory_tokens_are_counted_apart(self, chat: ChatComem):
+        usage = chat.invoke(QUESTION, k=2).usage_metadata
+        assert usage is not None
+        assert usage["input_token_details"] == {"memory": 16}
+        without = chat.invoke(QUESTION, k=0).usage_metadata
+        assert without is not None and usage["input_tokens"] == without["input_tokens"] + 16
+
+
+class TestConversation:
+    def test_roles_reach_the_template(self, chat: ChatComem, memory: ContinuousMemory):
+        messages = [SystemMessage("Be brief."), HumanMessage("Hi"), AIMessage("Hello"), HumanMessage(QUESTION)]
+        roles = ("system", "user", "assistant", "user")
+        same = [{"role": role, "content": m.content} for role, m in zip(roles, messages, strict=True)]
+        assert chat.invoke(messages, k=0).content == bare(memory, same)
+
+    def test_pictures_as_base64_and_data_urls(self, chat: ChatComem):
+        standard = [{"type": "text", "text": "What?"}, {"type": "image", "base64": png(3), "mime_type": "image/png"}]
+        openai = [standard[0], {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png(3)}"}}]
+        file = [standard[0], {"type": "file", "base64": png(3), "mime_type": "image/png"}]
+        answers = {chat.invoke([HumanMessage(content)], k=0).text for content in (standard, openai, file)}
+        assert len(answers) == 1
+        assert answers != {chat.invoke("What?", k=0).text}
+
+    def test_urls_and_paths_only_when_allowed(self, chat: ChatComem, tmp_path: Path):
+        tiny_picture(3).save(tmp_path / "a.png")
+        inline = HumanMessage([{"type": "image", "base64": png(3), "mime_type": "image/png"}])
+        for named in ({"path": str(tmp_path / "a.png")}, {"url": (tmp_path / "a.png").as_uri()}):
+            message = HumanMessage([{"type": "image", **named}])
+            with pytest.raises(ValueError, match="allow_image_urls"):
+                chat.invoke([message], k=0)
+            allowed = ChatComem(memory=chat.memory, max_tokens=12, allow_image_urls=True)
+            assert allowed.invoke([message], k=0).text == chat.invoke([inline], k=0).text
+
+    def test_what_the_model_cannot_read_is_refused(self, chat: ChatComem):
+        with pytest.raises(ValueError, match="audio"):
+            chat.invoke([HumanMessage([{"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}])])
+        with pytest.raises(ValueError, match="base64 is damaged"):
+            chat.invoke([HumanMessage([{"type": "image", "base64": "A", "mime_type": "image/png"}])])
+
+    def test_too_long_is_said_before_generating(self, chat: ChatComem):
+        with pytest.raises(PromptTooLongError, match="1024"):
+            chat.invoke("word " * 300)
+
+    def test_unknown_settings_are_refused(self, memory: ContinuousMemory, tmp_path: Path):
+        with pytest.raises(ValueError, match="temprature"):
+            ChatComem(memory=memory, temprature=1)  # type: ignore[call-arg]
+        (tmp_path / "notes.txt").write_text("not a memory")
+        with pytest.raises(ValueError, match="holds files but no memory"):
+            ChatComem(persist_directory=str(tmp_path))
+
+    def test_its_settings_are_saved_and_loaded(self, tmp_path: Path):
+        chat = ChatComem(persist_directory=str(tmp_path), namespace="ada", k=2, temperature=0.5, stop=["x"])
+        again = load(dumpd(chat), allowed_objects=[ChatComem], valid_namespaces=["comem_memory"])
+        assert again.model_dump() == chat.model_dump() and again.k == 2 and again.stop == ["x"]
+
+    def test_stop_texts_end_the_answer(self, chat: ChatComem):
+        whole = chat.invoke(QUESTION).text
+        stop = whole[3:5]
+        expected = whole[: whole.index(stop)].strip()
+        assert chat.invoke(QUESTION, stop=[stop]).text == expected
+        assert "".join(chunk.text for chunk in chat.stream(QUESTION, stop=[stop])) == expected
+
+    def test_a_seed_repeats_and_leaves_the_caller_s_numbers_alone(self, chat: ChatComem):
+        torch.manual_seed(7)
+        expected = torch.rand(1)
+        torch.manual_seed(7)
+        first, again, other = (chat.invoke(QUESTION, temperature=1.0, seed=seed).text for seed in (1, 1, 2))
+        assert first == again != other
+        assert torch.rand(1) == expected
+
+
+class TestStreaming:
+    def test_pieces_add_up_to_the_answer(self, chat: ChatComem):
+        chunks = list(chat.stream(QUESTION))
+        full = chunks[0]
+        for chunk in chunks[1:]:
+            full = full + chunk
+        answer = chat.invoke(QUESTION)
+        assert full.text == answer.text
+        assert isinstance(full, AIMessageChunk) and full.usage_metadata == answer.usage_metadata
+        assert full.response_metadata == answer.response_metadata
+
+    async def test_async_twins_say_the_same(self, chat: ChatComem):
+        expected = chat.invoke(QUESTION)
+        answer = await chat.ainvoke(QUESTION)
+        assert (answer.text, answer.usage_metadata) == (expected.text, expected.usage_metadata)
+        assert "".join([chunk.text async for chunk in chat.astream(QUESTION)]) == expected.text
+
+    async def test_the_event_loop_stays_free(self, chat: ChatComem):
+        gaps: list[float] = []
+
+        async def beat() -> None:
+            while True:
+                start = time.perf_counter()
+                await asyncio.sleep(0.005)
+                gaps.append(time.perf_counter() - start)
+
+        beating = asyncio.create_task(beat())
+        start = time.perf_counter()
+        await chat.ainvoke(QUESTION, max_tokens=200, min_new_tokens=200)
+        took = time.perf_counter() - start
+        beating.cancel()
+        print(f"\nanswer {took:.2f} s, longest gap of a 5 ms heartbeat {max(gaps):.3f} s")
+        assert max(gaps) < took / 4
+
+    async def test_giving_up_stops_the_model(self, chat: ChatComem):
+        pieces = chat.astream(QUESTION, max_tokens=800, min_new_tokens=800)
+        await anext(aiter(pieces))
+        start = time.perf_counter()
+        await pieces.aclose()  # type: ignore[attr-defined]
+        first = time.perf_counter() - start
+        start = time.perf_counter()
+        await chat.ainvoke(QUESTION, max_tokens=800, min_new_tokens=800)
+        assert first < (time.perf_counter() - start) / 2
+
+    def test_16_users_at_once_get_what_one_gets(self, shared: ContinuousMemory):
+        users = [f"user {i}" for i in range(16)]
+        for user in users:
+            shared.namespace(user).add(MemoryItem(text=f"The code of {user} is {hash(user) % 1000}."))
+        chat = ChatComem(memory=shared, max_tokens=12, k=1)
+        serial = [chat.invoke(QUESTION, namespace=user) for user in users]
+
+        async def together() -> list[AIMessage]:
+            return await asyncio.gather(*(chat.ainvoke(QUESTION, namespace=user) for user in users))
+
+        answers = asyncio.run(together())
+        assert [a.text for a in answers] == [a.text for a in serial]
+        ids = [a.response_metadata["memory_ids"] for a in answers]
+        assert ids == [a.response_metadata["memory_ids"] for a in serial]
+        assert len({id for [id] in ids}) == 16
+        for user in users:
+            shared.namespace(user).clear()
+
+
+def add(a: int, b: int) -> int:
+    """Adds."""
+    return a + b
+
+
+def weather(place: str) -> str:
+    """The weather."""
+    return "sunny"
+
+
+class TestTools:
+    def test_any_forces_a_valid_call(self, chat: ChatComem):
+        answer = chat.bind_tools([add, weather], tool_choice="any").invoke("Hi", max_tokens=200)
+        [call] = answer.tool_calls
+        assert call["name"] in ("add", "weather") and call["id"]
+        assert answer.text == "" and answer.response_metadata["finish_reason"] == "tool_calls"
+
+    @pytest.mark.parametrize("choice", ["add", {"type": "function", "function": {"name": "add"}}])
+    def test_a_name_forces_that_tool(self, chat: ChatComem, choice: Any):
+        answer = chat.bind_tools([add, weather], tool_choice=choice).invoke("Hi", max_tokens=200)
+        [call] = answer.tool_calls
+        assert call["name"] == "add" and {type(v) for v in call["args"].values()} == {int}
+
+    def test_a_streamed_call_is_the_same(self, chat: ChatComem):
+        bound = chat.bind_tools([add], tool_choice="any")
+        full: Any = None
+        for chunk in bound.stream("Hi", max_tokens=200):
+            full = chunk if full is None else full + chunk
+        assert full.text == ""
+        assert [(c["name"], c["args"]) for c in full.tool_calls] == [
+            (c["name"], c["args"]) for c in bound.invoke("Hi", max_tokens=200).tool_calls
+        ]
+
+    def test_an_unknown_choice_is_refused(self, chat: ChatComem):
+        with pytest.raises(GrammarError, match="subtract"):
+            chat.bind_tools([add], tool_choice="subtract").invoke("Hi")
+
+    def test_calls_and_results_reach_a_template_without_tools(self, chat: ChatComem, memory: ContinuousMemory):
+        call = {"name": "weather", "args": {"place": "Turin"}, "id": "1", "type": "tool_call"}
+        messages = [HumanMessage("Hi"), AIMessage("", tool_calls=[call]), ToolMessage("sunny", tool_call_id="1")]
+        written = '<tool_call>\n{"name": "weather", "arguments": {"place": "Turin"}}\n</tool_call>'
+        same = [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": written},
+            {"role": "user", "content": "<tool_response>\nsunny\n</tool_response>"},
+        ]
+        assert chat.invoke(messages, k=0).content == bare(memory, same)
+
+
+class TestStructuredOutput:
+    @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+    def test_50_random_schemas_are_all_filled(self, method: Any):
+        memory = tiny_memory()
+        memory.encoder.backbone.model.config.get_text_config().max_position_embeddings = 16384  # schemas, in bytes
+        chat = ChatComem(memory=memory)
+        for seed in range(50):
+            schema = random_schema(random.Random(seed))
+            found = chat.with_structured_output(schema, method=method, max_tokens=800).invoke("Go")
+            assert isinstance(found, schema)
+
+    def test_a_model_that_rambles_still_closes(self, chat: ChatComem):
+        class Person(BaseModel):
+            name: str
+            friends: list[str]
+            age: int
+
+        found = chat.with_structured_output(Person, include_raw=True, max_tokens=200).invoke("Go")
+        assert isinstance(found["parsed"], Person) and found["parsing_error"] is None
+        cut = chat.with_structured_output(Person, include_raw=True, max_tokens=20).invoke("Go")
+        assert cut["parsed"] is None and isinstance(cut["parsing_error"], OutputParserException)
+        assert cut["raw"].response_metadata["finish_reason"] == "length"
+
+    def test_a_schema_that_cannot_be_enforced_is_refused(self, chat: ChatComem):
+        schema = {"title": "a", "type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)"}}}
+        with pytest.raises(GrammarError, match="Simplify"):
+            chat.with_structured_output(schema).invoke("Go")
+        with pytest.raises(ValueError, match="json_schema, function_calling or json_mode"):
+            chat.with_structured_output(schema, method="xml")  # type: ignore[arg-type]
+
+
+def random_schema(rng: random.Random, depth: int = 0) -> type[BaseModel]:
+    """A pydantic class of up to 4 fields: plain, optional, constrained, enumerated, nested and listed."""
+    kinds: list[Any] = [
+        str,
+        int,
+        float,
+        bool,
+        int | None,
+        datetime.date,
+        Literal["red", "green", "blue"],
+        list[str],
+        dict[str, int],
+        Annotated[int, Field(ge=1, le=5)],
+        Annotated[str, Field(max_length=8)],
+        Annotated[list[float], Field(min_length=1, max_length=3)],
+    ]
+    if depth < 2:
+        kinds += [random_schema(rng, depth + 1), list[random_schema(rng, depth + 1)]]  # type: ignore[misc]
+    fields: dict[str, Any] = {f"field_{i}": (rng.choice(kinds), ...) for i in range(rng.randint(1, 4))}
+    return create_model(f"Model{rng.randrange(10**6)}", **fields)
+
+
+class TestRetriever:
+    def test_documents_carry_id_score_and_picture(self, memory: ContinuousMemory):
+        retriever = ComemRetriever(memory=memory, k=2)
+        best, _ = retriever.invoke(QUESTION)
+        [hit, _] = memory.search(QUESTION, k=2)
+        assert (best.id, best.page_content) == ("key", "The brass key opens the blue door.")
+        assert best.metadata["similarity"] == hit.similarity and best.metadata["room"] == "hall"
+        [flag] = retriever.invoke("", image=tiny_picture(1), k=1)
+        assert flag.id == "flag" and Path(flag.metadata["image"]).is_file()
+
+    async def test_choices_at_call_time(self, memory: ContinuousMemory):
+        retriever = ComemRetriever(memory=memory)
+        assert [d.id for d in retriever.invoke("door", where={"room": "attic"})] == ["flag"]
+        assert [d.id for d in await retriever.ainvoke("door", namespace="bob")] == ["secret"]
+        assert [d.id for d in memory.as_langchain_retriever(k=1).invoke(QUESTION)] == ["key"]
+
+
+class TestMiddleware:
+    def ask(self, agent: Any, text: str, user: str, **config: Any) -> BaseMessage:
+        said = {"messages": [HumanMessage(text)]}
+        return agent.invoke(said, context=Context(user), config={"configurable": config})["messages"][-1]
+
+    def test_an_agent_remembers_across_restarts_and_users_stay_apart(self, tmp_path: Path):
+        def agent(memory: ContinuousMemory) -> Any:
+            chat = ChatComem(memory=memory, max_tokens=12)
+            return create_agent(chat, middleware=[ComemMiddleware(memory, tools=False)], context_schema=Context)
+
+        with tiny_memory(tmp_path) as memory:
+            first = self.ask(agent(memory), "My cat is called Tom.", "ada")
+            assert first.response_metadata["memory_ids"] == []
+        with tiny_memory(tmp_path) as memory:
+            again = self.ask(agent(memory), "What is my cat called?", "ada")
+            [id] = again.response_metadata["memory_ids"]
+            [hit] = memory.namespace("ada").get(id)
+            assert hit.text == f"User: My cat is called Tom.\nAssistant: {first.text}".strip()
+            assert self.ask(agent(memory), "What is my cat called?", "bob").response_metadata["memory_ids"] == []
+            assert memory.namespace("ada").count() == 2
+
+    def test_checkpointed_conversations_go_on(self, memory: ContinuousMemory):
+        chat = ChatComem(memory=memory, max_tokens=12)
+        middleware = ComemMiddleware(memory, remember=lambda messages: None)
+        agent = create_agent(chat, middleware=[middleware], context_schema=Context, checkpointer=InMemorySaver())
+        self.ask(agent, "Hi", "ada", thread_id="1")
+        answer = self.ask(agent, QUESTION, "ada", thread_id="1")
+        assert answer.response_metadata["memory_ids"][0] == "key"
+        assert memory.count() == 2  # `remember` said no
+        held = agent.get_state({"configurable": {"thread_id": "1"}}).values["messages"]
+        assert [m.type for m in held] == ["human", "ai", "human", "ai"]
+
+    async def test_a_model_that_is_not_ours_gets_text(self, memory: ContinuousMemory):
+        model = Scripted(answers=[AIMessage("With the brass key.")])
+        agent = create_agent(model, system_prompt="Be brief.", middleware=[ComemMiddleware(memory, k=1)])
+        await agent.ainvoke({"messages": [HumanMessage(QUESTION)]})
+        [[system, human]] = model.seen
+        assert system.text.startswith("Be brief.") and "The brass key opens the blue door." in system.text
+        assert human.text == QUESTION
+        stored = [hit.text for hit in memory.scan()]
+        assert f"User: {QUESTION}\nAssistant: With the brass key." in stored
+
+    def test_tools_remember_recall_and_forget_for_the_user(self, memory: ContinuousMemory):
+        def call(name: str, **args: str) -> AIMessage:
+            return AIMessage("", tool_calls=[{"name": name, "args": args, "id": name, "type": "tool_call"}])
+
+        script = [
+            call("remember", text="Ada likes mint tea."),
+            call("recall", query="What does Ada like?"),
+            call("forget", id="key"),
+            AIMessage("Done."),
+        ]
+        middleware = ComemMiddleware(memory, remember=lambda messages: None)
+        agent = create_agent(Scripted(answers=script), middleware=[middleware], context_schema=Context)
+        messages = agent.invoke({"messages": [HumanMessage("Go")]}, context=Context("ada"))["messages"]
+        results = [m.text for m in messages if isinstance(m, ToolMessage)]
+        assert results[0].startswith("Stored with id ")
+        assert "Ada likes mint tea." in results[1]
+        assert results[2] == "Forgotten."
+        assert {hit.text for hit in memory.scan()} == {"A flag.", "Ada likes mint tea."}
+        assert memory.namespace("bob").count() == 1
+
+    def test_a_chat_model_with_another_memory_gets_text(self, memory: ContinuousMemory):
+        other = tiny_memory(family="llama")
+        agent = create_agent(
+            ChatComem(memory=other, max_tokens=12), middleware=[ComemMiddleware(memory, k=1, tools=False)]
+        )
+        answer = agent.invoke({"messages": [HumanMessage(QUESTION)]})["messages"][-1]
+        assert answer.response_metadata["memory_ids"] == []
+        assert answer.usage_metadata["input_tokens"] > 100  # the item's text is in the prompt, byte by byte
+
+
+class TestHistory:
+    def test_the_newest_stay_text_and_the_older_become_vectors(self, memory: ContinuousMemory):
+        history = ComemChatMessageHistory(memory, "s1", recent=2)
+        said = [HumanMessage("My cat is Tom."), AIMessage("Nice."), HumanMessage("And a dog."), AIMessage("Fine.")]
+        history.add_messages(said[:2])
+        assert history.messages == said[:2]
+        history.add_messages(said[2:])
+        _old, *newest = history.messages
+        assert newest == said[2:]
+        chat = ChatComem(memory=memory, max_tokens=12)
+        answer = chat.invoke([*history.messages, HumanMessage("Who is Tom?")])
+        texts = [hit.text for hit in memory.get(answer.response_metadata["memory_ids"])]
+        assert texts == ["Assistant: Nice.", "User: My cat is Tom."]  # the newest first, next to the question
+
+    def test_sessions_stay_apart_and_clear_clears_one(self, memory: ContinuousMemory):
+        first, second = (ComemChatMessageHistory(memory, session) for session in ("s1", "s2"))
+        first.add_user_message("One")
+        second.add_user_message("Two")
+        assert [m.text for m in first.messages] == ["One"]
+        first.clear()
+        assert first.messages == []
+        assert [m.text for m in second.messages] == ["Two"]
+        assert memory.get("key")
