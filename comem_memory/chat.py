@@ -19,6 +19,9 @@ from comem_memory.tool_calls import Tool, ToolCall
 
 if TYPE_CHECKING:
     from comem_memory.constrained import Constraint, Vocabulary
+    from comem_memory.filters import Filter
+    from comem_memory.memory import ContinuousMemory
+    from comem_memory.types import MemoryHit
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,51 @@ class Chat:
             )
         reserve = len(self.backbone.text_ids(json.dumps(schema))) + 16
         return Constraint(self._vocabulary, grammar, max_new_tokens=max_new_tokens, reserve=reserve)
+
+
+def query_of(messages: Sequence[Message]) -> tuple[str, Any]:
+    """What to recall for: text and last picture of the last user turn."""
+    users = [message for message in messages if message["role"] == "user"]
+    content = users[-1]["content"] if users else ""
+    pictures = [] if isinstance(content, str) else [part["image"] for part in content if part["type"] == "image"]
+    return (_text(users[-1]).strip() if users else ""), pictures[-1] if pictures else None
+
+
+def recall(
+    memory: ContinuousMemory,
+    messages: Sequence[Message],
+    *,
+    k: int,
+    where: Filter | None = None,
+    ids: Sequence[str] | None = None,
+    named: Sequence[str] = (),
+) -> list[MemoryHit]:
+    """The items that go before a conversation, best first.
+
+    Args:
+        memory: where.
+        messages: the conversation; its last user turn is searched with, unless items are given.
+        k: items to search for; 0 searches for nothing.
+        where: filter on their metadata.
+        ids: exactly these.
+        named: without `ids`, these as far as they are still stored.
+
+    Raises:
+        ItemNotFoundError: one of `ids` is not stored in this namespace.
+    """
+    if ids is not None:
+        return memory.get(list(ids)) if ids else []
+    if named:
+        return memory.get(list(named), skip_missing=True)
+    text, picture = query_of(messages)
+    if k == 0 or not (text or picture is not None):
+        return []
+    return memory.search(text or None, picture, k=k, where=where)
+
+
+def joined(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
+    """The hits' vectors in one (n, H), the best last, next to the conversation."""
+    return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
 
 
 def _without_tools(message: Message) -> Message:

@@ -42,7 +42,8 @@ from comem_memory.store import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
 if TYPE_CHECKING:
-    from comem_memory.integrations.langchain import ComemRetriever
+    from comem_memory.integrations.langchain import ComemRetriever as LangChainRetriever
+    from comem_memory.integrations.llama_index import ComemRetriever as LlamaIndexRetriever
 
 Mode = Literal["memory", "text", "none"]
 CHUNK = 64
@@ -672,11 +673,17 @@ class ContinuousMemory:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def as_langchain_retriever(self, **fields: Any) -> ComemRetriever:
+    def as_langchain_retriever(self, **fields: Any) -> LangChainRetriever:
         """This memory as a LangChain retriever; `fields` as in `ComemRetriever`."""
         from comem_memory.integrations.langchain import ComemRetriever
 
         return ComemRetriever(memory=self, **fields)
+
+    def as_llama_index_retriever(self, **fields: Any) -> LlamaIndexRetriever:
+        """This memory as a LlamaIndex retriever; `fields` as in its `ComemRetriever`."""
+        from comem_memory.integrations.llama_index import ComemRetriever
+
+        return ComemRetriever(self, **fields)
 
     # -- async twins --------------------------------------------------------------------------------------------
 

@@ -25,13 +25,12 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from comem_memory.chat import Chat, ChatSettings, Reply
+from comem_memory.chat import Chat, ChatSettings, Reply, joined, recall
 from comem_memory.chroma import ChromaStore
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
-from comem_memory.types import MemoryHit
 
-from .messages import memory_ids, query_of, to_messages, to_tool_calls
+from .messages import memory_ids, to_messages, to_tool_calls
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 
@@ -194,8 +193,15 @@ class ChatComem(BaseChatModel):
         )
         assert self.memory is not None
         memory = self.memory if given["namespace"] is None else self.memory.namespace(given["namespace"])
-        hits = _recall(memory, kwargs.get("memory_ids"), memory_ids(messages), turns, given["k"], given["where"])
-        vectors = torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
+        hits = recall(
+            memory,
+            turns,
+            k=given["k"],
+            where=given["where"],
+            ids=kwargs.get("memory_ids"),
+            named=memory_ids(messages),
+        )
+        vectors = joined(hits)
         about = {"model_name": memory.encoder.backbone.name, "memory_ids": [hit.id for hit in hits]}
         return chat, (turns, vectors, settings), about
 
@@ -285,25 +291,6 @@ class ChatComem(BaseChatModel):
 
 
 _SETTINGS = ("namespace", "k", "where", "temperature", "top_p", "max_tokens", "seed")
-
-
-def _recall(
-    memory: ContinuousMemory,
-    asked: Sequence[str] | None,
-    named: Sequence[str],
-    turns: Sequence[dict[str, Any]],
-    k: int,
-    where: Filter | None,
-) -> list[MemoryHit]:
-    """The items for a prompt, best first."""
-    if asked is not None:
-        return memory.get(list(asked)) if asked else []
-    if named:
-        return memory.get(list(named), skip_missing=True)
-    text, picture = query_of(turns)
-    if k == 0 or not (text or picture is not None):
-        return []
-    return memory.search(text or None, picture, k=k, where=where)
 
 
 def _schema(response_format: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -60,14 +60,6 @@ def to_messages(messages: Sequence[BaseMessage], *, allow_urls: bool = False) ->
     ]
 
 
-def query_of(messages: Sequence[Message]) -> tuple[str, Any]:
-    """What to recall for: text and last picture of the last user turn."""
-    users = [message for message in messages if message["role"] == "user"]
-    parts = users[-1]["content"] if users else []
-    pictures = [part["image"] for part in parts if part["type"] == "image"]
-    return " ".join(p["text"] for p in parts if p["type"] == "text").strip(), pictures[-1] if pictures else None
-
-
 def to_tool_calls(calls: Sequence[ToolCall]) -> list[LangChainToolCall]:
     return [tool_call(name=call.name, args=call.arguments, id=call.id) for call in calls]
 

@@ -9,12 +9,13 @@ from langchain.agents.middleware import AgentMiddleware, AgentState, ModelReques
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 from langchain_core.runnables.config import run_in_executor
 
+from comem_memory.chat import query_of
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
 from comem_memory.types import MemoryHit, MemoryItem
 
 from .chat_model import ChatComem
-from .messages import query_of, to_messages
+from .messages import to_messages
 from .tools import memory_tools
 
 NamespaceOf = Callable[[Any], str | None]

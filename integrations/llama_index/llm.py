@@ -1,0 +1,240 @@
+"""`ComemLLM`: the frozen model as a LlamaIndex LLM that reads memory vectors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
+    ToolCallBlock,
+)
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.tools.types import BaseTool
+
+from comem_memory.backbone import Message
+from comem_memory.chat import Chat, ChatSettings, Reply, joined, recall
+from comem_memory.filters import Filter
+from comem_memory.memory import ContinuousMemory
+
+from .messages import MEMORY_IDS, memory_ids, to_message, to_messages
+
+_SETTINGS = ("namespace", "k", "where", "temperature", "top_p", "max_tokens", "seed", "stop")
+
+
+class ComemLLM(FunctionCallingLLM):
+    """The frozen model of a `ContinuousMemory`, with stored items as vectors before its prompt.
+
+    Items reach it in three ways, the first that applies: `memory_ids=[...]` in a call, messages whose
+    `additional_kwargs` name items (as `ComemMemoryBlock` and `ComemMemory` write them), or by itself the `k` items most
+    similar to the last user turn. Calls also take the settings below and anything of transformers' `generate`.
+
+    Args:
+        memory: where to recall; its model answers.
+        namespace: whose items; by default the memory's own.
+        k: items to recall for the last user turn; 0 recalls nothing, for engines that bring their own context.
+        where: filter on their metadata.
+        temperature: 0 is greedy decoding.
+        top_p, seed: of sampling.
+        max_tokens: longest answer.
+        stop: texts that end the answer.
+        allow_image_urls: fetch pictures from URLs and open local paths that messages name.
+
+    Example:
+        >>> llm = ComemLLM(memory=memory)                                                      # doctest: +SKIP
+        >>> llm.complete("What opens the blue door?").text                                     # doctest: +SKIP
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    memory: ContinuousMemory = Field(exclude=True, repr=False)
+    namespace: str | None = None
+    k: int = Field(default=3, ge=0)
+    where: Filter | None = None
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int = Field(default=256, gt=0)
+    seed: int | None = None
+    stop: list[str] = Field(default_factory=list)
+    allow_image_urls: bool = False
+    _chat: Chat = PrivateAttr()
+
+    def model_post_init(self, context: Any, /) -> None:
+        super().model_post_init(context)
+        self._chat = Chat(self.memory.encoder.backbone)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "ComemLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        backbone = self.memory.encoder.backbone
+        return LLMMetadata(
+            context_window=backbone.max_length,
+            num_output=self.max_tokens,
+            is_chat_model=True,
+            is_function_calling_model=True,
+            model_name=backbone.name,
+        )
+
+    # -- chat ---------------------------------------------------------------------------------------------------
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        turns, vectors, settings, ids = self._prepare(messages, kwargs)
+        return _response(self._chat.reply(turns, vectors, settings), ids)
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        return self._responses(messages, kwargs)
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        responses = _in_threads(await asyncio.to_thread(self._responses, messages, kwargs))
+        return [response async for response in responses][-1]
+
+    @llm_chat_callback()
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        return cast(ChatResponseAsyncGen, _in_threads(await asyncio.to_thread(self._responses, messages, kwargs)))
+
+    def _responses(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> ChatResponseGen:
+        turns, vectors, settings, ids = self._prepare(messages, kwargs)
+
+        def run() -> Iterator[ChatResponse]:
+            said = ""
+            for piece in self._chat.stream(turns, vectors, settings):
+                if isinstance(piece, Reply):
+                    yield _response(piece, ids)
+                else:
+                    said += piece
+                    yield ChatResponse(message=ChatMessage(said, role=MessageRole.ASSISTANT), delta=piece)
+
+        return cast(ChatResponseGen, run())
+
+    def _prepare(
+        self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]
+    ) -> tuple[list[Message], torch.Tensor | None, ChatSettings, list[str]]:
+        kwargs = dict(kwargs)
+        given = {name: kwargs.pop(name, getattr(self, name)) for name in _SETTINGS}
+        settings = ChatSettings(
+            max_tokens=given["max_tokens"],
+            temperature=given["temperature"],
+            top_p=given["top_p"],
+            seed=given["seed"],
+            stop=given["stop"],
+            tools=kwargs.pop("tools", ()),
+            tool_choice=kwargs.pop("tool_choice", None) or "auto",
+            generation_kwargs={name: value for name, value in kwargs.items() if name != "memory_ids"},
+        )
+        memory = self.memory if given["namespace"] is None else self.memory.namespace(given["namespace"])
+        named = memory_ids(messages)
+        shown = [message for message in messages if MEMORY_IDS not in message.additional_kwargs]
+        turns = to_messages(shown, allow_urls=self.allow_image_urls)
+        hits = recall(memory, turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
+        if named and not hits:  # of another memory: as text, like any model
+            turns = to_messages(messages, allow_urls=self.allow_image_urls)
+        return turns, joined(hits), settings, [hit.id for hit in hits]
+
+    # -- completion ---------------------------------------------------------------------------------------------
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return _completion(self.chat([ChatMessage(prompt)], **kwargs))
+
+    @llm_completion_callback()
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        responses = self.stream_chat([ChatMessage(prompt)], **kwargs)
+        return cast(CompletionResponseGen, (_completion(response) for response in responses))
+
+    @llm_completion_callback()
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        return _completion(await self.achat([ChatMessage(prompt)], **kwargs))
+
+    @llm_completion_callback()
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+        responses = await self.astream_chat([ChatMessage(prompt)], **kwargs)
+
+        async def run() -> AsyncIterator[CompletionResponse]:
+            async for response in responses:
+                yield _completion(response)
+
+        return cast(CompletionResponseAsyncGen, run())
+
+    # -- tools --------------------------------------------------------------------------------------------------
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        asked = [ChatMessage(user_msg) if isinstance(user_msg, str) else user_msg] if user_msg is not None else []
+        choice = kwargs.pop("tool_choice", None) or ("any" if tool_required and tools else "auto")
+        if isinstance(choice, dict):  # OpenAI's form
+            choice = choice["function"]["name"]
+        written = [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools]
+        return {"messages": [*(chat_history or []), *asked], "tools": written, "tool_choice": choice, **kwargs}
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
+        if not calls and error_on_no_tool_call:
+            raise ValueError(
+                f"The model called no tool, but said: {response.message.content!r}. Pass tool_required=True."
+            )
+        return [
+            ToolSelection(
+                tool_id=call.tool_call_id or "",
+                tool_name=call.tool_name,
+                tool_kwargs=cast(dict[str, Any], call.tool_kwargs),
+            )
+            for call in calls
+        ]
+
+
+def _response(reply: Reply, ids: list[str]) -> ChatResponse:
+    usage = {
+        "prompt_tokens": reply.prompt_tokens,
+        "memory_tokens": reply.memory_tokens,
+        "completion_tokens": reply.completion_tokens,
+        "total_tokens": reply.prompt_tokens + reply.completion_tokens,
+    }
+    about = usage | {"finish_reason": reply.finish_reason, MEMORY_IDS: ids}
+    return ChatResponse(message=to_message(reply), raw=about, delta="", additional_kwargs=usage)
+
+
+def _completion(response: ChatResponse) -> CompletionResponse:
+    return CompletionResponse(
+        text=response.message.content or "",
+        delta=response.delta,
+        raw=response.raw,
+        additional_kwargs=response.additional_kwargs,
+    )
+
+
+async def _in_threads(responses: ChatResponseGen) -> AsyncIterator[ChatResponse]:
+    """The responses without holding up the event loop; when the caller gives up, the model stops."""
+    try:
+        while (response := await asyncio.to_thread(next, responses, None)) is not None:
+            yield response
+    finally:
+        await asyncio.to_thread(responses.close)

@@ -1,0 +1,84 @@
+"""`ComemMemory`: a chat memory for agents and chat engines whose older messages are vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.bridge.pydantic import ConfigDict, Field
+from llama_index.core.memory.types import BaseMemory
+
+from comem_memory.chat import query_of
+from comem_memory.memory import ContinuousMemory
+from comem_memory.transcript import MESSAGE, POSITION, SESSION, Said, Transcript
+from comem_memory.types import MemoryHit
+
+from .messages import remembered, to_messages
+
+
+class ComemMemory(BaseMemory):
+    """The messages of one session, each an item of its own, kept as long as the memory is.
+
+    `get` returns the newest ones as they were, after one message that names the older ones most similar to the input
+    (to the last message, without an input). A `ComemLLM` with the same memory reads those as vectors, other models as
+    text.
+
+    Args:
+        memory: where; its namespace is the user's.
+        session_id: one conversation of several.
+        recent: messages that stay text.
+        k: older messages to recall.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    memory: ContinuousMemory = Field(exclude=True, repr=False)
+    session_id: str = "default"
+    recent: int = Field(default=6, gt=0)
+    k: int = Field(default=3, ge=0)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "ComemMemory"
+
+    @classmethod
+    def from_defaults(cls, **kwargs: Any) -> ComemMemory:
+        return cls(**kwargs)
+
+    @property
+    def _transcript(self) -> Transcript:
+        return Transcript(self.memory, self.session_id)
+
+    def get(self, input: str | None = None, **kwargs: Any) -> list[ChatMessage]:
+        stored = self._transcript.hits()
+        first = max(len(stored) - self.recent, 0)
+        newest = [_message(hit) for hit in stored[first:]]
+        query = input or (query_of([turn | {"role": "user"} for turn in to_messages(newest[-1:])])[0] if newest else "")
+        if not first or not self.k or not query:
+            return newest
+        older = {"$and": [{SESSION: self.session_id}, {POSITION: {"$lt": stored[first].metadata[POSITION]}}]}
+        return [remembered(self.memory.search(query, k=self.k, where=older)), *newest]
+
+    def get_all(self) -> list[ChatMessage]:
+        return [_message(hit) for hit in self._transcript.hits()]
+
+    def put(self, message: ChatMessage) -> None:
+        self.put_messages([message])
+
+    def put_messages(self, messages: list[ChatMessage]) -> None:
+        said = []
+        for message, turn in zip(messages, to_messages(messages), strict=True):
+            text, picture = query_of([turn | {"role": "user"}])
+            said.append(Said(turn["role"], text, picture, message.model_dump_json()))
+        self._transcript.append(said)
+
+    def set(self, messages: list[ChatMessage]) -> None:
+        self.reset()
+        self.put_messages(messages)
+
+    def reset(self) -> None:
+        self._transcript.clear()
+
+
+def _message(hit: MemoryHit) -> ChatMessage:
+    return ChatMessage.model_validate_json(str(hit.metadata[MESSAGE]))

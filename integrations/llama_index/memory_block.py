@@ -1,0 +1,68 @@
+"""`ComemMemoryBlock`: what falls out of a LlamaIndex `Memory`'s window is remembered as vectors."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.memory.memory import BaseMemoryBlock
+
+from comem_memory.chat import query_of
+from comem_memory.filters import Filter
+from comem_memory.memory import ContinuousMemory
+from comem_memory.transcript import SESSION
+from comem_memory.types import MemoryItem
+
+from .messages import remembered, to_messages
+
+
+class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
+    """Long-term memory of a `Memory`: recalls for the last user turn, stores messages that the window lets go.
+
+    A `ComemLLM` with the same memory reads the recalled items as vectors, any other model as text.
+
+    Args:
+        memory: where; its namespace is the user's.
+        k: items to recall.
+        where: filter on their metadata.
+        across_sessions: recall from all sessions of the namespace; otherwise only from the session at hand.
+    """
+
+    name: str = "comem"
+    memory: ContinuousMemory = Field(exclude=True, repr=False)
+    k: int = Field(default=3, gt=0)
+    where: Filter | None = None
+    across_sessions: bool = False
+
+    async def _aget(self, messages: list[ChatMessage] | None = None, **block_kwargs: Any) -> list[ChatMessage]:
+        text, picture = query_of(to_messages(messages or []))
+        if not text and picture is None:
+            return []
+        where = dict(self.where or {})
+        if not self.across_sessions and block_kwargs.get(SESSION) is not None:
+            where[SESSION] = block_kwargs[SESSION]
+        hits = await self.memory.asearch(text or None, picture, k=self.k, where=where or None)
+        return [remembered(hits)] if hits else []
+
+    async def _aput(self, messages: list[ChatMessage]) -> None:
+        await asyncio.to_thread(self._put, messages)
+
+    def _put(self, messages: list[ChatMessage]) -> None:
+        for session in dict.fromkeys(message.additional_kwargs.get(SESSION) for message in messages):
+            said = [message for message in messages if message.additional_kwargs.get(SESSION) == session]
+            lines, pictures = [], []
+            for turn in to_messages(said):
+                text, picture = query_of([turn | {"role": "user"}])
+                lines += [f"{turn['role'].capitalize()}: {text}"] if text else []
+                pictures += [picture] if picture is not None else []
+            if lines or pictures:
+                item = MemoryItem(
+                    id=uuid.uuid4().hex,  # the same words in another session are another item
+                    text="\n".join(lines) or None,
+                    image=pictures[-1] if pictures else None,
+                    metadata={} if session is None else {SESSION: session},
+                )
+                self.memory.add(item, truncate=True)

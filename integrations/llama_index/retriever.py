@@ -1,0 +1,53 @@
+"""`ComemRetriever`: stored items as LlamaIndex nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
+
+from comem_memory.filters import Filter
+from comem_memory.memory import ContinuousMemory
+from comem_memory.types import MemoryHit
+
+
+class ComemRetriever(BaseRetriever):
+    """Finds stored items by text, by picture (`QueryBundle(query_str, image_path=...)`), or by both.
+
+    Args:
+        memory: where to search.
+        similarity_top_k: at most so many nodes.
+        where: filter on metadata, in Chroma's operators.
+        namespace: whose items; by default the memory's own.
+        **kwargs: as in LlamaIndex's `BaseRetriever`.
+    """
+
+    def __init__(
+        self,
+        memory: ContinuousMemory,
+        *,
+        similarity_top_k: int = 3,
+        where: Filter | None = None,
+        namespace: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.memory = memory if namespace is None else memory.namespace(namespace)
+        self.similarity_top_k, self.where = similarity_top_k, where
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        text, image = query_bundle.query_str or None, query_bundle.image_path
+        hits = self.memory.search(text, image, k=self.similarity_top_k, where=self.where)
+        return [NodeWithScore(node=to_node(hit), score=hit.similarity) for hit in hits]
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return await asyncio.to_thread(self._retrieve, query_bundle)
+
+
+def to_node(hit: MemoryHit) -> TextNode:
+    """The hit as a text node, or as an image node if it has a picture, under the item's own id."""
+    if hit.image is None:
+        return TextNode(id_=hit.id, text=hit.text or "", metadata=dict(hit.metadata))
+    return ImageNode(id_=hit.id, text=hit.text or "", metadata=dict(hit.metadata), image_path=hit.image)
