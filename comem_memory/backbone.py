@@ -37,7 +37,8 @@ ModelInputs = dict[str, torch.Tensor]
 
 Message = dict[str, Any]
 """A chat message as in transformers: `role`, and `content` as text or as a list of parts
-`{"type": "text", "text": str}` and `{"type": "image", "image": PIL.Image.Image}`."""
+`{"type": "text", "text": str}` and `{"type": "image", "image": PIL.Image.Image}`; only a text part with
+`"trusted": True` may hold special tokens."""
 
 ENCODER_INSTRUCTION = " Similar image and text knowledge for reference"
 """The user turn that precedes an item in the encoder, word for word as the authors trained it."""
@@ -227,11 +228,16 @@ class Backbone:
         content = message["content"]
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]
-        content = [p | {"text": self._escape(p["text"])} if p["type"] == "text" else {"type": "image"} for p in content]
+        content = [self._safe_part(part) for part in content]
         if not self.sees:
             content = "".join(part.get("text", "") for part in content)
         calls = {"tool_calls": self._safe_values(message["tool_calls"])} if "tool_calls" in message else {}
         return message | calls | {"content": content}
+
+    def _safe_part(self, part: Message) -> Message:
+        if part["type"] != "text":
+            return {"type": "image"}
+        return {"type": "text", "text": part["text"] if part.get("trusted") else self._escape(part["text"])}
 
     def _safe_values(self, value: Any) -> Any:
         if isinstance(value, dict):

@@ -5,10 +5,12 @@ What the adapters of agent frameworks share. Without memory, tools and schema it
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from comem_memory.types import MemoryHit
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class ChatSettings:
     """How to answer.
@@ -35,8 +40,8 @@ class ChatSettings:
         seed: sampling with the same seed says the same.
         stop: the answer ends before the first of these texts.
         tools: what the model may call.
-        tool_choice: `auto`, `none`, `any` (one call, to any tool) or a tool's name (one call, to it).
-        schema: the answer is JSON that fits this JSON schema.
+        tool_choice: `auto`, `none`, `any` or `required` (one call, to any tool) or a tool's name (one call, to it).
+        schema: the answer, unless it is a tool call, is JSON that fits this JSON schema.
         generation_kwargs: more of transformers' `generate`.
     """
 
@@ -57,7 +62,7 @@ class ChatSettings:
     @property
     def callable(self) -> list[str]:
         """Names of the tools that this answer may call."""
-        if self.tool_choice in ("auto", "any"):
+        if self.tool_choice in ("auto", "any", "required"):
             return self.tool_names
         return [name for name in self.tool_names if name == self.tool_choice]
 
@@ -116,17 +121,26 @@ class Chat:
         prompt, kwargs = self._prepare(messages, memory, settings)
         [tokens] = self.backbone.generate([prompt], [memory], **kwargs)
         said = str(self.backbone.tokenizer.decode(tokens, skip_special_tokens=True))
-        return self._finish(said, tokens, prompt, memory, settings, kwargs["max_new_tokens"])
+        return self._finish(said, tokens, prompt, memory, settings, kwargs)
 
     def stream(
-        self, messages: Sequence[Message], memory: torch.Tensor | None = None, settings: ChatSettings | None = None
+        self,
+        messages: Sequence[Message],
+        memory: torch.Tensor | None = None,
+        settings: ChatSettings | None = None,
+        *,
+        stopped: threading.Event | None = None,
     ) -> Iterator[str | Reply]:
         """The answer's text in pieces as it is made, then the `Reply`; what may become a tool call is held back.
 
-        Errors are as in `reply`, raised before it returns.
+        Errors are as in `reply`, raised before it returns. Setting `stopped` ends the answer at the next token.
         """
         settings = settings or ChatSettings()
         prompt, kwargs = self._prepare(messages, memory, settings)
+        if stopped is not None:
+            kwargs["stopping_criteria"] = [
+                lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device)
+            ]
         return self._pieces(prompt, memory, settings, kwargs)
 
     def _pieces(
@@ -144,7 +158,7 @@ class Chat:
             if safe > shown:
                 yield said[shown:safe]
                 shown = safe
-        reply = self._finish(said, tokens, prompt, memory, settings, kwargs["max_new_tokens"])
+        reply = self._finish(said, tokens, prompt, memory, settings, kwargs)
         if rest := reply.text[shown:]:
             yield rest
         yield reply
@@ -165,13 +179,15 @@ class Chat:
         prompt: ModelInputs,
         memory: torch.Tensor | None,
         settings: ChatSettings,
-        limit: int,
+        kwargs: dict[str, Any],
     ) -> Reply:
+        limit, [constraint] = kwargs["max_new_tokens"], kwargs.get("logits_processor", [None])
         text, calls = _cut(said, settings.stop).strip(), list[ToolCall]()
-        if settings.callable:
+        if settings.callable and (settings.schema is None or text.startswith(tool_calls.MARK)):
             text, calls = tool_calls.parse(text, settings.callable)
         memory_tokens = 0 if memory is None else len(memory)
-        reason = "tool_calls" if calls else "length" if len(tokens) >= limit else "stop"
+        cut = len(tokens) >= limit or (constraint is not None and constraint.hurried)
+        reason = "tool_calls" if calls else "length" if cut else "stop"
         length = prompt["input_ids"].shape[1] + memory_tokens
         return Reply(text, calls, length, memory_tokens, len(tokens), reason)
 
@@ -213,26 +229,24 @@ class Chat:
             )
         if not settings.must_call and settings.schema is None:
             return None
-        from comem_memory.constrained import Constraint, Vocabulary, json_grammar, lark_grammar
+        from comem_memory.constrained import Constraint, Form, Vocabulary
 
-        if settings.must_call:
-            schema = tool_calls.call_schema(tools)
-            hermes = not self.backbone.template_knows_tools or "<tool_call>" in str(
+        forms = []
+        if tools:
+            hermes = not self.backbone.template_knows_tools or tool_calls.MARK in str(
                 self.backbone.processor.chat_template
             )
-            grammar = lark_grammar(*(tool_calls.BEGIN, schema, tool_calls.END) if hermes else ("", schema, ""))
-        else:
-            assert settings.schema is not None
-            schema = settings.schema
-            grammar = json_grammar(schema)
+            around = (tool_calls.BEGIN, tool_calls.END) if hermes else ("", "")
+            forms.append(Form(tool_calls.call_schema(tools), *around))
+        if settings.schema is not None and not settings.must_call:
+            forms.append(Form(settings.schema))
         if self._vocabulary is None:
             stops = self.backbone.model.generation_config.eos_token_id
             size = self.backbone.model.get_output_embeddings().weight.shape[0]
             self._vocabulary = Vocabulary(
                 self.backbone.tokenizer, size, list(stops) if isinstance(stops, list) else [stops]
             )
-        reserve = len(self.backbone.text_ids(json.dumps(schema))) + 16
-        return Constraint(self._vocabulary, grammar, max_new_tokens=max_new_tokens, reserve=reserve)
+        return Constraint(self._vocabulary, forms, max_new_tokens=max_new_tokens)
 
 
 def query_of(messages: Sequence[Message]) -> tuple[str, Any]:
@@ -275,6 +289,30 @@ def recall(
     return memory.search(text or None, picture, k=k, where=where)
 
 
+async def in_threads(start: Callable[[threading.Event], Iterator[T]]) -> AsyncGenerator[T]:
+    """What an iterator yields, without holding up the event loop; when the caller gives up, the model stops.
+
+    Args:
+        start: makes the iterator; setting its argument ends the answer, as in `Chat.stream`.
+    """
+    stopped = threading.Event()
+    pieces = await asyncio.to_thread(start, stopped)
+    end: Any = object()
+    pending: asyncio.Future[T] | None = None
+    try:
+        while True:
+            pending = asyncio.ensure_future(asyncio.to_thread(next, pieces, end))
+            if (piece := await asyncio.shield(pending)) is end:
+                return
+            yield piece
+    finally:
+        stopped.set()
+        if pending is not None and not pending.done():
+            await asyncio.wait([pending])
+        if isinstance(pieces, Generator):
+            await asyncio.to_thread(pieces.close)
+
+
 def joined(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
     """The hits' vectors in one (n, H), the best last, next to the conversation."""
     return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
@@ -285,20 +323,30 @@ def _without_tools(message: Message) -> Message:
     if message["role"] == "tool":
         content = message["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        begin, end = {"type": "text", "text": "<tool_response>\n"}, {"type": "text", "text": "\n</tool_response>"}
-        return {"role": "user", "content": [begin, *parts, end]}
+        return {"role": "user", "content": [_trusted("<tool_response>\n"), *parts, _trusted("\n</tool_response>")]}
     if "tool_calls" in message:
         calls = [call["function"] for call in message["tool_calls"]]
-        written = [tool_calls.write_call(call["name"], call["arguments"]) for call in calls]
-        return {"role": message["role"], "content": "\n".join([t for t in (_text(message), *written) if t])}
+        parts = [{"type": "text", "text": said}] if (said := _text(message)) else []
+        for call in calls:
+            written = tool_calls.write_call(call["name"], call["arguments"])
+            begin = _trusted(f"\n{tool_calls.BEGIN}" if parts else tool_calls.BEGIN)
+            parts += [begin, {"type": "text", "text": written}, _trusted(tool_calls.END)]
+        return {"role": message["role"], "content": parts}
     return message
 
 
 def _with_system(messages: Sequence[Message], text: str) -> list[Message]:
     """The messages with something more in the system turn that opens them."""
     if messages and messages[0]["role"] == "system":
-        return [{"role": "system", "content": f"{_text(messages[0])}\n\n{text}"}, *messages[1:]]
-    return [{"role": "system", "content": text}, *messages]
+        content = messages[0]["content"]
+        said = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        return [{"role": "system", "content": [*said, _trusted(f"\n\n{text}")]}, *messages[1:]]
+    return [{"role": "system", "content": [_trusted(text)]}, *messages]
+
+
+def _trusted(text: str) -> Message:
+    """A part of a message that we wrote ourselves, so that its markers may be special tokens."""
+    return {"type": "text", "text": text, "trusted": True}
 
 
 def _text(message: Message) -> str:

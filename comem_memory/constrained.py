@@ -7,6 +7,9 @@ structure goes before everything else, so that a small model that never stops ta
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,7 +28,7 @@ except ImportError as error:
 
 Schema = dict[str, Any]
 MOST_DIGITS = 18
-"""Tokens of digits after which a number ends: what fits 64 bits."""
+"""Digits after which a number ends: what fits 64 bits."""
 _JSON_STYLE = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
 _QUOTE, _BRACE, _LETTER = '"', "}", "z"
 _CLOSING = (("}", "]", "null"), ('"',), (",", ", "))
@@ -46,8 +49,13 @@ class Vocabulary:
         self.engine = from_tokenizer(tokenizer, n_vocab=size, eos_token=stops)
         tokens = {self.engine.decode_str([token]): token for token in range(min(size, len(tokenizer)))}
         self.size = size
+        added = tokenizer.added_tokens_encoder.items()
+        self.special = {text: token for text, token in added if self.engine.is_special_token(token)}
         self.closing = [self.only([tokens[text] for text in texts if text in tokens]) for texts in (_QUOTE, *_CLOSING)]
         self.marks = [tokens[text] for text in (_QUOTE, _BRACE, _LETTER)]
+
+    def count(self, text: str) -> int:
+        return len(self.engine.tokenize_str(text))
 
     def only(self, tokens: list[int]) -> torch.Tensor:
         """These tokens as a mask over the vocabulary."""
@@ -56,36 +64,49 @@ class Vocabulary:
         return mask
 
 
+@dataclass(frozen=True)
+class Form:
+    """One form that an answer may have: JSON that fits a schema, between two texts."""
+
+    schema: Schema
+    before: str = ""
+    after: str = ""
+
+
 class Constraint(LogitsProcessor):
-    """Lets only those tokens through that keep the answer within a grammar; for one prompt.
+    """Lets only those tokens through that keep the answer within one of some forms; for one prompt.
 
     Args:
         vocabulary: of the model.
-        grammar: see `json_grammar` and `lark_grammar`.
-        max_new_tokens: the answer is complete by then, unless the grammar needs more than half of them to close.
-        reserve: so many tokens before, closing begins.
+        forms: what the answer may be.
+        max_new_tokens: the answer is complete by then, unless the forms need more than half of them to close.
+
+    Attributes:
+        hurried: the answer had to be closed before the model would have done so.
 
     Raises:
-        GrammarError: the grammar cannot be compiled, say because the JSON schema uses what llguidance does not know.
+        GrammarError: the forms cannot be enforced, say because a schema uses what llguidance does not know.
     """
 
-    def __init__(self, vocabulary: Vocabulary, grammar: str, *, max_new_tokens: int, reserve: int) -> None:
+    def __init__(self, vocabulary: Vocabulary, forms: Sequence[Form], *, max_new_tokens: int) -> None:
         self.vocabulary = vocabulary
-        self.matcher = llguidance.LLMatcher(vocabulary.engine, grammar, log_level=0)
+        self.matcher = llguidance.LLMatcher(vocabulary.engine, _grammar(forms, vocabulary), log_level=0)
         if self.matcher.is_error():
             raise GrammarError(
                 f"The schema cannot be enforced: {self.matcher.get_error().splitlines()[0]} Simplify the schema."
             )
         self.left = max_new_tokens
-        self.reserve = min(reserve, max_new_tokens // 2)
-        self.begun = False
+        needed = max(vocabulary.count(form.after) + _closing_tokens(form.schema, vocabulary) for form in forms)
+        self.reserve = min(needed + 16, max_new_tokens // 2)
+        self.begun = self.hurried = False
         self.digits = 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if self.begun:
             token = int(input_ids[0, -1])
             self.matcher.consume_token(token)
-            self.digits = self.digits + 1 if self.vocabulary.engine.decode_str([token]).isdecimal() else 0
+            said = self.vocabulary.engine.decode_str([token])
+            self.digits = self.digits + len(said) if said.isdecimal() else 0
         self.begun = True
         allowed = self._allowed().to(scores.device)
         self.left -= 1
@@ -102,17 +123,36 @@ class Constraint(LogitsProcessor):
             quote, *closing = vocabulary.closing
             for better in (stops, *([quote] if within_text else closing)):
                 if (allowed & better).any():
+                    self.hurried |= bool((allowed & ~better).any())
                     return allowed & better
         return allowed
 
 
-def json_grammar(schema: Schema) -> str:
-    """The grammar of JSON that fits a schema."""
-    return str(llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema | _JSON_STYLE)))
+def _literal(text: str, vocabulary: Vocabulary) -> str:
+    """A text in a Lark grammar, its special tokens by number."""
+    parts = re.split(f"({'|'.join(map(re.escape, vocabulary.special))})", text) if vocabulary.special else [text]
+    written = [f"<[{vocabulary.special[p]}]>" if p in vocabulary.special else json.dumps(p) for p in parts if p]
+    return " ".join(written)
 
 
-def lark_grammar(before: str, schema: Schema, after: str) -> str:
-    """The grammar of JSON that fits a schema, between two texts."""
-    value = f"%json {json.dumps(schema | _JSON_STYLE)}"
-    parts = [json.dumps(before), "value", json.dumps(after)] if before else ["value"]
-    return str(llguidance.LLMatcher.grammar_from_lark(f"start: {' '.join(parts)}\nvalue: {value}"))
+def _grammar(forms: Sequence[Form], vocabulary: Vocabulary) -> str:
+    lines = [f"start: {' | '.join(f'form_{i}' for i in range(len(forms)))}"]
+    for i, form in enumerate(forms):
+        before, after = (_literal(text, vocabulary) for text in (form.before, form.after))
+        lines += [f"form_{i}: {before} value_{i} {after}", f"value_{i}: %json {json.dumps(form.schema | _JSON_STYLE)}"]
+    return str(llguidance.LLMatcher.grammar_from_lark("\n".join(lines)))
+
+
+def _closing_tokens(schema: Any, vocabulary: Vocabulary) -> int:
+    """Tokens that JSON of this schema may need to close: every property's name, and a few for its value."""
+    if isinstance(schema, list):
+        return sum(_closing_tokens(part, vocabulary) for part in schema)
+    if not isinstance(schema, dict):
+        return 0
+    properties = schema.get("properties", {})
+    named = sum(
+        vocabulary.count(f'"{name}": ') + 4 + _closing_tokens(one, vocabulary) for name, one in properties.items()
+    )
+    parts = [value for key, value in schema.items() if key in ("items", "prefixItems", "anyOf", "oneOf", "allOf")]
+    parts += [*properties.values(), *schema.get("$defs", {}).values()]
+    return named + _closing_tokens(parts, vocabulary)

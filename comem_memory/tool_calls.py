@@ -50,8 +50,8 @@ def instructions(tools: Sequence[Tool]) -> str:
 
 
 def write_call(name: str, arguments: Any) -> str:
-    """A call in the Hermes format."""
-    return f"{BEGIN}{json.dumps({'name': name, 'arguments': arguments}, ensure_ascii=False)}{END}"
+    """A call as JSON; in the Hermes format it stands between `BEGIN` and `END`."""
+    return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
 
 
 def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
@@ -60,9 +60,12 @@ def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
     for tool in tools:
         function = tool["function"]
         written = json.dumps(function.get("parameters") or {"type": "object", "properties": {}})
-        parameters = json.loads(written.replace('"#/$defs/', f'"#/$defs/{function["name"]}.'))
+        for place in ("$defs", "definitions"):
+            written = written.replace(f'"#/{place}/', f'"#/$defs/{function["name"]}.')
+        parameters = json.loads(written)
         parameters.setdefault("additionalProperties", False)
-        definitions |= {f"{function['name']}.{name}": one for name, one in parameters.pop("$defs", {}).items()}
+        for place in ("$defs", "definitions"):
+            definitions |= {f"{function['name']}.{name}": one for name, one in parameters.pop(place, {}).items()}
         calls.append(
             {
                 "type": "object",
@@ -101,10 +104,11 @@ def _calls(text: str, names: Sequence[str]) -> list[ToolCall]:
         text = fenced[1]
     try:
         said = json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return []
     calls = [_call(one) for one in (said if isinstance(said, list) else [said])]
-    return [call for call in calls if call is not None and call.name in names]
+    valid = [call for call in calls if call is not None and call.name in names]
+    return valid if len(valid) == len(calls) else []
 
 
 def _call(said: Any) -> ToolCall | None:

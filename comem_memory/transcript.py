@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from comem_memory.memory import ContinuousMemory
-from comem_memory.types import MemoryHit, MemoryItem
+from comem_memory.store import MemoryRecord
+from comem_memory.types import MemoryItem, Metadata
 
-SESSION, POSITION, MESSAGE = "session_id", "position", "message"
-"""Metadata of a message's item."""
+SESSION, POSITION, ROLE, MESSAGE = "session_id", "position", "role", "message"
+"""Metadata of a message's item; positions are microseconds since 1970, so that writers need not agree on a count."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Said:
 
     Args:
         role: who said it.
-        text, image: what is encoded.
+        text, image: what is encoded; the image is left out when the memory's model takes none.
         message: the framework's own message, written out, to be given back as it was.
     """
 
@@ -47,24 +50,39 @@ class Transcript:
         Raises:
             InvalidItemError: a picture that cannot be opened.
         """
-        stored = self.hits()
-        first = int(stored[-1].metadata[POSITION]) + 1 if stored else 0
-        items = [
-            MemoryItem(
-                id=uuid.uuid4().hex,
-                text=f"{said.role.capitalize()}: {said.text or '...'}",
-                image=said.image,
-                metadata={SESSION: self.session_id, POSITION: position, MESSAGE: said.message},
-            )
-            for position, said in enumerate(messages, first)
-        ]
+        items = []
+        for position, said in enumerate(messages, time.time_ns() // 1000):
+            metadata: Metadata = {SESSION: self.session_id, POSITION: position, ROLE: said.role, MESSAGE: said.message}
+            image = said.image if self.memory.encoder.backbone.sees else None
+            text = f"{said.role.capitalize()}: {said.text or '...'}"
+            items.append(MemoryItem(id=uuid.uuid4().hex, text=text, image=image, metadata=metadata))
         self.memory.add(items, truncate=True, progress=False)
 
-    def hits(self) -> list[MemoryHit]:
-        """The messages as stored items, the oldest first."""
-        found = self.memory.scan(where={SESSION: self.session_id})
-        return sorted(found, key=lambda hit: int(hit.metadata[POSITION]))
+    def replace(self, messages: Sequence[Said]) -> None:
+        """Stores messages instead of those that are there; these go only when the new ones are kept."""
+        old = [record.id for record in self.records()]
+        self.append(messages)
+        if old:
+            self.memory.delete(ids=old)
+
+    def records(self) -> list[MemoryRecord]:
+        """The messages as stored, the oldest first."""
+        found = self.memory.store.scan(namespace=self.memory.name, where={SESSION: self.session_id})
+        return sorted(itertools.chain.from_iterable(found), key=lambda record: int(record.metadata[POSITION]))
+
+    def split(self, recent: int) -> tuple[list[MemoryRecord], list[MemoryRecord]]:
+        """Older messages and the newest `recent`, or a few more: a tool's result stays with its call."""
+        records = self.records()
+        first = max(len(records) - recent, 0)
+        while 0 < first < len(records) and records[first].metadata[ROLE] == "tool":
+            first -= 1
+        return records[:first], records[first:]
 
     def clear(self) -> None:
         """Deletes the session's messages."""
         self.memory.delete(where={SESSION: self.session_id})
+
+
+def visible(metadata: Metadata) -> Metadata:
+    """An item's metadata without a transcript's bookkeeping, which no prompt should show."""
+    return {name: value for name, value in metadata.items() if name not in (POSITION, MESSAGE)}

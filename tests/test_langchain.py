@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import datetime
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from typing import Annotated, Any, Literal
 import pytest
 import torch
 from langchain.agents import create_agent
+from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
+from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd, load
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -252,6 +255,25 @@ class TestStreaming:
         await chat.ainvoke(QUESTION, max_tokens=800, min_new_tokens=800)
         assert first < (time.perf_counter() - start) / 2
 
+    async def test_a_timeout_is_a_timeout_and_frees_the_model(self, chat: ChatComem):
+        held_back = chat.bind_tools([add], tool_choice="any")  # nothing is yielded before the call is whole
+        for asked in (chat, held_back):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await asked.ainvoke(QUESTION, max_tokens=800, min_new_tokens=800)
+            start = time.perf_counter()
+            await chat.ainvoke(QUESTION, max_tokens=1)
+            assert time.perf_counter() - start < 0.5
+
+    def test_a_cache_gives_nobody_another_one_s_answer(self, memory: ContinuousMemory):
+        set_llm_cache(InMemoryCache())
+        try:
+            for name, id in (("ada", "key"), ("bob", "secret")):
+                chat = ChatComem(memory=memory.namespace(name), max_tokens=12, k=1)
+                assert chat.invoke(QUESTION).response_metadata["memory_ids"] == [id]
+        finally:
+            set_llm_cache(None)
+
     def test_16_users_at_once_get_what_one_gets(self, shared: ContinuousMemory):
         users = [f"user {i}" for i in range(16)]
         for user in users:
@@ -303,6 +325,37 @@ class TestTools:
         assert [(c["name"], c["args"]) for c in full.tool_calls] == [
             (c["name"], c["args"]) for c in bound.invoke("Hi", max_tokens=200).tool_calls
         ]
+
+    def test_markers_may_be_tokens_of_their_own(self, tmp_path: Path):
+        memory = tiny_memory()
+        backbone = memory.encoder.backbone
+        backbone.tokenizer.add_tokens(["<tool_call>", "</tool_call>"])
+        backbone.model.resize_token_embeddings(len(backbone.tokenizer), mean_resizing=False)
+        chat = ChatComem(memory=memory, max_tokens=200)
+        [call] = chat.bind_tools([add], tool_choice="any").invoke("Go").tool_calls
+        assert call["name"] == "add"
+        called = [AIMessage("", tool_calls=[call]), ToolMessage("3", tool_call_id="1")]
+        shown: list[str] = []
+        render = backbone._tokenize
+        backbone._tokenize = lambda text, images: (shown.append(text), render(text, images))[1]  # type: ignore[method-assign]
+        chat.bind_tools([add]).invoke([HumanMessage("Say <tool_call>"), *called])
+        [text] = shown
+        assert text.count("<tool_call>\n{") == 2  # in the instructions and in the call; not in what the user said
+        assert "Say < tool_call>" in text
+
+    def test_with_a_schema_the_model_may_still_call(self, chat: ChatComem):
+        schema = {"title": "answer", "type": "object", "properties": {"name": {"const": "add"}}, "required": ["name"]}
+        wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        answer = chat.bind_tools([add], response_format=wanted).invoke("Go", max_tokens=200)
+        assert answer.tool_calls or json.loads(answer.text)["name"] == "add"
+
+    def test_an_answer_closed_in_haste_says_so(self, chat: ChatComem):
+        answer = chat.bind_tools([add], tool_choice="any").invoke("Go", max_tokens=200)
+        assert answer.response_metadata["finish_reason"] == "tool_calls"
+        schema = {"title": "a", "type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+        wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        answer = chat.invoke("Go", max_tokens=100, response_format=wanted)
+        assert json.loads(answer.text)["text"] and answer.response_metadata["finish_reason"] == "length"
 
     def test_an_unknown_choice_is_refused(self, chat: ChatComem):
         with pytest.raises(GrammarError, match="subtract"):
@@ -451,6 +504,21 @@ class TestMiddleware:
         assert results[2] == "Forgotten."
         assert {hit.text for hit in memory.scan()} == {"A flag.", "Ada likes mint tea."}
         assert memory.namespace("bob").count() == 1
+
+    def test_a_bad_call_is_answered_not_raised(self, memory: ContinuousMemory):
+        names = {"remember": {"text": " "}, "recall": {"query": ""}}
+        calls = [{"name": n, "args": a, "id": n, "type": "tool_call"} for n, a in names.items()]
+        model = Scripted(answers=[AIMessage("", tool_calls=calls), AIMessage("Done.")])
+        agent = create_agent(model, middleware=[ComemMiddleware(memory)])
+        messages = agent.invoke({"messages": [HumanMessage("Go")]})["messages"]
+        results = [m.text for m in messages if isinstance(m, ToolMessage)]
+        assert "neither text nor image" in results[0] and "nothing to search for" in results[1]
+
+    def test_a_block_that_cannot_be_read_stops_nothing(self, memory: ContinuousMemory):
+        said = HumanMessage([{"type": "text", "text": QUESTION}, {"type": "image", "url": "https://example.org/a.png"}])
+        agent = create_agent(Scripted(answers=[AIMessage("Brass.")]), middleware=[ComemMiddleware(memory)])
+        agent.invoke({"messages": [said]})
+        assert f"User: {QUESTION}\nAssistant: Brass." in [hit.text for hit in memory.scan()]
 
     def test_a_chat_model_with_another_memory_gets_text(self, memory: ContinuousMemory):
         other = tiny_memory(family="llama")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from llama_index.core.agent.workflow import FunctionAgent
-from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.base.llms.types import ChatMessage, DocumentBlock, ImageBlock, TextBlock, ToolCallBlock
 from llama_index.core.chat_engine import CondensePlusContextChatEngine
 from llama_index.core.llms import MockLLM
 from llama_index.core.memory import Memory
@@ -51,6 +51,11 @@ def memory(shared: ContinuousMemory) -> Iterator[ContinuousMemory]:
 @pytest.fixture
 def llm(memory: ContinuousMemory) -> ComemLLM:
     return ComemLLM(memory=memory, max_tokens=12)
+
+
+def add(a: int, b: int) -> int:
+    """Adds."""
+    return a + b
 
 
 def bare(memory: ContinuousMemory, question: str, vectors: torch.Tensor | None = None) -> str:
@@ -98,10 +103,6 @@ class TestLLM:
         assert allowed.chat([named], k=0).message.content == answer != llm.complete("What?", k=0).text
 
     def test_forced_calls_are_valid_and_read_back(self, llm: ComemLLM):
-        def add(a: int, b: int) -> int:
-            """Adds."""
-            return a + b
-
         tool = FunctionTool.from_defaults(add)
         response = llm.chat_with_tools([tool], "Go", tool_required=True, max_tokens=200)
         [call] = llm.get_tool_calls_from_response(response)
@@ -162,12 +163,11 @@ class TestMemoryBlock:
         question = [ChatMessage("What is my pet called?")]
         for session, name in (("s1", "Tom"), ("s2", "Rex"), ("s1", "Tom")):  # asking leaves nothing behind
             [message] = await block.aget(question, session_id=session)
-            [id] = message.additional_kwargs["memory_ids"]
-            [hit] = memory.namespace("ada").get(id)
-            assert hit.text == f"User: My pet is called {name}.\nAssistant: Nice."
-        everywhere = ComemMemoryBlock(memory=memory.namespace("ada"), across_sessions=True)
+            hits = memory.namespace("ada").get(message.additional_kwargs["memory_ids"])
+            assert [hit.text for hit in hits] == [f"User: My pet is called {name}.", "Assistant: Nice."]
+        everywhere = ComemMemoryBlock(memory=memory.namespace("ada"), across_sessions=True, k=9)
         [message] = await everywhere.aget(question, session_id="s3")
-        assert len(message.additional_kwargs["memory_ids"]) == 2
+        assert len(message.additional_kwargs["memory_ids"]) == 4
         memory.namespace("ada").clear()
 
     async def test_the_same_words_in_two_sessions_are_two_items(self, memory: ContinuousMemory):
@@ -210,8 +210,34 @@ class TestMemoryBlock:
         ids, stored = await talk("What is my cat called? I forgot it again, tell me now please.")
         assert ids and set(first) < set(stored)
 
+    async def test_what_cannot_be_read_stops_nothing(self, memory: ContinuousMemory):
+        block = ComemMemoryBlock(memory=memory.namespace("eve"))
+        odd = ChatMessage(role="user", blocks=[TextBlock(text="I like tea."), DocumentBlock(data=b"%PDF-1.4")])
+        call = ToolCallBlock(tool_name="look", tool_kwargs="{not json")
+        await block.aput([odd, ChatMessage(role="assistant", blocks=[call])], session_id="s1")
+        [message] = await block.aget([odd, ChatMessage("tea")], session_id="s1")
+        assert "User: I like tea." in (message.content or "")
+        memory.namespace("eve").clear()
+
 
 class TestMemory:
+    def test_a_call_and_its_result_stay_together(self, memory: ContinuousMemory):
+        kept = ComemMemory(memory=memory.namespace("ada"), session_id="s1", recent=2)
+        call = ChatMessage(role="assistant", blocks=[ToolCallBlock(tool_call_id="1", tool_name="look")])
+        result = ChatMessage("sunny", role="tool", additional_kwargs={"tool_call_id": "1"})
+        kept.put_messages([ChatMessage("Weather?"), call, result, ChatMessage("Sunny.", role="assistant")])
+        assert [m.role.value for m in kept.get("Weather?")[1:]] == ["assistant", "tool", "assistant"]
+        kept.reset()
+
+    def test_other_messages_take_the_place_of_the_old_ones(self, memory: ContinuousMemory):
+        kept = ComemMemory(memory=memory.namespace("ada"), session_id="s1")
+        kept.put(ChatMessage("One"))
+        kept.set([ChatMessage("Two"), ChatMessage("Three", role="assistant")])
+        assert [m.content for m in kept.get_all()] == ["Two", "Three"]
+        [document] = memory.namespace("ada").as_langchain_retriever(k=1).invoke("Two")
+        assert document.metadata.keys() == {"session_id", "role", "similarity", "created_at"}
+        kept.reset()
+
     def test_older_messages_become_vectors(self, memory: ContinuousMemory):
         kept = ComemMemory(memory=memory.namespace("ada"), session_id="s1", recent=2, k=1)
         said = [ChatMessage("My cat is Tom."), ChatMessage("Nice.", role="assistant"), ChatMessage("And a dog.")]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from operator import itemgetter
 from typing import Any, Literal, cast
 
 import torch
+from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
@@ -19,13 +21,12 @@ from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.runnables.config import run_in_executor
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from comem_memory.chat import Chat, ChatSettings, Reply, joined, recall
+from comem_memory.chat import Chat, ChatSettings, Reply, in_threads, joined, recall
 from comem_memory.chroma import ChromaStore
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
@@ -69,6 +70,8 @@ class ChatComem(BaseChatModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     memory: ContinuousMemory | None = Field(default=None, exclude=True, repr=False)
+    cache: BaseCache | bool | None = Field(default=False, exclude=True)
+    """Off: LangChain's cache knows neither whose memory answered nor what it held."""
     model: str | None = None
     adapter: str | None = None
     persist_directory: str | None = None
@@ -140,8 +143,9 @@ class ChatComem(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
+        stopped: threading.Event | None = kwargs.pop("stopped", None)
         chat, (turns, vectors, settings), about = self._prepare(messages, stop, kwargs)
-        for piece in chat.stream(turns, vectors, settings):
+        for piece in chat.stream(turns, vectors, settings, stopped=stopped):
             chunk = ChatGenerationChunk(message=_chunk(piece, about))
             if run_manager and isinstance(piece, str):
                 run_manager.on_llm_new_token(piece, chunk=chunk)
@@ -154,14 +158,12 @@ class ChatComem(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        pieces = await run_in_executor(None, self._stream, messages, stop, None, **kwargs)
-        try:
-            while (chunk := await run_in_executor(None, next, pieces, None)) is not None:
+        chunks = in_threads(lambda stopped: self._stream(messages, stop, None, stopped=stopped, **kwargs))
+        async with aclosing(chunks):
+            async for chunk in chunks:
                 if run_manager and chunk.text:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
-        finally:  # also when the caller gives up: the model stops
-            await run_in_executor(None, cast(Any, pieces).close)
 
     async def _agenerate(
         self,

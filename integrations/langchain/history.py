@@ -18,13 +18,13 @@ from .messages import memory_block, to_messages
 class ComemChatMessageHistory(BaseChatMessageHistory):
     """The messages of one session, each an item of its own, kept as long as the memory is.
 
-    `messages` returns the newest ones as they were, after one message with a memory block for those before. A
-    `ChatComem` with the same memory and namespace reads that block; other models see nothing of it.
+    `messages` returns the newest ones as they were, after one message with a memory block for those before, which a
+    `ChatComem` with the same memory and namespace reads. For other models say `older=0`.
 
     Args:
         memory: where; its namespace is the user's.
         session_id: one conversation of several.
-        recent: messages that stay text.
+        recent: messages that stay text, or a few more, so that a tool's result stays with its call.
         older: messages before those that are shown as vectors, 8 tokens each.
     """
 
@@ -35,21 +35,16 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]  # as LangChain's own histories do
-        stored = self.transcript.hits()
-        first = max(len(stored) - self.recent, 0)
-        newest = messages_from_dict([json.loads(str(hit.metadata[MESSAGE])) for hit in stored[first:]])
-        before = [hit.id for hit in stored[max(first - self.older, 0) : first]]
+        past, kept = self.transcript.split(self.recent)
+        newest = messages_from_dict([json.loads(str(record.metadata[MESSAGE])) for record in kept])
+        before = [record.id for record in past[max(len(past) - self.older, 0) :]]
         return [HumanMessage([memory_block(before[::-1])]), *newest] if before else newest
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Stores messages; on return they are kept.
-
-        Raises:
-            InvalidItemError: a picture that cannot be opened.
-        """
+        """Stores messages; on return they are kept. What the encoder cannot read is not in the vectors."""
         said = []
         for message, written in zip(messages, messages_to_dict(messages), strict=True):
-            [turn] = to_messages([message]) or [{"role": message.type, "content": []}]
+            [turn] = to_messages([message], skip_unreadable=True) or [{"role": message.type, "content": []}]
             text, picture = query_of([turn | {"role": "user"}])
             said.append(Said(turn["role"], text, picture, json.dumps(written)))
         self.transcript.append(said)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import httpx
 from langchain_core.messages import (
@@ -42,12 +43,15 @@ def memory_ids(messages: Sequence[BaseMessage]) -> list[str]:
     return list(dict.fromkeys(id for block in reversed(blocks) for id in block["ids"]))
 
 
-def to_messages(messages: Sequence[BaseMessage], *, allow_urls: bool = False) -> list[Message]:
+def to_messages(
+    messages: Sequence[BaseMessage], *, allow_urls: bool = False, skip_unreadable: bool = False
+) -> list[Message]:
     """LangChain's messages as transformers'.
 
     Args:
         messages: system, human, AI and tool messages with text and images.
         allow_urls: fetch pictures from http(s) URLs and open local paths that messages name.
+        skip_unreadable: leave out blocks that the model cannot read, for recalling and remembering.
 
     Raises:
         ValueError: a block that the model cannot read (audio, video, PDF), or a URL that may not be fetched.
@@ -56,7 +60,7 @@ def to_messages(messages: Sequence[BaseMessage], *, allow_urls: bool = False) ->
     return [
         turn
         for message in messages
-        if (turn := _turn(message, allow_urls))["content"] or "tool_calls" in turn or turn["role"] == "assistant"
+        if (turn := _turn(message, allow_urls, skip_unreadable))["content"] or turn["role"] in ("assistant", "tool")
     ]
 
 
@@ -64,12 +68,24 @@ def to_tool_calls(calls: Sequence[ToolCall]) -> list[LangChainToolCall]:
     return [tool_call(name=call.name, args=call.arguments, id=call.id) for call in calls]
 
 
-def _turn(message: BaseMessage, allow_urls: bool) -> Message:
-    parts = [part for block in _blocks(message) if (part := _part(block, allow_urls)) is not None]
+def _turn(message: BaseMessage, allow_urls: bool, skip_unreadable: bool) -> Message:
+    parts = []
+    for block in _blocks(message):
+        try:
+            part = _part(block, allow_urls)
+        except (ValueError, httpx.HTTPError):
+            if not skip_unreadable:
+                raise
+            continue
+        parts += [part] if part is not None else []
     turn: Message = {"role": _role(message), "content": parts}
     if isinstance(message, AIMessage) and message.tool_calls:
-        functions = [{"name": call["name"], "arguments": call["args"]} for call in message.tool_calls]
-        turn["tool_calls"] = [{"type": "function", "function": function} for function in functions]
+        turn["tool_calls"] = [
+            {"type": "function", "id": call["id"], "function": {"name": call["name"], "arguments": call["args"]}}
+            for call in message.tool_calls
+        ]
+    if isinstance(message, ToolMessage):
+        turn |= {"tool_call_id": message.tool_call_id, "name": message.name or ""}
     return turn
 
 
@@ -125,7 +141,7 @@ def _image(block: dict[str, Any], allow_urls: bool) -> bytes | Path:
         answer = httpx.get(source, follow_redirects=True, timeout=30)
         answer.raise_for_status()
         return answer.content
-    return Path(address.path if address.scheme == "file" else source)
+    return Path(url2pathname(address.path) if address.scheme == "file" else source)
 
 
 def _decoded(data: str) -> bytes:

@@ -35,7 +35,7 @@ def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
     if said is None:
         return None
     answers = [message.text for message in messages[said + 1 :] if isinstance(message, AIMessage) and message.text]
-    text, picture = query_of(to_messages([messages[said]]))
+    text, picture = query_of(to_messages([messages[said]], skip_unreadable=True))
     lines = [f"User: {text}"] if text else []
     lines += [f"Assistant: {answers[-1]}"] if answers else []
     return MemoryItem(text="\n".join(lines) or None, image=picture) if lines or picture is not None else None
@@ -103,7 +103,7 @@ class ComemMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _recalled(self, view: ContinuousMemory, messages: Sequence[AnyMessage]) -> list[MemoryHit]:
         users = [message for message in messages if isinstance(message, HumanMessage)]
-        text, picture = query_of(to_messages(users[-1:]))
+        text, picture = query_of(to_messages(users[-1:], skip_unreadable=True))
         if self.k == 0 or not (text or picture is not None):
             return []
         return view.search(text or None, picture, k=self.k, where=self.where)
@@ -111,8 +111,11 @@ class ComemMiddleware(AgentMiddleware[Any, Any, Any]):
     # -- after the turn -----------------------------------------------------------------------------------------
 
     def after_agent(self, state: AgentState[Any], runtime: Any) -> None:
-        if (item := self.remember(state["messages"])) is not None:
-            self._view(runtime).add(item, truncate=True)
+        item, view = self.remember(state["messages"]), self._view(runtime)
+        if item is not None and item.image is not None and item.text and not view.encoder.backbone.sees:
+            item = item.model_copy(update={"image": None})
+        if item is not None:
+            view.add(item, truncate=True)
 
     async def aafter_agent(self, state: AgentState[Any], runtime: Any) -> None:
         await run_in_executor(None, self.after_agent, state, runtime)

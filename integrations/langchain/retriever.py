@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
+from comem_memory.transcript import visible
 from comem_memory.types import MemoryHit
 
 
@@ -64,5 +65,5 @@ def to_document(hit: MemoryHit) -> Document:
     return Document(
         page_content=hit.text or "",
         id=hit.id,
-        metadata=hit.metadata | {name: value for name, value in ours.items() if value is not None},
+        metadata=visible(hit.metadata) | {name: value for name, value in ours.items() if value is not None},
     )

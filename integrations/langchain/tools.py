@@ -8,6 +8,7 @@ from typing import Any
 from langchain.tools import ToolRuntime
 from langchain_core.tools import BaseTool, tool
 
+from comem_memory.errors import ComemError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.types import MemoryItem
 
@@ -28,13 +29,19 @@ def memory_tools(memory: ContinuousMemory, *, view_of: ViewOf | None = None, k: 
     @tool
     def remember(text: str, runtime: ToolRuntime) -> str:
         """Stores a fact for later conversations. Say it in a full sentence that names whom or what it is about."""
-        [id] = view(runtime).add(MemoryItem(text=text))
+        try:
+            [id] = view(runtime).add(MemoryItem(text=text), truncate=True)
+        except ComemError as error:  # the model's mistake, for the model to mend
+            return str(error)
         return f"Stored with id {id}."
 
     @tool
     def recall(query: str, runtime: ToolRuntime) -> str:
         """Finds what was stored about something, with ids."""
-        hits = view(runtime).search(query, k=k)
+        try:
+            hits = view(runtime).search(query, k=k)
+        except ComemError as error:
+            return str(error)
         return "\n".join(f"{hit.id}: {hit.text or hit.image}" for hit in hits) or "Nothing is stored."
 
     @tool

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, cast
 
 import torch
@@ -26,7 +27,7 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
 from comem_memory.backbone import Message
-from comem_memory.chat import Chat, ChatSettings, Reply, joined, recall
+from comem_memory.chat import Chat, ChatSettings, Reply, in_threads, joined, recall
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
 
@@ -95,35 +96,47 @@ class ComemLLM(FunctionCallingLLM):
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        turns, vectors, settings, ids = self._prepare(messages, kwargs)
-        return _response(self._chat.reply(turns, vectors, settings), ids)
+        return self._reply(messages, kwargs)
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        return self._responses(messages, kwargs)
+        return cast(ChatResponseGen, self._responses(messages, kwargs))
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        responses = _in_threads(await asyncio.to_thread(self._responses, messages, kwargs))
-        return [response async for response in responses][-1]
+        return await self._areply(messages, kwargs)
 
     @llm_chat_callback()
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        return cast(ChatResponseAsyncGen, _in_threads(await asyncio.to_thread(self._responses, messages, kwargs)))
+        return self._aresponses(messages, kwargs)
 
-    def _responses(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> ChatResponseGen:
+    def _reply(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> ChatResponse:
         turns, vectors, settings, ids = self._prepare(messages, kwargs)
+        return _response(self._chat.reply(turns, vectors, settings), ids)
+
+    async def _areply(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> ChatResponse:
+        async with aclosing(self._aresponses(messages, kwargs)) as responses:
+            return [response async for response in responses][-1]
+
+    def _aresponses(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> AsyncGenerator[ChatResponse]:
+        return in_threads(lambda stopped: self._responses(messages, kwargs, stopped))
+
+    def _responses(
+        self, messages: Sequence[ChatMessage], kwargs: dict[str, Any], stopped: threading.Event | None = None
+    ) -> Iterator[ChatResponse]:
+        turns, vectors, settings, ids = self._prepare(messages, kwargs)
+        pieces = self._chat.stream(turns, vectors, settings, stopped=stopped)
 
         def run() -> Iterator[ChatResponse]:
             said = ""
-            for piece in self._chat.stream(turns, vectors, settings):
+            for piece in pieces:
                 if isinstance(piece, Reply):
                     yield _response(piece, ids)
                 else:
                     said += piece
                     yield ChatResponse(message=ChatMessage(said, role=MessageRole.ASSISTANT), delta=piece)
 
-        return cast(ChatResponseGen, run())
+        return run()
 
     def _prepare(
         self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]
@@ -144,8 +157,10 @@ class ComemLLM(FunctionCallingLLM):
         named = memory_ids(messages)
         shown = [message for message in messages if MEMORY_IDS not in message.additional_kwargs]
         turns = to_messages(shown, allow_urls=self.allow_image_urls)
+        if not turns:
+            raise ValueError("The messages hold nothing to answer. Pass at least one besides what is remembered.")
         hits = recall(memory, turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
-        if named and not hits:  # of another memory: as text, like any model
+        if named and not hits and kwargs.get("memory_ids") is None:  # of another memory: as text, like any model
             turns = to_messages(messages, allow_urls=self.allow_image_urls)
         return turns, joined(hits), settings, [hit.id for hit in hits]
 
@@ -153,24 +168,23 @@ class ComemLLM(FunctionCallingLLM):
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return _completion(self.chat([ChatMessage(prompt)], **kwargs))
+        return _completion(self._reply([ChatMessage(prompt)], kwargs))
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        responses = self.stream_chat([ChatMessage(prompt)], **kwargs)
+        responses = self._responses([ChatMessage(prompt)], kwargs)
         return cast(CompletionResponseGen, (_completion(response) for response in responses))
 
     @llm_completion_callback()
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return _completion(await self.achat([ChatMessage(prompt)], **kwargs))
+        return _completion(await self._areply([ChatMessage(prompt)], kwargs))
 
     @llm_completion_callback()
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
-        responses = await self.astream_chat([ChatMessage(prompt)], **kwargs)
-
         async def run() -> AsyncIterator[CompletionResponse]:
-            async for response in responses:
-                yield _completion(response)
+            async with aclosing(self._aresponses([ChatMessage(prompt)], kwargs)) as responses:
+                async for response in responses:
+                    yield _completion(response)
 
         return cast(CompletionResponseAsyncGen, run())
 
@@ -218,7 +232,7 @@ def _response(reply: Reply, ids: list[str]) -> ChatResponse:
         "completion_tokens": reply.completion_tokens,
         "total_tokens": reply.prompt_tokens + reply.completion_tokens,
     }
-    about = usage | {"finish_reason": reply.finish_reason, MEMORY_IDS: ids}
+    about = usage | {"usage": usage, "finish_reason": reply.finish_reason, MEMORY_IDS: ids}
     return ChatResponse(message=to_message(reply), raw=about, delta="", additional_kwargs=usage)
 
 
@@ -229,12 +243,3 @@ def _completion(response: ChatResponse) -> CompletionResponse:
         raw=response.raw,
         additional_kwargs=response.additional_kwargs,
     )
-
-
-async def _in_threads(responses: ChatResponseGen) -> AsyncIterator[ChatResponse]:
-    """The responses without holding up the event loop; when the caller gives up, the model stops."""
-    try:
-        while (response := await asyncio.to_thread(next, responses, None)) is not None:
-            yield response
-    finally:
-        await asyncio.to_thread(responses.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -10,8 +11,8 @@ from llama_index.core.memory.types import BaseMemory
 
 from comem_memory.chat import query_of
 from comem_memory.memory import ContinuousMemory
+from comem_memory.store import MemoryRecord
 from comem_memory.transcript import MESSAGE, POSITION, SESSION, Said, Transcript
-from comem_memory.types import MemoryHit
 
 from .messages import remembered, to_messages
 
@@ -50,35 +51,41 @@ class ComemMemory(BaseMemory):
         return Transcript(self.memory, self.session_id)
 
     def get(self, input: str | None = None, **kwargs: Any) -> list[ChatMessage]:
-        stored = self._transcript.hits()
-        first = max(len(stored) - self.recent, 0)
-        newest = [_message(hit) for hit in stored[first:]]
-        query = input or (query_of([turn | {"role": "user"} for turn in to_messages(newest[-1:])])[0] if newest else "")
-        if not first or not self.k or not query:
+        past, kept = self._transcript.split(self.recent)
+        newest = [_message(record) for record in kept]
+        query = input or _said(newest[-1:])
+        if not past or not self.k or not query:
             return newest
-        older = {"$and": [{SESSION: self.session_id}, {POSITION: {"$lt": stored[first].metadata[POSITION]}}]}
+        older = {"$and": [{SESSION: self.session_id}, {POSITION: {"$lte": past[-1].metadata[POSITION]}}]}
         return [remembered(self.memory.search(query, k=self.k, where=older)), *newest]
 
     def get_all(self) -> list[ChatMessage]:
-        return [_message(hit) for hit in self._transcript.hits()]
+        return [_message(record) for record in self._transcript.records()]
 
     def put(self, message: ChatMessage) -> None:
         self.put_messages([message])
 
     def put_messages(self, messages: list[ChatMessage]) -> None:
-        said = []
-        for message, turn in zip(messages, to_messages(messages), strict=True):
-            text, picture = query_of([turn | {"role": "user"}])
-            said.append(Said(turn["role"], text, picture, message.model_dump_json()))
-        self._transcript.append(said)
+        self._transcript.append(_written(messages))
 
     def set(self, messages: list[ChatMessage]) -> None:
-        self.reset()
-        self.put_messages(messages)
+        self._transcript.replace(_written(messages))
 
     def reset(self) -> None:
         self._transcript.clear()
 
 
-def _message(hit: MemoryHit) -> ChatMessage:
-    return ChatMessage.model_validate_json(str(hit.metadata[MESSAGE]))
+def _written(messages: Sequence[ChatMessage]) -> list[Said]:
+    said = []
+    for message, turn in zip(messages, to_messages(messages, skip_unreadable=True), strict=True):
+        text, picture = query_of([turn | {"role": "user"}])
+        said.append(Said(turn["role"], text, picture, message.model_dump_json()))
+    return said
+
+
+def _said(messages: Sequence[ChatMessage]) -> str:
+    return query_of([turn | {"role": "user"} for turn in to_messages(messages, skip_unreadable=True)])[0]
+
+
+def _message(record: MemoryRecord) -> ChatMessage:
+    return ChatMessage.model_validate_json(str(record.metadata[MESSAGE]))

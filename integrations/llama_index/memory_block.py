@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.memory.memory import BaseMemoryBlock
 
@@ -20,7 +20,7 @@ from .messages import remembered, to_messages
 
 
 class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
-    """Long-term memory of a `Memory`: recalls for the last user turn, stores messages that the window lets go.
+    """Long-term memory of a `Memory`: recalls for the last user turn, stores each message that the window lets go.
 
     A `ComemLLM` with the same memory reads the recalled items as vectors, any other model as text.
 
@@ -38,7 +38,8 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
     across_sessions: bool = False
 
     async def _aget(self, messages: list[ChatMessage] | None = None, **block_kwargs: Any) -> list[ChatMessage]:
-        text, picture = query_of(to_messages(messages or []))
+        users = [message for message in messages or [] if message.role == MessageRole.USER]
+        text, picture = query_of(to_messages(users[-1:], skip_unreadable=True))
         if not text and picture is None:
             return []
         where = dict(self.where or {})
@@ -51,18 +52,18 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
         await asyncio.to_thread(self._put, messages)
 
     def _put(self, messages: list[ChatMessage]) -> None:
-        for session in dict.fromkeys(message.additional_kwargs.get(SESSION) for message in messages):
-            said = [message for message in messages if message.additional_kwargs.get(SESSION) == session]
-            lines, pictures = [], []
-            for turn in to_messages(said):
-                text, picture = query_of([turn | {"role": "user"}])
-                lines += [f"{turn['role'].capitalize()}: {text}"] if text else []
-                pictures += [picture] if picture is not None else []
-            if lines or pictures:
-                item = MemoryItem(
-                    id=uuid.uuid4().hex,  # the same words in another session are another item
-                    text="\n".join(lines) or None,
-                    image=pictures[-1] if pictures else None,
-                    metadata={} if session is None else {SESSION: session},
+        items = []
+        for message, turn in zip(messages, to_messages(messages, skip_unreadable=True), strict=True):
+            text, picture = query_of([turn | {"role": "user"}])
+            picture = picture if self.memory.encoder.backbone.sees else None
+            session = message.additional_kwargs.get(SESSION)
+            if text or picture is not None:
+                items.append(
+                    MemoryItem(
+                        id=uuid.uuid4().hex,  # the same words in another session are another item
+                        text=f"{turn['role'].capitalize()}: {text}" if text else None,
+                        image=picture,
+                        metadata={} if session is None else {SESSION: session},
+                    )
                 )
-                self.memory.add(item, truncate=True)
+        self.memory.add(items, truncate=True, progress=False)

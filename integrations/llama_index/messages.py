@@ -49,18 +49,21 @@ def memory_ids(messages: Sequence[ChatMessage]) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def to_messages(messages: Sequence[ChatMessage], *, allow_urls: bool = False) -> list[Message]:
+def to_messages(
+    messages: Sequence[ChatMessage], *, allow_urls: bool = False, skip_unreadable: bool = False
+) -> list[Message]:
     """LlamaIndex's messages as transformers'.
 
     Args:
         messages: with text, images, tool calls and their results.
         allow_urls: fetch pictures from URLs and open local paths that messages name.
+        skip_unreadable: leave out blocks that the model cannot read, for recalling and remembering.
 
     Raises:
         ValueError: a block that the model cannot read, or a URL or path that may not be opened.
         InvalidItemError: a picture that cannot be opened.
     """
-    return [_turn(message, allow_urls) for message in messages]
+    return [_turn(message, allow_urls, skip_unreadable) for message in messages]
 
 
 def to_message(reply: Reply) -> ChatMessage:
@@ -72,26 +75,49 @@ def to_message(reply: Reply) -> ChatMessage:
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks)
 
 
-def _turn(message: ChatMessage, allow_urls: bool) -> Message:
-    parts, calls = list[Message](), list[Message]()
+def _turn(message: ChatMessage, allow_urls: bool, skip_unreadable: bool) -> Message:
+    turn: Message = {"role": _ROLES[message.role], "content": []}
     for block in message.blocks:
-        if isinstance(block, TextBlock):
-            parts.append({"type": "text", "text": block.text})
-        elif isinstance(block, ImageBlock):
-            parts.append({"type": "image", "image": load_image(_image(block, allow_urls))})
-        elif isinstance(block, ToolCallBlock):
-            given = block.tool_kwargs
-            arguments = json.loads(given) if isinstance(given, str) else given
-            calls.append({"type": "function", "function": {"name": block.tool_name, "arguments": arguments}})
-        elif not isinstance(block, ThinkingBlock | CachePoint):
-            raise ValueError(
-                f"The model reads text and pictures, not a {type(block).__name__}. Leave it out of the message."
+        if isinstance(block, ToolCallBlock):
+            function = {"name": block.tool_name, "arguments": _arguments(block.tool_kwargs)}
+            turn.setdefault("tool_calls", []).append(
+                {"type": "function", "id": block.tool_call_id, "function": function}
             )
-    return {"role": _ROLES[message.role], "content": parts} | ({"tool_calls": calls} if calls else {})
+            continue
+        try:
+            part = _part(block, allow_urls)
+        except (ValueError, OSError):
+            if not skip_unreadable:
+                raise
+            continue
+        turn["content"] += [part] if part is not None else []
+    if turn["role"] == "tool":
+        turn |= {
+            name: message.additional_kwargs[name] for name in ("tool_call_id",) if name in message.additional_kwargs
+        }
+    return turn
+
+
+def _part(block: Any, allow_urls: bool) -> Message | None:
+    if isinstance(block, TextBlock):
+        return {"type": "text", "text": block.text}
+    if isinstance(block, ImageBlock):
+        return {"type": "image", "image": load_image(_image(block, allow_urls))}
+    if isinstance(block, ThinkingBlock | CachePoint):
+        return None
+    raise ValueError(f"The model reads text and pictures, not a {type(block).__name__}. Leave it out of the message.")
+
+
+def _arguments(given: dict[str, Any] | str) -> Any:
+    try:
+        return json.loads(given) if isinstance(given, str) else given
+    except json.JSONDecodeError:  # another model's mistake, shown as it was made
+        return given
 
 
 def _image(block: ImageBlock, allow_urls: bool) -> bytes:
-    if not block.image and not allow_urls:
+    inline = block.image or str(block.url or "").startswith("data:")
+    if not inline and not allow_urls:
         raise ValueError(
             f"The message names a picture at {str(block.path or block.url)[:80]!r}. Send its bytes, or pass "
             "allow_image_urls=True if everyone who writes messages may make this machine fetch URLs and open files."

@@ -10,6 +10,7 @@ from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextN
 
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
+from comem_memory.transcript import visible
 from comem_memory.types import MemoryHit
 
 
@@ -49,5 +50,5 @@ class ComemRetriever(BaseRetriever):
 def to_node(hit: MemoryHit) -> TextNode:
     """The hit as a text node, or as an image node if it has a picture, under the item's own id."""
     if hit.image is None:
-        return TextNode(id_=hit.id, text=hit.text or "", metadata=dict(hit.metadata))
-    return ImageNode(id_=hit.id, text=hit.text or "", metadata=dict(hit.metadata), image_path=hit.image)
+        return TextNode(id_=hit.id, text=hit.text or "", metadata=visible(hit.metadata))
+    return ImageNode(id_=hit.id, text=hit.text or "", metadata=visible(hit.metadata), image_path=hit.image)

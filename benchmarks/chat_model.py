@@ -1,0 +1,71 @@
+"""`ChatComem` without memory against LangChain's own `ChatHuggingFace` on the same weights, in one run.
+
+`pip install langchain-huggingface`, then `python benchmarks/chat_model.py`. Both decode greedily, 64 tokens.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline
+from transformers import LlamaForCausalLM, pipeline
+
+from comem_memory import Backbone, ContinuousMemory, MemoryEncoder, mini
+from comem_memory.chroma import ChromaStore
+from comem_memory.integrations.langchain import ChatComem
+from comem_memory.store import CollectionIdentity
+from comem_memory.testing import tiny_key
+
+PROMPT = "Write a long letter to a friend about a journey by train through the mountains."
+TOKENS = 64
+
+
+def main(rounds: int = 9) -> None:
+    """Medians over alternating rounds, after one warm-up each."""
+    vlm = mini.load_backbone()
+    model = LlamaForCausalLM(vlm.model.config.get_text_config())
+    model.model, model.lm_head = vlm.model.model.language_model, vlm.model.lm_head
+    model.generation_config = vlm.model.generation_config
+    made = pipeline("text-generation", model=model, tokenizer=vlm.tokenizer)
+    settings = {"max_new_tokens": TOKENS, "do_sample": False, "return_full_text": False}
+    theirs = ChatHuggingFace(llm=HuggingFacePipeline(pipeline=made, pipeline_kwargs=settings), tokenizer=vlm.tokenizer)
+    ours = ChatComem(memory=_memory(Backbone(model, vlm.tokenizer, name="smollm2")), k=0, max_tokens=TOKENS)
+    said = {name: chat.invoke(PROMPT).text.strip() for name, chat in (("ours", ours), ("theirs", theirs))}
+    print(f"same answer: {said['ours'] == said['theirs']}")
+    for name, measure in (("time to first piece", _first), ("whole answer", _whole)):
+        times: dict[str, list[float]] = {"ours": [], "theirs": []}
+        for _ in range(rounds):
+            for who, chat in (("ours", ours), ("theirs", theirs)):
+                times[who].append(_seconds(measure, chat))
+        ratio = statistics.median(times["ours"]) / statistics.median(times["theirs"])
+        print(f"{name}, ChatComem : ChatHuggingFace = {ratio:.2f} : 1")
+
+
+def _memory(backbone: Backbone) -> ContinuousMemory:
+    encoder, key = MemoryEncoder.create(backbone, num_attention_heads=9, max_length=512), tiny_key()
+    identity = CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
+    return ContinuousMemory(encoder, key, ChromaStore.in_memory(identity=identity))
+
+
+def _seconds(measure: Callable[[BaseChatModel], Any], chat: BaseChatModel) -> float:
+    start = time.perf_counter()
+    measure(chat)
+    return time.perf_counter() - start
+
+
+def _first(chat: BaseChatModel) -> None:
+    pieces = chat.stream(PROMPT)
+    while not next(pieces).text:
+        pass
+
+
+def _whole(chat: BaseChatModel) -> None:
+    chat.invoke(PROMPT)
+
+
+if __name__ == "__main__":
+    main()
