@@ -338,7 +338,6 @@ class Backbone:
         prompts: Sequence[ModelInputs],
         answer_lengths: Sequence[int],
         memories: Sequence[torch.Tensor | None] | None = None,
-        weights: Sequence[Sequence[float]] | None = None,
     ) -> torch.Tensor:
         """Mean cross-entropy of the answers' tokens, each after its prompt and memory.
 
@@ -348,7 +347,6 @@ class Backbone:
             prompts: inputs with a batch axis of 1 that end with the answer.
             answer_lengths: tokens of each answer, with its end-of-turn token.
             memories: per prompt (n, H) or None.
-            weights: of each answer's tokens in the mean; all the same when left out.
         """
         batch = self.batch(prompts, memories)
         ids = batch["input_ids"]
@@ -359,12 +357,7 @@ class Backbone:
         # Positions by index, not by number: of a slice PyTorch would copy the output head once a row.
         kept = torch.arange(ids.shape[1] - longest - 1, ids.shape[1] - 1, device=ids.device)
         logits = self.model(**inputs, use_cache=False, logits_to_keep=kept).logits
-        answers = ids[:, -longest:][is_answer]
-        losses = torch.nn.functional.cross_entropy(logits[is_answer].float(), answers, reduction="none")
-        if weights is None:
-            return losses.mean()
-        weight = torch.tensor([w for answer in weights for w in answer], device=losses.device)
-        return (losses * weight).sum() / weight.sum()
+        return torch.nn.functional.cross_entropy(logits[is_answer].float(), ids[:, -longest:][is_answer])
 
     def _forward_inputs(self, batch: ModelInputs) -> ModelInputs:
         given = batch | {"position_ids": self.positions(batch)}

@@ -19,7 +19,7 @@ from comem_memory.training import recipes
 from comem_memory.training.data import POOL, Batch, WorldBatches
 from comem_memory.training.pictures import Picture
 from comem_memory.training.recipes import country_words, train_encoder
-from comem_memory.training.trainer import PHRASE_WEIGHT, MemoryTrainer, training_arguments
+from comem_memory.training.trainer import MemoryTrainer, training_arguments
 from comem_memory.training.worlds import samples
 
 STEPS = 12
@@ -136,25 +136,11 @@ def trained(trainer: MemoryTrainer) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in trainer.encoder.named_parameters() if p.requires_grad}
 
 
-def test_the_value_counts_more_than_how_it_is_put(tmp_path: Path):
-    batch = WorldBatches(seed=1, num_batches=1, items=3, questions=1)[0]
-    trainer = make_trainer(tmp_path, [batch], save_strategy="no")
-    backbone = trainer.backbone
-    for asked in batch["asked"]:
-        weights = trainer._weights(asked)
-        ids = backbone.answer_ids(asked.answer)
-        assert len(weights) == len(ids)
-        heavy = backbone.decode([i for i, weight in zip(ids, weights, strict=True) if weight == 1.0])
-        assert heavy.lower() == asked.value.lower()
-        assert set(weights) == {1.0, PHRASE_WEIGHT}
-
-
 def test_training_learns_a_batch(tmp_path: Path):
     batch = WorldBatches(seed=1, num_batches=1, items=3, questions=2)[0]
     values = {question.text: question.value for item in batch["items"] for question in item.questions}
     # A random model cannot be brought to say whole sentences by 8 vectors.
-    bare = [(asked, values[asked.question]) for asked in batch["asked"]]
-    batch["asked"] = [replace(asked, answer=value, value=value) for asked, value in bare]
+    batch["asked"] = [replace(asked, answer=values[asked.question]) for asked in batch["asked"]]
     trainer = make_trainer(tmp_path, [batch] * 36, save_strategy="no", max_steps=36, eval_steps=18)
     frozen = {n: p.detach().clone() for n, p in trainer.encoder.named_parameters() if not p.requires_grad}
     before, weights = loss_on(trainer, batch), trained(trainer)

@@ -33,8 +33,6 @@ class Item:
 class Asked:
     question: str
     answer: str
-    value: str
-    """What of the answer only the item tells."""
     items: list[int]
     """Which items of the batch are in memory, in order; the one it is about among them."""
 
@@ -122,9 +120,9 @@ class WorldBatches(Sequence[Batch]):
                 seen = [*rng.sample([i for i in range(len(items)) if i != position], others), position]
                 if rng.random() < 0.4:  # retrieval puts the best last, but is not always right
                     rng.shuffle(seen)
-                asked.append(Asked(question.text, question.answer, question.value, seen))
+                asked.append(Asked(question.text, question.answer, seen))
         restated = [
-            Asked(RESTATE_INSTRUCTION, item.text, item.text, [position])
+            Asked(RESTATE_INSTRUCTION, item.text, [position])
             for position, item in enumerate(items)
             if rng.random() < self.restated_share
         ]

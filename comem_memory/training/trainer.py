@@ -22,8 +22,6 @@ from comem_memory.images import load_image
 from comem_memory.training.data import Asked, Batch
 
 RESTATE_WEIGHT = 0.3
-PHRASE_WEIGHT = 0.2
-"""Of an answer's words around the value, as a multiple of the value's: how it is put is the frozen model's affair."""
 QFORMER_RATE = 0.6
 """Learning rate of the Q-Former, as a multiple of LoRA's."""
 
@@ -130,22 +128,12 @@ class MemoryTrainer(BatchTrainer):
         return self.encoder.forward(self.backbone.batch(inputs))
 
     def _loss(self, asked: list[Asked], memories: torch.Tensor) -> torch.Tensor:
-        prompts, lengths, weights = [], [], []
+        prompts, lengths = [], []
         for one in asked:
             message = {"role": "user", "content": one.question}
             prompts.append(self.backbone.prompt_inputs([message], answer=one.answer))
-            weights.append(self._weights(one))
-            lengths.append(len(weights[-1]))
-        seen = [memories[one.items].flatten(0, 1) for one in asked]
-        return self.backbone.answer_loss(prompts, lengths, seen, weights if self.encoder.training else None)
-
-    def _weights(self, one: Asked) -> list[float]:
-        """Of the answer's tokens, with its end of turn."""
-        start = one.answer.lower().index(one.value.lower())
-        before = len(self.backbone.text_ids(one.answer[:start].rstrip()))
-        through = len(self.backbone.text_ids(one.answer[: start + len(one.value)]))
-        after = len(self.backbone.answer_ids(one.answer)) - through
-        return [PHRASE_WEIGHT] * before + [1.0] * (through - before) + [PHRASE_WEIGHT] * after
+            lengths.append(len(self.backbone.answer_ids(one.answer)))
+        return self.backbone.answer_loss(prompts, lengths, [memories[one.items].flatten(0, 1) for one in asked])
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         self.encoder.eval()
