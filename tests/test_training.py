@@ -205,7 +205,7 @@ def test_the_recipe_makes_an_adapter_and_resumes(tmp_path: Path, monkeypatch: py
 
 def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
     def train(folder: str, **changes: Any) -> MemoryEncoder:
-        return train_encoder(tiny_backbone("llava"), tmp_path / folder, steps=1, pictures=False, **changes)
+        return train_encoder(tiny_backbone("llava"), tmp_path / folder, steps=3, pictures=False, **changes)
 
     _, adapter = save_tiny(tmp_path)
     first = train("first", start=adapter)
