@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM, pipeline
 from comem_memory import Backbone, ContinuousMemory, MemoryEncoder, mini
 from comem_memory.chroma import ChromaStore
 from comem_memory.integrations.langchain import ChatComem
-from comem_memory.store import CollectionIdentity
+from comem_memory.memory import identity_of
 from comem_memory.testing import tiny_key
 
 PROMPT = "Write a long letter to a friend about a journey by train through the mountains."
@@ -47,8 +47,7 @@ def main(rounds: int = 9) -> None:
 
 def _memory(backbone: Backbone) -> ContinuousMemory:
     encoder, key = MemoryEncoder.create(backbone, num_attention_heads=9, max_length=512), tiny_key()
-    identity = CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
-    return ContinuousMemory(encoder, key, ChromaStore.in_memory(identity=identity))
+    return ContinuousMemory(encoder, key, ChromaStore.in_memory(identity=identity_of(encoder, key)))
 
 
 def _seconds(measure: Callable[[BaseChatModel], Any], chat: BaseChatModel) -> float:

@@ -401,17 +401,22 @@ class Backbone:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
     def stream(
-        self, prompt: ModelInputs, memory: torch.Tensor | None = None, **generation_kwargs: Any
+        self,
+        prompt: ModelInputs,
+        memory: torch.Tensor | None = None,
+        *,
+        stopped: threading.Event | None = None,
+        **generation_kwargs: Any,
     ) -> Generator[str, None, list[int]]:
         """Like `generate` for one prompt, yielding text as it is made; the generator's value is the new token ids.
 
-        Stop iterating to stop generating.
+        Stop iterating, or set `stopped`, to stop generating.
         """
         criteria = list(generation_kwargs.pop("stopping_criteria", None) or [])
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         failures: Queue[Exception] = Queue()
         tokens: list[int] = []
-        stopped = threading.Event()
+        stopped = stopped or threading.Event()
 
         def run() -> None:
             try:
@@ -440,6 +445,11 @@ class Backbone:
         if not failures.empty():
             raise failures.get()
         return tokens
+
+
+def prompt_length(prompt: ModelInputs, memory: torch.Tensor | None) -> int:
+    """Tokens that the model reads: text, pictures and memory vectors."""
+    return prompt["input_ids"].shape[1] + (0 if memory is None else len(memory))
 
 
 def without_videos(processor_class: Any) -> Any:

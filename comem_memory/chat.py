@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from comem_memory import tool_calls
-from comem_memory.backbone import Backbone, Message, ModelInputs
+from comem_memory.backbone import Backbone, Message, ModelInputs, prompt_length
 from comem_memory.errors import GrammarError, PromptTooLongError
 from comem_memory.tool_calls import Tool, ToolCall
 
@@ -40,7 +40,7 @@ class ChatSettings:
         seed: sampling with the same seed says the same.
         stop: the answer ends before the first of these texts.
         tools: what the model may call.
-        tool_choice: `auto`, `none`, `any` or `required` (one call, to any tool) or a tool's name (one call, to it).
+        tool_choice: `auto`, `none`, `any` (one call, to any tool) or a tool's name (one call, to it).
         schema: the answer, unless it is a tool call, is JSON that fits this JSON schema.
         generation_kwargs: more of transformers' `generate`.
     """
@@ -62,7 +62,7 @@ class ChatSettings:
     @property
     def callable(self) -> list[str]:
         """Names of the tools that this answer may call."""
-        if self.tool_choice in ("auto", "any", "required"):
+        if self.tool_choice in ("auto", "any"):
             return self.tool_names
         return [name for name in self.tool_names if name == self.tool_choice]
 
@@ -92,6 +92,17 @@ class Reply:
     finish_reason: str
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """A turn ready to be generated."""
+
+    prompt: ModelInputs
+    memory: torch.Tensor | None
+    settings: ChatSettings
+    kwargs: dict[str, Any]
+    constraint: Constraint | None
+
+
 class Chat:
     """Conversations with one frozen model.
 
@@ -117,11 +128,9 @@ class Chat:
             GrammarError: the schema cannot be enforced, or `tool_choice` names no tool.
             InvalidItemError: a picture for a model that takes none.
         """
-        settings = settings or ChatSettings()
-        prompt, kwargs = self._prepare(messages, memory, settings)
-        [tokens] = self.backbone.generate([prompt], [memory], **kwargs)
-        said = str(self.backbone.tokenizer.decode(tokens, skip_special_tokens=True))
-        return self._finish(said, tokens, prompt, memory, settings, kwargs)
+        turn = self._prepare(messages, memory, settings or ChatSettings())
+        [tokens] = self.backbone.generate([turn.prompt], [memory], **turn.kwargs)
+        return self._finish(turn, self.backbone.decode(tokens), tokens)
 
     def stream(
         self,
@@ -135,18 +144,10 @@ class Chat:
 
         Errors are as in `reply`, raised before it returns. Setting `stopped` ends the answer at the next token.
         """
-        settings = settings or ChatSettings()
-        prompt, kwargs = self._prepare(messages, memory, settings)
-        if stopped is not None:
-            kwargs["stopping_criteria"] = [
-                lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device)
-            ]
-        return self._pieces(prompt, memory, settings, kwargs)
+        return self._pieces(self._prepare(messages, memory, settings or ChatSettings()), stopped)
 
-    def _pieces(
-        self, prompt: ModelInputs, memory: torch.Tensor | None, settings: ChatSettings, kwargs: dict[str, Any]
-    ) -> Iterator[str | Reply]:
-        pieces = self.backbone.stream(prompt, memory, **kwargs)
+    def _pieces(self, turn: _Turn, stopped: threading.Event | None) -> Iterator[str | Reply]:
+        pieces = self.backbone.stream(turn.prompt, turn.memory, stopped=stopped, **turn.kwargs)
         said, shown, tokens = "", 0, list[int]()
         while True:
             try:
@@ -154,11 +155,11 @@ class Chat:
             except StopIteration as end:
                 tokens = end.value
                 break
-            safe = self._safe_length(said, settings)
+            safe = self._safe_length(said, turn.settings)
             if safe > shown:
                 yield said[shown:safe]
                 shown = safe
-        reply = self._finish(said, tokens, prompt, memory, settings, kwargs)
+        reply = self._finish(turn, said, tokens)
         if rest := reply.text[shown:]:
             yield rest
         yield reply
@@ -172,30 +173,20 @@ class Chat:
         held = 0 if len(text) < len(said) else max((_overlap(said, end) for end in ends), default=0)
         return len(text[: len(text) - held].rstrip())
 
-    def _finish(
-        self,
-        said: str,
-        tokens: list[int],
-        prompt: ModelInputs,
-        memory: torch.Tensor | None,
-        settings: ChatSettings,
-        kwargs: dict[str, Any],
-    ) -> Reply:
-        limit, [constraint] = kwargs["max_new_tokens"], kwargs.get("logits_processor", [None])
+    def _finish(self, turn: _Turn, said: str, tokens: list[int]) -> Reply:
+        settings = turn.settings
         text, calls = _cut(said, settings.stop).strip(), list[ToolCall]()
         if settings.callable and (settings.schema is None or text.startswith(tool_calls.MARK)):
             text, calls = tool_calls.parse(text, settings.callable)
-        memory_tokens = 0 if memory is None else len(memory)
-        cut = len(tokens) >= limit or (constraint is not None and constraint.hurried)
+        hurried = turn.constraint is not None and turn.constraint.hurried
+        cut = hurried or len(tokens) >= turn.kwargs["max_new_tokens"]
         reason = "tool_calls" if calls else "length" if cut else "stop"
-        length = prompt["input_ids"].shape[1] + memory_tokens
-        return Reply(text, calls, length, memory_tokens, len(tokens), reason)
+        memory_tokens = 0 if turn.memory is None else len(turn.memory)
+        return Reply(text, calls, prompt_length(turn.prompt, turn.memory), memory_tokens, len(tokens), reason)
 
     # -- the prompt ---------------------------------------------------------------------------------------------
 
-    def _prepare(
-        self, messages: Sequence[Message], memory: torch.Tensor | None, settings: ChatSettings
-    ) -> tuple[ModelInputs, dict[str, Any]]:
+    def _prepare(self, messages: Sequence[Message], memory: torch.Tensor | None, settings: ChatSettings) -> _Turn:
         native = self.backbone.template_knows_tools
         messages = list(messages) if native else [_without_tools(message) for message in messages]
         if settings.tools and not native:
@@ -203,7 +194,7 @@ class Chat:
         if settings.schema is not None:
             messages = _with_system(messages, f"Answer in JSON that fits this schema: {json.dumps(settings.schema)}")
         prompt = self.backbone.prompt_inputs(messages, tools=settings.tools if native else None)
-        length = prompt["input_ids"].shape[1] + (0 if memory is None else len(memory))
+        length = prompt_length(prompt, memory)
         room = self.backbone.max_length - length
         if room < 1:
             raise PromptTooLongError(
@@ -216,9 +207,10 @@ class Chat:
             kwargs |= {"top_p": settings.top_p} if settings.top_p is not None else {}
         if settings.stop:
             kwargs |= {"stop_strings": list(settings.stop), "tokenizer": self.backbone.tokenizer}
-        if (constraint := self._constraint(settings, kwargs["max_new_tokens"])) is not None:
-            kwargs["logits_processor"] = [constraint]
-        return prompt, kwargs
+        constraint = self._constraint(settings, kwargs["max_new_tokens"])
+        if constraint is not None:
+            kwargs["logits_processor"] = [*kwargs.get("logits_processor", []), constraint]
+        return _Turn(prompt, memory, settings, kwargs, constraint)
 
     def _constraint(self, settings: ChatSettings, max_new_tokens: int) -> Constraint | None:
         tools = [tool for tool in settings.tools if tool["function"]["name"] in settings.callable]
@@ -249,12 +241,11 @@ class Chat:
         return Constraint(self._vocabulary, forms, max_new_tokens=max_new_tokens)
 
 
-def query_of(messages: Sequence[Message]) -> tuple[str, Any]:
-    """What to recall for: text and last picture of the last user turn."""
-    users = [message for message in messages if message["role"] == "user"]
-    content = users[-1]["content"] if users else ""
+def content_of(message: Message) -> tuple[str, Any]:
+    """A message's text and last picture."""
+    content = message["content"]
     pictures = [] if isinstance(content, str) else [part["image"] for part in content if part["type"] == "image"]
-    return (_text(users[-1]).strip() if users else ""), pictures[-1] if pictures else None
+    return _text(message).strip(), pictures[-1] if pictures else None
 
 
 def recall(
@@ -283,7 +274,8 @@ def recall(
         return memory.get(list(ids)) if ids else []
     if named:
         return memory.get(list(named), skip_missing=True)
-    text, picture = query_of(messages)
+    users = [message for message in messages if message["role"] == "user"]
+    text, picture = content_of(users[-1]) if users else ("", None)
     if k == 0 or not (text or picture is not None):
         return []
     return memory.search(text or None, picture, k=k, where=where)
@@ -313,9 +305,10 @@ async def in_threads(start: Callable[[threading.Event], Iterator[T]]) -> AsyncGe
             await asyncio.to_thread(pieces.close)
 
 
-def joined(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
-    """The hits' vectors in one (n, H), the best last, next to the conversation."""
-    return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
+def as_text(hits: Sequence[MemoryHit]) -> str:
+    """Hits, best first, for models that cannot read vectors."""
+    known = "\n".join(f"- {hit.text or hit.image}" for hit in reversed(hits))
+    return f"What you remember, the most relevant last:\n{known}"
 
 
 def _without_tools(message: Message) -> Message:

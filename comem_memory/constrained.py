@@ -45,10 +45,10 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: Any, size: int, stops: list[int]) -> None:
-        self.stops = stops
         self.engine = from_tokenizer(tokenizer, n_vocab=size, eos_token=stops)
         tokens = {self.engine.decode_str([token]): token for token in range(min(size, len(tokenizer)))}
         self.size = size
+        self.stops = self.only(stops)
         added = tokenizer.added_tokens_encoder.items()
         self.special = {text: token for text, token in added if self.engine.is_special_token(token)}
         self.closing = [self.only([tokens[text] for text in texts if text in tokens]) for texts in (_QUOTE, *_CLOSING)]
@@ -115,13 +115,12 @@ class Constraint(LogitsProcessor):
     def _allowed(self) -> torch.Tensor:
         vocabulary = self.vocabulary
         allowed = torch.frombuffer(bytearray(self.matcher.compute_logit_bias()), dtype=torch.uint8) > 0
-        stops = vocabulary.only(vocabulary.stops)
         if not allowed.any():  # complete
-            return stops
+            return vocabulary.stops
         within_text = bool(allowed[vocabulary.marks].all())  # elsewhere a letter cannot follow where a brace can
         if self.left <= self.reserve or (self.digits >= MOST_DIGITS and not within_text):
             quote, *closing = vocabulary.closing
-            for better in (stops, *([quote] if within_text else closing)):
+            for better in (vocabulary.stops, *([quote] if within_text else closing)):
                 if (allowed & better).any():
                     self.hurried |= bool((allowed & ~better).any())
                     return allowed & better

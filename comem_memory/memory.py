@@ -21,7 +21,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from comem_memory import mini
-from comem_memory.backbone import RESTATE_INSTRUCTION, Backbone, ModelInputs
+from comem_memory.backbone import RESTATE_INSTRUCTION, Backbone, ModelInputs, prompt_length
 from comem_memory.chroma import ChromaStore
 from comem_memory.codec import Precision, decode_block, encode_block
 from comem_memory.encoder import EncoderInputs, MemoryEncoder, read_config
@@ -87,9 +87,9 @@ class _Prepared:
     inputs: EncoderInputs
 
 
-def prompt_length(prompt: ModelInputs, memory: torch.Tensor | None) -> int:
-    """Tokens that the model reads: text, pictures and memory vectors."""
-    return prompt["input_ids"].shape[1] + (0 if memory is None else len(memory))
+def joined(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
+    """The vectors of hits, best first, in one (n, H): the best last, next to the question (the authors' order)."""
+    return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
 
 
 class ContinuousMemory:
@@ -176,7 +176,7 @@ class ContinuousMemory:
             ChromaStore.check_location(persist_directory)  # before weights load
         encoder = _load_encoder(model, adapter or mini.ADAPTER, model_kwargs)
         key = key or default_key()
-        identity = _identity(encoder, key)
+        identity = identity_of(encoder, key)
 
         try:
             store = _open(persist_directory, chroma_url, collection_name, identity)
@@ -339,7 +339,7 @@ class ContinuousMemory:
 
     @cached_property
     def _identity(self) -> CollectionIdentity:
-        return _identity(self.encoder, self.key)
+        return identity_of(self.encoder, self.key)
 
     def _check_encoder(self) -> None:
         if not self.store.identity.matches(self._identity):
@@ -597,9 +597,7 @@ class ContinuousMemory:
         prompt = self.encoder.backbone.prompt_inputs(
             [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
         )
-        if mode != "memory" or not hits:
-            return prompt, None
-        return prompt, torch.cat([hit.memory_embeddings for hit in reversed(hits)])
+        return prompt, joined(hits) if mode == "memory" else None
 
     def describe(self, id: str, *, max_new_tokens: int = 128) -> Description:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.
@@ -773,7 +771,8 @@ def _open(
     return ChromaStore.in_memory(identity=identity)
 
 
-def _identity(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
+def identity_of(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
+    """What a collection is written with."""
     return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
 
 

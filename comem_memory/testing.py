@@ -33,8 +33,7 @@ from comem_memory.backbone import Backbone, without_videos
 from comem_memory.chroma import ChromaStore
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.keys import RetrievalKey
-from comem_memory.memory import ContinuousMemory
-from comem_memory.store import CollectionIdentity
+from comem_memory.memory import ContinuousMemory, identity_of
 
 Family = Literal["llava", "qwen2_vl", "qwen2_5_vl", "llama"]
 VISION_TOKENS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -88,7 +87,7 @@ def tiny_encoder(backbone: Backbone, *, seed: int = 0) -> MemoryEncoder:
 def tiny_memory(persist_directory: Path | None = None, *, family: Family = "llava") -> ContinuousMemory:
     """A memory with a tiny encoder and `tiny_key`, in a directory or without one."""
     encoder, key = tiny_encoder(tiny_backbone(family)), tiny_key()
-    identity = CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
+    identity = identity_of(encoder, key)
     if persist_directory is None:
         return ContinuousMemory(encoder, key, ChromaStore.in_memory(identity=identity))
     store = ChromaStore.embedded(persist_directory, identity=identity)

@@ -54,6 +54,15 @@ def write_call(name: str, arguments: Any) -> str:
     return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
 
 
+def chosen(choice: str | dict[str, Any] | bool | None) -> str:
+    """A tool choice in any form that the frameworks give it, as `auto`, `none`, `any` or a tool's name."""
+    if isinstance(choice, dict):  # OpenAI's form
+        return str(choice["function"]["name"])
+    if isinstance(choice, bool) or choice == "required":
+        return "any" if choice else "auto"
+    return choice or "auto"
+
+
 def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
     """The JSON schema of a call to one of these tools."""
     calls, definitions = [], dict[str, Any]()

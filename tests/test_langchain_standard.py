@@ -38,14 +38,12 @@ def _pictures_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(httpx, "get", lambda *_, **__: served)
 
 
-class TestChatComemUnit(ChatModelUnitTests):
+class WhatItCan:
+    """What both suites ask about the model."""
+
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
         return ChatComem
-
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {"k": 2, "model": "mini"}
 
     @property
     def standard_chat_model_params(self) -> dict[str, Any]:
@@ -54,7 +52,14 @@ class TestChatComemUnit(ChatModelUnitTests):
     supports_image_inputs = property(lambda self: True)
     supports_image_urls = property(lambda self: True)
     supports_image_tool_message = property(lambda self: True)
+    supports_anthropic_inputs = property(lambda self: True)
     supports_json_mode = property(lambda self: True)
+
+
+class TestChatComemUnit(WhatItCan, ChatModelUnitTests):
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"k": 2, "model": "mini"}
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
@@ -69,28 +74,14 @@ class TestChatComemUnit(ChatModelUnitTests):
 
 
 @pytest.mark.usefixtures("_pictures_from_here")
-class TestChatComem(ChatModelIntegrationTests):
+class TestChatComem(WhatItCan, ChatModelIntegrationTests):
     @pytest.fixture(autouse=True)
     def _with_memory(self, mini: ContinuousMemory) -> None:
         self.memory = mini
 
     @property
-    def chat_model_class(self) -> type[BaseChatModel]:
-        return ChatComem
-
-    @property
     def chat_model_params(self) -> dict[str, Any]:
         return {"memory": self.memory, "k": 1, "allow_image_urls": True}
-
-    @property
-    def standard_chat_model_params(self) -> dict[str, Any]:
-        return STANDARD_PARAMS
-
-    supports_image_inputs = property(lambda self: True)
-    supports_image_urls = property(lambda self: True)
-    supports_image_tool_message = property(lambda self: True)
-    supports_anthropic_inputs = property(lambda self: True)
-    supports_json_mode = property(lambda self: True)
 
     @pytest.mark.xfail(
         reason="A model of 135M parameters rarely decides by itself to call a tool; tool_choice='any' makes it."

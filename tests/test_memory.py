@@ -38,7 +38,7 @@ from comem_memory.errors import (
 )
 from comem_memory.images import load_image
 from comem_memory.keys import RetrievalKey
-from comem_memory.store import CollectionIdentity
+from comem_memory.memory import identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 
 DOOR = MemoryItem(id="door", text="The blue door opens with the brass key.", metadata={"year": 2020, "kind": "note"})
@@ -65,20 +65,16 @@ def encoded(llava: MemoryEncoder) -> Iterator[list[int]]:
     hook.remove()
 
 
-def identity(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
-    return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
-
-
 def embedded(encoder: MemoryEncoder, directory: Path) -> ContinuousMemory:
     key = tiny_key()
-    store = ChromaStore.embedded(directory, identity=identity(encoder, key))
+    store = ChromaStore.embedded(directory, identity=identity_of(encoder, key))
     return ContinuousMemory(encoder, key, store, picture_directory=directory / "pictures")
 
 
 @pytest.fixture
 def memory(llava: MemoryEncoder, tmp_path: Path) -> Iterator[ContinuousMemory]:
     key = tiny_key()
-    store = ChromaStore.in_memory(identity=identity(llava, key))
+    store = ChromaStore.in_memory(identity=identity_of(llava, key))
     with ContinuousMemory(llava, key, store, picture_directory=tmp_path / "kept") as memory:
         yield memory
 
@@ -131,7 +127,7 @@ def test_items_come_back_whole(filled: ContinuousMemory, llava: MemoryEncoder):
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_precisions(llava: MemoryEncoder, precision: Any):
     key = tiny_key()
-    store = ChromaStore.in_memory(identity=identity(llava, key))
+    store = ChromaStore.in_memory(identity=identity_of(llava, key))
     with ContinuousMemory(llava, key, store, precision=precision) as memory:
         [id] = memory.add(DOOR)
         expected = fresh(llava, DOOR)
@@ -325,7 +321,7 @@ def test_odd_texts_and_metadata_come_back(memory: ContinuousMemory):
 
 def test_an_item_that_could_not_be_found_is_not_encoded(llava: MemoryEncoder, encoded: list[int]):
     key = RetrievalKey(LetterEmbedder())
-    with ContinuousMemory(llava, key, ChromaStore.in_memory(identity=identity(llava, key))) as memory:
+    with ContinuousMemory(llava, key, ChromaStore.in_memory(identity=identity_of(llava, key))) as memory:
         with pytest.raises(InvalidItemError, match="both embedders"):
             memory.add(FLAG)
         assert encoded == []
@@ -334,7 +330,7 @@ def test_an_item_that_could_not_be_found_is_not_encoded(llava: MemoryEncoder, en
 
 def test_a_picture_needs_a_place(llava: MemoryEncoder, tmp_path: Path):
     key = tiny_key()
-    with ContinuousMemory(llava, key, ChromaStore.in_memory(identity=identity(llava, key))) as memory:
+    with ContinuousMemory(llava, key, ChromaStore.in_memory(identity=identity_of(llava, key))) as memory:
         with pytest.raises(InvalidItemError, match="persist_directory"):
             memory.add(FLAG)
         tiny_picture(2).save(tmp_path / "flag.png")
@@ -556,7 +552,7 @@ class Namespaces(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         key = tiny_key()
-        store = ChromaStore.in_memory(identity=identity(self.encoder, key))
+        store = ChromaStore.in_memory(identity=identity_of(self.encoder, key))
         self.memory = ContinuousMemory(self.encoder, key, store, picture_directory=self.folder)
         self.expected: dict[str, dict[str, tuple[str | None, int | None, int]]] = {name: {} for name in NAMESPACES}
 
@@ -981,7 +977,7 @@ def test_describe(filled: ContinuousMemory):
 
 def test_a_model_without_eyes_remembers_texts(tmp_path: Path):
     llama, key = tiny_encoder(tiny_backbone("llama")), tiny_key()
-    store = ChromaStore.in_memory(identity=identity(llama, key))
+    store = ChromaStore.in_memory(identity=identity_of(llama, key))
     with ContinuousMemory(llama, key, store, picture_directory=tmp_path) as memory:
         memory.add(DOOR)
         with pytest.raises(InvalidItemError, match=r"Item 'cat': .*Use a vision-language model"):

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_memory import CAT, DOOR, FLAG, identity, kept_files, same_picture
+from test_memory import CAT, DOOR, FLAG, kept_files, same_picture
 
 import comem_memory.portable as portable
 from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import CorruptBlockError, EncoderMismatchError, StoreLocationError
+from comem_memory.memory import identity_of
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 
 
@@ -26,7 +27,7 @@ def llava() -> MemoryEncoder:
 def opened(encoder: MemoryEncoder, pictures: Path | None) -> ContinuousMemory:
     key = tiny_key()
     return ContinuousMemory(
-        encoder, key, ChromaStore.in_memory(identity=identity(encoder, key)), picture_directory=pictures
+        encoder, key, ChromaStore.in_memory(identity=identity_of(encoder, key)), picture_directory=pictures
     )
 
 

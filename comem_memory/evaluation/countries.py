@@ -19,10 +19,10 @@ import torch
 from rich.table import Table
 from tqdm.auto import tqdm
 
-from comem_memory.backbone import ModelInputs
+from comem_memory.backbone import ModelInputs, prompt_length
 from comem_memory.evaluation.metrics import contains, exact_match
 from comem_memory.images import load_image
-from comem_memory.memory import ContinuousMemory, Mode, prompt_length
+from comem_memory.memory import ContinuousMemory, Mode
 from comem_memory.types import MemoryHit, MemoryItem
 
 FOLDER = Path(__file__).parent.parent / "data" / "countries"

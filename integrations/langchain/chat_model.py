@@ -26,10 +26,12 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from comem_memory.chat import Chat, ChatSettings, Reply, in_threads, joined, recall
+from comem_memory.backbone import Message
+from comem_memory.chat import Chat, ChatSettings, Reply, in_threads, recall
 from comem_memory.chroma import ChromaStore
 from comem_memory.filters import Filter
-from comem_memory.memory import ContinuousMemory
+from comem_memory.memory import ContinuousMemory, joined
+from comem_memory.tool_calls import chosen
 
 from .messages import memory_ids, to_messages, to_tool_calls
 
@@ -126,8 +128,8 @@ class ChatComem(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        chat, (turns, vectors, settings), about = self._prepare(messages, stop, kwargs)
-        reply = chat.reply(turns, vectors, settings)
+        chat, turn, about = self._prepare(messages, stop, kwargs)
+        reply = chat.reply(*turn)
         message = AIMessage(
             content=reply.text,
             tool_calls=to_tool_calls(reply.tool_calls),
@@ -144,8 +146,8 @@ class ChatComem(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         stopped: threading.Event | None = kwargs.pop("stopped", None)
-        chat, (turns, vectors, settings), about = self._prepare(messages, stop, kwargs)
-        for piece in chat.stream(turns, vectors, settings, stopped=stopped):
+        chat, turn, about = self._prepare(messages, stop, kwargs)
+        for piece in chat.stream(*turn, stopped=stopped):
             chunk = ChatGenerationChunk(message=_chunk(piece, about))
             if run_manager and isinstance(piece, str):
                 run_manager.on_llm_new_token(piece, chunk=chunk)
@@ -176,8 +178,10 @@ class ChatComem(BaseChatModel):
 
     def _prepare(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[Chat, tuple[list[dict[str, Any]], torch.Tensor | None, ChatSettings], dict[str, Any]]:
-        turns = to_messages(messages, allow_urls=self.allow_image_urls)
+    ) -> tuple[Chat, tuple[list[Message], torch.Tensor | None, ChatSettings], dict[str, Any]]:
+        """The conversation, what to give it, and what to tell about it."""
+        read = to_messages(messages, allow_urls=self.allow_image_urls)
+        turns = [turn for turn in read if turn["content"] or turn["role"] in ("assistant", "tool")]  # not memory alone
         if not turns:
             raise ValueError("The messages hold nothing to answer. Pass at least one with text or a picture.")
         chat = self._opened()
@@ -189,7 +193,7 @@ class ChatComem(BaseChatModel):
             seed=given["seed"],
             stop=stop if stop is not None else self.stop or (),
             tools=kwargs.pop("tools", ()),
-            tool_choice=kwargs.pop("tool_choice", None) or "auto",
+            tool_choice=chosen(kwargs.pop("tool_choice", None)),
             schema=_schema(kwargs.pop("response_format", None)),
             generation_kwargs={n: v for n, v in kwargs.items() if n not in ("memory_ids", "model")},
         )
@@ -203,9 +207,8 @@ class ChatComem(BaseChatModel):
             ids=kwargs.get("memory_ids"),
             named=memory_ids(messages),
         )
-        vectors = joined(hits)
         about = {"model_name": memory.encoder.backbone.name, "memory_ids": [hit.id for hit in hits]}
-        return chat, (turns, vectors, settings), about
+        return chat, (turns, joined(hits), settings), about
 
     def _opened(self) -> Chat:
         with self._opening:
@@ -240,12 +243,8 @@ class ChatComem(BaseChatModel):
         """
         for name in ("strict", "parallel_tool_calls"):
             kwargs.pop(name, None)
-        if isinstance(tool_choice, dict):  # OpenAI's form
-            tool_choice = tool_choice["function"]["name"]
-        elif isinstance(tool_choice, bool) or tool_choice == "required":
-            tool_choice = "any" if tool_choice else None
-        chosen = {} if tool_choice is None else {"tool_choice": tool_choice}
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **chosen, **kwargs)
+        written = [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=written, tool_choice=chosen(tool_choice), **kwargs)
 
     def with_structured_output(
         self,

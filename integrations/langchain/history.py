@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict, messages_to_dict
 
-from comem_memory.chat import query_of
+from comem_memory.chat import content_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.transcript import MESSAGE, Said, Transcript
 
@@ -43,10 +43,9 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Stores messages; on return they are kept. What the encoder cannot read is not in the vectors."""
         said = []
-        for message, written in zip(messages, messages_to_dict(messages), strict=True):
-            [turn] = to_messages([message], skip_unreadable=True) or [{"role": message.type, "content": []}]
-            text, picture = query_of([turn | {"role": "user"}])
-            said.append(Said(turn["role"], text, picture, json.dumps(written)))
+        turns = to_messages(messages, skip_unreadable=True)
+        for turn, written in zip(turns, messages_to_dict(messages), strict=True):
+            said.append(Said(turn["role"], *content_of(turn), json.dumps(written)))
         self.transcript.append(said)
 
     def clear(self) -> None:

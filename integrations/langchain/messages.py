@@ -57,11 +57,7 @@ def to_messages(
         ValueError: a block that the model cannot read (audio, video, PDF), or a URL that may not be fetched.
         InvalidItemError: a picture that cannot be opened.
     """
-    return [
-        turn
-        for message in messages
-        if (turn := _turn(message, allow_urls, skip_unreadable))["content"] or turn["role"] in ("assistant", "tool")
-    ]
+    return [_turn(message, allow_urls, skip_unreadable) for message in messages]
 
 
 def to_tool_calls(calls: Sequence[ToolCall]) -> list[LangChainToolCall]:

@@ -9,7 +9,7 @@ from langchain.agents.middleware import AgentMiddleware, AgentState, ModelReques
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 from langchain_core.runnables.config import run_in_executor
 
-from comem_memory.chat import query_of
+from comem_memory.chat import as_text, content_of, recall
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
 from comem_memory.types import MemoryHit, MemoryItem
@@ -35,7 +35,8 @@ def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
     if said is None:
         return None
     answers = [message.text for message in messages[said + 1 :] if isinstance(message, AIMessage) and message.text]
-    text, picture = query_of(to_messages([messages[said]], skip_unreadable=True))
+    [turn] = to_messages([messages[said]], skip_unreadable=True)
+    text, picture = content_of(turn)
     lines = [f"User: {text}"] if text else []
     lines += [f"Assistant: {answers[-1]}"] if answers else []
     return MemoryItem(text="\n".join(lines) or None, image=picture) if lines or picture is not None else None
@@ -93,20 +94,14 @@ class ComemMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _with_memory(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         view, model = self._view(request.runtime), request.model
-        hits = self._recalled(view, request.messages)
+        users = [message for message in request.messages if isinstance(message, HumanMessage)]
+        hits = recall(view, to_messages(users[-1:], skip_unreadable=True), k=self.k, where=self.where)
         if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
             found = {"memory_ids": [hit.id for hit in hits], "namespace": view.name}
             return request.override(model_settings=request.model_settings | found)
         if isinstance(model, ChatComem):
             request = request.override(model_settings=request.model_settings | {"memory_ids": []})
         return request.override(system_message=_told(request.system_message, hits)) if hits else request
-
-    def _recalled(self, view: ContinuousMemory, messages: Sequence[AnyMessage]) -> list[MemoryHit]:
-        users = [message for message in messages if isinstance(message, HumanMessage)]
-        text, picture = query_of(to_messages(users[-1:], skip_unreadable=True))
-        if self.k == 0 or not (text or picture is not None):
-            return []
-        return view.search(text or None, picture, k=self.k, where=self.where)
 
     # -- after the turn -----------------------------------------------------------------------------------------
 
@@ -122,6 +117,5 @@ class ComemMiddleware(AgentMiddleware[Any, Any, Any]):
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:
-    known = "\n".join(f"- {hit.text or hit.image}" for hit in reversed(hits))
     said = f"{system.text}\n\n" if system is not None else ""
-    return SystemMessage(f"{said}What you remember, the most relevant last:\n{known}")
+    return SystemMessage(said + as_text(hits))

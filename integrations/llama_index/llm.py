@@ -27,9 +27,10 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
 from comem_memory.backbone import Message
-from comem_memory.chat import Chat, ChatSettings, Reply, in_threads, joined, recall
+from comem_memory.chat import Chat, ChatSettings, Reply, in_threads, recall
 from comem_memory.filters import Filter
-from comem_memory.memory import ContinuousMemory
+from comem_memory.memory import ContinuousMemory, joined
+from comem_memory.tool_calls import chosen
 
 from .messages import MEMORY_IDS, memory_ids, to_message, to_messages
 
@@ -150,7 +151,7 @@ class ComemLLM(FunctionCallingLLM):
             seed=given["seed"],
             stop=given["stop"],
             tools=kwargs.pop("tools", ()),
-            tool_choice=kwargs.pop("tool_choice", None) or "auto",
+            tool_choice=chosen(kwargs.pop("tool_choice", None)),
             generation_kwargs={name: value for name, value in kwargs.items() if name != "memory_ids"},
         )
         memory = self.memory if given["namespace"] is None else self.memory.namespace(given["namespace"])
@@ -202,8 +203,6 @@ class ComemLLM(FunctionCallingLLM):
     ) -> dict[str, Any]:
         asked = [ChatMessage(user_msg) if isinstance(user_msg, str) else user_msg] if user_msg is not None else []
         choice = kwargs.pop("tool_choice", None) or ("any" if tool_required and tools else "auto")
-        if isinstance(choice, dict):  # OpenAI's form
-            choice = choice["function"]["name"]
         written = [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools]
         return {"messages": [*(chat_history or []), *asked], "tools": written, "tool_choice": choice, **kwargs}
 

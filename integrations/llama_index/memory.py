@@ -9,7 +9,7 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index.core.memory.types import BaseMemory
 
-from comem_memory.chat import query_of
+from comem_memory.chat import content_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import MemoryRecord
 from comem_memory.transcript import MESSAGE, POSITION, SESSION, Said, Transcript
@@ -53,7 +53,7 @@ class ComemMemory(BaseMemory):
     def get(self, input: str | None = None, **kwargs: Any) -> list[ChatMessage]:
         past, kept = self._transcript.split(self.recent)
         newest = [_message(record) for record in kept]
-        query = input or _said(newest[-1:])
+        query = input or "".join(content_of(turn)[0] for turn in to_messages(newest[-1:], skip_unreadable=True))
         if not past or not self.k or not query:
             return newest
         older = {"$and": [{SESSION: self.session_id}, {POSITION: {"$lte": past[-1].metadata[POSITION]}}]}
@@ -78,13 +78,8 @@ class ComemMemory(BaseMemory):
 def _written(messages: Sequence[ChatMessage]) -> list[Said]:
     said = []
     for message, turn in zip(messages, to_messages(messages, skip_unreadable=True), strict=True):
-        text, picture = query_of([turn | {"role": "user"}])
-        said.append(Said(turn["role"], text, picture, message.model_dump_json()))
+        said.append(Said(turn["role"], *content_of(turn), message.model_dump_json()))
     return said
-
-
-def _said(messages: Sequence[ChatMessage]) -> str:
-    return query_of([turn | {"role": "user"} for turn in to_messages(messages, skip_unreadable=True)])[0]
 
 
 def _message(record: MemoryRecord) -> ChatMessage:

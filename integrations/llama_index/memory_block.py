@@ -10,7 +10,7 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.memory.memory import BaseMemoryBlock
 
-from comem_memory.chat import query_of
+from comem_memory.chat import content_of, recall
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
 from comem_memory.transcript import SESSION
@@ -39,13 +39,11 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
 
     async def _aget(self, messages: list[ChatMessage] | None = None, **block_kwargs: Any) -> list[ChatMessage]:
         users = [message for message in messages or [] if message.role == MessageRole.USER]
-        text, picture = query_of(to_messages(users[-1:], skip_unreadable=True))
-        if not text and picture is None:
-            return []
         where = dict(self.where or {})
         if not self.across_sessions and block_kwargs.get(SESSION) is not None:
             where[SESSION] = block_kwargs[SESSION]
-        hits = await self.memory.asearch(text or None, picture, k=self.k, where=where or None)
+        turns = to_messages(users[-1:], skip_unreadable=True)
+        hits = await asyncio.to_thread(recall, self.memory, turns, k=self.k, where=where or None)
         return [remembered(hits)] if hits else []
 
     async def _aput(self, messages: list[ChatMessage]) -> None:
@@ -54,7 +52,7 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
     def _put(self, messages: list[ChatMessage]) -> None:
         items = []
         for message, turn in zip(messages, to_messages(messages, skip_unreadable=True), strict=True):
-            text, picture = query_of([turn | {"role": "user"}])
+            text, picture = content_of(turn)
             picture = picture if self.memory.encoder.backbone.sees else None
             session = message.additional_kwargs.get(SESSION)
             if text or picture is not None:

@@ -17,7 +17,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from comem_memory.backbone import Message
-from comem_memory.chat import Reply
+from comem_memory.chat import Reply, as_text
 from comem_memory.images import load_image
 from comem_memory.types import MemoryHit
 
@@ -38,9 +38,8 @@ _ROLES = {
 
 def remembered(hits: Sequence[MemoryHit]) -> ChatMessage:
     """Items, best first, as a message that `ComemLLM` reads as vectors and any other model as text."""
-    known = "\n".join(f"- {hit.text or hit.image}" for hit in reversed(hits))
-    text = f"What you remember, the most relevant last:\n{known}"
-    return ChatMessage(text, role=MessageRole.USER, additional_kwargs={MEMORY_IDS: [hit.id for hit in hits]})
+    ids = [hit.id for hit in hits]
+    return ChatMessage(as_text(hits), role=MessageRole.USER, additional_kwargs={MEMORY_IDS: ids})
 
 
 def memory_ids(messages: Sequence[ChatMessage]) -> list[str]:
