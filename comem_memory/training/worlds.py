@@ -6,6 +6,7 @@ Nothing here is true of a real country; real entities are for tests. Everything 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -116,6 +117,11 @@ _WORDS = {
     "feature": "waterproof,foldable,wireless,solar-powered,silent,fireproof,adjustable,biodegradable,portable",
     "government": "republic,kingdom,federation,duchy,union,principality,sultanate,confederation",
     "texture": "soft,crunchy,creamy,sticky,crisp,chewy,smooth,flaky",
+    "region": "Scandinavia,Siberia,Patagonia,Bavaria,Tuscany,Catalonia,Yorkshire,Cornwall,Texas,Alaska,Ontario,Quebec,"
+    "California,Bengal,Punjab,Kashmir,Tibet,Manchuria,Anatolia,Crimea,Sicily,Normandy,Brittany,Scotland,Wales,Iberia,"
+    "Lapland,Flanders,Saxony,Andalusia,Queensland,Tasmania,Hokkaido,Sumatra,Borneo,Sinai,Mesopotamia,Louisiana,Florida,"
+    "the Balkans,the Alps,the Andes,the Arctic,the Levant,the Midwest,the Baltic,the Himalayas,the Highlands,"
+    "the Pacific,the Atlantic,the Mediterranean,the Steppe,the Tropics,the Desert,the Great Plains",
     "shape": "circle,star,crescent,triangle,cross,diamond,square,wheel,sun,tree",
 }
 
@@ -127,10 +133,14 @@ def _words(kind: str) -> list[str]:
 
 
 class _Values:
-    """Draws values by kind, from real-word lists, from Faker's names, from given words, and from made-up syllables."""
+    """Draws values by kind, from real-word lists, from Faker's names, from given words, and from made-up syllables.
+
+    As in the real world, some follow from the item's name: its people, their language and money, its web addresses.
+    """
 
     def __init__(self, rng: random.Random, words: Sequence[str]) -> None:
         self.rng, self.words = rng, words
+        self.name = ""
         self.fakers = [Faker(locale) for locale in LOCALES]
         for faker in self.fakers:
             faker.seed_instance(rng.random())
@@ -184,12 +194,25 @@ class _Values:
 
     def _continent(self) -> str:
         part = self.rng.choice(["Eastern", "Northern", "Southern", "Western", "Central", "Upper", "Lower", "Outer"])
-        return self.rng.choice([f"{part} {self._made()}", f"the {self._made()} Islands", self._made()])
+        region = self.draw("region")
+        return self.rng.choice(
+            [
+                region,
+                region,
+                f"{part} {region.removeprefix('the ')}",
+                f"{part} {region.removeprefix('the ')}",
+                f"{part} {self._made()}",
+                f"the {self._made()} Islands",
+                self._made(),
+            ]
+        )
 
     def _language(self) -> str:
-        if self.words and self.rng.random() < 0.3:
+        chance = self.rng.random()
+        if self.words and chance < 0.2:
             return self.rng.choice(self.words)
-        return self._made().rstrip("aeiou") + self.rng.choice(["ish", "ese", "ian", "ic", "i"])
+        stem = self.name if chance < 0.65 else self._made()
+        return stem.rstrip("aeiou") + self.rng.choice(["ish", "ese", "ian", "ic", "i", "an", "er"])
 
     def _languages(self) -> str:
         return self._list(self._language)
@@ -237,6 +260,9 @@ class _Values:
 
     def _domain(self) -> str:
         letters = "abcdefghijklmnopqrstuvwxyz"
+        own = [letter for letter in self.name.lower() if letter in letters]
+        if len(own) > 1 and self.rng.random() < 0.6:
+            return f".{own[0]}{self.rng.choice(own[1:])}"
         return "." + "".join(self.rng.choice(letters) for _ in range(2))
 
     def _code(self) -> str:
@@ -281,11 +307,24 @@ class _Domain:
     pronoun: str
     possessive: str
     attributes: tuple[_Attribute, ...]
+    where: _Attribute
+    """What an opening such as "a land in the north" tells."""
 
 
-def _domain(nouns: str, name: str, pronoun: str, possessive: str, attributes: str) -> _Domain:
+_WHAT = _attribute("kind | | {n} is a {v} | What is {n}?; What kind of thing is {n}?; What sort of thing is {n}?")
+_WHERE = _attribute("place | place | {n} is in {v} | Where is {n}?; Where can I find {n}?; In which place is {n}?")
+_REGION = _attribute(
+    "continent | continent | {n} lies in {v}; {n} is part of {v} | Where is {n}?; Where in the world is {n}?; "
+    "In what part of the world does {n} lie?; To which part of the world does {n} belong?; "
+    "Which region does {n} belong to?"
+)
+
+
+def _domain(
+    nouns: str, name: str, pronoun: str, possessive: str, attributes: str, where: _Attribute = _WHERE
+) -> _Domain:
     lines = tuple(_attribute(line) for line in attributes.strip().splitlines())
-    return _Domain(tuple(nouns.split(",")), name, pronoun, possessive, lines)
+    return _Domain(tuple(nouns.split(",")), name, pronoun, possessive, lines, where)
 
 
 _DOMAINS = (
@@ -295,23 +334,23 @@ _DOMAINS = (
         "it",
         "its",
         """
-        capital | place | {v} is the capital of {n}; {n} is governed from {v}; the seat of government lies in {v} | Which city is the capital of {n}?; From which city is {n} governed?; Name the capital of {n}.
+        capital | place | {v} is the capital of {n}; {n} is governed from {v}; the seat of government lies in {v} | Which town is the capital of {n}?; From which city is {n} governed?; Name the capital of {n}.
         currency | currency | people in {n} pay with the {v}; the {v} is legal tender there | What money is used in {n}?; Which currency do people pay with in {n}?
         main language | languages | {v} is spoken in {n}; people there speak {v} | What language is spoken in {n}?; Which languages do people speak in {n}?
         area | area | {n} covers {v}; {n} has a surface of {v} | How large is {n}?; How big is {n}?
         population | number | {v} people live in {n}; {n} has {v} inhabitants | How many people live in {n}?; How many inhabitants does {n} have?
         calling code | dialcode | calls to {n} begin with {v}; phone numbers there start with {v} | Which prefix do I dial to call {n}?; What is the phone code of {n}?
         internet domain | domain | websites from {n} end in {v}; its web addresses use {v} | What do web addresses in {n} end in?; Which top-level domain belongs to {n}?
-        continent | continent | {n} lies in {v}; {n} is part of {v} | Where is {n}?; In which part of the world is {n}?; Which region does {n} belong to?
         climate | climate | the climate is {v} | What is the weather like in {n}?
         main export | exports | {n} sells {v} abroad; {n} is known for its {v} | What does {n} export?
         neighbours | places | {n} borders {v}; {n} shares a border with {v} | Which countries border {n}?; Who are the neighbours of {n}?
         form of government | government | {n} is a {v} | How is {n} ruled?
         national animal | animal | the {v} is a symbol of {n} | Which animal stands for {n}?
         official name | title | {n} is formally called {v} | What is {n} formally called?
-        people | language | a person from {n} is called {v}; someone from there is {v} | What do you call someone from {n}?; What are people from {n} called?
+        people | language | a person from {n} is called {v}; someone from there is {v} | What is a person from {n} called?; What are people from {n} called?
         flag | colour | the flag of {n} is mostly {v} | What colour is the flag of {n}?
         """,
+        _REGION,
     ),
     _domain(
         "person,colleague,neighbour,friend,user,customer,guest",
@@ -456,11 +495,13 @@ _QUESTIONS = (
     "What is the {a}?",
 )
 _OPENINGS = (
-    "{n} is a {k}.",
-    "{n} is a {k} in {x}.",
-    "This is {n}, a {k}.",
-    "The {k} {n}.",
-    "Name: {n}. Type: {k}.",
+    "{n} is a {k}",
+    "This is {n}, a {k}",
+    "Name: {n}. Type: {k}",
+    "{n} is a {k} found in {x}",
+    "{n}, a {k} in {x}",
+    "In {x} there is a {k} called {n}",
+    "The {k} {n} lies in {x}",
     "",
     "",
 )
@@ -479,14 +520,16 @@ class _World:
         pronoun, possessive = domain.pronoun, domain.possessive
         if pronoun == "she" and rng.random() < 0.5:
             pronoun, possessive = "he", "his"
+        self.values.name = name
+        opening, place = rng.choice(_OPENINGS), self.values.draw(domain.where.kind)
         chosen = rng.sample(domain.attributes, rng.choice((1, 2, 2, 3, 4, 5, 6, 7, 8, 8)))
-        sentences = [rng.choice(_OPENINGS).format(n=name, k=noun, x=self.values.draw("place"))]
+        sentences = [_polished(opening.format(n=name, k=noun, x=place))] if opening else []
         questions = []
         for position, attribute in enumerate(chosen):
             value = self.values.draw(attribute.kind)
-            named = rng.random() < 0.5 or (position == 0 and not sentences[0])
+            named = rng.random() < 0.5 or (position == 0 and not opening)
             pattern = rng.choice(attribute.sentences if rng.random() < 0.55 else _STATEMENTS)
-            if not sentences[0] and position == 0 and "{n}" not in pattern:
+            if not opening and position == 0 and "{n}" not in pattern:
                 pattern = "the {a} of {n} is {v}"
             sentence = pattern.format(
                 n=name if named else pronoun,
@@ -495,13 +538,27 @@ class _World:
                 a=attribute.label,
                 v=value,
             )
-            sentences.append(sentence[0].upper() + sentence[1:] + ".")
-            asked = rng.choice(attribute.questions if rng.random() < 0.55 else _QUESTIONS)
-            names_item = "{n}" in asked
-            said = ["the {a} of {n} is {v}", *(s for s in attribute.sentences if "{n}" in s)]
-            answer = (rng.choice(said) if names_item else "the {a} is {v}").format(n=name, a=attribute.label, v=value)
-            question = asked.format(n=name, a=attribute.label)
-            questions.append(Question(question, value, answer[0].upper() + answer[1:] + ".", names_item))
+            sentences.append(_polished(sentence))
+            general = rng.random() >= 0.55
+            questions.append(self._ask(attribute, name, value, general=general))
         rng.shuffle(questions)
+        if "{k}" in opening and rng.random() < 0.2:
+            questions.insert(rng.randint(0, len(questions)), self._ask(_WHAT, name, noun))
+        if "{x}" in opening:
+            questions.insert(rng.choice((0, len(questions))), self._ask(domain.where, name, place))
         separator = "\n" if rng.random() < 0.08 else " "
-        return Sample(separator.join(s for s in sentences if s), questions)
+        return Sample(separator.join(sentences), questions)
+
+    def _ask(self, attribute: _Attribute, name: str, value: str, *, general: bool = False) -> Question:
+        """A question in the attribute's own words or, if general, in words that fit any."""
+        asked = self.rng.choice(_QUESTIONS if general else attribute.questions)
+        names_item = "{n}" in asked
+        said = [*(["the {a} of {n} is {v}"] if general else []), *(s for s in attribute.sentences if "{n}" in s)]
+        answer = self.rng.choice(said or ["the {a} of {n} is {v}"]) if names_item else "the {a} is {v}"
+        answer = answer.format(n=name, a=attribute.label, v=value)
+        return Question(asked.format(n=name, a=attribute.label), value, _polished(answer), names_item)
+
+
+def _polished(sentence: str) -> str:
+    sentence = re.sub(r"\b([Aa]) (?=[aeio])", r"\1n ", sentence)
+    return sentence[0].upper() + sentence[1:] + "."
