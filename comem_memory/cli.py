@@ -245,7 +245,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare none / text / memory / shuffled memory on questions about real countries."""
+    """Compare none / text / memory / both / shuffled memory on questions about real countries."""
     from comem_memory.evaluation.countries import compare
 
     with _memory(context, persist_directory=None, chroma_url=None) as memory:
@@ -254,6 +254,7 @@ def evaluate(
         _print_json(report.as_dict())
     else:
         console.print(report.as_table())
+        console.print(report.as_kinds_table())
 
 
 @app.command()

@@ -8,12 +8,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import httpx
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from comem_memory.errors import InvalidItemError
 
 MAX_PIXELS = 89_478_485
 """Pillow's decompression-bomb limit, which Pillow itself only warns about up to twice this size."""
+MAX_DOWNLOAD = 32 * 2**20
+"""Bytes; what a message names on the web may be of any size."""
 
 
 def load_image(source: Any) -> Image.Image:
@@ -43,6 +46,25 @@ def load_image(source: Any) -> Image.Image:
         raise InvalidItemError(
             f"Image {name} cannot be read: {error}. Pass a file that Pillow can open, such as PNG or JPEG."
         ) from error
+
+
+def fetch_picture(url: str) -> bytes:
+    """Downloads an encoded picture.
+
+    Raises:
+        InvalidItemError: it cannot be had, or has more than `MAX_DOWNLOAD` bytes, of which no more are read.
+    """
+    content = bytearray()
+    try:
+        with httpx.stream("GET", url, follow_redirects=True, timeout=30) as answer:
+            answer.raise_for_status()
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > MAX_DOWNLOAD:
+                    raise InvalidItemError(f"Image {url} has more than {MAX_DOWNLOAD} bytes. Send a smaller one.")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise InvalidItemError(f"Image {url} cannot be fetched: {error}. Check the URL, or send the bytes.") from error
+    return bytes(content)
 
 
 def image_digest(image: Image.Image) -> bytes:

@@ -1,5 +1,6 @@
 """Scores of short answers, the countries and their questions, and the comparison with a tiny model."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from comem_memory.evaluation.countries import (
     questions,
     rows,
 )
-from comem_memory.evaluation.metrics import contains, exact_match, normalise
+from comem_memory.evaluation.metrics import contains, exact_match, interval, normalise, token_f1
 from comem_memory.images import load_image
 from comem_memory.testing import tiny_key
 
@@ -73,6 +74,20 @@ def test_scores(prediction: str, answer: str, exact: bool, contained: bool):
     assert contains(prediction, answer) == contained
 
 
+def test_token_f1():
+    assert token_f1("The money is the Aruban florin.", "Aruban florin") == pytest.approx(2 * 2 / (4 + 2))
+    assert token_f1("florin", "Aruban florin") == pytest.approx(2 / 3)
+    assert token_f1("dollar", "Aruban florin") == token_f1("", "x") == 0
+
+
+def test_intervals_hold_the_mean_and_shrink_with_more_values():
+    low, high = interval([0.0, 1.0] * 50)
+    assert 0.35 < low < 0.45 and 0.55 < high < 0.65  # normal approximation: 0.402 to 0.598
+    longer = interval([0.0, 1.0] * 500)
+    assert longer[1] - longer[0] < (high - low) / 2
+    assert interval([1.0, 1.0]) == (1, 1)
+
+
 def test_the_countries_are_whole():
     countries = rows()
     assert len(countries) == len({row["code"] for row in countries}) > 200
@@ -89,7 +104,9 @@ def test_the_countries_are_whole():
 def test_a_country_and_its_questions():
     [aruba] = [row for row in rows() if row["code"] == "AW"]
     assert item(aruba).metadata == {"name": "Aruba", "region": "Americas"}
-    assert CountryQuestion("AW", "Which city is the capital of Aruba?", "Oranjestad") in list(questions(aruba))
+    assert CountryQuestion("AW", "capital", "Which city is the capital of Aruba?", "Oranjestad") in list(
+        questions(aruba)
+    )
 
 
 def test_shuffled_memory_is_never_ones_own():
@@ -118,26 +135,32 @@ def test_the_comparison_asks_every_source_the_same(memory: ContinuousMemory, mon
     report = compare(memory, limit=5, batch_size=3, timed=2)
     assert report.n == 5
     assert tuple(report.scores) == SOURCES
-    compared = asked[: 5 * 5]
-    by_source = [[question for question, *_ in compared[n * 5 : n * 5 + 5]] for n in range(5)]
+    compared = asked[: 5 * 6]
+    by_source = [[question for question, *_ in compared[n * 5 : n * 5 + 5]] for n in range(6)]
     assert all(questions == by_source[0] for questions in by_source)
     assert [what[1:] for what in compared[::5]] == [
         (0, "none"),
         (1, "text"),
         (1, "text"),
         (1, "memory"),
+        (1, "text"),
         (1, "memory"),
     ]
     for score in report.scores.values():
         assert 0 <= score.exact_match <= score.contains <= 1
+        assert score.interval[0] <= score.contains <= score.interval[1]
+    assert report.scores["none"].above_none == (0, 0)
     tokens = report.prompt_tokens
     for k in (1, 3, 10):
         assert tokens["memory"][k] == tokens["none"][k] + 8 * k < tokens["text"][k]
     assert all(seconds > 0 for by_k in report.seconds_to_first_token.values() for seconds in by_k.values())
-    assert report.as_dict()["scores"]["memory"].keys() == {"exact_match", "contains"}
+    assert json.loads(json.dumps(report.as_dict()))["scores"]["memory"]["contains"] == report.scores["memory"].contains
     with (console := Console(width=200)).capture() as shown:
         console.print(report.as_table())
-    assert all(word in shown.get() for word in (*SOURCES, "k=1", "k=10", "n = 5 questions"))
+        console.print(report.as_kinds_table())
+    assert all(
+        word in shown.get() for word in (*SOURCES, *report.scores["none"].by_kind, "k=1", "k=10", "n = 5 questions")
+    )
 
 
 def test_flags_are_looked_up_in_the_memory(memory: ContinuousMemory, tmp_path: Path):

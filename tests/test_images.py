@@ -3,7 +3,9 @@
 import contextlib
 import io
 import struct
+import threading
 import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 
 from comem_memory import images
 from comem_memory.errors import InvalidItemError
-from comem_memory.images import image_digest, keep_picture, load_image
+from comem_memory.images import fetch_picture, image_digest, keep_picture, load_image
 from comem_memory.testing import tiny_picture
 
 
@@ -148,3 +150,34 @@ def test_the_source_is_left_alone():
     picture = tiny_picture()
     load_image(picture).paste("black", (0, 0, 64, 48))
     assert image_digest(picture) == image_digest(tiny_picture())
+
+
+class Pictures(BaseHTTPRequestHandler):
+    """Serves a picture, and one without end."""
+
+    def do_GET(self):
+        self.send_response(404 if self.path == "/none" else 200)
+        self.end_headers()
+        if self.path == "/picture":
+            self.wfile.write(encoded(tiny_picture()))
+        with contextlib.suppress(ConnectionError):
+            while self.path == "/endless":
+                self.wfile.write(bytes(2**16))
+
+    def log_message(self, *_: object):
+        pass
+
+
+def test_fetched_pictures_are_bounded_and_failures_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(images, "MAX_DOWNLOAD", 2**20)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert image_digest(load_image(fetch_picture(f"{url}/picture"))) == image_digest(tiny_picture())
+        with pytest.raises(InvalidItemError, match="endless has more than 1048576 bytes"):
+            fetch_picture(f"{url}/endless")
+        with pytest.raises(InvalidItemError, match="none cannot be fetched: .*404"):
+            fetch_picture(f"{url}/none")
+        server.shutdown()
+    with pytest.raises(InvalidItemError, match="cannot be fetched"):
+        fetch_picture(f"{url}/picture")

@@ -11,7 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rich.table import Table
 from tqdm.auto import tqdm
 
 from comem_memory.backbone import ModelInputs, prompt_length
-from comem_memory.evaluation.metrics import contains, exact_match
+from comem_memory.evaluation.metrics import contains, exact_match, interval, token_f1
 from comem_memory.images import load_image
 from comem_memory.memory import ContinuousMemory, Mode
 from comem_memory.types import MemoryHit, MemoryItem
@@ -35,6 +35,7 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class CountryQuestion:
     code: str
+    kind: str
     text: str
     answer: str
 
@@ -69,20 +70,23 @@ def item(row: Row, folder: Path = FOLDER) -> MemoryItem:
 def questions(row: Row) -> Iterator[CountryQuestion]:
     """What can be asked about a country whose answer is a single value."""
     name, code = row["name"], row["code"]
-    if row["capital"]:
-        yield CountryQuestion(code, f"Which city is the capital of {name}?", row["capital"])
-    if len(row["languages"]) == 1:
-        yield CountryQuestion(code, f"What language do people in {name} speak?", row["languages"][0])
-    if len(row["currencies"]) == 1:
-        yield CountryQuestion(code, f"What is the currency of {name}?", row["currencies"][0])
-    yield CountryQuestion(code, f"In which part of the world is {name}?", row["subregion"] or row["region"])
-    yield CountryQuestion(code, f"What is the area of {name}?", f"{row['area_km2']:.0f}")
-    if row["calling_code"]:
-        yield CountryQuestion(code, f"What is the calling code of {name}?", row["calling_code"])
-    if row["top_level_domain"]:
-        yield CountryQuestion(code, f"What is the internet domain of {name}?", row["top_level_domain"])
-    if row["demonym"]:
-        yield CountryQuestion(code, f"What do you call someone from {name}?", row["demonym"])
+    asked = (
+        ("capital", f"Which city is the capital of {name}?", row["capital"]),
+        ("language", f"What language do people in {name} speak?", _only(row["languages"])),
+        ("currency", f"What is the currency of {name}?", _only(row["currencies"])),
+        ("region", f"In which part of the world is {name}?", row["subregion"] or row["region"]),
+        ("area", f"What is the area of {name}?", f"{row['area_km2']:.0f}"),
+        ("calling code", f"What is the calling code of {name}?", row["calling_code"]),
+        ("internet domain", f"What is the internet domain of {name}?", row["top_level_domain"]),
+        ("people", f"What do you call someone from {name}?", row["demonym"]),
+    )
+    for kind, text, answer in asked:
+        if answer:
+            yield CountryQuestion(code, kind, text, answer)
+
+
+def _only(values: Sequence[str]) -> str | None:
+    return values[0] if len(values) == 1 else None
 
 
 def _joined(values: Sequence[str]) -> str:
@@ -91,14 +95,24 @@ def _joined(values: Sequence[str]) -> str:
 
 # -- comparison --------------------------------------------------------------------------------------------------
 
-SOURCES = ("none", "text", "text without picture", "memory", "shuffled memory")
-"""The bare model; the item in the prompt, with and without its flag; its vectors; another country's vectors."""
+SOURCES = ("none", "text", "text without picture", "memory", "memory and text", "shuffled memory")
+"""The bare model; the item in the prompt, with and without its flag; its vectors; these and the text without flag;
+another country's vectors."""
 
 
 @dataclass(frozen=True)
 class Score:
+    """Means over the questions, 0 to 1; intervals are 95% bootstrap intervals."""
+
     exact_match: float
     contains: float
+    token_f1: float
+    interval: tuple[float, float]
+    """Of `contains`."""
+    above_none: tuple[float, float]
+    """Of `contains` less the bare model's, question by question."""
+    by_kind: dict[str, float]
+    """`contains` by what is asked for."""
 
 
 @dataclass(frozen=True)
@@ -115,19 +129,32 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         return {
             "n": self.n,
-            "scores": {source: vars(score) for source, score in self.scores.items()},
+            "scores": {source: asdict(score) for source, score in self.scores.items()},
             "prompt_tokens": self.prompt_tokens,
             "seconds_to_first_token": self.seconds_to_first_token,
         }
 
     def as_table(self) -> Table:
         ks = sorted(self.prompt_tokens["memory"])
-        table = Table("with", "exact match", "contains", *(f"k={k}" for k in ks))
+        table = Table("with", "exact match", "token F1", "contains", "above none", *(f"k={k}" for k in ks))
         for source, score in self.scores.items():
             tokens, seconds = self.prompt_tokens.get(source, {}), self.seconds_to_first_token.get(source, {})
             cost = [f"{tokens[k]:.0f}, {seconds[k] * 1000:.0f} ms" if k in tokens else "" for k in ks]
-            table.add_row(source, f"{score.exact_match:.1%}", f"{score.contains:.1%}", *cost)
-        table.caption = f"n = {self.n} questions on real countries; k: prompt tokens, time to first token"
+            low, high = score.above_none
+            contained = f"{score.contains:.1%} ({score.interval[0]:.1%} to {score.interval[1]:.1%})"
+            above = "" if source == "none" else f"{low * 100:+.1f} to {high * 100:+.1f}"
+            table.add_row(source, f"{score.exact_match:.1%}", f"{score.token_f1:.1%}", contained, above, *cost)
+        table.caption = (
+            f"n = {self.n} questions on real countries, 95% intervals; k: prompt tokens, time to first token"
+        )
+        return table
+
+    def as_kinds_table(self) -> Table:
+        """Share of answers that contain the right one, by what is asked for."""
+        kinds = sorted(self.scores["none"].by_kind)
+        table = Table("with", *kinds)
+        for source, score in self.scores.items():
+            table.add_row(source, *(f"{score.by_kind[kind]:.0%}" for kind in kinds))
         return table
 
 
@@ -147,7 +174,7 @@ def compare(memory: ContinuousMemory, *, limit: int | None = None, batch_size: i
     asked = sorted(asked[:limit], key=lambda q: len(q.text))
     hits = {hit.id: hit for hit in memory.get([row["code"] for row in countries])}
     others = _derangement([row["code"] for row in countries])
-    scores = {}
+    answers = {}
     for source in SOURCES:
         said: list[str] = []
         for start in tqdm(range(0, len(asked), batch_size), desc=source, unit="batch", disable=None):
@@ -155,22 +182,37 @@ def compare(memory: ContinuousMemory, *, limit: int | None = None, batch_size: i
             prompts = [_prompt(memory, question, hits, source, others) for question in batch]
             tokens = memory.encoder.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
             said += [memory.encoder.backbone.decode(row) for row in tokens]
-        scores[source] = Score(
-            sum(exact_match(s, q.answer) for s, q in zip(said, asked, strict=True)) / len(asked),
-            sum(contains(s, q.answer) for s, q in zip(said, asked, strict=True)) / len(asked),
-        )
+        answers[source] = said
+    scores = {source: _score(asked, said, answers["none"]) for source, said in answers.items()}
     tokens_by, seconds_by = _first_tokens(memory, asked[:: max(1, len(asked) // timed)][:timed])
     return Report(len(asked), scores, tokens_by, seconds_by)
+
+
+def _score(asked: Sequence[CountryQuestion], said: Sequence[str], bare: Sequence[str]) -> Score:
+    right = [float(contains(s, q.answer)) for s, q in zip(said, asked, strict=True)]
+    without = [float(contains(s, q.answer)) for s, q in zip(bare, asked, strict=True)]
+    by_kind: dict[str, list[float]] = {}
+    for question, value in zip(asked, right, strict=True):
+        by_kind.setdefault(question.kind, []).append(value)
+    return Score(
+        exact_match=statistics.mean(exact_match(s, q.answer) for s, q in zip(said, asked, strict=True)),
+        contains=statistics.mean(right),
+        token_f1=statistics.mean(token_f1(s, q.answer) for s, q in zip(said, asked, strict=True)),
+        interval=interval(right),
+        above_none=interval([a - b for a, b in zip(right, without, strict=True)]),
+        by_kind={kind: statistics.mean(values) for kind, values in by_kind.items()},
+    )
 
 
 def _prompt(
     memory: ContinuousMemory, question: CountryQuestion, hits: dict[str, MemoryHit], source: str, others: dict[str, str]
 ) -> tuple[ModelInputs, torch.Tensor | None]:
     hit = hits[others[question.code] if source == "shuffled memory" else question.code]
-    if source == "text without picture":
+    if source in ("text without picture", "memory and text"):
         hit = replace(hit, image=None)
-    mode: Mode = "none" if source == "none" else "text" if source.startswith("text") else "memory"
-    return memory.prompt(question.text, None, [] if mode == "none" else [hit], mode)
+    mode: Mode = "none" if source == "none" else "memory" if source.endswith("memory") else "text"
+    prompt, vectors = memory.prompt(question.text, None, [] if mode == "none" else [hit], mode)
+    return prompt, hit.memory_embeddings if source == "memory and text" else vectors
 
 
 def _derangement(codes: list[str]) -> dict[str, str]:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 import string
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import bootstrap
 
 _QUOTES = "\u2018\u2019\u201c\u201d"
 _PUNCTUATION = str.maketrans("", "", string.punctuation.replace("+", "").replace(".", "") + _QUOTES)
@@ -22,3 +27,21 @@ def exact_match(prediction: str, answer: str) -> bool:
 def contains(prediction: str, answer: str) -> bool:
     """Whether the answer stands in the prediction as whole words."""
     return f" {normalise(answer)} " in f" {normalise(prediction)} "
+
+
+def token_f1(prediction: str, answer: str) -> float:
+    """Harmonic mean of precision and recall of the answer's words."""
+    said, right = normalise(prediction).split(), normalise(answer).split()
+    common = sum((Counter(said) & Counter(right)).values())
+    return 2 * common / (len(said) + len(right)) if common else 0.0
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """95% bootstrap interval of the mean (percentiles of 10,000 resamples, always the same ones)."""
+    if len(set(values)) < 2:
+        return values[0], values[0]
+    rng = np.random.default_rng(0)
+    low, high = bootstrap(
+        (values,), np.mean, n_resamples=10_000, batch=1_000, method="percentile", rng=rng
+    ).confidence_interval
+    return float(low), float(high)

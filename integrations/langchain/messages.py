@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import httpx
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
@@ -25,7 +24,7 @@ from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.messages.tool import tool_call
 
 from comem_memory.backbone import Message
-from comem_memory.images import load_image
+from comem_memory.images import fetch_picture, load_image
 from comem_memory.tool_calls import ToolCall
 
 SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call", "tool_call_chunk", "memory")
@@ -69,7 +68,7 @@ def _turn(message: BaseMessage, allow_urls: bool, skip_unreadable: bool) -> Mess
     for block in _blocks(message):
         try:
             part = _part(block, allow_urls)
-        except (ValueError, httpx.HTTPError):
+        except ValueError:
             if not skip_unreadable:
                 raise
             continue
@@ -134,9 +133,7 @@ def _image(block: dict[str, Any], allow_urls: bool) -> bytes | Path:
         )
     address = urlsplit(source)
     if address.scheme in ("http", "https"):
-        answer = httpx.get(source, follow_redirects=True, timeout=30)
-        answer.raise_for_status()
-        return answer.content
+        return fetch_picture(source)
     return Path(url2pathname(address.path) if address.scheme == "file" else source)
 
 

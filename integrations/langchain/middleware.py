@@ -42,7 +42,7 @@ def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
     return MemoryItem(text="\n".join(lines) or None, image=picture) if lines or picture is not None else None
 
 
-class ComemMiddleware(AgentMiddleware[Any, Any, Any]):
+class ComemMiddleware(AgentMiddleware):
     """Recalls before each call of the model, remembers after each turn, and gives the agent memory tools.
 
     A `ChatComem` with the same memory gets the items as vectors; any other model gets their texts in the system turn.

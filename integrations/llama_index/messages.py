@@ -18,7 +18,7 @@ from llama_index.core.base.llms.types import (
 
 from comem_memory.backbone import Message
 from comem_memory.chat import Reply, as_text
-from comem_memory.images import load_image
+from comem_memory.images import fetch_picture, load_image
 from comem_memory.types import MemoryHit
 
 MEMORY_IDS = "memory_ids"
@@ -121,4 +121,6 @@ def _image(block: ImageBlock, allow_urls: bool) -> bytes:
             f"The message names a picture at {str(block.path or block.url)[:80]!r}. Send its bytes, or pass "
             "allow_image_urls=True if everyone who writes messages may make this machine fetch URLs and open files."
         )
+    if str(block.url or "").startswith(("http://", "https://")):
+        return fetch_picture(str(block.url))
     return block.resolve_image().read()
