@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint format
+.PHONY: setup demo test test-lowest lint format
 
 setup: $(VENV)/installed
 
@@ -16,6 +16,13 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest
+
+test-lowest: setup $(VENV)/lowest
+	PYTHONPATH=$(abspath $(VENV)/lowest) $(BIN)/pytest tests/test_langchain.py tests/test_llama_index.py
+
+$(VENV)/lowest: constraints-lowest.txt
+	rm -rf $@
+	$(BIN)/pip install --no-deps --target $@ --requirement constraints-lowest.txt
 
 lint: setup
 	$(BIN)/ruff check .

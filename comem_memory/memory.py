@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 Mode = Literal["memory", "text", "none"]
 CHUNK = 64
 """Items that `add` encodes and stores at a time; each chunk is durable before the next one begins."""
+CHUNK_PIXELS = 64_000_000
+"""Fewer items make a chunk when their opened pictures have more pixels together, 3 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ class ContinuousMemory:
     ) -> list[str]:
         """Encodes and stores items; what is stored already is left as it is.
 
-        Works in chunks of 64: when it fails, what the finished chunks stored is safe, and adding everything again
+        Works in chunks of 64, of fewer when their pictures are large: when it fails, what the finished chunks stored is safe, and adding everything again
         skips it. An item with a known id and other content replaces the stored one.
 
         Args:
@@ -249,13 +251,12 @@ class ContinuousMemory:
         if progress is None and total is not None and total <= CHUNK:
             progress = False
         with tqdm(total=total, unit="item", desc="encoding", disable=_hidden(progress)) as bar:
-            while chunk := list(itertools.islice(given, CHUNK)):
-                prepared = [self._prepare(item, truncate) for item in chunk]
-                for one in prepared:
+            for chunk in _chunks(self._prepare(item, truncate) for item in given):
+                for one in chunk:
                     if seen.setdefault(one.id, one.content_hash) != one.content_hash:
                         raise DuplicateIdError(f"Two items of this call have the id {one.id!r}. Give each its own id.")
-                self._store(list({one.id: one for one in prepared}.values()), batch_size)
-                ids += [one.id for one in prepared]
+                self._store(list({one.id: one for one in chunk}.values()), batch_size)
+                ids += [one.id for one in chunk]
                 bar.update(len(chunk))
         return ids
 
@@ -774,6 +775,19 @@ def _open(
 def identity_of(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
     """What a collection is written with."""
     return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
+
+
+def _chunks(prepared: Iterable[_Prepared]) -> Iterator[list[_Prepared]]:
+    chunk: list[_Prepared] = []
+    pixels = 0
+    for one in prepared:
+        chunk.append(one)
+        pixels += 0 if one.picture is None else one.picture.width * one.picture.height
+        if len(chunk) == CHUNK or pixels >= CHUNK_PIXELS:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk
 
 
 def _hidden(progress: bool | None) -> bool | None:

@@ -228,6 +228,20 @@ def test_a_generator_is_read_one_chunk_ahead(memory: ContinuousMemory, monkeypat
     assert memory.count() == 23
 
 
+def test_few_large_pictures_are_open_at_a_time(memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory_module, "CHUNK_PIXELS", 3 * 400 * 300)
+    opened = []
+
+    def items() -> Iterator[MemoryItem]:
+        for number in range(8):
+            opened.append(number - memory.count())
+            yield MemoryItem(id=str(number), image=tiny_picture(number).resize((400, 300)))
+
+    memory.add(items())
+    assert max(opened) == 2
+    assert memory.count() == 8
+
+
 def test_batch_size_bounds_a_forward_pass(memory: ContinuousMemory, encoded: list[int]):
     memory.add([MemoryItem(text=f"Item {number}.") for number in range(10)], batch_size=4)
     assert encoded == [4, 4, 2]
