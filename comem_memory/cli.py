@@ -243,13 +243,14 @@ def train_projector(
 def evaluate(
     context: typer.Context,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
+    facts: Annotated[int | None, typer.Option(min=1, help="Items are notes of so many facts, without flag.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare none / text / memory / both / shuffled memory on questions about real countries."""
     from comem_memory.evaluation.countries import compare
 
     with _memory(context, persist_directory=None, chroma_url=None) as memory:
-        report = compare(memory, limit=limit)
+        report = compare(memory, num_facts=facts, limit=limit)
     if as_json:
         _print_json(report.as_dict())
     else:

@@ -226,8 +226,9 @@ class ContinuousMemory:
     ) -> list[str]:
         """Encodes and stores items; what is stored already is left as it is.
 
-        Works in chunks of 64, of fewer when their pictures are large: when it fails, what the finished chunks stored is safe, and adding everything again
-        skips it. An item with a known id and other content replaces the stored one.
+        Works in chunks of 64, of fewer when their pictures are large: when it fails, what the finished chunks stored
+        is safe, and adding everything again skips it. An item with a known id and other content replaces the stored
+        one.
 
         Args:
             items: one, many, or a generator, which is never held whole.

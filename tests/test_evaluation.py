@@ -21,6 +21,7 @@ from comem_memory.evaluation.countries import (
     item,
     questions,
     rows,
+    short_item,
 )
 from comem_memory.evaluation.metrics import contains, exact_match, interval, normalise, token_f1
 from comem_memory.images import load_image
@@ -135,16 +136,17 @@ def test_the_comparison_asks_every_source_the_same(memory: ContinuousMemory, mon
     report = compare(memory, limit=5, batch_size=3, timed=2)
     assert report.n == 5
     assert tuple(report.scores) == SOURCES
-    compared = asked[: 5 * 6]
-    by_source = [[question for question, *_ in compared[n * 5 : n * 5 + 5]] for n in range(6)]
+    compared = asked[: 5 * len(SOURCES)]
+    by_source = [[question for question, *_ in compared[n * 5 : n * 5 + 5]] for n in range(len(SOURCES))]
     assert all(questions == by_source[0] for questions in by_source)
     assert [what[1:] for what in compared[::5]] == [
         (0, "none"),
         (1, "text"),
         (1, "text"),
         (1, "memory"),
-        (1, "text"),
         (1, "memory"),
+        (1, "text"),
+        (1, "text"),
     ]
     for score in report.scores.values():
         assert 0 <= score.exact_match <= score.contains <= 1
@@ -161,6 +163,25 @@ def test_the_comparison_asks_every_source_the_same(memory: ContinuousMemory, mon
     assert all(
         word in shown.get() for word in (*SOURCES, *report.scores["none"].by_kind, "k=1", "k=10", "n = 5 questions")
     )
+
+
+def test_short_items_hold_what_is_asked_and_so_many_facts():
+    whole = {row["code"]: item(row).text or "" for row in rows()}
+    for row in rows()[::20]:
+        for question in questions(row):
+            for num_facts in (1, 2, 4, 99):
+                note = short_item(row, question.kind, num_facts)
+                assert note.image is None
+                assert contains(str(note.text), question.answer)
+            assert str(note.text) == whole[row["code"]]
+
+
+def test_the_comparison_of_short_items(memory: ContinuousMemory):
+    view = memory.namespace("short")
+    report = compare(view, num_facts=2, limit=6, batch_size=4, timed=1)
+    assert report.n == 6
+    assert view.count() == 6
+    assert report.prompt_tokens["memory"][3] == report.prompt_tokens["none"][3] + 24
 
 
 def test_flags_are_looked_up_in_the_memory(memory: ContinuousMemory, tmp_path: Path):

@@ -23,7 +23,7 @@ from comem_memory.backbone import ModelInputs, prompt_length
 from comem_memory.evaluation.metrics import contains, exact_match, interval, token_f1
 from comem_memory.images import load_image
 from comem_memory.memory import ContinuousMemory, Mode
-from comem_memory.types import MemoryHit, MemoryItem
+from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
 FOLDER = Path(__file__).parent.parent / "data" / "countries"
 MAX_NEW_TOKENS = 24
@@ -48,23 +48,39 @@ def rows(folder: Path = FOLDER) -> list[Row]:
 
 def item(row: Row, folder: Path = FOLDER) -> MemoryItem:
     """A country as a memory item: a paragraph and its flat flag."""
+    text = " ".join(_facts(row).values())
+    return MemoryItem(id=row["code"], text=text, image=folder / row["flag"], metadata=_metadata(row))
+
+
+def short_item(row: Row, kind: str, num_facts: int) -> MemoryItem:
+    """A country as a note without picture that holds the fact asked for and `num_facts - 1` others."""
+    facts = _facts(row)
+    others = [other for other in facts if other != kind]
+    chosen = {kind, *random.Random(f"{row['code']}/{kind}").sample(others, min(num_facts - 1, len(others)))}
+    opening = [] if "region" in chosen else [f"{row['name']} is a country."]
+    text = " ".join([*opening, *(sentence for fact, sentence in facts.items() if fact in chosen)])
+    return MemoryItem(id=f"{row['code']}/{kind}/{num_facts}", text=text, metadata=_metadata(row))
+
+
+def _facts(row: Row) -> dict[str, str]:
     name = row["name"]
-    facts = [f"{name} is a country in {row['subregion'] or row['region']}."]
-    if row["capital"]:
-        facts.append(f"The capital city is {row['capital']}.")
-    if row["languages"]:
-        facts.append(f"The languages of {name} are {_joined(row['languages'])}.")
-    if row["currencies"]:
-        facts.append(f"Its money is the {_joined(row['currencies'])}.")
-    facts.append(f"The country has an area of {row['area_km2']:.0f} square km.")
-    if row["calling_code"]:
-        facts.append(f"Its telephone code is {row['calling_code']}.")
-    if row["top_level_domain"]:
-        facts.append(f"Its internet addresses end with {row['top_level_domain']}.")
-    if row["demonym"]:
-        facts.append(f"Its people are called {row['demonym']}.")
-    metadata = {"name": name, "region": row["region"]}
-    return MemoryItem(id=row["code"], text=" ".join(facts), image=folder / row["flag"], metadata=metadata)
+    facts = {
+        "region": f"{name} is a country in {row['subregion'] or row['region']}.",
+        "capital": f"The capital city is {row['capital']}." if row["capital"] else "",
+        "language": f"The languages of {name} are {_joined(row['languages'])}." if row["languages"] else "",
+        "currency": f"Its money is the {_joined(row['currencies'])}." if row["currencies"] else "",
+        "area": f"The country has an area of {row['area_km2']:.0f} square km.",
+        "calling code": f"Its telephone code is {row['calling_code']}." if row["calling_code"] else "",
+        "internet domain": f"Its internet addresses end with {row['top_level_domain']}."
+        if row["top_level_domain"]
+        else "",
+        "people": f"Its people are called {row['demonym']}." if row["demonym"] else "",
+    }
+    return {kind: sentence for kind, sentence in facts.items() if sentence}
+
+
+def _metadata(row: Row) -> Metadata:
+    return {"name": row["name"], "region": row["region"]}
 
 
 def questions(row: Row) -> Iterator[CountryQuestion]:
@@ -95,9 +111,17 @@ def _joined(values: Sequence[str]) -> str:
 
 # -- comparison --------------------------------------------------------------------------------------------------
 
-SOURCES = ("none", "text", "text without picture", "memory", "memory and text", "shuffled memory")
-"""The bare model; the item in the prompt, with and without its flag; its vectors; these and the text without flag;
-another country's vectors."""
+SOURCES = (
+    "none",
+    "text",
+    "text without picture",
+    "memory",
+    "shuffled memory",
+    "memory and text",
+    "shuffled memory and text",
+)
+"""The bare model; the item in the prompt, with and without its flag; its vectors; another item's vectors; either
+vectors and the question's own item in the prompt."""
 
 
 @dataclass(frozen=True)
@@ -158,34 +182,44 @@ class Report:
         return table
 
 
-def compare(memory: ContinuousMemory, *, limit: int | None = None, batch_size: int = 16, timed: int = 12) -> Report:
+def compare(
+    memory: ContinuousMemory,
+    *,
+    num_facts: int | None = None,
+    limit: int | None = None,
+    batch_size: int = 16,
+    timed: int = 12,
+) -> Report:
     """Asks the same frozen model every question with nothing, with text, with memory, and with shuffled memory.
 
     Args:
         memory: receives the countries.
+        num_facts: items are notes of so many facts (`short_item`); by default whole countries with flags (`item`).
         limit: ask a random selection of so many questions.
         batch_size: questions per `generate`.
         timed: questions whose first token is timed, one by one, in each mode and for k = 1, 3, 10.
     """
-    countries = rows()
-    memory.add([item(row) for row in countries])
-    asked = [question for row in countries for question in questions(row)]
+    asked = [(question, row) for row in rows() for question in questions(row)]
     random.Random(0).shuffle(asked)
-    asked = sorted(asked[:limit], key=lambda q: len(q.text))
-    hits = {hit.id: hit for hit in memory.get([row["code"] for row in countries])}
-    others = _derangement([row["code"] for row in countries])
+    items = {q: item(row) if num_facts is None else short_item(row, q.kind, num_facts) for q, row in asked[:limit]}
+    kept = {one.id: one for one in items.values()} if num_facts else {row["code"]: item(row) for row in rows()}
+    memory.add(list(kept.values()))
+    hits = {hit.id: hit for hit in memory.get([str(id) for id in kept])}
+    others = _derangement(list(hits))
+    own = {question: hits[str(one.id)] for question, one in items.items()}
+    asked_of = sorted(items, key=lambda q: len(q.text))
     answers = {}
     for source in SOURCES:
         said: list[str] = []
-        for start in tqdm(range(0, len(asked), batch_size), desc=source, unit="batch", disable=None):
-            batch = asked[start : start + batch_size]
-            prompts = [_prompt(memory, question, hits, source, others) for question in batch]
+        for start in tqdm(range(0, len(asked_of), batch_size), desc=source, unit="batch", disable=None):
+            batch = asked_of[start : start + batch_size]
+            prompts = [_prompt(memory, q.text, own[q], hits[others[own[q].id]], source) for q in batch]
             tokens = memory.encoder.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
             said += [memory.encoder.backbone.decode(row) for row in tokens]
         answers[source] = said
-    scores = {source: _score(asked, said, answers["none"]) for source, said in answers.items()}
-    tokens_by, seconds_by = _first_tokens(memory, asked[:: max(1, len(asked) // timed)][:timed])
-    return Report(len(asked), scores, tokens_by, seconds_by)
+    scores = {source: _score(asked_of, said, answers["none"]) for source, said in answers.items()}
+    tokens_by, seconds_by = _first_tokens(memory, asked_of[:: max(1, len(asked_of) // timed)][:timed])
+    return Report(len(asked_of), scores, tokens_by, seconds_by)
 
 
 def _score(asked: Sequence[CountryQuestion], said: Sequence[str], bare: Sequence[str]) -> Score:
@@ -205,14 +239,24 @@ def _score(asked: Sequence[CountryQuestion], said: Sequence[str], bare: Sequence
 
 
 def _prompt(
-    memory: ContinuousMemory, question: CountryQuestion, hits: dict[str, MemoryHit], source: str, others: dict[str, str]
+    memory: ContinuousMemory, question: str, own: MemoryHit, other: MemoryHit, source: str
 ) -> tuple[ModelInputs, torch.Tensor | None]:
-    hit = hits[others[question.code] if source == "shuffled memory" else question.code]
-    if source in ("text without picture", "memory and text"):
-        hit = replace(hit, image=None)
-    mode: Mode = "none" if source == "none" else "memory" if source.endswith("memory") else "text"
-    prompt, vectors = memory.prompt(question.text, None, [] if mode == "none" else [hit], mode)
-    return prompt, hit.memory_embeddings if source == "memory and text" else vectors
+    """The question with its own item or another one: as text, as vectors, or as both."""
+    text_alone = replace(own, image=None)
+    given: dict[str, tuple[MemoryHit, Mode]] = {
+        "none": (own, "none"),
+        "text": (own, "text"),
+        "text without picture": (text_alone, "text"),
+        "memory": (own, "memory"),
+        "shuffled memory": (other, "memory"),
+        "memory and text": (text_alone, "text"),
+        "shuffled memory and text": (text_alone, "text"),
+    }
+    hit, mode = given[source]
+    prompt, vectors = memory.prompt(question, None, [] if mode == "none" else [hit], mode)
+    if source.endswith("memory and text"):
+        vectors = (other if source.startswith("shuffled") else own).memory_embeddings
+    return prompt, vectors
 
 
 def _derangement(codes: list[str]) -> dict[str, str]:
