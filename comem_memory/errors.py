@@ -62,3 +62,7 @@ class CorruptBlockError(ComemError, ValueError):
 
 class DownloadError(ComemError, OSError):
     """A public weight file could not be fetched or is not the file that was expected."""
+
+
+class BenchmarkError(ComemError, ValueError):
+    """A benchmark's file is missing or malformed, or its predictions cannot be scored."""
