@@ -112,12 +112,12 @@ def write_shards(
             room = SHARD_BYTES
         shards[-1].append(name)
         room -= num_bytes(name)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, shard in enumerate(tqdm(shards, desc=description, unit="shard"), 1):
         file = folder / f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         weight_map |= dict.fromkeys(shard, file.name)
         if not file.exists():
-            save_whole({name: read(name).contiguous() for name in shard}, file)
+            save_whole({name: read(name) for name in shard}, file)
     index = {"metadata": {"total_size": sum(map(num_bytes, names))}, "weight_map": weight_map}
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
 
@@ -125,7 +125,7 @@ def write_shards(
 def save_whole(tensors: dict[str, torch.Tensor], file: Path) -> None:
     """Writes a safetensors file that is complete whenever it exists."""
     unfinished = file.with_suffix(".unfinished")
-    save_file(tensors, unfinished, metadata={"format": "pt"})
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata={"format": "pt"})
     unfinished.replace(file)
 
 
