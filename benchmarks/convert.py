@@ -99,7 +99,7 @@ if __name__ == "__main__":
             kwargs = {
                 "checkpoint": folder / "checkpoint",
                 "base": folder / "base",
-                "out": folder / frozen,
+                "out": folder / f"adapter-{frozen}",
                 "frozen": frozen,
                 "num_attention_heads": HEADS,
             }
