@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -36,6 +35,8 @@ def make(folder: Path, megabytes: int, shards: int) -> int:
             "num_attention_heads": 8,
             "num_key_value_heads": 2,
             "vocab_size": 512,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
             "rope_parameters": {"rope_type": "default", "mrope_section": [8, 12, 12], "rope_theta": 1e6},
         },
         vision_config={
@@ -72,15 +73,17 @@ def _merged(weight: torch.Tensor) -> torch.Tensor:
     return (weight + update * (0.03 * weight.float().norm() / update.norm())).bfloat16()
 
 
-def _peak(work: Callable[..., object], kwargs: dict[str, object], results: multiprocessing.Queue) -> None:
+def _peak(kwargs: dict[str, Any], results: multiprocessing.Queue) -> None:
     start, before = time.perf_counter(), _resident()
-    work(**kwargs)
-    results.put((before, _resident(), time.perf_counter() - start))
+    report = convert_checkpoint(**kwargs)
+    results.put((before, _resident(), time.perf_counter() - start, report.lora.r))
 
 
 def _resident() -> int:
-    """Highest resident set of this process so far, in bytes; mapped file pages count."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Highest resident set of this process so far, in bytes; mapped file pages count. (Linux; getrusage would give
+    a spawned process its parent's peak.)"""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":
@@ -104,12 +107,12 @@ if __name__ == "__main__":
                 "num_attention_heads": HEADS,
             }
             results = spawn.Queue()
-            child = spawn.Process(target=_peak, args=(convert_checkpoint, kwargs, results))
+            child = spawn.Process(target=_peak, args=(kwargs, results))
             child.start()
-            before, peak, seconds = results.get()
+            before, peak, seconds, rank = results.get()
             child.join()
             print(
                 f"{frozen}: peak {peak / 2**20:.0f} MiB, of which {before / 2**20:.0f} MiB are the imported libraries; "
                 f"conversion itself {(peak - before) / 2**20:.0f} MiB = {(peak - before) / largest:.2f} of the largest "
-                f"shard; {seconds:.0f} s"
+                f"shard; {seconds:.0f} s; rank {rank} of {RANK} recovered"
             )

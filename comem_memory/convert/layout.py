@@ -136,7 +136,7 @@ def qformer_config(files: WeightFiles, base: BaseModel, num_attention_heads: int
             f"The Q-Former's width {width} is not a multiple of {num_attention_heads} heads. "
             "Pass the number of heads it was trained with (the authors: 16)."
         )
-    hidden_size = int(base.model.get_input_embeddings().weight.shape[1])
+    hidden_size = base.shapes["model.embed_tokens.weight"][1]
     return QFormerConfig(hidden_size=hidden_size, num_attention_heads=num_attention_heads, num_query_tokens=queries)
 
 
