@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import cached_property
 from queue import Queue
 from typing import Any
@@ -130,14 +130,7 @@ class Backbone:
 
     def fingerprint(self) -> str:
         """Hash of every base weight's shape and of 16 of its values; the same on every device and in bf16 or fp32."""
-        digest = hashlib.sha256()
-        for name, weight in self.model.named_parameters():
-            if "lora_" in name:
-                continue
-            flat = weight.detach().reshape(-1)
-            sample = flat[:: max(1, flat.numel() // 16)][:16].to(torch.bfloat16).float().cpu()
-            digest.update(str(tuple(weight.shape)).encode() + sample.numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return weights_fingerprint(weight for name, weight in self.model.named_parameters() if "lora_" not in name)
 
     # -- prompts ------------------------------------------------------------------------------------------------
 
@@ -445,6 +438,16 @@ class Backbone:
         if not failures.empty():
             raise failures.get()
         return tokens
+
+
+def weights_fingerprint(weights: Iterable[torch.Tensor]) -> str:
+    """`Backbone.fingerprint` of weights in the order of the model's `named_parameters`."""
+    digest = hashlib.sha256()
+    for weight in weights:
+        flat = weight.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 16)][:16].to(torch.bfloat16).float().cpu()
+        digest.update(str(tuple(weight.shape)).encode() + sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def prompt_length(prompt: ModelInputs, memory: torch.Tensor | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -61,6 +62,15 @@ class EncoderConfig(Settings):
     qformer: QFormerConfig
     lora: LoraSettings = LoraSettings()
     library_version: str
+
+
+class FrozenWeights(StrEnum):
+    """Which weights answer beside a converted encoder, and which its LoRA is taken relative to."""
+
+    BASE = "base"
+    """The base model's published ones."""
+    CHECKPOINT = "from-checkpoint"
+    """The checkpoint's own `model_inf`, which the authors' training code may have changed."""
 
 
 class EncoderFingerprint(Settings):

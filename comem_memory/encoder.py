@@ -27,6 +27,8 @@ from comem_memory.qformer import QFormer
 CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"
 FINGERPRINT_FILE = "fingerprint.json"
 ADAPTER_FILES = (CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE)
+MAX_LENGTH = 2048
+"""Longest item in tokens, unless the encoder is made for another."""
 Weights = dict[str, torch.Tensor]
 
 
@@ -67,7 +69,7 @@ class MemoryEncoder(nn.Module):
         self.encoder_config = config
         self.peft = get_peft_model(
             backbone.model,
-            LoraConfig(**config.lora.model_dump(), target_modules=_linear_names(backbone.model)),
+            LoraConfig(**config.lora.model_dump(), target_modules=linear_names(backbone.model)),
         )
         self.peft.peft_config["default"].base_model_name_or_path = config.base_model  # not where it was loaded from
         self.qformer = QFormer(config.qformer).to(backbone.device)
@@ -82,7 +84,7 @@ class MemoryEncoder(nn.Module):
         num_query_tokens: int = 8,
         num_attention_heads: int = 16,
         lora: LoraSettings | None = None,
-        max_length: int = 2048,
+        max_length: int = MAX_LENGTH,
     ) -> MemoryEncoder:
         """An untrained encoder: LoRA at zero effect, Q-Former at its identity start."""
         config = EncoderConfig(
@@ -221,19 +223,11 @@ class MemoryEncoder(nn.Module):
             folder: made if missing.
             dtype: round the weights to this dtype, by default as they are.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.peft.peft_config["default"].save_pretrained(str(folder))
 
         def stored(weights: Weights) -> Weights:
             return {name: w.detach().to(dtype or w.dtype).cpu().contiguous() for name, w in weights.items()}
 
-        lora, qformer = stored(self._lora_weights()), stored(self.qformer.state_dict())
-        save_file(lora, folder / LORA_FILE, metadata={"format": "pt"})
-        save_file(qformer, folder / QFORMER_FILE, metadata={"format": "pt"})
-        fingerprint = self._fingerprint_of(lora, qformer)
-        (folder / FINGERPRINT_FILE).write_text(fingerprint.model_dump_json(indent=2) + "\n")
-        (folder / CONFIG_FILE).write_text(self.encoder_config.model_dump_json(indent=2) + "\n")
+        write_adapter(self, folder, stored(self._lora_weights()), stored(self.qformer.state_dict()))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, backbone: Backbone) -> MemoryEncoder:
@@ -281,11 +275,33 @@ def load_weights(encoder: MemoryEncoder, folder: Path) -> None:
     Raises:
         AdapterError: a weight is missing, unexpected or of another shape.
     """
-    lora, qformer = _load_file(folder / LORA_FILE), _load_file(folder / QFORMER_FILE)
-    _check_weights(folder / LORA_FILE, lora, encoder._lora_weights())
-    _check_weights(folder / QFORMER_FILE, qformer, encoder.qformer.state_dict())
+    lora, qformer = read_weights(encoder, folder)
     set_peft_model_state_dict(encoder.peft, lora)
     encoder.qformer.load_state_dict(qformer)
+
+
+def read_weights(encoder: MemoryEncoder, folder: Path) -> tuple[Weights, Weights]:
+    """LoRA and Q-Former weights of an adapter folder that fit the encoder, which may be on the meta device.
+
+    Raises:
+        AdapterError: a weight is missing, unexpected or of another shape.
+    """
+    lora, qformer = load_weights_file(folder / LORA_FILE), load_weights_file(folder / QFORMER_FILE)
+    _check_weights(folder / LORA_FILE, lora, encoder._lora_weights())
+    _check_weights(folder / QFORMER_FILE, qformer, encoder.qformer.state_dict())
+    return lora, qformer
+
+
+def write_adapter(encoder: MemoryEncoder, folder: str | Path, lora: Weights, qformer: Weights) -> None:
+    """Writes an adapter folder with the encoder's settings and the weights given, on the CPU and contiguous."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.peft.peft_config["default"].save_pretrained(str(folder))
+    save_file(lora, folder / LORA_FILE, metadata={"format": "pt"})
+    save_file(qformer, folder / QFORMER_FILE, metadata={"format": "pt"})
+    fingerprint = encoder._fingerprint_of(lora, qformer)
+    (folder / FINGERPRINT_FILE).write_text(fingerprint.model_dump_json(indent=2) + "\n")
+    (folder / CONFIG_FILE).write_text(encoder.encoder_config.model_dump_json(indent=2) + "\n")
 
 
 def read_config(folder: Path) -> EncoderConfig:
@@ -308,7 +324,7 @@ def read_config(folder: Path) -> EncoderConfig:
         ) from error
 
 
-def _linear_names(model: PreTrainedModel) -> list[str]:
+def linear_names(model: PreTrainedModel) -> list[str]:
     """Every Linear of language model, vision tower and projector, as the authors adapt them; not the output head."""
     head = model.get_output_embeddings()
     return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
@@ -328,7 +344,8 @@ def _check_fingerprint(encoder: MemoryEncoder, folder: Path) -> None:
         )
 
 
-def _load_file(file: Path) -> Weights:
+def load_weights_file(file: Path) -> Weights:
+    """Reads a safetensors file of an adapter; a damaged one is an AdapterError."""
     try:
         return load_file(file)
     except SafetensorError as error:

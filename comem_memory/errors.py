@@ -56,6 +56,10 @@ class AdapterError(ComemError, ValueError):
     """An adapter folder is incomplete, or does not belong to this base model."""
 
 
+class CheckpointError(ComemError, ValueError):
+    """Model files cannot be converted: damaged, incomplete, of another layout, or not a LoRA of this base model."""
+
+
 class CorruptBlockError(ComemError, ValueError):
     """A stored block of memory embeddings is damaged; the message names the item."""
 

@@ -1,0 +1,71 @@
+"""From our adapter folder to a checkpoint in the authors' layout."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from comem_memory.convert.layout import FROZEN, QFORMER, BaseModel, to_authors_qformer
+from comem_memory.convert.weights import local_path, write_shards
+from comem_memory.encoder import read_config, read_weights
+from comem_memory.errors import AdapterError, CheckpointError
+
+
+def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path) -> None:
+    """Writes the encoder's merged weights, the frozen model as `model_inf`, and the Q-Former, shard by shard.
+
+    Merged matrices are float32, so that converting them back gives the same memory vectors up to float32 rounding;
+    all other tensors keep their dtype. `config.json` is the base model's but for the class: the authors' code, which
+    needs transformers 4.49, reads that of a published model, and not one that transformers 5 wrote.
+
+    Args:
+        adapter: an adapter folder.
+        base: the model it belongs to: a folder or a hub name.
+        out: a new folder.
+
+    Raises:
+        AdapterError: the adapter is incomplete or belongs to another model.
+        CheckpointError: the base model's files are damaged or of another family than the authors', or `out` exists.
+    """
+    adapter, out = local_path(adapter), Path(out)
+    if out.exists():
+        raise CheckpointError(f"{out} exists already. Pass a new folder.")
+    config, base_model = read_config(adapter), BaseModel(base)
+    if (found := base_model.fingerprint(base_model.files)) != config.base_fingerprint:
+        raise AdapterError(
+            f"Adapter {adapter} belongs to {config.base_model} (fingerprint {config.base_fingerprint}), but "
+            f"{base_model.name} has other weights (fingerprint {found}). Pass the former as the base model."
+        )
+    lora, own = read_weights(
+        base_model.encoder(config.base_model, config.base_fingerprint, config.qformer, config.lora), adapter
+    )
+    qformer = {to_authors_qformer(name): weight for name, weight in own.items()}
+    files = base_model.files
+
+    def read(name: str) -> torch.Tensor:
+        if name.startswith(QFORMER):
+            return qformer[name]
+        weight = files.read(name.removeprefix(FROZEN))
+        if (module := base_model.linears.get(name)) is None:
+            return weight
+        a, b = (lora[f"base_model.model.{module}.lora_{letter}.weight"].float() for letter in "AB")
+        return weight.float() + config.lora.lora_alpha / config.lora.r * b @ a
+
+    def num_bytes(name: str) -> int:
+        if name.startswith(QFORMER):
+            return qformer[name].nbytes
+        stored = name.removeprefix(FROZEN)
+        return math.prod(base_model.shapes[stored]) * 4 if name in base_model.linears else files.num_bytes(stored)
+
+    names = [*base_model.shapes, *(FROZEN + name for name in base_model.shapes), *qformer]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=out.name) as beside:
+        unfinished = Path(beside) / "checkpoint"
+        unfinished.mkdir()
+        write_shards(unfinished, names, read, num_bytes, description="exporting")
+        base_model.copy_processor(unfinished)
+        base_model.write_authors_config(unfinished)
+        unfinished.replace(out)

@@ -1,0 +1,205 @@
+"""From the authors' released checkpoint to our adapter folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from comem_memory.config import FrozenWeights, LoraSettings, QFormerConfig, Settings
+from comem_memory.convert.layout import FROZEN, BaseModel, check_checkpoint, qformer_config, read_qformer
+from comem_memory.convert.lowrank import Update, decompose
+from comem_memory.convert.report import ConversionReport, MatrixReport, TensorDifference
+from comem_memory.convert.weights import (
+    WeightFiles,
+    local_path,
+    relative_difference,
+    save_whole,
+    write_shards,
+)
+from comem_memory.encoder import Weights, load_weights_file, write_adapter
+from comem_memory.errors import CheckpointError
+
+FROZEN_FOLDER, REPORT_FILE = "frozen", "convert.json"
+LORA_SCALE = 2
+"""lora_alpha / r, as the authors trained (32 / 16)."""
+
+
+class TensorFindings(Settings):
+    """What was found out about one tensor of the encoder and its twin in `model_inf`."""
+
+    frozen_difference: float
+    """Of `model_inf` to the base model."""
+    encoder_difference: float
+    """Of the encoder to the frozen model."""
+    update: Update | None
+    """If it carries a LoRA."""
+
+
+def convert_checkpoint(
+    checkpoint: str | Path,
+    *,
+    base: str | Path,
+    out: str | Path,
+    frozen: FrozenWeights = FrozenWeights.BASE,
+    num_attention_heads: int = 16,
+) -> ConversionReport:
+    """Makes an adapter folder from a checkpoint in the authors' layout, tensor by tensor.
+
+    The LoRA is recovered as the truncated SVD of each matrix's update, so the adapter gives the authors' memory
+    vectors up to the checkpoint's rounding. The authors' training code also puts a LoRA into `model_inf`, the model
+    that answers (peft matches target names as suffixes), so a checkpoint may need its own frozen weights:
+
+    - `base`: the base model's published weights answer. Right where `model_inf` is the base model; else the answers
+      come from another model than the encoder was trained for.
+    - `from-checkpoint`: `model_inf` answers, written to `out/frozen`, and the LoRA is relative to it. Right in any
+      case, but a second model on disk, and its LoRA may have twice the rank.
+
+    An interrupted run is taken up where it stopped, from the folder `out` + `.converting` beside `out`; `out` exists
+    only when it is complete.
+
+    Args:
+        checkpoint: a folder, a safetensors file, or a hub name.
+        base: the base model it was trained from: a folder or a hub name.
+        out: a new folder.
+        frozen: which weights answer.
+        num_attention_heads: of the Q-Former; the checkpoint does not tell.
+
+    Returns:
+        what was found, which is also in `out/convert.json`.
+
+    Raises:
+        CheckpointError: files are missing or damaged, tensors are missing or of another shape, `out` exists, an
+            interrupted run was of something else, or an update is not low-rank (mostly: another base model).
+    """
+    out = Path(out)
+    if out.exists():
+        raise CheckpointError(f"{out} exists already. Pass a new folder.")
+    base_model = BaseModel(base)
+    source = WeightFiles(local_path(checkpoint))
+    qformer = qformer_config(source, base_model, num_attention_heads)
+    check_checkpoint(source, base_model, qformer)
+    work = _open_work(out, source, base_model, frozen)
+    resumed = len(list(work.glob("tensors/*.json")))
+    findings = {
+        name: _examine(name, source, base_model, frozen, work / "tensors")
+        for name in tqdm(base_model.shapes, desc="recovering the LoRA", unit="tensor")
+    }
+    updates = {name: found.update for name, found in findings.items() if found.update is not None}
+    rank = max(1, *(update.rank for update in updates.values()))
+    lora = LoraSettings(r=rank, lora_alpha=LORA_SCALE * rank)
+    adapter = work / "adapter"
+    adapter.mkdir(exist_ok=True)
+    frozen_name, fingerprint = base_model.name, base_model.fingerprint(base_model.files)
+    if frozen == FrozenWeights.CHECKPOINT:
+        _write_frozen(adapter / FROZEN_FOLDER, source, base_model)
+        frozen_name, fingerprint = str(out / FROZEN_FOLDER), base_model.fingerprint(source, FROZEN)
+    _write_adapter(adapter, work, source, base_model, (frozen_name, fingerprint), qformer, lora)
+    report = ConversionReport(
+        checkpoint=str(checkpoint),
+        base_model=base_model.name,
+        frozen=frozen,
+        frozen_model=frozen_name,
+        dtype=str(source.read(next(iter(base_model.linears))).dtype).removeprefix("torch."),
+        lora=lora,
+        matrices=[
+            MatrixReport(name=name, shape=update.shape, rank=update.rank, **update.quality(rank).model_dump())
+            for name, update in updates.items()
+        ],
+        frozen_differences=_ranked({FROZEN + name: found.frozen_difference for name, found in findings.items()}),
+        lost=_ranked({name: found.encoder_difference for name, found in findings.items() if found.update is None}),
+        resumed=resumed,
+    )
+    (adapter / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
+    adapter.replace(out)
+    shutil.rmtree(work)
+    return report
+
+
+def _open_work(out: Path, source: WeightFiles, base: BaseModel, frozen: FrozenWeights) -> Path:
+    """The folder of unfinished work, which belongs to these very files and settings."""
+    work = out.with_name(out.name + ".converting")
+    files = [*source.files, *base.files.files]
+    run = json.dumps([frozen, *((str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files)], indent=2)
+    if (work / "run.json").exists() and (work / "run.json").read_text() != run:
+        raise CheckpointError(
+            f"{work} holds an interrupted conversion of other files or with another --frozen. "
+            "Delete it, or pass another output folder."
+        )
+    (work / "tensors").mkdir(parents=True, exist_ok=True)
+    (work / "run.json").write_text(run)
+    return work
+
+
+def _examine(name: str, source: WeightFiles, base: BaseModel, frozen: FrozenWeights, folder: Path) -> TensorFindings:
+    """Compares one tensor with its twins and takes its update apart; what an earlier run found is read back."""
+    file = folder / f"{name}.json"
+    if file.exists():
+        return TensorFindings.model_validate_json(file.read_bytes())
+    outer, inner, published = source.read(name), source.read(FROZEN + name), base.files.read(name)
+    reference = published if frozen == FrozenWeights.BASE else inner
+    update = None
+    if name in base.linears:
+        update, factors = decompose(outer, reference, frozen_was_rounded=frozen == FrozenWeights.CHECKPOINT)
+        if not update.is_low_rank:
+            raise CheckpointError(
+                f"The update of {name} is not low-rank: at least {update.rank} singular values stand above the "
+                f"rounding noise. Pass the base model that the checkpoint was trained from, not {base.name}; or the "
+                "checkpoint was trained without a LoRA, and no adapter can hold it."
+            )
+        save_whole({"a": factors.a, "b": factors.b}, folder / f"{name}.safetensors")
+    found = TensorFindings(
+        frozen_difference=relative_difference(inner, published),
+        encoder_difference=relative_difference(outer, reference),
+        update=update,
+    )
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_text(found.model_dump_json())
+    unfinished.replace(file)
+    return found
+
+
+def _write_adapter(
+    adapter: Path,
+    work: Path,
+    source: WeightFiles,
+    base: BaseModel,
+    frozen: tuple[str, str],
+    qformer: QFormerConfig,
+    lora: LoraSettings,
+) -> None:
+    weights: Weights = {}
+    for name, module in base.linears.items():
+        factors = load_weights_file(work / "tensors" / f"{name}.safetensors")
+        b, a = factors["b"][:, : lora.r], factors["a"][: lora.r]
+        lacking = lora.r - len(a)  # the matrix is smaller than the rank
+        b, a = torch.nn.functional.pad(b, (0, lacking)), torch.nn.functional.pad(a, (0, 0, 0, lacking))
+        weights[f"base_model.model.{module}.lora_A.weight"] = a.contiguous()
+        weights[f"base_model.model.{module}.lora_B.weight"] = b.contiguous() / LORA_SCALE
+    encoder = base.encoder(*frozen, qformer, lora)
+    write_adapter(encoder, adapter, weights, read_qformer(source, qformer))
+
+
+def _write_frozen(folder: Path, source: WeightFiles, base: BaseModel) -> None:
+    """`model_inf` as a stock model folder."""
+    folder.mkdir(exist_ok=True)
+    write_shards(
+        folder,
+        list(base.shapes),
+        lambda name: source.read(FROZEN + name),
+        lambda name: source.num_bytes(FROZEN + name),
+        description="writing model_inf",
+    )
+    base.copy_processor(folder)
+    base.model.config.dtype = source.read(FROZEN + next(iter(base.linears))).dtype
+    base.model.config.architectures = [type(base.model).__name__]
+    base.model.config.save_pretrained(folder)
+
+
+def _ranked(differences: dict[str, float]) -> list[TensorDifference]:
+    """The differences that are not 0, largest first."""
+    found = [TensorDifference(name=name, relative_difference=d) for name, d in differences.items() if d]
+    return sorted(found, key=lambda difference: -difference.relative_difference)

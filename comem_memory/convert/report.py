@@ -1,0 +1,114 @@
+"""What a conversion found: written as `convert.json` beside the adapter, and shown as a short table."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+
+from comem_memory.config import FrozenWeights, LoraSettings, Settings
+from comem_memory.convert.lowrank import Quality
+
+ROWS = 10
+"""Matrices and tensors shown, the worst first; `convert.json` has all of them."""
+TOO_SMALL = 0.1
+"""Rounding error from which an update counts as too small for the checkpoint's dtype to carry."""
+
+
+class MatrixReport(Quality):
+    """One recovered matrix."""
+
+    name: str
+    shape: tuple[int, int]
+    rank: int
+    """Singular values above the rounding noise; the adapter has one rank for all matrices, the largest of these."""
+
+    @property
+    def is_too_small(self) -> bool:
+        return self.rounding_error > TOO_SMALL
+
+
+class TensorDifference(Settings):
+    """A tensor that is not what it is compared with."""
+
+    name: str
+    relative_difference: float
+    """Norm of the difference over the norm of what it is compared with."""
+
+
+class ConversionReport(Settings):
+    """What was converted, how well, and what the adapter cannot carry."""
+
+    checkpoint: str
+    base_model: str
+    frozen: FrozenWeights
+    frozen_model: str
+    """The model that the adapter belongs to: load it with this one."""
+    dtype: str
+    """Of the checkpoint's encoder."""
+    lora: LoraSettings
+    matrices: list[MatrixReport]
+    frozen_differences: list[TensorDifference]
+    """Tensors of `model_inf` that are not the base model's."""
+    lost: list[TensorDifference]
+    """Encoder tensors without a LoRA that are not the frozen model's: the adapter cannot carry them."""
+    resumed: int
+    """Tensors taken over from an interrupted run."""
+
+    @property
+    def findings(self) -> list[str]:
+        """What the user should know, one sentence or two each."""
+        changed = [matrix for matrix in self.matrices if matrix.relative_update]
+        small = [matrix for matrix in changed if matrix.is_too_small]
+        gaps = [matrix.gap for matrix in changed if matrix.gap is not None]
+        found = [
+            f"LoRA of rank {self.lora.r} recovered in {len(changed)} of {len(self.matrices)} matrices"
+            + (f"; smallest singular-value gap at this rank {min(gaps):.3g}." if gaps else ".")
+        ]
+        if small:
+            worst = max(small, key=lambda matrix: matrix.rounding_error)
+            found.append(
+                f"{len(small)} updates are too small for {self.dtype} to carry: rounding must have changed them by "
+                f"more than {TOO_SMALL:.0%}, worst {worst.name} by about {worst.rounding_error:.0%} (its update is "
+                f"{worst.relative_update:.2%} of the matrix). A checkpoint saved in float32 would be recovered."
+            )
+        if self.frozen_differences:
+            found.append(
+                f"model_inf is not the base model: {len(self.frozen_differences)} tensors differ, "
+                f"{self.frozen_differences[0].name} most, by {self.frozen_differences[0].relative_difference:.2%}. "
+                + (
+                    "The encoder was trained for model_inf's weights, but the base model's published ones will answer. "
+                    "Convert with --frozen from-checkpoint to answer with model_inf."
+                    if self.frozen == FrozenWeights.BASE
+                    else f"It answers, from {self.frozen_model}; the published base model does not fit this adapter."
+                )
+            )
+        else:
+            found.append("model_inf is the base model, as it should be.")
+        if self.lost:
+            found.append(
+                f"{len(self.lost)} tensors of the encoder outside the LoRA differ from the frozen model and are lost, "
+                f"{self.lost[0].name} most, by {self.lost[0].relative_difference:.2%}: vectors will differ from the "
+                "authors'."
+            )
+        return found
+
+    def as_table(self) -> Group:
+        """The findings, the matrices that came out worst, and the tensors of `model_inf` that differ most."""
+        matrices = Table("worst matrices", "rank", "update / weight", "gap", "left out", "rounding error")
+        for matrix in sorted(self.matrices, key=lambda m: (-m.rounding_error, -m.relative_error))[:ROWS]:
+            matrices.add_row(
+                matrix.name,
+                str(matrix.rank),
+                f"{matrix.relative_update:.3%}",
+                "" if matrix.gap is None else f"{matrix.gap:.3g}",
+                f"{matrix.relative_error:.2%}",
+                f"{matrix.rounding_error:.2%}" + (" too small" if matrix.is_too_small else ""),
+            )
+        shown: list[Table | str] = [matrices]
+        for title, differences in (("model_inf, not the base's", self.frozen_differences), ("lost", self.lost)):
+            if differences:
+                table = Table(title, "relative difference")
+                for difference in differences[:ROWS]:
+                    table.add_row(difference.name, f"{difference.relative_difference:.3%}")
+                shown.append(table)
+        return Group(*shown, *self.findings)
