@@ -57,7 +57,7 @@ def make(folder: Path, megabytes: int, shards: int) -> int:
     linears = BaseModel(folder / "base").linears
     merged = {name: _merged(weight) if name in linears else weight for name, weight in frozen.items()}
     qformer = QFormer(QFormerConfig(hidden_size=WIDTH, num_attention_heads=HEADS)).bfloat16().state_dict()
-    checkpoint = merged | {FROZEN + name: weight for name, weight in frozen.items()}
+    checkpoint = merged | {FROZEN + name: weight.clone() for name, weight in frozen.items()}
     checkpoint |= {to_authors_qformer(name): weight for name, weight in qformer.items()}
     names = list(checkpoint)
     weight_map = {name: f"model-{i * shards // len(names) + 1:05d}.safetensors" for i, name in enumerate(names)}
