@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import comem_memory.memory as memory_module
 from comem_memory import ContinuousMemory, MemoryItem, cli
 from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemError, QueryError
+from comem_memory.evaluation.countries import SOURCES
 from comem_memory.testing import tiny_key, tiny_picture
 
 Comem = Callable[..., str]
@@ -239,7 +240,10 @@ def test_evaluate_and_demo(comem: Comem, tmp_path: Path):
     chosen = ("--model", base, "--adapter", adapter)
     report = json.loads(comem(*chosen, "evaluate", "--limit", 3, "--json").splitlines()[-1])
     assert report["n"] == 3
-    assert list(report["scores"]) == ["none", "text", "text without picture", "memory", "shuffled memory"]
+    assert tuple(report["scores"]) == SOURCES
+    table = comem(*chosen, "evaluate", "--limit", 2, "--facts", 1)
+    assert "memory and text" in table
+    assert "n = 2" in " ".join(table.split())
     shown = comem(*chosen, "demo", "--directory", tmp_path / "demo")
     assert "recall@1" in shown
     assert (tmp_path / "demo" / "comem.json").exists()
