@@ -199,27 +199,27 @@ def compare(
         batch_size: questions per `generate`.
         timed: questions whose first token is timed, one by one, in each mode and for k = 1, 3, 10.
     """
-    asked = [(question, row) for row in rows() for question in questions(row)]
-    random.Random(0).shuffle(asked)
-    items = {q: item(row) if num_facts is None else short_item(row, q.kind, num_facts) for q, row in asked[:limit]}
-    kept = {one.id: one for one in items.values()} if num_facts else {row["code"]: item(row) for row in rows()}
-    memory.add(list(kept.values()))
-    hits = {hit.id: hit for hit in memory.get([str(id) for id in kept])}
-    others = _derangement(list(hits))
+    whole = {row["code"]: item(row) for row in rows()}
+    drawn = [(question, row) for row in rows() for question in questions(row)]
+    random.Random(0).shuffle(drawn)
+    items = {q: short_item(row, q.kind, num_facts) if num_facts else whole[q.code] for q, row in drawn[:limit]}
+    ids = memory.add(list((items if num_facts else whole).values()))
+    hits = {hit.id: hit for hit in memory.get(ids)}
+    others = _derangement(ids)
     own = {question: hits[str(one.id)] for question, one in items.items()}
-    asked_of = sorted(items, key=lambda q: len(q.text))
+    asked = sorted(items, key=lambda q: len(q.text))
     answers = {}
     for source in SOURCES:
         said: list[str] = []
-        for start in tqdm(range(0, len(asked_of), batch_size), desc=source, unit="batch", disable=None):
-            batch = asked_of[start : start + batch_size]
+        for start in tqdm(range(0, len(asked), batch_size), desc=source, unit="batch", disable=None):
+            batch = asked[start : start + batch_size]
             prompts = [_prompt(memory, q.text, own[q], hits[others[own[q].id]], source) for q in batch]
             tokens = memory.encoder.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
             said += [memory.encoder.backbone.decode(row) for row in tokens]
         answers[source] = said
-    scores = {source: _score(asked_of, said, answers["none"]) for source, said in answers.items()}
-    tokens_by, seconds_by = _first_tokens(memory, asked_of[:: max(1, len(asked_of) // timed)][:timed])
-    return Report(len(asked_of), scores, tokens_by, seconds_by)
+    scores = {source: _score(asked, said, answers["none"]) for source, said in answers.items()}
+    tokens_by, seconds_by = _first_tokens(memory, asked[:: max(1, len(asked) // timed)][:timed])
+    return Report(len(asked), scores, tokens_by, seconds_by)
 
 
 def _score(asked: Sequence[CountryQuestion], said: Sequence[str], bare: Sequence[str]) -> Score:

@@ -31,8 +31,12 @@ def contains(prediction: str, answer: str) -> bool:
 
 def token_f1(prediction: str, answer: str) -> float:
     """Harmonic mean of precision and recall of the answer's words."""
-    said, right = normalise(prediction).split(), normalise(answer).split()
-    common = sum((Counter(said) & Counter(right)).values())
+    return word_f1(normalise(prediction).split(), normalise(answer).split())
+
+
+def word_f1(said: Sequence[str], right: Sequence[str]) -> float:
+    """Harmonic mean of precision and recall of words; 0 where they have none in common."""
+    common = (Counter(said) & Counter(right)).total()
     return 2 * common / (len(said) + len(right)) if common else 0.0
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import string
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions, mean, scored
+from comem_memory.evaluation.metrics import word_f1
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -25,11 +27,21 @@ def squad_exact_match(prediction: str, answer: str) -> float:
 
 def squad_f1(prediction: str, answer: str) -> float:
     """Harmonic mean of precision and recall of the answer's words; two empty texts agree."""
-    return word_f1(squad_normalise(prediction).split(), squad_normalise(answer).split())
+    said, right = squad_normalise(prediction).split(), squad_normalise(answer).split()
+    return word_f1(said, right) if said or right else 1.0
 
 
-def word_f1(said: Sequence[str], right: Sequence[str]) -> float:
-    if not said or not right:
-        return float(said == right)
-    common = (Counter(said) & Counter(right)).total()
-    return 2 * common / (len(said) + len(right))
+def squad_score(
+    questions: Iterable[BenchmarkQuestion],
+    predictions: Predictions,
+    gold: Callable[[BenchmarkQuestion], Sequence[str]],
+) -> dict[str, float]:
+    """`exact_match` and `f1`, each the best over a question's gold answers.
+
+    Raises:
+        BenchmarkError: a question has no prediction.
+    """
+    asked = list(questions)
+    exact = scored(asked, predictions, lambda question, said: max(squad_exact_match(said, a) for a in gold(question)))
+    f1 = scored(asked, predictions, lambda question, said: max(squad_f1(said, a) for a in gold(question)))
+    return {"exact_match": mean(exact), "f1": mean(f1)}

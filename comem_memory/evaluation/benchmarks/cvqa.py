@@ -13,26 +13,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, model_validator
 
-from comem_memory.evaluation.benchmarks.question import (
-    BenchmarkQuestion,
-    Predictions,
-    is_right_option,
-    mean,
-    means_by,
-    scored,
-)
-from comem_memory.evaluation.benchmarks.reading import checked, table_files, table_rows
+from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions, choice_score
+from comem_memory.evaluation.benchmarks.reading import TablePicture, checked, table_files, table_rows
 
 LAYOUT = "CVQA's folder should hold data/test-*.parquet, as https://huggingface.co/datasets/afaji/cvqa does."
 
 
-class _Picture(BaseModel):
-    content: bytes = Field(alias="bytes")
-
-
 class _Row(BaseModel):
     id: str = Field(alias="ID")
-    image: _Picture | None = None
+    image: TablePicture | None = None
     subset: str = Field(alias="Subset")
     question: str = Field(alias="Question")
     options: list[str] = Field(alias="Options")
@@ -80,8 +69,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     Raises:
         BenchmarkError: a question has no prediction.
     """
-    results = scored(questions, predictions, lambda asked, said: is_right_option(asked, chosen_option(said)))
-    return {"score": mean(results)} | means_by(results, lambda question: question.language)
+    return choice_score(questions, predictions, chosen_option, lambda question: question.language)
 
 
 def chosen_option(prediction: str) -> int | None:

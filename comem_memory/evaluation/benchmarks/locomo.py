@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, model_validator
 
-from comem_memory.evaluation.benchmarks.answers import word_f1
-from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions, mean, means_by, scored
+from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions, overall_and_by, scored
 from comem_memory.evaluation.benchmarks.reading import json_file
+from comem_memory.evaluation.metrics import word_f1
 from comem_memory.types import MemoryItem
 
 LAYOUT = (
@@ -162,7 +162,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
         BenchmarkError: a question has no prediction.
     """
     results = scored(questions, predictions, _earned)
-    return {"score": mean(results)} | means_by(results, lambda question: question.category)
+    return overall_and_by(results, lambda question: question.category)
 
 
 def _earned(question: BenchmarkQuestion, prediction: str) -> float:
@@ -176,9 +176,7 @@ def _earned(question: BenchmarkQuestion, prediction: str) -> float:
 
 
 def _f1(prediction: str, answer: str) -> float:
-    """0 where either has no words, unlike SQuAD's."""
-    said, right = _stems(prediction), _stems(answer)
-    return word_f1(said, right) if said and right else 0.0
+    return word_f1(_stems(prediction), _stems(answer))
 
 
 def _stems(text: str) -> list[str]:

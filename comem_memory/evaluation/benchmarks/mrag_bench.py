@@ -10,17 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from comem_memory.evaluation.benchmarks.question import (
-    BenchmarkQuestion,
-    Predictions,
-    is_right_option,
-    mean,
-    means_by,
-    scored,
-)
-from comem_memory.evaluation.benchmarks.reading import checked, table_files, table_rows
+from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions, choice_score
+from comem_memory.evaluation.benchmarks.reading import TablePicture, checked, table_files, table_rows
 from comem_memory.types import MemoryItem
 
 LAYOUT = (
@@ -30,23 +23,19 @@ LETTERS = "ABCD"
 _PICTURES = ("image", "gt_images")
 
 
-class _Picture(BaseModel):
-    content: bytes = Field(alias="bytes")
-
-
 class _GoldRow(BaseModel):
     id: str
     scenario: str
-    gt_images: list[_Picture] = []
+    gt_images: list[TablePicture] = []
 
-    def gold(self) -> list[_Picture]:
+    def gold(self) -> list[TablePicture]:
         """Of an Incomplete question the first picture only, as the published loader does it."""
         return self.gt_images[:1] if self.scenario == "Incomplete" else self.gt_images
 
 
 class _Row(_GoldRow):
     question: str
-    image: _Picture | None = None
+    image: TablePicture | None = None
     A: str
     B: str
     C: str
@@ -104,8 +93,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     Raises:
         BenchmarkError: a question has no prediction.
     """
-    results = scored(questions, predictions, lambda asked, said: is_right_option(asked, chosen_option(said)))
-    return {"score": mean(results)} | means_by(results, lambda question: question.category)
+    return choice_score(questions, predictions, chosen_option, lambda question: question.category)
 
 
 def chosen_option(prediction: str) -> int | None:

@@ -18,8 +18,7 @@ from comem_memory.errors import BenchmarkError
 from comem_memory.evaluation.benchmarks.question import (
     BenchmarkQuestion,
     Predictions,
-    mean,
-    means_by,
+    overall_and_by,
     scored,
     unscorable,
 )
@@ -89,7 +88,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
         BenchmarkError: a question has no prediction, or no published answers.
     """
     results = scored(questions, predictions, _accuracy)
-    return {"score": mean(results)} | means_by(results, lambda question: question.category)
+    return overall_and_by(results, lambda question: question.category)
 
 
 def _accuracy(question: BenchmarkQuestion, prediction: str) -> float:

@@ -82,6 +82,22 @@ def is_right_option(question: BenchmarkQuestion, chosen: int | None) -> float:
     return float(chosen == question.correct_option)
 
 
+def choice_score(
+    questions: Iterable[BenchmarkQuestion],
+    predictions: Predictions,
+    chosen_option: Callable[[str], int | None],
+    group: Callable[[BenchmarkQuestion], str | None],
+) -> dict[str, float]:
+    """Accuracy of the options that predictions choose: `score` over all questions, and of each group."""
+    results = scored(questions, predictions, lambda asked, said: is_right_option(asked, chosen_option(said)))
+    return overall_and_by(results, group)
+
+
+def overall_and_by(results: Scored, group: Callable[[BenchmarkQuestion], str | None]) -> dict[str, float]:
+    """`score`, the mean of all, and the mean of each group."""
+    return {"score": mean(results)} | means_by(results, group)
+
+
 def mean(results: Scored) -> float:
     return statistics.fmean(score for _, score in results)
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from comem_memory.errors import BenchmarkError
 
@@ -17,6 +17,12 @@ Row = TypeVar("Row", bound=BaseModel)
 T = TypeVar("T")
 _BATCH = 8
 """Rows of a table in memory at a time; each may hold a dozen pictures of a few hundred KB."""
+
+
+class TablePicture(BaseModel):
+    """A picture in a table, as the Hugging Face hub keeps it: encoded, in one field of a struct."""
+
+    content: bytes = Field(alias="bytes")
 
 
 def existing(path: Path, layout: str) -> Path:

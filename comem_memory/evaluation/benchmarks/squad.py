@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from comem_memory.evaluation.benchmarks.answers import squad_exact_match, squad_f1, squad_normalise
-from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions, mean, scored
+from comem_memory.evaluation.benchmarks.answers import squad_normalise, squad_score
+from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions
 from comem_memory.evaluation.benchmarks.reading import json_file
 from comem_memory.types import MemoryItem
 
@@ -101,10 +101,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     Raises:
         BenchmarkError: a question has no prediction.
     """
-    asked = list(questions)
-    exact = scored(asked, predictions, lambda question, said: max(squad_exact_match(said, a) for a in _gold(question)))
-    f1 = scored(asked, predictions, lambda question, said: max(squad_f1(said, a) for a in _gold(question)))
-    return {"exact_match": mean(exact), "f1": mean(f1)}
+    return squad_score(questions, predictions, _gold)
 
 
 def _gold(question: BenchmarkQuestion) -> list[str]:

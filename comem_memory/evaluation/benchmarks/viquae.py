@@ -16,8 +16,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from comem_memory.errors import BenchmarkError
-from comem_memory.evaluation.benchmarks.answers import squad_exact_match, squad_f1
-from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions, mean, scored
+from comem_memory.evaluation.benchmarks.answers import squad_score
+from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions
 from comem_memory.evaluation.benchmarks.reading import checked, existing, json_lines
 from comem_memory.types import MemoryItem
 
@@ -118,7 +118,4 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     Raises:
         BenchmarkError: a question has no prediction.
     """
-    asked = list(questions)
-    exact = scored(asked, predictions, lambda question, said: max(squad_exact_match(said, a) for a in question.answers))
-    f1 = scored(asked, predictions, lambda question, said: max(squad_f1(said, a) for a in question.answers))
-    return {"exact_match": mean(exact), "f1": mean(f1)}
+    return squad_score(questions, predictions, lambda question: question.answers)
