@@ -7,6 +7,8 @@ import io
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import httpx
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -46,6 +48,28 @@ def load_image(source: Any) -> Image.Image:
         raise InvalidItemError(
             f"Image {name} cannot be read: {error}. Pass a file that Pillow can open, such as PNG or JPEG."
         ) from error
+
+
+def named_picture(source: str, *, allowed: bool) -> bytes | Path:
+    """The picture that a message names, for `load_image`: fetched from an http(s) URL, or the path of a file.
+
+    Args:
+        source: an http(s) or file URL, or a path.
+        allowed: whether messages may make this machine fetch URLs and open files.
+
+    Raises:
+        ValueError: they may not.
+        InvalidItemError: as in `fetch_picture`.
+    """
+    if not allowed:
+        raise ValueError(
+            f"The message names a picture at {source[:80]!r}. Send its bytes as base64, or pass allow_image_urls=True "
+            "if everyone who writes messages may make this machine fetch URLs and open files."
+        )
+    address = urlsplit(source)
+    if address.scheme in ("http", "https"):
+        return fetch_picture(source)
+    return Path(url2pathname(address.path) if address.scheme == "file" else source)
 
 
 def fetch_picture(url: str) -> bytes:

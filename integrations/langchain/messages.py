@@ -8,8 +8,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from langchain_core.messages import (
     AIMessage,
@@ -24,7 +22,7 @@ from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.messages.tool import tool_call
 
 from comem_memory.backbone import Message
-from comem_memory.images import fetch_picture, load_image
+from comem_memory.images import load_image, named_picture
 from comem_memory.tool_calls import ToolCall
 
 SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call", "tool_call_chunk", "memory")
@@ -126,15 +124,7 @@ def _image(block: dict[str, Any], allow_urls: bool) -> bytes | Path:
         return _decoded(source.partition(",")[2])
     if not source:
         raise ValueError("An image block needs base64, a data: URL, or, when allowed, a url or path.")
-    if not allow_urls:
-        raise ValueError(
-            f"The message names a picture at {source[:80]!r}. Send it as base64, or pass allow_image_urls=True "
-            "if everyone who writes messages may make this machine fetch URLs and open files."
-        )
-    address = urlsplit(source)
-    if address.scheme in ("http", "https"):
-        return fetch_picture(source)
-    return Path(url2pathname(address.path) if address.scheme == "file" else source)
+    return named_picture(source, allowed=allow_urls)
 
 
 def _decoded(data: str) -> bytes:

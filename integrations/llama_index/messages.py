@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -18,7 +19,7 @@ from llama_index.core.base.llms.types import (
 
 from comem_memory.backbone import Message
 from comem_memory.chat import Reply, as_text
-from comem_memory.images import fetch_picture, load_image
+from comem_memory.images import load_image, named_picture
 from comem_memory.types import MemoryHit
 
 MEMORY_IDS = "memory_ids"
@@ -114,13 +115,7 @@ def _arguments(given: dict[str, Any] | str) -> Any:
         return given
 
 
-def _image(block: ImageBlock, allow_urls: bool) -> bytes:
-    inline = block.image or str(block.url or "").startswith("data:")
-    if not inline and not allow_urls:
-        raise ValueError(
-            f"The message names a picture at {str(block.path or block.url)[:80]!r}. Send its bytes, or pass "
-            "allow_image_urls=True if everyone who writes messages may make this machine fetch URLs and open files."
-        )
-    if str(block.url or "").startswith(("http://", "https://")):
-        return fetch_picture(str(block.url))
-    return block.resolve_image().read()
+def _image(block: ImageBlock, allow_urls: bool) -> bytes | Path:
+    if block.image or str(block.url or "").startswith("data:"):
+        return block.resolve_image().read()
+    return named_picture(str(block.path or block.url), allowed=allow_urls)
