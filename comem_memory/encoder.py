@@ -87,20 +87,12 @@ class MemoryEncoder(nn.Module):
         max_length: int = MAX_LENGTH,
     ) -> MemoryEncoder:
         """An untrained encoder: LoRA at zero effect, Q-Former at its identity start."""
-        config = EncoderConfig(
-            base_model=backbone.name,
-            base_revision=backbone.revision,
-            base_fingerprint=backbone.fingerprint(),
-            prompt_version=PROMPT_VERSION,
-            max_length=min(max_length, backbone.max_length),
-            qformer=QFormerConfig(
-                hidden_size=backbone.hidden_size,
-                num_attention_heads=num_attention_heads,
-                num_query_tokens=num_query_tokens,
-            ),
-            lora=lora or LoraSettings(),
-            library_version=version("comem-memory"),
+        qformer = QFormerConfig(
+            hidden_size=backbone.hidden_size,
+            num_attention_heads=num_attention_heads,
+            num_query_tokens=num_query_tokens,
         )
+        config = encoder_config(backbone, backbone.fingerprint(), qformer, lora or LoraSettings(), max_length)
         encoder = cls(backbone, config)
         embeddings = backbone.model.get_input_embeddings().weight.float()
         encoder.qformer.init_identity(embeddings.mean(0), embeddings.std(0))
@@ -267,6 +259,26 @@ class MemoryEncoder(nn.Module):
             encoder._lora.unload()  # the backbone stays free for another adapter
             raise
         return encoder
+
+
+def encoder_config(
+    backbone: Backbone,
+    base_fingerprint: str,
+    qformer: QFormerConfig,
+    lora: LoraSettings,
+    max_length: int = MAX_LENGTH,
+) -> EncoderConfig:
+    """The settings of a new encoder on this base model, made by this version of the library."""
+    return EncoderConfig(
+        base_model=backbone.name,
+        base_revision=backbone.revision,
+        base_fingerprint=base_fingerprint,
+        prompt_version=PROMPT_VERSION,
+        max_length=min(max_length, backbone.max_length),
+        qformer=qformer,
+        lora=lora,
+        library_version=version("comem-memory"),
+    )
 
 
 def load_weights(encoder: MemoryEncoder, folder: Path) -> None:

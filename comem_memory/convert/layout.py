@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
-from comem_memory.backbone import PROMPT_VERSION, Backbone, weights_fingerprint
-from comem_memory.config import EncoderConfig, LoraSettings, QFormerConfig
+from comem_memory.backbone import Backbone, weights_fingerprint
+from comem_memory.config import LoraSettings, QFormerConfig
 from comem_memory.convert.weights import INDEX_FILE, WeightFiles, local_path
-from comem_memory.encoder import MAX_LENGTH, MemoryEncoder, Weights, linear_names
+from comem_memory.encoder import MemoryEncoder, Weights, encoder_config, linear_names
 from comem_memory.errors import CheckpointError
 from comem_memory.qformer import QFormer
 
@@ -91,17 +90,9 @@ class BaseModel:
             fingerprint: of its weights.
             qformer, lora: shape of the adapter.
         """
-        backbone = Backbone(self.model, None, name=name)
-        config = EncoderConfig(
-            base_model=name,
-            base_revision=self.revision if name == self.name else None,
-            base_fingerprint=fingerprint,
-            prompt_version=PROMPT_VERSION,
-            max_length=min(MAX_LENGTH, backbone.max_length),
-            qformer=qformer,
-            lora=lora,
-            library_version=version("comem-memory"),
-        )
+        revision = self.revision if name == self.name else None
+        backbone = Backbone(self.model, None, name=name, revision=revision)
+        config = encoder_config(backbone, fingerprint, qformer, lora)
         with torch.device("meta"):
             return MemoryEncoder(backbone, config)
 

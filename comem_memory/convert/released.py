@@ -33,10 +33,10 @@ class TensorFindings(Settings):
 
     frozen_difference: float
     """Of `model_inf` to the base model."""
-    encoder_difference: float
-    """Of the encoder to the frozen model."""
-    update: Update | None
+    update: Update | None = None
     """If it carries a LoRA."""
+    lost: float = 0.0
+    """If it does not: difference of the encoder to the frozen model."""
 
 
 def convert_checkpoint(
@@ -93,8 +93,9 @@ def convert_checkpoint(
     lora = LoraSettings(r=rank, lora_alpha=LORA_SCALE * rank)
     adapter = work / "adapter"
     adapter.mkdir(exist_ok=True)
-    frozen_name, fingerprint = base_model.name, base_model.fingerprint(base_model.files)
-    if frozen == FrozenWeights.CHECKPOINT:
+    if frozen == FrozenWeights.BASE:
+        frozen_name, fingerprint = base_model.name, base_model.fingerprint(base_model.files)
+    else:
         _write_frozen(adapter / FROZEN_FOLDER, source, base_model)
         frozen_name, fingerprint = str(out / FROZEN_FOLDER), base_model.fingerprint(source, FROZEN)
     _write_adapter(adapter, work, source, base_model, (frozen_name, fingerprint), qformer, lora)
@@ -110,7 +111,7 @@ def convert_checkpoint(
             for name, update in updates.items()
         ],
         frozen_differences=_ranked({FROZEN + name: found.frozen_difference for name, found in findings.items()}),
-        lost=_ranked({name: found.encoder_difference for name, found in findings.items() if found.update is None}),
+        lost=_ranked({name: found.lost for name, found in findings.items()}),
         resumed=resumed,
     )
     (adapter / REPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
@@ -141,8 +142,10 @@ def _examine(name: str, source: WeightFiles, base: BaseModel, frozen: FrozenWeig
         return TensorFindings.model_validate_json(file.read_bytes())
     outer, inner, published = source.read(name), source.read(FROZEN + name), base.files.read(name)
     reference = published if frozen == FrozenWeights.BASE else inner
-    update = None
-    if name in base.linears:
+    difference = relative_difference(inner, published)
+    if name not in base.linears:
+        found = TensorFindings(frozen_difference=difference, lost=relative_difference(outer, reference))
+    else:
         update, factors = decompose(outer, reference, frozen_was_rounded=frozen == FrozenWeights.CHECKPOINT)
         if not update.is_low_rank:
             raise CheckpointError(
@@ -151,11 +154,7 @@ def _examine(name: str, source: WeightFiles, base: BaseModel, frozen: FrozenWeig
                 "checkpoint was trained without a LoRA, and no adapter can hold it."
             )
         save_whole({"a": factors.a, "b": factors.b}, folder / f"{name}.safetensors")
-    found = TensorFindings(
-        frozen_difference=relative_difference(inner, published),
-        encoder_difference=relative_difference(outer, reference),
-        update=update,
-    )
+        found = TensorFindings(frozen_difference=difference, update=update)
     unfinished = file.with_suffix(".unfinished")
     unfinished.write_text(found.model_dump_json())
     unfinished.replace(file)
