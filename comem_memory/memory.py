@@ -245,7 +245,7 @@ class ContinuousMemory:
             DuplicateIdError: two items of this call have the same id but different content.
             EncoderMismatchError: another encoder or retrieval key wrote this collection.
         """
-        given: Iterator[MemoryItem] = iter([items] if isinstance(items, MemoryItem) else items)
+        given = [items] if isinstance(items, MemoryItem) else items
         seen: dict[str, str] = {}
         ids: list[str] = []
         total = 1 if isinstance(items, MemoryItem) else len(items) if isinstance(items, Sequence) else None
