@@ -30,6 +30,8 @@ Schema = dict[str, Any]
 MOST_DIGITS = 18
 """Digits after which a number ends: what fits 64 bits."""
 _JSON_STYLE = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
+_COMBINING = {"anyOf", "oneOf", "$ref", "if", "patternProperties", "unevaluatedProperties"}
+"""Beside `properties`, these may allow others."""
 _QUOTE, _BRACE, _LETTER = '"', "}", "z"
 _CLOSING = (("}", "]", "null"), ('"',), (",", ", "))
 """What to write when JSON is to end, the most wanted first; within a text only its closing quote ends anything."""
@@ -138,8 +140,36 @@ def _grammar(forms: Sequence[Form], vocabulary: Vocabulary) -> str:
     lines = [f"start: {' | '.join(f'form_{i}' for i in range(len(forms)))}"]
     for i, form in enumerate(forms):
         before, after = (_literal(text, vocabulary) for text in (form.before, form.after))
-        lines += [f"form_{i}: {before} value_{i} {after}", f"value_{i}: %json {json.dumps(form.schema | _JSON_STYLE)}"]
+        lines += [
+            f"form_{i}: {before} value_{i} {after}",
+            f"value_{i}: %json {json.dumps(_closed(form.schema) | _JSON_STYLE)}",
+        ]
     return str(llguidance.LLMatcher.grammar_from_lark("\n".join(lines)))
+
+
+def _closed(schema: Schema) -> Schema:
+    """An object that lists its properties has no others unless the schema says so; JSON Schema would allow any.
+
+    Objects that are put together from several schemas stay as they are: each part would refuse the others' properties.
+    """
+    return schema if '"allOf"' in json.dumps(schema) else _without_others(schema)
+
+
+def _without_others(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_others(part) for part in schema]
+    if not isinstance(schema, dict) or ("properties" in schema and schema.keys() & _COMBINING):
+        return schema
+    closed = dict(schema)
+    for key in ("items", "prefixItems", "anyOf", "oneOf", "additionalProperties"):
+        if key in schema:
+            closed[key] = _without_others(schema[key])
+    for key in ("properties", "$defs", "definitions"):
+        if key in schema:
+            closed[key] = {name: _without_others(one) for name, one in schema[key].items()}
+    if "properties" in schema:
+        closed.setdefault("additionalProperties", False)
+    return closed
 
 
 def _closing_tokens(schema: Any, vocabulary: Vocabulary) -> int:

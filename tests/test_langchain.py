@@ -384,6 +384,28 @@ class TestStructuredOutput:
             found = chat.with_structured_output(schema, method=method, max_tokens=800).invoke("Go")
             assert isinstance(found, schema)
 
+    @pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+    def test_only_what_the_schema_names_is_answered(self, chat: ChatComem, method: Any):
+        inner = {"type": "object", "properties": {"b": {"type": "null"}}}
+        parts = {"a": {"type": "null"}, "c": {"$ref": "#/$defs/inner"}, "d": {"type": "array", "items": inner}}
+        schema = {"title": "x", "type": "object", "properties": parts, "$defs": {"inner": inner}}
+        for seed in range(12):
+            llm = chat.with_structured_output(schema, method=method, max_tokens=120, temperature=1.5, seed=seed)
+            found = llm.invoke("Go")
+            assert found.keys() <= parts.keys()
+            assert all(one.keys() <= {"b"} for one in [found.get("c", {}), *found.get("d", [])])
+
+    def test_what_a_schema_leaves_open_stays_open(self, chat: ChatComem):
+        null = {"type": "null"}
+        for inner in (
+            {"properties": {"a": null}, "additionalProperties": null},
+            {"allOf": [{"properties": {"a": null}}, {"properties": {"b": null}}]},
+        ):
+            part = {"type": "object", **inner, "required": ["a", "b"]}
+            schema = {"title": "x", "type": "object", "properties": {"part": part}, "required": ["part"]}
+            found = chat.with_structured_output(schema, max_tokens=120).invoke("Go")
+            assert found["part"].keys() >= {"a", "b"}
+
     def test_a_model_that_rambles_still_closes(self, chat: ChatComem):
         class Person(BaseModel):
             name: str

@@ -34,8 +34,7 @@ def _pictures_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """The suite fetches its one picture from GitHub; tests run offline, so another picture takes its place."""
     png = BytesIO()
     tiny_picture(1).save(png, format="PNG")
-    served = httpx.Response(200, content=png.getvalue(), request=httpx.Request("GET", "https://example.org"))
-    monkeypatch.setattr(httpx, "get", lambda *_, **__: served)
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda *_: httpx.Response(200, content=png.getvalue()))
 
 
 class WhatItCan:
