@@ -17,6 +17,11 @@ big-endian, and a payload, little-endian:
 | `fp32` | Q * H float32 | 114 688 | equal |
 | `bf16` | Q * H bfloat16 | 57 344 | `x.bfloat16().float()` |
 | `int8` | Q float32 scales, Q * H int8 | 28 704 | abs(x - x') <= scale / 2; scale = absmax / 127 |
+| `int4` | Q * G float32 scales, Q * G * 32 bytes of two values each | 16 128 | the same with scale = absmax / 7 |
+
+int8 has one scale per vector. int4 has one for each of its G = ceil(H / 64) groups of 64 dimensions, so that an outlier
+spoils only its own; the first value of a byte is in its low half, both are stored plus 8, and the last group is filled
+with zeros.
 
 The string is a quarter longer than header and payload.
 """
@@ -32,7 +37,7 @@ import torch
 
 from comem_memory.errors import CorruptBlockError
 
-Precision = Literal["fp32", "bf16", "int8"]
+Precision = Literal["fp32", "bf16", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 FORMAT_VERSION = 1
 
@@ -40,7 +45,11 @@ _MAGIC = b"CMEM"
 _FIELDS = struct.Struct(">4sBBHI")
 _CHECKSUM = struct.Struct(">I")
 _HEADER_SIZE = _FIELDS.size + _CHECKSUM.size
-_LARGEST = 3e38  # beyond it, rounding to bfloat16 or to an int8 scale may overflow to infinity
+_GROUP = 64
+"""Dimensions that share a scale in int4."""
+_MOST = {"int8": 127, "int4": 7}
+"""Largest step."""
+_LARGEST = 3e38  # beyond it, rounding to bfloat16 or to a scale may overflow to infinity
 
 _ALPHABET = np.frombuffer(
     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~", np.uint8
@@ -56,7 +65,7 @@ def encode_block(memory_embeddings: torch.Tensor, precision: Precision) -> str:
 
     Args:
         memory_embeddings: (Q, H), any float dtype, any device.
-        precision: `fp32`, `bf16` or `int8`; the table above says what each keeps.
+        precision: one of `PRECISIONS`; the table above says what each keeps.
 
     Raises:
         ValueError: not two axes, empty, a value that is not finite or beyond 3e38, or an unknown precision.
@@ -119,15 +128,25 @@ def _pack(vectors: torch.Tensor, precision: Precision) -> bytes:
         return vectors.numpy().astype("<f4").tobytes()
     if precision == "bf16":
         return vectors.bfloat16().view(torch.int16).numpy().astype("<i2").tobytes()
-    values = vectors.numpy()
-    scales = (np.abs(values).max(axis=1, keepdims=True) / np.float32(127)).astype("<f4")  # (Q, 1)
-    steps = values / np.where(scales == 0, np.float32(1), scales)  # a zero vector has scale 0
-    return bytes(scales.tobytes() + np.rint(steps).clip(-127, 127).astype(np.int8).tobytes())
+    groups = _groups(vectors.numpy(), precision)  # (Q, G, values)
+    most = _MOST[precision]
+    scales = (np.abs(groups).max(axis=-1, keepdims=True) / np.float32(most)).astype("<f4")
+    steps = np.rint(groups / np.where(scales == 0, np.float32(1), scales)).clip(-most, most)  # zeros have scale 0
+    if precision == "int8":
+        return bytes(scales.tobytes() + steps.astype(np.int8).tobytes())
+    halves = (steps + 8).astype(np.uint8)
+    return bytes(scales.tobytes() + (halves[..., ::2] | halves[..., 1::2] << 4).tobytes())
 
 
 def _unpack(payload: bytes, precision: Precision, q: int, h: int) -> torch.Tensor:
     """(Q, H) float32; ValueError when the payload does not have exactly the size that the header says."""
-    size = {"fp32": 4 * q * h, "bf16": 2 * q * h, "int8": 4 * q + q * h}[precision]
+    groups = -(-h // _GROUP)
+    size = {
+        "fp32": 4 * q * h,
+        "bf16": 2 * q * h,
+        "int8": 4 * q + q * h,
+        "int4": (4 + _GROUP // 2) * q * groups,
+    }[precision]
     if len(payload) != size:
         raise ValueError(f"{len(payload)} bytes of payload where {precision} of shape ({q}, {h}) has {size}")
     if precision == "fp32":
@@ -135,9 +154,22 @@ def _unpack(payload: bytes, precision: Precision, q: int, h: int) -> torch.Tenso
     if precision == "bf16":
         bits = np.frombuffer(payload, "<i2").reshape(q, h).astype(np.int16)
         return torch.from_numpy(bits).view(torch.bfloat16).float()
-    scales = np.frombuffer(payload, "<f4", count=q).reshape(q, 1)
-    steps = np.frombuffer(payload, np.int8, offset=4 * q).reshape(q, h)
-    return torch.from_numpy(steps * scales.astype(np.float32))
+    if precision == "int8":
+        scales = np.frombuffer(payload, "<f4", count=q).reshape(q, 1)
+        steps = np.frombuffer(payload, np.int8, offset=4 * q).reshape(q, h)
+        return torch.from_numpy(steps * scales.astype(np.float32))
+    scales = np.frombuffer(payload, "<f4", count=q * groups).reshape(q, groups, 1)
+    halves = np.frombuffer(payload, np.uint8, offset=4 * q * groups).reshape(q, groups, -1)
+    steps = np.stack([halves & 15, halves >> 4], axis=-1).reshape(q, groups, _GROUP).astype(np.float32) - 8
+    return torch.from_numpy(np.ascontiguousarray((steps * scales).reshape(q, -1)[:, :h]))
+
+
+def _groups(vectors: np.ndarray, precision: Precision) -> np.ndarray:
+    """(Q, G, values): what shares a scale. int8: the whole vector."""
+    if precision == "int8":
+        return vectors[:, None]
+    q, h = vectors.shape
+    return np.pad(vectors, ((0, 0), (0, -h % _GROUP))).reshape(q, -1, _GROUP)
 
 
 # The functions of base64 walk through the characters in Python and take longer than the search they serve.

@@ -58,9 +58,38 @@ def test_int8_is_within_half_a_step_of_each_vector(q: int, h: int, seed: int, ma
     assert ((x.double() - back.double()).abs() <= half_step * (1 + 1e-4)).all()
 
 
-def test_zero_vectors_and_negative_extremes_survive_int8():
+@settings(max_examples=50, deadline=None)
+@given(
+    q=st.integers(1, 9),
+    h=st.integers(1, 200),
+    seed=st.integers(0, 10_000),
+    magnitude=st.sampled_from([1e-30, 1e-6, 1.0, 1e6, 1e38]),
+)
+def test_int4_is_within_half_a_step_of_each_64_dimensions(q: int, h: int, seed: int, magnitude: float):
+    x = torch.rand(q, h, generator=torch.Generator().manual_seed(seed)).mul(2).sub(1) * magnitude
+    back = decode_block(encode_block(x, "int4"), item_id="a")
+    for part, read in zip(x.split(64, dim=1), back.split(64, dim=1), strict=True):
+        half_step = part.double().abs().amax(1, keepdim=True) / 7 / 2
+        assert ((part.double() - read.double()).abs() <= half_step * (1 + 1e-4)).all()
+
+
+def test_int4_takes_half_of_int8_and_is_laid_out_as_documented():
+    x = torch.zeros(1, 66)
+    x[0, :3] = torch.tensor([7.0, -7.0, 3.0])
+    x[0, 65] = -14.0
+    payload = base64.b85decode(encode_block(x, "int4"))[16:]
+    assert np.frombuffer(payload, "<f4", count=2).tolist() == [1.0, 2.0]
+    assert payload[8:10] == bytes([15 | 1 << 4, 11 | 8 << 4])
+    assert payload[8 + 32] == 8 | 1 << 4
+    long = vectors(8, 3584)
+    assert len(base64.b85decode(encode_block(long, "int4"))) - 16 == 16_128
+    assert len(encode_block(long, "int4")) < 0.57 * len(encode_block(long, "int8"))
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_zero_vectors_and_negative_extremes_survive(precision: Precision):
     x = torch.tensor([[0.0, 0.0, 0.0], [-2.0, 1.0, 2.0]])
-    back = decode_block(encode_block(x, "int8"), item_id="a")
+    back = decode_block(encode_block(x, precision), item_id="a")
     assert torch.equal(back[0], x[0])
     torch.testing.assert_close(back[1, 0], x[1, 0])
 
