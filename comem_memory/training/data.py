@@ -72,7 +72,7 @@ class WorldBatches(Sequence[Batch]):
         seed: int,
         num_batches: int,
         items: int = 16,
-        questions: int = 3,
+        questions: int = 4,
         max_memories: int = 3,
         alone: int = 0,
         words: Sequence[str] = (),

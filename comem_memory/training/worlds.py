@@ -522,7 +522,7 @@ class _World:
             pronoun, possessive = "he", "his"
         self.values.name = name
         opening, place = rng.choice(_OPENINGS), self.values.draw(domain.where.kind)
-        chosen = rng.sample(domain.attributes, rng.choice((1, 2, 2, 3, 4, 5, 6, 7, 8, 8)))
+        chosen = rng.sample(domain.attributes, rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 8, 8)))
         sentences = [_polished(opening.format(n=name, k=noun, x=place))] if opening else []
         questions = []
         for position, attribute in enumerate(chosen):
