@@ -285,20 +285,51 @@ def export_authors(
 @app.command()
 def evaluate(
     context: typer.Context,
+    questions: Annotated[
+        str, typer.Option(help="countries, flags, worlds, or a benchmark: squad, locomo, infoseek, ...")
+    ] = "countries",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
-    facts: Annotated[int | None, typer.Option(min=1, help="Items are notes of so many facts, without flag.")] = None,
+    facts: Annotated[
+        int | None, typer.Option(min=1, help="Of countries: items are notes of so many facts, without flag.")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option(min=1, help="Search for so many items; else each question gets its own.")
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Of a benchmark: where its published files are.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of a benchmark: which split, as its files are named.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare none / text / memory / both / shuffled memory on questions about real countries."""
-    from comem_memory.evaluation.countries import compare
+    """Compare none / text / memory / both / shuffled memory on questions about known items; --json has all answers."""
+    from comem_memory.evaluation import tables
+    from comem_memory.evaluation.comparison import compare
+    from comem_memory.evaluation.first_token import first_token
+    from comem_memory.evaluation.question_sets import chosen
+
+    asked = chosen(questions, num_facts=facts, folder=folder, split=split, limit=limit)
+    with _memory(context, persist_directory=None, chroma_url=None) as memory:
+        comparison = compare(memory, asked, k=k)
+        cost = first_token(memory, comparison.asked[:: max(1, comparison.n // 12)][:12])
+    if as_json:
+        _print_json(comparison.as_dict() | {"first_token": cost.as_dict()})
+    else:
+        grids = [tables.scores(comparison), tables.kinds(comparison), tables.costs(cost)]
+        if comparison.published:
+            grids.insert(1, tables.published(comparison))
+        for grid in grids:
+            console.print(grid.as_rich())
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="For RESULTS.md, plots and answers; rerun to resume.")],
+    limit: Annotated[int, typer.Option(min=1, help="Questions of a comparison.")] = 300,
+) -> None:
+    """Write every comparison with tables and plots (needs matplotlib and Faker; with 300 questions about an hour)."""
+    from comem_memory.evaluation.report import write_report
 
     with _memory(context, persist_directory=None, chroma_url=None) as memory:
-        report = compare(memory, num_facts=facts, limit=limit)
-    if as_json:
-        _print_json(report.as_dict())
-    else:
-        console.print(report.as_table())
-        console.print(report.as_kinds_table())
+        console.print(f"Written to {write_report(memory, folder, limit=limit)}.")
 
 
 @app.command()

@@ -155,13 +155,13 @@ def _unpack(payload: bytes, precision: Precision, q: int, h: int) -> torch.Tenso
         bits = np.frombuffer(payload, "<i2").reshape(q, h).astype(np.int16)
         return torch.from_numpy(bits).view(torch.bfloat16).float()
     if precision == "int8":
-        scales = np.frombuffer(payload, "<f4", count=q).reshape(q, 1)
+        scales = np.frombuffer(payload, "<f4", count=q).astype(np.float32)
         steps = np.frombuffer(payload, np.int8, offset=4 * q).reshape(q, h)
-        return torch.from_numpy(steps * scales.astype(np.float32))
-    scales = np.frombuffer(payload, "<f4", count=q * groups).reshape(q, groups, 1)
-    halves = np.frombuffer(payload, np.uint8, offset=4 * q * groups).reshape(q, groups, -1)
-    steps = np.stack([halves & 15, halves >> 4], axis=-1).reshape(q, groups, _GROUP).astype(np.float32) - 8
-    return torch.from_numpy(np.ascontiguousarray((steps * scales).reshape(q, -1)[:, :h]))
+        return torch.from_numpy(steps * scales[:, None])
+    scales = np.frombuffer(payload, "<f4", count=q * groups).astype(np.float32)
+    halves = np.frombuffer(payload, np.uint8, offset=4 * q * groups).reshape(q * groups, -1)
+    values = np.stack([halves & 15, halves >> 4], axis=-1).reshape(q * groups, _GROUP).astype(np.float32) - 8
+    return torch.from_numpy(np.ascontiguousarray((values * scales[:, None]).reshape(q, -1)[:, :h]))
 
 
 def _groups(vectors: np.ndarray, precision: Precision) -> np.ndarray:

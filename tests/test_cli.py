@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import comem_memory.memory as memory_module
 from comem_memory import ContinuousMemory, MemoryItem, cli
 from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemError, QueryError
-from comem_memory.evaluation.countries import SOURCES
+from comem_memory.evaluation.comparison import SOURCES
 from comem_memory.testing import tiny_key, tiny_picture
 
 Comem = Callable[..., str]

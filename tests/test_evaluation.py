@@ -1,31 +1,39 @@
-"""Scores of short answers, the countries and their questions, and the comparison with a tiny model."""
+"""Scores of short answers, question sets, the comparison of sources with a tiny model, and the report."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from saved import save_roomy
 
-from comem_memory import ContinuousMemory
+from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.demo import ASKED, run
+from comem_memory.errors import BenchmarkError, QueryError
+from comem_memory.evaluation import report, tables
+from comem_memory.evaluation.benchmarks import BENCHMARKS, load
+from comem_memory.evaluation.comparison import SOURCES, Asked, QuestionSet, _derangement, compare
 from comem_memory.evaluation.countries import (
     FOLDER,
-    SOURCES,
     CountryQuestion,
-    _derangement,
-    compare,
     find_by_flag,
     item,
     questions,
     rows,
     short_item,
 )
+from comem_memory.evaluation.first_token import first_token
 from comem_memory.evaluation.metrics import contains, exact_match, interval, normalise, token_f1
+from comem_memory.evaluation.question_sets import chosen, of_countries, of_flags, of_worlds
 from comem_memory.images import load_image
+from comem_memory.memory import Mode
 from comem_memory.testing import tiny_key
+from comem_memory.training.worlds import samples
 
 
 @pytest.mark.parametrize(
@@ -133,36 +141,186 @@ def test_the_comparison_asks_every_source_the_same(memory: ContinuousMemory, mon
         return real(self, question, picture, hits, mode)
 
     monkeypatch.setattr(ContinuousMemory, "prompt", prompt)
-    report = compare(memory, limit=5, batch_size=3, timed=2)
-    assert report.n == 5
-    assert tuple(report.scores) == SOURCES
-    compared = asked[: 5 * len(SOURCES)]
-    by_source = [[question for question, *_ in compared[n * 5 : n * 5 + 5]] for n in range(len(SOURCES))]
+    comparison = compare(memory, of_countries(limit=5), batch_size=3)
+    assert comparison.n == 5
+    assert comparison.recall == 1
+    assert tuple(comparison.scores) == SOURCES
+    by_source = [[question for question, *_ in asked[n * 5 : n * 5 + 5]] for n in range(len(SOURCES))]
     assert all(questions == by_source[0] for questions in by_source)
-    assert [what[1:] for what in compared[::5]] == [
-        (0, "none"),
-        (1, "text"),
-        (1, "text"),
-        (1, "memory"),
-        (1, "memory"),
-        (1, "text"),
-        (1, "text"),
-    ]
-    for score in report.scores.values():
+    assert [mode for *_, mode in asked[::5]] == ["none", "text", "text", "none", "none", "text", "text"]
+    tokens = {source: score.prompt_tokens for source, score in comparison.scores.items()}
+    assert tokens["memory"] == tokens["shuffled memory"] == tokens["none"] + 8
+    assert tokens["memory and text"] == tokens["shuffled memory and text"] == tokens["text without picture"] + 8
+    assert tokens["text without picture"] < tokens["text"]
+    for score in comparison.scores.values():
         assert 0 <= score.exact_match <= score.contains <= 1
         assert score.interval[0] <= score.contains <= score.interval[1]
-    assert report.scores["none"].above_none == (0, 0)
-    tokens = report.prompt_tokens
-    for k in (1, 3, 10):
-        assert tokens["memory"][k] == tokens["none"][k] + 8 * k < tokens["text"][k]
-    assert all(seconds > 0 for by_k in report.seconds_to_first_token.values() for seconds in by_k.values())
-    assert json.loads(json.dumps(report.as_dict()))["scores"]["memory"]["contains"] == report.scores["memory"].contains
+        assert len(score.said) == 5
+    assert comparison.scores["none"].above_none == (0, 0)
+    said = {source: tuple(score.said) for source, score in comparison.scores.items()}
+    assert len(set(said.values())) == len(SOURCES)
+    again = json.loads(json.dumps(comparison.as_dict()))
+    assert again["scores"]["memory"]["said"] == list(said["memory"])
     with (console := Console(width=200)).capture() as shown:
-        console.print(report.as_table())
-        console.print(report.as_kinds_table())
-    assert all(
-        word in shown.get() for word in (*SOURCES, *report.scores["none"].by_kind, "k=1", "k=10", "n = 5 questions")
-    )
+        console.print(tables.scores(comparison).as_rich())
+        console.print(tables.kinds(comparison).as_rich())
+    assert all(word in shown.get() for word in (*SOURCES, *comparison.kinds, "5 questions"))
+
+
+def test_the_comparison_is_what_the_memory_answers(memory: ContinuousMemory):
+    """Source by source the same answers as from `ContinuousMemory.answer`, which searches."""
+    view = memory.namespace("answers")
+    comparison = compare(view, of_countries(limit=6), k=2, sources=("text", "memory"))
+    assert list(comparison.scores) == ["none", "text", "memory"]
+    modes: tuple[Mode, ...] = ("none", "text", "memory")
+    for mode in modes:
+        for asked, said in zip(comparison.asked, comparison.scores[mode].said, strict=True):
+            assert view.answer(asked.text, k=2, mode=mode, max_new_tokens=24).text == said
+    found = [asked.item_ids[0] in {hit.id for hit in view.search(asked.text, k=2)} for asked in comparison.asked]
+    assert comparison.recall == sum(found) / 6
+
+
+def test_what_a_comparison_refuses(memory: ContinuousMemory):
+    lost = QuestionSet("lost", [], [Asked("Who?", ("Ada",), "people")])
+    with pytest.raises(QueryError, match="Pass k to search"):
+        compare(memory, lost)
+    with pytest.raises(QueryError, match="has no questions"):
+        compare(memory, QuestionSet("empty", [], []))
+    with pytest.raises(QueryError, match="no source 'images'"):
+        compare(memory, of_countries(limit=1), sources=("images",))
+
+
+def test_any_of_several_answers_is_right_and_scores_are_of_the_best(memory: ContinuousMemory):
+    view = memory.namespace("several")
+    items = [MemoryItem(id=id, text=f"{id} is here.") for id in ("a", "b")]
+    [bare] = compare(view, QuestionSet("x", items, [Asked("Who?", ("?",), "people", ("a", "b"))])).scores["none"].said
+    [word, *_] = [word for word in normalise(bare).split() if word] or [""]
+    assert word
+    asked = [Asked("Who?", ("nobody at all", word), "people", ("a", "b"))]
+    comparison = compare(view, QuestionSet("x", items, asked), sources=("memory",))
+    assert comparison.scores["none"].contains == 1
+    assert comparison.scores["none"].token_f1 == token_f1(bare, word)
+    assert comparison.scores["memory"].prompt_tokens == comparison.scores["none"].prompt_tokens + 16
+    assert "text without picture" not in compare(view, QuestionSet("x", items, asked)).scores
+
+
+def test_what_the_first_token_costs(memory: ContinuousMemory):
+    questions = of_countries(limit=3)
+    memory.add(questions.items)
+    cost = first_token(memory, questions.asked)
+    for k in (1, 3, 10):
+        memory_tokens = cost.prompt_tokens["memory"][k]
+        assert memory_tokens == pytest.approx(cost.prompt_tokens["none"][k] + 8 * k)
+        assert memory_tokens < cost.prompt_tokens["text"][k]
+    assert all(seconds > 0 for by_k in cost.seconds.values() for seconds in by_k.values())
+    assert "1.00 : 1" in tables.costs(cost).as_markdown()
+
+
+def test_a_grid_is_markdown():
+    grid = tables.Grid("What it shows", ["a", "b"], [["1", "2"]])
+    assert grid.as_markdown() == "What it shows\n\n| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+# -- question sets -----------------------------------------------------------------------------------------------
+
+
+def test_flags_are_asked_without_the_country():
+    by_name, by_flag = of_countries(limit=40), of_flags(limit=40)
+    names = {row["code"]: row["name"] for row in rows()}
+    for named, shown in zip(by_name.asked, by_flag.asked, strict=True):
+        assert (named.answers, named.kind, named.item_ids) == (shown.answers, shown.kind, shown.item_ids)
+        assert names[named.item_ids[0]] in named.text and names[named.item_ids[0]] not in shown.text
+        assert "the country with this flag" in shown.text
+        assert load_image(shown.image).size != (0, 0)
+
+
+def test_worlds_are_unseen_and_hold_their_answers():
+    worlds = of_worlds(limit=60)
+    assert worlds == of_worlds(limit=60)
+    texts = {item.id: str(item.text) for item in worlds.items}
+    assert len(texts) == len(worlds.asked) == 60
+    assert all(one.answers[0].lower() in texts[one.item_ids[0]].lower() for one in worlds.asked)
+    kinds = {one.kind: one.answers[0] for one in worlds.asked}
+    assert kinds.keys() == {"numbers", "names", "words"}
+    assert any(letter.isdigit() for letter in kinds["numbers"])
+    trained = {sample.text for sample in itertools.islice(samples(1), 500)}
+    assert not trained & set(texts.values())
+
+
+def test_a_benchmark_is_compared_and_scored_by_its_own_rule(memory: ContinuousMemory, tmp_path: Path):
+    paragraph = {
+        "context": "The blue door opens with the brass key. " * 30,
+        "qas": [
+            {"id": "q1", "question": "What opens the blue door?", "answers": [{"text": "the brass key"}]},
+            {"id": "q2", "question": "Who?", "answers": []},
+        ],
+    }
+    file = {"data": [{"title": "Doors", "paragraphs": [paragraph]}]}
+    (tmp_path / "dev-v2.0.json").write_text(json.dumps(file))
+    questions = chosen("squad", folder=tmp_path, split="dev-v2.0")
+    comparison = compare(memory.namespace("squad"), questions, sources=("memory",))
+    assert [one.id for one in comparison.asked] == ["q1"]  # the other has no answer
+    assert set(comparison.published) == {"none", "memory"}
+    for source, score in comparison.scores.items():
+        assert comparison.published[source]["f1"] == pytest.approx(
+            BENCHMARKS["squad"].score(list(load("squad", tmp_path, "dev-v2.0"))[:1], {"q1": score.said[0]})["f1"]
+        )
+    assert "f1" in tables.published(comparison).header
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("trivia", {}, "There are no questions 'trivia'. There are: countries, flags"),
+        ("squad", {}, "Pass folder and split of squad"),
+        ("ok-vqa", {"folder": Path(), "split": "val2014"}, "lacks|no such|publishes no knowledge|should hold"),
+    ],
+)
+def test_question_sets_that_cannot_be_made(name: str, settings: dict[str, Any], message: str):
+    with pytest.raises(BenchmarkError, match=message):
+        chosen(name, **settings)
+
+
+# -- the report --------------------------------------------------------------------------------------------------
+
+
+def test_the_report_resumes_and_says_what_made_it(
+    memory: ContinuousMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(report, "KS", (1, 3))
+    monkeypatch.setattr(report, "FACTS", (1, 2))
+    real, compared = report.compare, list[str]()
+
+    def stops(view: ContinuousMemory, questions: QuestionSet, **settings: Any) -> Any:
+        if len(compared) == 3:
+            raise KeyboardInterrupt
+        compared.append(view.name)
+        return real(view, questions, **settings)
+
+    monkeypatch.setattr(report, "compare", stops)
+    with pytest.raises(KeyboardInterrupt):
+        report.write_report(memory, tmp_path, limit=3)
+    assert not (tmp_path / report.PAGE).exists()
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "answers").glob("*.json")}
+    assert len(kept) == 3
+
+    monkeypatch.setattr(report, "compare", real)
+    page = report.write_report(memory, tmp_path, limit=3).read_text()
+    assert all((tmp_path / "answers" / name).read_bytes() == content for name, content in kept.items())
+    assert memory.encoder.fingerprint.digest in page
+    assert "--limit 3" in page
+    for heading in ("Countries", "Flags", "Unseen worlds", "Facts in an item", "Items found", "Bytes", "Cost"):
+        assert f"## {heading}" in page
+    for precision in ("fp32", "bf16", "int8", "int4"):
+        assert memory.namespace(f"countries, 1 fact, {precision}").count() == 3
+        assert precision in page
+    with Image.open(tmp_path / report.PLOTS) as plots:
+        assert len(np.unique(np.asarray(plots.convert("L")))) > 20
+
+    other = tmp_path / "answers" / "notes.json"
+    other.write_text(other.read_text().replace(memory.encoder.fingerprint.digest, "0" * 16))
+    report.write_report(memory, tmp_path, limit=3)
+    assert json.loads(other.read_text())["encoder"] == memory.encoder.fingerprint.digest
 
 
 def test_short_items_hold_what_is_asked_and_so_many_facts():
@@ -176,12 +334,11 @@ def test_short_items_hold_what_is_asked_and_so_many_facts():
             assert str(note.text) == whole[row["code"]]
 
 
-def test_the_comparison_of_short_items(memory: ContinuousMemory):
+def test_notes_are_items_of_their_own(memory: ContinuousMemory):
     view = memory.namespace("short")
-    report = compare(view, num_facts=2, limit=6, batch_size=4, timed=1)
-    assert report.n == 6
-    assert view.count() == 6
-    assert report.prompt_tokens["memory"][3] == report.prompt_tokens["none"][3] + 24
+    comparison = compare(view, of_countries(num_facts=2, limit=6), sources=("memory",))
+    assert comparison.name == "countries, 2 facts"
+    assert view.count() == comparison.n == 6
 
 
 def test_flags_are_looked_up_in_the_memory(memory: ContinuousMemory, tmp_path: Path):

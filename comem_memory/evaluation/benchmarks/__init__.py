@@ -26,7 +26,7 @@ from comem_memory.evaluation.benchmarks import (
 from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions
 from comem_memory.types import MemoryItem
 
-__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkQuestion", "Predictions", "load"]
+__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkQuestion", "Predictions", "items", "load"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,21 @@ def load(name: str, folder: str | Path, split: str) -> Iterator[BenchmarkQuestio
         ImportError: the benchmark comes as parquet files, and pyarrow is not installed.
         BenchmarkError: there is no such benchmark, or a file is missing or malformed.
     """
+    return _named(name).questions(Path(folder), split)
+
+
+def items(name: str, folder: str | Path, split: str) -> Iterator[MemoryItem]:
+    """The knowledge that a benchmark publishes for a split.
+
+    Raises:
+        BenchmarkError: there is no such benchmark, it publishes none, or a file is missing or malformed.
+    """
+    if (read := _named(name).items) is None:
+        raise BenchmarkError(f"{name} publishes no knowledge to remember. Use another benchmark for a comparison.")
+    return read(Path(folder), split)
+
+
+def _named(name: str) -> Benchmark:
     if name not in BENCHMARKS:
         raise BenchmarkError(f"There is no benchmark {name!r}. There are: {', '.join(BENCHMARKS)}.")
-    return BENCHMARKS[name].questions(Path(folder), split)
+    return BENCHMARKS[name]

@@ -1,0 +1,252 @@
+"""The same frozen model asked the same questions with nothing, with text, with memory, with both, and with memory of
+other items: what the vectors carry is what the last one lacks."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from comem_memory.backbone import ModelInputs, prompt_length
+from comem_memory.errors import QueryError
+from comem_memory.evaluation.metrics import contains, exact_match, interval, token_f1
+from comem_memory.filters import Filter
+from comem_memory.images import load_image
+from comem_memory.memory import ContinuousMemory, Mode, joined
+from comem_memory.types import MemoryHit, MemoryItem
+
+MAX_NEW_TOKENS = 24
+"""Long enough for a sentence; every source gets the same."""
+
+SOURCES = (
+    "none",
+    "text",
+    "text without picture",
+    "memory",
+    "shuffled memory",
+    "memory and text",
+    "shuffled memory and text",
+)
+"""The bare model; items in the prompt, with and without their pictures; their vectors; other items' vectors; either
+vectors and the right items' text in the prompt."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question.
+
+    Args:
+        text: as it is asked.
+        answers: any of these is right.
+        kind: results are also told by it.
+        item_ids: the items that hold the answer, where that is known.
+        image: the picture that goes with the question.
+        where: narrows a search, as `ContinuousMemory.search` takes it.
+        id: as a benchmark names it.
+    """
+
+    text: str
+    answers: tuple[str, ...]
+    kind: str
+    item_ids: tuple[str, ...] = ()
+    image: Path | bytes | None = field(default=None, repr=False)
+    where: Filter | None = field(default=None, hash=False)
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Items and questions about them.
+
+    Args:
+        name: also of the results.
+        items: cut where they are too long for the encoder.
+        asked: the questions.
+        published_score: a benchmark's own rule, from answers by question id to shares.
+    """
+
+    name: str
+    items: Iterable[MemoryItem]
+    asked: Sequence[Asked]
+    published_score: Callable[[Mapping[str, str]], dict[str, float]] | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """Means over the questions, 0 to 1; intervals are 95% bootstrap intervals.
+
+    Args:
+        exact_match, contains, token_f1: see `metrics`; of several right answers the best counts.
+        interval: of `contains`.
+        above_none: of `contains` less the bare model's, question by question.
+        by_kind: `contains` by the kind of question.
+        prompt_tokens: text, pictures and vectors.
+        said: the answers, in the order of the questions.
+    """
+
+    exact_match: float
+    contains: float
+    token_f1: float
+    interval: tuple[float, float]
+    above_none: tuple[float, float]
+    by_kind: dict[str, float]
+    prompt_tokens: float
+    said: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one model makes of one question set.
+
+    Args:
+        name: of the question set.
+        asked: its questions, in the order of the answers.
+        k: items searched for; `None` where each question got those that hold its answer.
+        recall: share of the items that hold the answers which were among them; `None` where these are not known.
+        scores: by source.
+        published: by source, what a benchmark's own rule says; empty for other question sets.
+    """
+
+    name: str
+    asked: list[Asked]
+    k: int | None
+    recall: float | None
+    scores: dict[str, Score]
+    published: dict[str, dict[str, float]]
+
+    @property
+    def n(self) -> int:
+        return len(self.asked)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many questions there are of each kind."""
+        kinds = sorted({asked.kind for asked in self.asked})
+        return {kind: sum(asked.kind == kind for asked in self.asked) for kind in kinds}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, without the questions' pictures."""
+        whole = asdict(replace(self, asked=[replace(one, image=None) for one in self.asked]))
+        return {"n": self.n} | whole
+
+
+def compare(
+    memory: ContinuousMemory,
+    questions: QuestionSet,
+    *,
+    k: int | None = None,
+    sources: Sequence[str] = SOURCES,
+    batch_size: int = 16,
+) -> Comparison:
+    """Asks every question of a set with every source.
+
+    Args:
+        memory: receives the items.
+        questions: what to ask.
+        k: search for so many items; by default each question gets those that hold its answer, without a search.
+        sources: some of `SOURCES`; the bare model is always asked.
+        batch_size: questions per `generate`.
+
+    Raises:
+        QueryError: there are no questions; one does not say which item holds its answer, and there is no `k`; or a
+            source is unknown.
+    """
+    if not questions.asked:
+        raise QueryError(f"{questions.name} has no questions. Raise the limit, or check the files.")
+    if k is None and (lost := [one for one in questions.asked if not one.item_ids]):
+        raise QueryError(
+            f"{len(lost)} questions of {questions.name}, first {lost[0].text!r}, do not say which item holds their "
+            "answer. Pass k to search for items instead."
+        )
+    if unknown := [source for source in sources if source not in SOURCES]:
+        raise QueryError(f"There is no source {unknown[0]!r}. There are: {', '.join(SOURCES)}.")
+    ids = memory.add(questions.items, truncate=True)
+    others = _derangement(sorted(set(ids)))
+    asked = sorted(questions.asked, key=lambda one: len(one.text))
+    found = [_hits(memory, one, k) for one in asked]
+    pictures = any(hit.image is not None for hits in found for hit in hits)
+    answers: dict[str, list[str]] = {}
+    lengths: dict[str, float] = {}
+    for source in dict.fromkeys(("none", *sources)):
+        if source == "text without picture" and not pictures:
+            continue
+        said: list[str] = []
+        tokens: list[int] = []
+        for start in tqdm(range(0, len(asked), batch_size), desc=f"{questions.name}: {source}", disable=None):
+            prompts = [
+                _prompt(memory, one, hits, others, source)
+                for one, hits in zip(asked[start : start + batch_size], found[start : start + batch_size], strict=True)
+            ]
+            made = memory.encoder.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
+            said += [memory.encoder.backbone.decode(row) for row in made]
+            tokens += [prompt_length(*prompt) for prompt in prompts]
+        answers[source], lengths[source] = said, statistics.mean(tokens)
+    known = [
+        ({*one.item_ids}, {hit.id for hit in hits}) for one, hits in zip(asked, found, strict=True) if one.item_ids
+    ]
+    recall = statistics.mean(len(own & hits) / len(own) for own, hits in known) if known else None
+    scores = {source: _score(asked, said, answers["none"], lengths[source]) for source, said in answers.items()}
+    published = {}
+    if (rule := questions.published_score) is not None:
+        by_id = {
+            source: {str(one.id): s for one, s in zip(asked, said, strict=True)} for source, said in answers.items()
+        }
+        published = {source: rule(predictions) for source, predictions in by_id.items()}
+    return Comparison(questions.name, asked, k, recall, scores, published)
+
+
+def _hits(memory: ContinuousMemory, asked: Asked, k: int | None) -> list[MemoryHit]:
+    if k is None:
+        return memory.get(asked.item_ids)
+    return memory.search(asked.text, asked.image, k=k, where=asked.where)
+
+
+def _derangement(ids: list[str]) -> dict[str, str]:
+    """Every item's memory goes to another one; an only item has none to go to."""
+    shuffled = random.Random(0).sample(ids, len(ids))
+    return dict(zip(shuffled, shuffled[1:] + shuffled[:1], strict=True))
+
+
+def _prompt(
+    memory: ContinuousMemory,
+    asked: Asked,
+    hits: Sequence[MemoryHit],
+    others: dict[str, str],
+    source: str,
+) -> tuple[ModelInputs, torch.Tensor | None]:
+    in_text = "text" in source
+    mode: Mode = "text" if in_text else "none"
+    shown = [replace(hit, image=None) for hit in hits] if in_text and source != "text" else hits
+    picture = None if asked.image is None else load_image(asked.image)
+    prompt, _ = memory.prompt(asked.text, picture, shown, mode)
+    if "memory" not in source:
+        return prompt, None
+    if source.startswith("shuffled"):
+        hits = memory.get([others[hit.id] for hit in hits])
+    return prompt, joined(hits)
+
+
+def _score(asked: Sequence[Asked], said: list[str], bare: Sequence[str], prompt_tokens: float) -> Score:
+    def best(rule: Callable[[str, str], float], answers: Sequence[str]) -> list[float]:
+        return [max(float(rule(s, a)) for a in one.answers) for s, one in zip(answers, asked, strict=True)]
+
+    right, without = best(contains, said), best(contains, bare)
+    by_kind: dict[str, list[float]] = {}
+    for one, value in zip(asked, right, strict=True):
+        by_kind.setdefault(one.kind, []).append(value)
+    return Score(
+        exact_match=statistics.mean(best(exact_match, said)),
+        contains=statistics.mean(right),
+        token_f1=statistics.mean(best(token_f1, said)),
+        interval=interval(right),
+        above_none=interval([a - b for a, b in zip(right, without, strict=True)]),
+        by_kind={kind: statistics.mean(by_kind[kind]) for kind in sorted(by_kind)},
+        prompt_tokens=prompt_tokens,
+        said=said,
+    )

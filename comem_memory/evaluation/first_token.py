@@ -1,0 +1,51 @@
+"""What memory costs and saves: tokens of the prompt and time to the first token, by how the items are given."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from comem_memory.backbone import prompt_length
+from comem_memory.evaluation.comparison import Asked
+from comem_memory.memory import ContinuousMemory, Mode
+
+MODES: tuple[Mode, ...] = ("none", "text", "memory")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """By mode and k: mean tokens of the prompt, and median seconds to the first token, recall not included."""
+
+    prompt_tokens: dict[Mode, dict[int, float]]
+    seconds: dict[Mode, dict[int, float]]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def first_token(memory: ContinuousMemory, asked: Sequence[Asked], ks: Sequence[int] = (1, 3, 10)) -> Cost:
+    """Times questions one by one; of one question all modes and ks run before the next, so that they share its times.
+
+    Args:
+        memory: is searched for k items.
+        asked: a dozen questions give a median.
+        ks: how many items.
+    """
+    tokens: dict[Mode, dict[int, list[int]]] = {mode: {k: [] for k in ks} for mode in MODES}
+    seconds: dict[Mode, dict[int, list[float]]] = {mode: {k: [] for k in ks} for mode in MODES}
+    for question in asked:
+        for k in ks:
+            hits = memory.search(question.text, k=k)
+            for mode in MODES:
+                start = time.perf_counter()
+                prompt, vectors = memory.prompt(question.text, None, [] if mode == "none" else hits, mode)
+                memory.encoder.backbone.generate([prompt], [vectors], max_new_tokens=1)
+                seconds[mode][k].append(time.perf_counter() - start)
+                tokens[mode][k].append(prompt_length(prompt, vectors))
+    return Cost(
+        {mode: {k: statistics.mean(found) for k, found in by_k.items()} for mode, by_k in tokens.items()},
+        {mode: {k: statistics.median(found) for k, found in by_k.items()} for mode, by_k in seconds.items()},
+    )

@@ -1,0 +1,195 @@
+"""`comem report`: every comparison on the embedded question sets, as Markdown with plots.
+
+A finished comparison is kept as JSON with its questions and answers; an interrupted report goes on after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from pydantic import TypeAdapter
+
+from comem_memory.codec import PRECISIONS, Precision, encode_block
+from comem_memory.evaluation import tables
+from comem_memory.evaluation.comparison import SOURCES, Comparison, QuestionSet, compare
+from comem_memory.evaluation.first_token import Cost, first_token
+from comem_memory.evaluation.question_sets import of_countries, of_flags, of_worlds
+from comem_memory.memory import ContinuousMemory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PAGE, PLOTS = "RESULTS.md", "results.png"
+FACTS = (1, 2, 4, 8)
+KS = (1, 3, 5, 10, 20, 50)
+CURVES = ("none", "text", "memory")
+"""Sources along a curve."""
+TIMED = 12
+"""Questions whose first token is timed."""
+
+Result = TypeVar("Result", Comparison, Cost)
+
+
+def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) -> Path:
+    """Runs what is missing and writes the page, its plots, and in `answers/` every question and answer.
+
+    Args:
+        memory: its namespaces receive the question sets, so best an empty, temporary one.
+        folder: made if missing.
+        limit: questions of a comparison; each point of a curve takes a third of them.
+
+    Returns:
+        the page.
+
+    Raises:
+        ImportError: matplotlib (extra `notebooks`) or Faker (extra `train`) is not installed.
+    """
+    import matplotlib.pyplot as plt
+
+    results = _Results(folder / "answers", memory, limit)
+    fewer = max(1, limit // 3)
+    sets = [
+        results.compare("countries", partial(of_countries, limit=limit), sources=SOURCES),
+        results.compare("notes", partial(of_countries, num_facts=1, limit=limit), sources=SOURCES),
+        results.compare("worlds", partial(of_worlds, limit=limit), sources=SOURCES),
+        results.compare("flags", partial(of_flags, limit=fewer), k=1),
+    ]
+    by_facts = {n: results.compare(f"facts-{n}", partial(of_countries, num_facts=n, limit=fewer)) for n in FACTS}
+    by_k = {
+        k: results.compare(f"k-{k}", partial(of_countries, limit=fewer), k=k, batch_size=max(1, 48 // k)) for k in KS
+    }
+    by_precision = {
+        precision: results.compare(
+            f"stored-{precision}", partial(of_countries, num_facts=1, limit=limit), precision=precision
+        )
+        for precision in PRECISIONS
+    }
+    cost = results.cost()
+
+    one_item = torch.ones(memory.encoder.encoder_config.qformer.num_query_tokens, memory.encoder.backbone.hidden_size)
+    sizes = {precision: len(encode_block(one_item, precision)) for precision in PRECISIONS}
+    figure, (facts, found, stored) = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained", sharey=True)
+    facts.set(xlabel="facts in the item", ylabel="answers that contain the right one")
+    found.set(xlabel="items found by search (k)", xscale="log")
+    stored.set(xlabel="bytes of an item's block", xscale="log")
+    for axes, curve in ((facts, by_facts), (found, by_k), (stored, {sizes[p]: by_precision[p] for p in PRECISIONS})):
+        _draw(axes, curve)
+    for precision, size in sizes.items():
+        stored.annotate(precision, (size, by_precision[precision].scores["memory"].interval[1]))
+    facts.legend()
+    figure.savefig(folder / PLOTS, dpi=110)
+    plt.close(figure)
+
+    parts = [
+        f"# Results of {memory.encoder.backbone.name}",
+        f"Made by `comem report {folder} --limit {limit}` with memory encoder `{memory.encoder.fingerprint}`. Every "
+        "source asks the same frozen model; no country and none of these made-up items is in the training data. "
+        "All questions and answers are in `answers/`.",
+        f"![Right answers over facts in an item, over items found, and over bytes of a block]({PLOTS})",
+    ]
+    for comparison in sets:
+        parts += [f"## {comparison.name.capitalize()}", tables.scores(comparison).as_markdown()]
+        parts += [tables.kinds(comparison).as_markdown(), _failures(comparison)]
+    parts += ["## Facts in an item", _curve_table(by_facts, "facts").as_markdown()]
+    parts += ["## Items found by search", _curve_table(by_k, "k").as_markdown()]
+    parts += ["## Bytes of an item", _precision_table(by_precision, sizes).as_markdown()]
+    parts += ["## Cost", tables.costs(cost).as_markdown()]
+    (folder / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return folder / PAGE
+
+
+@dataclass(frozen=True)
+class _Results:
+    """Results of one encoder, each in a file of its own as soon as it is there."""
+
+    folder: Path
+    memory: ContinuousMemory
+    limit: int
+
+    def compare(
+        self,
+        name: str,
+        questions: Callable[[], QuestionSet],
+        *,
+        precision: Precision | None = None,
+        sources: Sequence[str] = CURVES,
+        **settings: Any,
+    ) -> Comparison:
+        def run() -> Comparison:
+            asked = questions()
+            view = self.memory.namespace(f"{asked.name}, {precision}")
+            view.precision = precision or view.precision
+            return compare(view, asked, sources=sources, **settings)
+
+        return self._kept(name, run, Comparison)
+
+    def cost(self) -> Cost:
+        def run() -> Cost:
+            questions = of_countries(limit=TIMED)
+            view = self.memory.namespace(questions.name)
+            view.add(questions.items)
+            return first_token(view, questions.asked, (1, 3, 10, 50))
+
+        return self._kept("cost", run, Cost)
+
+    def _kept(self, name: str, run: Callable[[], Result], kind: type[Result]) -> Result:
+        path = self.folder / f"{name}.json"
+        made_by = {"encoder": self.memory.encoder.fingerprint.digest, "limit": self.limit}
+        if path.is_file() and made_by.items() <= (kept := json.loads(path.read_bytes())).items():
+            return TypeAdapter(kind).validate_python(kept["result"])
+        result = run()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(made_by | {"result": result.as_dict()}, indent=1, ensure_ascii=False) + "\n")
+        unfinished.replace(path)
+        return result
+
+
+def _draw(axes: Axes, curve: Mapping[int, Comparison]) -> None:
+    for source in CURVES:
+        scores = [comparison.scores[source] for comparison in curve.values()]
+        line = axes.plot(list(curve), [score.contains for score in scores], marker="o", label=source)
+        low, high = zip(*(score.interval for score in scores), strict=True)
+        axes.fill_between(list(curve), low, high, alpha=0.15, color=line[0].get_color(), linewidth=0)
+    axes.set_ylim(0, 1)
+
+
+def _curve_table(curve: Mapping[int, Comparison], name: str) -> tables.Grid:
+    comparisons = list(curve.values())
+    found = all(comparison.k is not None for comparison in comparisons)
+    rows = [
+        [source, *(f"{c.scores[source].contains:.1%}, {c.scores[source].prompt_tokens:.0f}" for c in comparisons)]
+        for source in CURVES
+    ]
+    rows += [["right item found", *(f"{comparison.recall:.1%}" for comparison in comparisons)]] if found else []
+    caption = f"{comparisons[0].n} questions at each point: answers that contain the right one, and prompt tokens"
+    return tables.Grid(caption, ["with", *(f"{name} = {value}" for value in curve)], rows)
+
+
+def _precision_table(curve: Mapping[Precision, Comparison], sizes: Mapping[Precision, int]) -> tables.Grid:
+    rows = [
+        [
+            precision,
+            f"{sizes[precision]:,}",
+            f"{score.contains:.1%} ({score.interval[0]:.1%} to {score.interval[1]:.1%})",
+        ]
+        for precision, score in ((precision, comparison.scores["memory"]) for precision, comparison in curve.items())
+    ]
+    [n] = {comparison.n for comparison in curve.values()}
+    caption = f"{n} questions on notes of one fact, memory alone: answers that contain the right one"
+    return tables.Grid(caption, ["stored as", "characters of a block", "contains"], rows)
+
+
+def _failures(comparison: Comparison) -> str:
+    """What memory does not carry, by kind."""
+    memory, none = comparison.scores["memory"].by_kind, comparison.scores["none"].by_kind
+    lost = [f"{kind} ({memory[kind]:.0%}, none {none[kind]:.0%})" for kind in memory if memory[kind] <= none[kind]]
+    if not lost:
+        return "Memory is above none for every kind."
+    return f"Memory is not above none for: {', '.join(lost)}."

@@ -1,0 +1,96 @@
+"""Results as tables, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from comem_memory.evaluation.comparison import Comparison
+from comem_memory.evaluation.first_token import Cost
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of strings.
+
+    Args:
+        caption: what it shows, and how many questions it is of.
+        header: one name a column.
+        rows: as long as the header.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def as_rich(self) -> Table:
+        table = Table(*self.header, caption=self.caption)
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def as_markdown(self) -> str:
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        return f"{self.caption}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def scores(comparison: Comparison) -> Grid:
+    """By source: shares of right answers, how far above the bare model, and the prompt's length."""
+    rows = [
+        [
+            source,
+            _percent(score.exact_match),
+            _percent(score.token_f1),
+            f"{_percent(score.contains)} ({_percent(score.interval[0])} to {_percent(score.interval[1])})",
+            "" if source == "none" else f"{score.above_none[0] * 100:+.1f} to {score.above_none[1] * 100:+.1f}",
+            f"{score.prompt_tokens:.0f}",
+        ]
+        for source, score in comparison.scores.items()
+    ]
+    given = "each with the items that hold its answer" if comparison.k is None else f"best {comparison.k} by search"
+    found = "" if comparison.k is None or comparison.recall is None else f", {_percent(comparison.recall)} found"
+    return Grid(
+        f"{comparison.name}: {comparison.n} questions, {given}{found}; 95% bootstrap intervals",
+        ["with", "exact match", "token F1", "contains", "points above none", "prompt tokens"],
+        rows,
+    )
+
+
+def kinds(comparison: Comparison) -> Grid:
+    """By source and kind of question: share of answers that contain the right one."""
+    counted = comparison.kinds
+    return Grid(
+        f"{comparison.name}: answers that contain the right one, by kind (number of questions)",
+        ["with", *(f"{kind} ({count})" for kind, count in counted.items())],
+        [[source, *(f"{score.by_kind[kind]:.0%}" for kind in counted)] for source, score in comparison.scores.items()],
+    )
+
+
+def published(comparison: Comparison) -> Grid:
+    """By source: what a benchmark's own rule says."""
+    names = list(next(iter(comparison.published.values())))
+    rows = [[source, *map(_percent, shares.values())] for source, shares in comparison.published.items()]
+    return Grid(f"{comparison.name}: by its published rule", ["with", *names], rows)
+
+
+def costs(cost: Cost) -> Grid:
+    """By mode and k: prompt tokens and time to the first token, and how many times as much as memory it is."""
+    ks = list(cost.seconds["memory"])
+    rows = []
+    for mode, by_k in cost.seconds.items():
+        cells = [
+            f"{cost.prompt_tokens[mode][k]:.0f}, {seconds / cost.seconds['memory'][k]:.2f} : 1"
+            for k, seconds in by_k.items()
+        ]
+        rows.append([mode, *cells])
+    return Grid(
+        "Tokens of the prompt, and time to the first token (memory = 1, one run, without the search)",
+        ["with", *(f"k = {k}" for k in ks)],
+        rows,
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
