@@ -22,6 +22,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     TextIteratorStreamer,
 )
@@ -89,15 +90,8 @@ class Backbone:
         Raises:
             ModelError: there is no such model, or transformers does not know its kind.
         """
-        try:
-            config = AutoConfig.from_pretrained(name_or_path, revision=revision)
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"The model {name_or_path!r} cannot be loaded: {error} "
-                "Pass the hub name of a transformers model, or a folder that holds one."
-            ) from error
-        sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-        model_class = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        config = load_config(name_or_path, revision)
+        sees, model_class = sees_pictures(config), auto_class(config)
         processor_class = _processor_class(type(config)) if sees else AutoTokenizer
         model = model_class.from_pretrained(name_or_path, revision=revision, **{"dtype": "auto"} | model_kwargs)
         commit = getattr(model.config, "_commit_hash", None) or revision
@@ -438,6 +432,31 @@ class Backbone:
         if not failures.empty():
             raise failures.get()
         return tokens
+
+
+def load_config(name_or_path: str, revision: str | None = None) -> PretrainedConfig:
+    """A model's settings.
+
+    Raises:
+        ModelError: there is no such model, or transformers does not know its kind.
+    """
+    try:
+        return AutoConfig.from_pretrained(name_or_path, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"The model {name_or_path!r} cannot be loaded: {error} "
+            "Pass the hub name of a transformers model, or a folder that holds one."
+        ) from error
+
+
+def sees_pictures(config: PretrainedConfig) -> bool:
+    """Whether a model with these settings takes pictures."""
+    return config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """The Auto class of models with these settings."""
+    return AutoModelForImageTextToText if sees_pictures(config) else AutoModelForCausalLM
 
 
 def weights_fingerprint(weights: Iterable[torch.Tensor]) -> str:

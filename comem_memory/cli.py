@@ -333,6 +333,30 @@ def report(
 
 
 @app.command()
+def doctor(
+    context: typer.Context,
+    items: Annotated[int, typer.Option(min=1, help="Items in the store.")] = 10_000,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a model and a store need, and whether this machine has it; the model's weights are not loaded."""
+    from comem_memory import mini
+    from comem_memory.doctor import devices, make_plan, tables
+    from comem_memory.memory import default_key
+
+    model = context.obj["model"]
+    if model in (None, mini.NAME):
+        mini.register()
+        plan = make_plan(str(mini.base_model()), items=items, key_dimension=default_key().dimension, name=mini.NAME)
+    else:
+        plan = make_plan(model, items=items, key_dimension=default_key().dimension)
+    if as_json:
+        _print_json(plan.as_dict())
+    else:
+        for table in tables(plan, devices()):
+            console.print(table)
+
+
+@app.command()
 def demo(
     context: typer.Context,
     directory: Annotated[Path, typer.Option("--directory", "-d", help="Where the demo's memory is kept.")] = Path(

@@ -243,7 +243,7 @@ def test_evaluate_and_demo(comem: Comem, tmp_path: Path):
     assert tuple(report["scores"]) == SOURCES
     table = comem(*chosen, "evaluate", "--limit", 2, "--facts", 1)
     assert "memory and text" in table
-    assert "n = 2" in " ".join(table.split())
+    assert "2 questions" in " ".join(table.split())
     shown = comem(*chosen, "demo", "--directory", tmp_path / "demo")
     assert "recall@1" in shown
     assert (tmp_path / "demo" / "comem.json").exists()

@@ -1,0 +1,77 @@
+"""What `comem doctor` counts is what the model then takes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
+import comem_memory.memory as memory_module
+from comem_memory import MemoryEncoder, cli
+from comem_memory.backbone import Backbone
+from comem_memory.doctor import CONTEXT, devices, make_plan, tables
+from comem_memory.errors import ModelError
+from comem_memory.testing import tiny_backbone, tiny_key
+
+
+@pytest.fixture(scope="module")
+def folder(family: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settings of a model, without its weights."""
+    folder = tmp_path_factory.mktemp(str(family))
+    tiny_backbone(family).model.config.save_pretrained(folder)
+    return folder
+
+
+def test_parameters_and_adapter_are_those_of_the_model(family: Any, folder: Path):
+    plan = make_plan(str(folder), items=1, key_dimension=8)
+    backbone = tiny_backbone(family)
+    assert plan.parameters == sum(weight.numel() for weight in backbone.model.parameters())
+    assert plan.weights["bf16"] == 2 * plan.parameters < plan.weights["fp32"]
+    assert plan.weights["4-bit"] < plan.weights["8-bit"] < plan.weights["bf16"]
+    assert plan.trained == MemoryEncoder.create(backbone, num_attention_heads=4).num_parameters().trainable
+    assert plan.hidden_size == backbone.hidden_size
+
+
+def test_the_cache_is_that_of_the_model(backbone: Backbone, folder: Path):
+    plan = make_plan(str(folder), items=1, key_dimension=8)
+    tokens = torch.arange(10, 50)[None]
+    with torch.no_grad():
+        cache = backbone.model(input_ids=tokens, use_cache=True).past_key_values
+    halves = sum(2 * (layer.keys.numel() + layer.values.numel()) for layer in cache.layers)
+    assert plan.cache == halves // 40 * CONTEXT
+    assert plan.cache_of_item == halves // 5
+
+
+def test_the_store_grows_with_its_items(tmp_path: Path):
+    tiny_backbone("llama").model.config.save_pretrained(tmp_path)
+    one, many = (make_plan(str(tmp_path), items=n, key_dimension=100) for n in (1, 10_000_000))
+    assert many.index == 10_000_000 * one.index > 10_000_000 * 400
+    assert all(many.disk[p] == 10_000_000 * one.disk[p] for p in one.disk)
+    assert one.disk["int4"] < one.disk["int8"] < one.disk["bf16"] < one.disk["fp32"]
+
+
+def test_the_machine_is_named_and_the_tables_can_be_read(folder: Path):
+    *_, cpu = devices()
+    assert cpu.name == "cpu"
+    assert 0 < cpu.free <= cpu.total
+    plan = make_plan(str(folder), items=1000, key_dimension=8, name="tiny")
+    with (console := Console(width=160)).capture() as shown:
+        for table in tables(plan, devices()):
+            console.print(table)
+    assert all(word in shown.get() for word in ("tiny", "4-bit", "int8", "1,000 items", "yes"))
+
+
+def test_a_model_that_is_not_there():
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        make_plan("nowhere/at-all", items=1, key_dimension=8)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory_module, "default_key", tiny_key)
+    tiny_backbone("qwen2_5_vl").model.config.save_pretrained(tmp_path)
+    done = CliRunner().invoke(cli.app, ["--model", str(tmp_path), "doctor", "--items", "5", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["items"] == 5
