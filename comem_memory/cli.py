@@ -35,7 +35,13 @@ Directory = Annotated[
 ]
 Server = Annotated[str | None, typer.Option("--server", envvar="COMEM_SERVER", help="URL of a Chroma server.")]
 Model = Annotated[str | None, typer.Option(envvar="COMEM_MODEL", help="Base model; default: the embedded one.")]
-Adapter = Annotated[Path | None, typer.Option(envvar="COMEM_ADAPTER", help="Folder of a trained memory encoder.")]
+Adapter = Annotated[
+    str | None,
+    typer.Option(
+        envvar="COMEM_ADAPTER",
+        help="Folder of a trained memory encoder, or a checkpoint of CoMEM's authors (folder or hub name).",
+    ),
+]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", envvar="COMEM_NAMESPACE", help="Whose memory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 K = Annotated[int, typer.Option("-k", help="Items to recall.")]
@@ -248,6 +254,14 @@ def convert(
     frozen: Annotated[
         FrozenWeights, typer.Option(help="Whose weights answer beside the adapter, see above.")
     ] = FrozenWeights.BASE,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            help="Keep the whole update of every matrix instead of a LoRA of low rank, for encoders that were trained "
+            "without a LoRA. The adapter is then larger than the base model: m*n + min(m,n)^2 float32 numbers for an "
+            "m x n matrix, on disk and in memory, two to four times the matrix in bfloat16."
+        ),
+    ] = False,
     heads: Annotated[int, typer.Option(min=1, help="Attention heads of the Q-Former.")] = 16,
     as_json: AsJson = False,
 ) -> None:
@@ -261,7 +275,7 @@ def convert(
     """
     from comem_memory.convert import convert_checkpoint
 
-    report = convert_checkpoint(checkpoint, base=base, out=out, frozen=frozen, num_attention_heads=heads)
+    report = convert_checkpoint(checkpoint, base=base, out=out, frozen=frozen, exact=exact, num_attention_heads=heads)
     if as_json:
         _print_json(report.model_dump(mode="json"))
     else:
@@ -273,7 +287,7 @@ def convert(
 def export_authors(
     adapter: Annotated[Path, typer.Argument(help="Folder of a trained memory encoder.")],
     base: Annotated[str, typer.Option(help="Model that it belongs to: folder or hub name.")],
-    out: Annotated[Path, typer.Option(help="New folder for the checkpoint.")],
+    out: Annotated[Path, typer.Option(help="New folder for the checkpoint; rerun to resume.")],
 ) -> None:
     """Write an adapter as a checkpoint in the layout of CoMEM's authors (merged weights, model_inf, Q-Former)."""
     from comem_memory.convert import export_checkpoint

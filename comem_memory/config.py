@@ -44,6 +44,10 @@ class LoraSettings(Settings):
     r: int = Field(16, gt=0)
     lora_alpha: int = Field(32, gt=0)
     lora_dropout: float = Field(0.05, ge=0, lt=1)
+    rank_pattern: dict[str, int] = {}
+    """Modules of another rank than `r`, as in peft: all of them in an encoder that was converted exactly."""
+    alpha_pattern: dict[str, int] = {}
+    """Modules of another alpha than `lora_alpha`, as in peft."""
 
 
 class EncoderConfig(Settings):

@@ -192,6 +192,7 @@ class MemoryEncoder(nn.Module):
     def _fingerprint_of(self, lora: Weights, qformer: Weights) -> EncoderFingerprint:
         config = self.encoder_config
         settings = f"{config.lora.lora_alpha} {config.qformer.num_attention_heads} {config.qformer.depth}"
+        settings += "".join(f" {module} {alpha}" for module, alpha in sorted(config.lora.alpha_pattern.items()))
         weights = lora | {f"qformer.{name}": weight for name, weight in qformer.items()}
         return EncoderFingerprint(
             base_model=config.base_model,

@@ -24,9 +24,11 @@ from comem_memory import mini
 from comem_memory.backbone import RESTATE_INSTRUCTION, Backbone, ModelInputs, prompt_length
 from comem_memory.chroma import ChromaStore
 from comem_memory.codec import Precision, decode_block, encode_block
+from comem_memory.convert import cached_adapter, is_checkpoint
 from comem_memory.encoder import EncoderInputs, MemoryEncoder, read_config
 from comem_memory.errors import (
     AdapterError,
+    CheckpointError,
     DuplicateIdError,
     EncoderMismatchError,
     InvalidItemError,
@@ -150,8 +152,9 @@ class ContinuousMemory:
 
         Args:
             model: hub name or folder of the base model; by default the one the adapter was trained on, and without
-                an adapter the embedded default.
-            adapter: folder of a trained memory encoder.
+                an adapter the embedded default. Alone, it may be a checkpoint in the layout of CoMEM's authors.
+            adapter: folder of a trained memory encoder; or a checkpoint in the authors' layout, a folder or a hub name,
+                which is converted once into the cache (`convert.cached_adapter`).
             persist_directory: keep the data here; by default it lives as long as this object.
             namespace: see `namespace`.
             chroma_url: keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
@@ -164,16 +167,15 @@ class ContinuousMemory:
 
         Raises:
             AdapterError: a model without an adapter, or one that does not fit the model.
+            CheckpointError: an adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
+                base model or cannot be converted.
             ModelError: there is no such model.
             EncoderMismatchError: another encoder or retrieval key wrote this collection, and not `reencode`.
             StoreLocationError, StoreInUseError: the directory or server cannot be opened.
             DownloadError: the embedded default's public weights cannot be fetched.
         """
         if model is not None and adapter is None:
-            raise AdapterError(
-                f"No adapter was given for {model}. Pass adapter=FOLDER, or train one with `comem train`; "
-                "without model and adapter the embedded default is used."
-            )
+            model, adapter = None, _with_encoder(model)
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
         encoder = _load_encoder(model, adapter or mini.ADAPTER, model_kwargs)
@@ -751,7 +753,23 @@ def default_key() -> RetrievalKey:
     )
 
 
+def _with_encoder(model: str) -> str:
+    """The model, if it is a checkpoint that holds a memory encoder too."""
+    try:
+        if is_checkpoint(model):
+            return model
+        found = f"{model} is none."
+    except CheckpointError as error:
+        found = str(error)
+    raise AdapterError(
+        f"No adapter was given for {model}. Pass adapter=FOLDER, or train one with `comem train`; without model and "
+        f"adapter the embedded default is used. Only a checkpoint of CoMEM's authors needs no adapter: {found}"
+    )
+
+
 def _load_encoder(model: str | None, adapter: str | Path, model_kwargs: dict[str, Any]) -> MemoryEncoder:
+    if is_checkpoint(adapter):
+        model, adapter = None, cached_adapter(adapter, model)  # which names the model that answers
     config = read_config(Path(adapter))  # what is wrong with the folder is said before the model loads
     if (model or config.base_model) == mini.NAME:
         backbone = mini.load_backbone(**model_kwargs)

@@ -1,6 +1,7 @@
 """The authors' checkpoints: the recorded one as real data, made sharded, rounded, damaged, and of an older training."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
 
-from comem_memory import cli
+from comem_memory import ContinuousMemory, MemoryItem, cli
 from comem_memory.backbone import Backbone
 from comem_memory.config import FrozenWeights
 from comem_memory.convert import ConversionReport, convert_checkpoint, export_checkpoint
@@ -23,17 +24,17 @@ from comem_memory.convert.lowrank import decompose
 from comem_memory.convert.weights import INDEX_FILE, SINGLE_FILE, WeightFiles
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import AdapterError, CheckpointError
-from comem_memory.testing import tiny_backbone, tiny_encoder
+from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key
 
 WEIGHTS = load_file(FOLDER / SINGLE_FILE)
 UPDATED = (FOLDER / "lora_updated_keys.txt").read_text().split()
 Weights = dict[str, torch.Tensor]
 
 
-def save_checkpoint(folder: Path, weights: Weights, *, shards: int = 1) -> Path:
-    """A folder as save_pretrained writes it, with the recorded config."""
+def save_checkpoint(folder: Path, weights: Weights, *, shards: int = 1, **config: object) -> Path:
+    """A folder as save_pretrained writes it, with the recorded config but for what is given."""
     folder.mkdir()
-    (folder / "config.json").write_bytes((FOLDER / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps(json.loads((FOLDER / "config.json").read_bytes()) | config))
     weight_map = {name: f"model-{i % shards + 1:05d}-of-{shards:05d}.safetensors" for i, name in enumerate(weights)}
     if shards == 1:
         save_file(weights, folder / SINGLE_FILE, metadata={"format": "pt"})
@@ -56,11 +57,15 @@ def load(folder: Path, model: str | Path) -> MemoryEncoder:
     return MemoryEncoder.from_pretrained(folder, Backbone(stock, None, name=str(model)))
 
 
+@torch.no_grad()
+def vectors(encoder: MemoryEncoder) -> torch.Tensor:
+    """Of the three recorded items, (3, 8, 64)."""
+    return encoder(encoder.backbone.batch([knowledge(i) for i in range(3)]))
+
+
 def memories(folder: Path, model: str | Path) -> torch.Tensor:
     """Of the three recorded items, (3, 8, 64)."""
-    encoder = load(folder, model)
-    with torch.no_grad():
-        return encoder(encoder.backbone.batch([knowledge(i) for i in range(3)]))
+    return vectors(load(folder, model))
 
 
 def furthest(found: torch.Tensor) -> float:
@@ -68,8 +73,10 @@ def furthest(found: torch.Tensor) -> float:
     return float((found - torch.stack([EXPECTED[f"item{i}_memory"] for i in range(3)])).abs().max())
 
 
-def convert(checkpoint: Path, base: Path, out: Path, frozen: FrozenWeights = FrozenWeights.BASE) -> ConversionReport:
-    return convert_checkpoint(checkpoint, base=base, out=out, frozen=frozen, num_attention_heads=4)
+def convert(
+    checkpoint: Path, base: Path, out: Path, frozen: FrozenWeights = FrozenWeights.BASE, *, exact: bool = False
+) -> ConversionReport:
+    return convert_checkpoint(checkpoint, base=base, out=out, frozen=frozen, exact=exact, num_attention_heads=4)
 
 
 # -- what comes out ------------------------------------------------------------------------------------------
@@ -89,6 +96,79 @@ def test_float32_gives_the_recorded_memory_vectors(base: Path, tmp_path: Path, s
     assert report.findings[1] == "model_inf is the base model, as it should be."
     assert ConversionReport.model_validate_json((tmp_path / "adapter" / "convert.json").read_bytes()) == report
     assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter", "checkpoint"], "the work folder is gone"
+
+
+def merged(folder: Path, weights: Weights) -> MemoryEncoder:
+    """The authors' encoder itself: its merged weights as a stock model, and the Q-Former."""
+    stock = {n: w for n, w in weights.items() if not n.startswith(("model_inf.", "knowledge_processor."))}
+    model = AutoModelForImageTextToText.from_pretrained(
+        save_checkpoint(folder, stock), attn_implementation="eager", dtype=torch.float32
+    )
+    encoder = MemoryEncoder.create(Backbone(model, None, name="merged"), num_attention_heads=4)
+    prefix = "knowledge_processor."
+    qformer = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+    qformer["query_tokens"] = qformer.pop("latents")
+    encoder.qformer.load_state_dict(qformer)
+    return encoder
+
+
+def test_exact_gives_the_recorded_memory_vectors(base: Path, tmp_path: Path):
+    report = convert(FOLDER, base, tmp_path / "exact", exact=True)
+    difference = furthest(memories(tmp_path / "exact", base))
+    print(f"exact, float32: largest difference {difference:.1e}")
+    assert difference < 1e-4
+    assert {matrix.name: matrix.rank for matrix in report.matrices} == {n: min(WEIGHTS[n].shape) for n in UPDATED}
+    assert {matrix.relative_error for matrix in report.matrices} == {0.0}
+    assert report.findings[0] == "Updates kept whole in 26 of 26 matrices."
+    export_checkpoint(tmp_path / "exact", base=base, out=tmp_path / "checkpoint")
+    back = WeightFiles(tmp_path / "checkpoint")
+    for name, weight in WEIGHTS.items():
+        torch.testing.assert_close(back.read(name), weight, atol=1e-7 if name in UPDATED else 0, rtol=0)
+
+
+def test_exact_keeps_what_a_low_rank_leaves_out(base: Path, tmp_path: Path):
+    """Of a bfloat16 checkpoint that is the rounding of the merged matrices, with which the authors' encoder runs."""
+    weights = {name: w.bfloat16() for name, w in WEIGHTS.items()}
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", weights)
+    frozen = save_checkpoint(
+        tmp_path / "frozen", {n.removeprefix("model_inf."): w for n, w in weights.items() if n.startswith("model_inf.")}
+    )
+    expected = vectors(merged(tmp_path / "merged", weights))
+    differences = {}
+    for exact in (False, True):
+        convert(checkpoint, frozen, tmp_path / f"exact-{exact}", exact=exact)
+        stock = AutoModelForImageTextToText.from_pretrained(frozen, attn_implementation="eager", dtype=torch.float32)
+        encoder = MemoryEncoder.from_pretrained(tmp_path / f"exact-{exact}", Backbone(stock, None, name="frozen"))
+        differences[exact] = float((vectors(encoder) - expected).abs().max())
+    print(f"bfloat16: largest difference low-rank {differences[False]:.1e}, exact {differences[True]:.1e}")
+    assert differences[True] < 1e-4
+    assert differences[True] < differences[False] / 100
+
+
+def test_exact_holds_an_encoder_that_was_trained_without_a_lora(base: Path, tmp_path: Path):
+    generator = torch.Generator().manual_seed(3)
+    weights = WEIGHTS | {
+        name: (WEIGHTS[name] + 0.02 * torch.randn(WEIGHTS[name].shape, generator=generator)).bfloat16()
+        for name in UPDATED
+    }
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", weights)
+    with pytest.raises(CheckpointError, match=r"is not low-rank.*comem convert --exact"):
+        convert(checkpoint, base, tmp_path / "low-rank")
+    convert(checkpoint, base, tmp_path / "exact", exact=True)
+    expected = vectors(merged(tmp_path / "merged", weights))
+    difference = float((memories(tmp_path / "exact", base) - expected).abs().max())
+    print(f"full-rank update: largest difference {difference:.1e}")
+    assert difference < 1e-4
+    assert furthest(expected) > 0.01, "it is another encoder"
+
+
+def test_an_exact_adapters_scale_is_part_of_its_fingerprint(base: Path, tmp_path: Path):
+    convert(FOLDER, base, tmp_path / "exact", exact=True)
+    config = json.loads((tmp_path / "exact" / "config.json").read_text())
+    config["lora"]["alpha_pattern"] = {name: alpha * 2 for name, alpha in config["lora"]["alpha_pattern"].items()}
+    (tmp_path / "exact" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(AdapterError, match="are not those that were saved"):
+        load(tmp_path / "exact", base)
 
 
 @pytest.mark.parametrize("frozen", FrozenWeights)
@@ -270,6 +350,7 @@ def test_the_wrong_models_and_folders(base: Path, tmp_path: Path):
     other = {n: torch.randn(w.shape, generator=generator) * w.std() if w.ndim == 2 else w for n, w in other.items()}
     with pytest.raises(CheckpointError, match="is not low-rank.*Pass the base model that the checkpoint"):
         convert(FOLDER, save_checkpoint(tmp_path / "other", other), out)
+    assert not out.exists()
 
 
 # -- resuming ------------------------------------------------------------------------------------------------
@@ -287,7 +368,7 @@ def test_a_killed_run_is_resumed(base: Path, tmp_path: Path):
     done = {file.name: file.stat().st_mtime_ns for file in work.glob("tensors/*.json")}
     assert 5 <= len(done) < 57, "killed while it worked"
     assert not out.exists()
-    with pytest.raises(CheckpointError, match="interrupted conversion of other files or with another --frozen"):
+    with pytest.raises(CheckpointError, match="interrupted work on other files or with another --frozen or --exact"):
         convert(checkpoint, base, out, FrozenWeights.CHECKPOINT)
     assert {file.name: file.stat().st_mtime_ns for file in work.glob("tensors/*.json")} == done
 
@@ -362,6 +443,221 @@ def test_an_adapter_of_another_model_is_not_exported(base: Path, tmp_path: Path)
     with pytest.raises(AdapterError, match="belongs to tiny-qwen2_5_vl-0 .* Pass the former"):
         export_checkpoint(tmp_path / "adapter", base=base, out=tmp_path / "checkpoint")
     assert not (tmp_path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("frozen", FrozenWeights)
+def test_a_tied_head_is_in_no_file(tmp_path: Path, frozen: FrozenWeights):
+    """As transformers leaves it out of base and checkpoint when the head is the embedding matrix."""
+    weights = {name: w for name, w in WEIGHTS.items() if "lm_head" not in name}
+    stock = {n.removeprefix("model_inf."): w for n, w in weights.items() if n.startswith("model_inf.")}
+    base = save_checkpoint(tmp_path / "base", stock, tie_word_embeddings=True)
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", weights, tie_word_embeddings=True)
+    report = convert(checkpoint, base, tmp_path / "adapter", frozen)
+    assert not report.frozen_differences and not report.lost
+    model = load(tmp_path / "adapter", report.frozen_model)
+    assert furthest(vectors(model)) < 1e-4
+    head, embeddings = (m.weight for m in (model.backbone.model.lm_head, model.backbone.model.get_input_embeddings()))
+    assert head is embeddings
+    assert torch.equal(embeddings, WEIGHTS["model_inf.model.embed_tokens.weight"])
+    export_checkpoint(tmp_path / "adapter", base=report.frozen_model, out=tmp_path / "back")
+    back = WeightFiles(tmp_path / "back")
+    assert back.tensors.keys() == weights.keys()
+    for name, weight in weights.items():
+        torch.testing.assert_close(back.read(name), weight, atol=1e-6 if name in UPDATED else 0, rtol=0)
+
+
+def test_an_interrupted_export_is_resumed(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stock = {n.removeprefix("model_inf."): w for n, w in WEIGHTS.items() if n.startswith("model_inf.")}
+    base = save_checkpoint(tmp_path / "base", stock, shards=6)
+    convert(FOLDER, base, tmp_path / "adapter")
+    out, work = tmp_path / "checkpoint", tmp_path / "checkpoint.exporting"
+    written = []
+
+    def until_the_disk_is_full(tensors: Weights, file: Path, **kwargs: object) -> None:
+        if len(written) == 3:
+            file.write_bytes(b"cut short")
+            raise OSError("No space left on device")
+        save_file(tensors, file, **kwargs)  # type: ignore[arg-type]
+        written.append(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("comem_memory.convert.weights.save_file", until_the_disk_is_full)
+        with pytest.raises(OSError, match="No space left"):
+            export_checkpoint(tmp_path / "adapter", base=base, out=out)
+    assert not out.exists()
+    done = {file.name: file.stat().st_mtime_ns for file in work.glob("checkpoint/*.safetensors")}
+    assert len(done) == 3
+
+    convert(FOLDER, base, tmp_path / "other", exact=True)
+    with pytest.raises(CheckpointError, match="interrupted work on other files. Delete it"):
+        export_checkpoint(tmp_path / "other", base=base, out=out)
+    export_checkpoint(tmp_path / "adapter", base=base, out=out)
+    assert not work.exists()
+    files = {file.name: file.stat().st_mtime_ns for file in out.glob("*.safetensors")}
+    assert done.items() <= files.items(), "finished shards are not written again"
+    largest = max(file.stat().st_size for file in base.glob("*.safetensors"))
+    assert all((out / name).stat().st_size < 1.1 * largest for name in files), "no larger than the base's"
+    back = WeightFiles(out)
+    assert back.tensors.keys() == WEIGHTS.keys()
+    for name, weight in WEIGHTS.items():
+        torch.testing.assert_close(back.read(name), weight, atol=1e-6 if name in UPDATED else 0, rtol=0)
+
+
+# -- as an adapter -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, torch.Tensor]:
+    """A base model with its processor, a checkpoint of the authors' 16 heads, and the vectors of `DOOR`."""
+    folder = tmp_path_factory.mktemp("tiny")
+    backbone = tiny_backbone("qwen2_5_vl")
+    backbone.model.save_pretrained(folder / "base")
+    backbone.processor.save_pretrained(folder / "base")
+    backbone.name = str(folder / "base")
+    encoder = MemoryEncoder.create(backbone, max_length=512)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    encoder.save_pretrained(folder / "adapter")
+    export_checkpoint(folder / "adapter", base=folder / "base", out=folder / "checkpoint")
+    return folder / "base", folder / "checkpoint", encoder.encode([encoder.inputs(DOOR)])[0]
+
+
+DOOR = "The blue door opens with the brass key."
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COMEM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def converted(cache: Path) -> list[Path]:
+    return sorted(file.parent for file in cache.glob("*/convert.json"))
+
+
+def remember(*arguments: object, **options: object) -> tuple[torch.Tensor, str]:
+    """The vectors of `DOOR` in a memory opened like this, and its base model."""
+    with ContinuousMemory.from_pretrained(*arguments, key=tiny_key(), precision="fp32", **options) as memory:  # type: ignore[arg-type]
+        memory.add(MemoryItem(text=DOOR))
+        [hit] = memory.search("door", k=1)
+        return hit.memory_embeddings, memory.encoder.backbone.name
+
+
+def renamed(checkpoint: Path, folder: Path, **config: object) -> Path:
+    """A copy of the checkpoint that tells something else."""
+    shutil.copytree(checkpoint, folder)
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | config))
+    return folder
+
+
+def test_a_checkpoint_is_an_adapter(tiny: tuple[Path, Path, torch.Tensor], cache: Path, tmp_path: Path):
+    base, checkpoint, expected = tiny
+    with pytest.raises(CheckpointError, match=r"does not tell which base model.*from_pretrained\(MODEL, adapter="):
+        remember(str(checkpoint))
+    found, answering = remember(str(base), checkpoint)
+    assert (found - expected).abs().max() < 1e-4
+    assert answering == str(base)
+    [folder] = converted(cache)
+    made = folder.stat().st_mtime_ns
+    again, _ = remember(str(base), str(checkpoint))
+    assert torch.equal(again, found)
+    assert converted(cache) == [folder] and folder.stat().st_mtime_ns == made, "converted once"
+
+    telling = renamed(checkpoint, tmp_path / "telling", _name_or_path=str(base))
+    assert torch.equal(remember(str(telling))[0], found)
+    assert len(converted(cache)) == 2
+    elsewhere = renamed(checkpoint, tmp_path / "elsewhere", _name_or_path="/data/authors/base")
+    with pytest.raises(CheckpointError, match="does not tell which base model"):
+        remember(str(elsewhere))
+
+
+def test_a_changed_checkpoint_is_converted_again(tiny: tuple[Path, Path, torch.Tensor], cache: Path, tmp_path: Path):
+    base, checkpoint, expected = tiny
+    checkpoint = renamed(checkpoint, tmp_path / "checkpoint")
+    remember(str(base), checkpoint)
+    [file] = [file for file in checkpoint.glob("*.safetensors") if "knowledge_processor.latents" in load_file(file)]
+    weights = load_file(file)
+    weights["knowledge_processor.latents"] += 0.5
+    save_file(weights, file)
+    found, _ = remember(str(base), checkpoint)
+    assert (found - expected).abs().max() > 1e-3
+    assert len(converted(cache)) == 2
+
+
+def test_a_checkpoint_answers_with_its_own_frozen_model(
+    tiny: tuple[Path, Path, torch.Tensor], cache: Path, tmp_path: Path
+):
+    base, checkpoint, expected = tiny
+    checkpoint = renamed(checkpoint, tmp_path / "checkpoint")
+    name = "model_inf.model.layers.1.mlp.up_proj.weight"
+    [file] = [file for file in checkpoint.glob("*.safetensors") if name in load_file(file)]
+    weights = load_file(file)
+    weights[name][0] += 0.1
+    save_file(weights, file)
+    found, answering = remember(str(base), checkpoint)
+    [folder] = converted(cache)
+    assert answering == str(folder / "frozen")
+    assert torch.equal(WeightFiles(folder / "frozen").read(name.removeprefix("model_inf.")), weights[name])
+    assert (found - expected).abs().max() < 1e-4, "the encoder is the same"
+
+
+def test_an_interrupted_conversion_is_no_adapter(
+    tiny: tuple[Path, Path, torch.Tensor], cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    base, checkpoint, expected = tiny
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("comem_memory.convert.released.write_adapter", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            remember(str(base), checkpoint)
+    assert converted(cache) == []
+    found, _ = remember(str(base), checkpoint)
+    assert (found - expected).abs().max() < 1e-4
+    [folder] = converted(cache)
+    assert ConversionReport.model_validate_json((folder / "convert.json").read_bytes()).resumed > 50
+    assert [path for path in cache.iterdir() if path.is_dir()] == [folder]
+
+
+def test_a_checkpoint_on_the_hub(
+    tiny: tuple[Path, Path, torch.Tensor], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Offline, out of the hub's own cache."""
+    base, checkpoint, expected = tiny
+    name = "WenyiWU0111/continuous-memory-qwen2.5-800"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(AdapterError, match=f"No adapter was given for {name}.*the hub does not give it.*while online"):
+        remember(name)
+    with pytest.raises(CheckpointError, match=f"'{name}' is neither a file nor a folder, and the hub does not give it"):
+        remember(str(base), name)
+    repository, commit = tmp_path / "hub" / f"models--{name.replace('/', '--')}", "0123456789abcdef" * 2 + "01234567"
+    (repository / "snapshots").mkdir(parents=True)
+    renamed(checkpoint, repository / "snapshots" / commit, _name_or_path=str(base))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    found, answering = remember(name)
+    assert (found - expected).abs().max() < 1e-4
+    assert answering == str(base)
+    [folder] = converted(cache)
+    assert folder.name.startswith("continuous-memory-qwen2.5-800-")
+    for weights in (repository / "snapshots" / commit).glob("*.safetensors"):
+        weights.unlink()
+    assert torch.equal(remember(name)[0], found), "the checkpoint's weights are needed once"
+
+
+def test_the_authors_class_tells_the_base_model(tmp_path: Path):
+    config = {"architectures": ["Qwen2_5_VLForConditionalGeneration_new"], "hidden_size": 3584}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"_name_or_path": "output/checkpoint-800"}))
+    with pytest.raises(
+        CheckpointError, match="'Qwen/Qwen2.5-VL-7B-Instruct' is neither a file nor a folder, and the hub"
+    ):
+        ContinuousMemory.from_pretrained(str(tmp_path))
 
 
 # -- the commands --------------------------------------------------------------------------------------------

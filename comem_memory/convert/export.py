@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
 from comem_memory.convert.layout import FROZEN, QFORMER, BaseModel, to_authors_qformer
+from comem_memory.convert.unfinished import open_work, refuse_existing
 from comem_memory.convert.weights import local_path, write_shards
-from comem_memory.encoder import read_config, read_weights
-from comem_memory.errors import AdapterError, CheckpointError
+from comem_memory.encoder import ADAPTER_FILES, read_config, read_weights
+from comem_memory.errors import AdapterError
 
 
 def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path) -> None:
@@ -21,6 +22,9 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
     all other tensors keep their dtype. `config.json` is the base model's but for the class: the authors' code, which
     needs transformers 4.49, reads that of a published model, and not one that transformers 5 wrote.
 
+    An interrupted run is taken up at the shard where it stopped, from the folder `out` + `.exporting` beside `out`;
+    `out` exists only when it is complete.
+
     Args:
         adapter: an adapter folder.
         base: the model it belongs to: a folder or a hub name.
@@ -28,11 +32,11 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
 
     Raises:
         AdapterError: the adapter is incomplete or belongs to another model.
-        CheckpointError: the base model's files are damaged or of another family than the authors', or `out` exists.
+        CheckpointError: the base model's files are damaged or of another family than the authors', `out` exists, or an
+            interrupted run was of something else.
     """
     adapter, out = local_path(adapter), Path(out)
-    if out.exists():
-        raise CheckpointError(f"{out} exists already. Pass a new folder.")
+    refuse_existing(out)
     config, base_model = read_config(adapter), BaseModel(base)
     if (found := base_model.fingerprint(base_model.files)) != config.base_fingerprint:
         raise AdapterError(
@@ -52,7 +56,7 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
         if (module := base_model.linears.get(name)) is None:
             return weight
         a, b = (lora[f"base_model.model.{module}.lora_{letter}.weight"].float() for letter in "AB")
-        return weight.float() + config.lora.lora_alpha / config.lora.r * b @ a
+        return weight.float() + base_model.model.get_submodule(module).scaling["default"] * b @ a
 
     def num_bytes(name: str) -> int:
         if name.startswith(QFORMER):
@@ -61,11 +65,11 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
         return math.prod(base_model.shapes[stored]) * 4 if name in base_model.linears else files.num_bytes(stored)
 
     names = [*base_model.shapes, *(FROZEN + name for name in base_model.shapes), *qformer]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out.parent, prefix=out.name) as beside:
-        unfinished = Path(beside) / "checkpoint"
-        unfinished.mkdir()
-        write_shards(unfinished, names, read, num_bytes, description="exporting")
-        base_model.copy_processor(unfinished)
-        base_model.write_authors_config(unfinished)
-        unfinished.replace(out)
+    work = open_work(out, "exporting", [*(adapter / name for name in ADAPTER_FILES), *files.files])
+    unfinished = work / "checkpoint"
+    unfinished.mkdir(exist_ok=True)
+    write_shards(unfinished, names, read, num_bytes, shard_bytes=files.shard_bytes, description="exporting")
+    base_model.copy_processor(unfinished)
+    base_model.write_authors_config(unfinished)
+    unfinished.replace(out)
+    shutil.rmtree(work)

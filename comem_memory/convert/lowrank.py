@@ -37,10 +37,14 @@ class Update(Settings):
     """Root mean square of the rounding noise of one entry."""
     noise_edge: float
     """Largest singular value that rounding noise alone has."""
+    exact: bool
+    """Whether it is kept whole and was not taken apart: no singular values are known."""
 
     @property
     def rank(self) -> int:
-        """Singular values that stand above the noise."""
+        """Singular values that stand above the noise; all, if the update is kept whole."""
+        if self.exact:
+            return min(self.shape)
         return sum(value > self.noise_edge for value in self.singular_values[:MAX_RANK])
 
     @property
@@ -49,11 +53,12 @@ class Update(Settings):
 
     def quality(self, rank: int) -> Quality:
         """How well the factors of this rank stand for the update."""
-        values = self.singular_values
-        kept = math.fsum(value**2 for value in values[:rank])
-        after = values[rank] if rank < len(values) else 0.0
         m, n = self.shape
-        rounding = self.noise**2 * min(rank, m, n) * max(m + n - rank, 1)  # the noise's share in the kept directions
+        rank = min(rank, m, n)
+        values = self.singular_values
+        kept = self.norm**2 if rank == min(m, n) else math.fsum(value**2 for value in values[:rank])
+        after = values[rank] if rank < len(values) else 0.0
+        rounding = self.noise**2 * rank * (m + n - rank)  # the noise's share in the kept directions
         return Quality(
             relative_update=self.norm / self.weight_norm if self.weight_norm else float(self.norm > 0),
             gap=values[rank - 1] / after if after and rank <= len(values) else None,
@@ -83,15 +88,39 @@ class Factors(NamedTuple):
     a: torch.Tensor
 
 
-def decompose(outer: torch.Tensor, frozen: torch.Tensor, *, frozen_was_rounded: bool) -> tuple[Update, Factors]:
+def decompose(
+    outer: torch.Tensor, frozen: torch.Tensor, *, frozen_was_rounded: bool, exact: bool = False
+) -> tuple[Update, Factors]:
     """Takes apart `outer - frozen`.
 
     Args:
         outer, frozen: (m, n), the adapted matrix as stored and the one it is relative to.
         frozen_was_rounded: whether the frozen matrix was rounded after training too, and adds its noise.
+        exact: one factor is the update itself, the other the identity on its shorter side, so K = min(m, n).
     """
     delta = outer.float() - frozen.float()
     norm = float(torch.linalg.vector_norm(delta, dtype=torch.float64))
+    noise, edge = _rounding_noise([outer, frozen] if frozen_was_rounded else [outer])
+    values, factors = _whole(delta) if exact else _leading(delta)
+    update = Update(
+        shape=(delta.shape[0], delta.shape[1]),
+        norm=norm,
+        weight_norm=float(torch.linalg.matrix_norm(frozen.float())),
+        singular_values=values,
+        noise=noise,
+        noise_edge=max([EDGE_MARGIN * edge, *(SVD_ACCURACY * value for value in values[:1])]),
+        exact=exact,
+    )
+    return update, factors
+
+
+def _whole(delta: torch.Tensor) -> tuple[list[float], Factors]:
+    m, n = delta.shape
+    return [], Factors(delta, torch.eye(n)) if m >= n else Factors(torch.eye(m), delta)
+
+
+def _leading(delta: torch.Tensor) -> tuple[list[float], Factors]:
+    """The largest singular values and their directions."""
     if min(delta.shape) <= SVD_LIMIT:
         u, s, vh = torch.linalg.svd(delta.double(), full_matrices=False)
     else:
@@ -99,17 +128,9 @@ def decompose(outer: torch.Tensor, frozen: torch.Tensor, *, frozen_was_rounded: 
             torch.manual_seed(0)  # the same factors after an interruption
             u, s, v = torch.svd_lowrank(delta, q=MAX_RANK + 16, niter=4)
         vh = v.T
-    noise, edge = _rounding_noise([outer, frozen] if frozen_was_rounded else [outer])
     root = s[:MAX_RANK].clamp_min(0).sqrt()
-    update = Update(
-        shape=(delta.shape[0], delta.shape[1]),
-        norm=norm,
-        weight_norm=float(torch.linalg.matrix_norm(frozen.float())),
-        singular_values=s[: MAX_RANK + 1].tolist(),
-        noise=noise,
-        noise_edge=max(EDGE_MARGIN * edge, SVD_ACCURACY * float(s[0])),
-    )
-    return update, Factors((u[:, :MAX_RANK] * root).float(), (root[:, None] * vh[:MAX_RANK]).float())
+    factors = Factors((u[:, :MAX_RANK] * root).float(), (root[:, None] * vh[:MAX_RANK]).float())
+    return s[: MAX_RANK + 1].tolist(), factors
 
 
 def _rounding_noise(weights: list[torch.Tensor]) -> tuple[float, float]:

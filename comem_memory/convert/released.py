@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from comem_memory.config import FrozenWeights, LoraSettings, QFormerConfig, Sett
 from comem_memory.convert.layout import FROZEN, BaseModel, check_checkpoint, qformer_config, read_qformer
 from comem_memory.convert.lowrank import Update, decompose
 from comem_memory.convert.report import ConversionReport, MatrixReport, TensorDifference
+from comem_memory.convert.unfinished import open_work, refuse_existing
 from comem_memory.convert.weights import (
     WeightFiles,
     local_path,
@@ -44,7 +44,8 @@ def convert_checkpoint(
     *,
     base: str | Path,
     out: str | Path,
-    frozen: FrozenWeights = FrozenWeights.BASE,
+    frozen: FrozenWeights | None = FrozenWeights.BASE,
+    exact: bool = False,
     num_attention_heads: int = 16,
 ) -> ConversionReport:
     """Makes an adapter folder from a checkpoint in the authors' layout, tensor by tensor.
@@ -58,6 +59,11 @@ def convert_checkpoint(
     - `from-checkpoint`: `model_inf` answers, written to `out/frozen`, and the LoRA is relative to it. Right in any
       case, but a second model on disk, and its LoRA may have twice the rank.
 
+    An exact adapter keeps each matrix's whole update as a LoRA of full rank, so the adapter also gives the vectors of
+    an encoder that was trained without a LoRA. It is larger than the base model: for an (m, n) matrix
+    m * n + min(m, n)^2 float32 numbers, on disk and in memory, two to four times the matrix in bfloat16; and the
+    conversion needs the space twice.
+
     An interrupted run is taken up where it stopped, from the folder `out` + `.converting` beside `out`; `out` exists
     only when it is complete.
 
@@ -65,7 +71,8 @@ def convert_checkpoint(
         checkpoint: a folder, a safetensors file, or a hub name.
         base: the base model it was trained from: a folder or a hub name.
         out: a new folder.
-        frozen: which weights answer.
+        frozen: which weights answer; None for the base model's where `model_inf` is that, else `model_inf`.
+        exact: keep the updates whole.
         num_attention_heads: of the Q-Former; the checkpoint does not tell.
 
     Returns:
@@ -76,21 +83,29 @@ def convert_checkpoint(
             interrupted run was of something else, or an update is not low-rank (mostly: another base model).
     """
     out = Path(out)
-    if out.exists():
-        raise CheckpointError(f"{out} exists already. Pass a new folder.")
+    refuse_existing(out)
     base_model = BaseModel(base)
     source = WeightFiles(local_path(checkpoint))
     qformer = qformer_config(source, base_model, num_attention_heads)
     check_checkpoint(source, base_model, qformer)
-    work = _open_work(out, source, base_model, frozen)
+    if frozen is None:
+        frozen = _fitting(source, base_model)
+    work = open_work(out, "converting", [*source.files, *base_model.files.files], frozen=frozen, exact=exact)
+    (work / "tensors").mkdir(exist_ok=True)
     resumed = len(list(work.glob("tensors/*.json")))
     findings = {
-        name: _examine(name, source, base_model, frozen, work / "tensors")
+        name: _examine(name, source, base_model, frozen, exact, work / "tensors")
         for name in tqdm(base_model.shapes, desc="recovering the LoRA", unit="tensor")
     }
     updates = {name: found.update for name, found in findings.items() if found.update is not None}
-    rank = max(1, *(update.rank for update in updates.values()))
-    lora = LoraSettings(r=rank, lora_alpha=LORA_SCALE * rank)
+    ranks = {base_model.linears[name]: update.rank for name, update in updates.items()}
+    rank = max(1, *ranks.values())
+    lora = LoraSettings(
+        r=rank,
+        lora_alpha=LORA_SCALE * rank,
+        rank_pattern=ranks if exact else {},
+        alpha_pattern={module: LORA_SCALE * own for module, own in ranks.items()} if exact else {},
+    )
     adapter = work / "adapter"
     adapter.mkdir(exist_ok=True)
     if frozen == FrozenWeights.BASE:
@@ -104,6 +119,7 @@ def convert_checkpoint(
         base_model=base_model.name,
         frozen=frozen,
         frozen_model=frozen_name,
+        exact=exact,
         dtype=str(source.read(next(iter(base_model.linears))).dtype).removeprefix("torch."),
         lora=lora,
         matrices=[
@@ -120,22 +136,15 @@ def convert_checkpoint(
     return report
 
 
-def _open_work(out: Path, source: WeightFiles, base: BaseModel, frozen: FrozenWeights) -> Path:
-    """The folder of unfinished work, which belongs to these very files and settings."""
-    work = out.with_name(out.name + ".converting")
-    files = [*source.files, *base.files.files]
-    run = json.dumps([frozen, *((str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files)], indent=2)
-    if (work / "run.json").exists() and (work / "run.json").read_text() != run:
-        raise CheckpointError(
-            f"{work} holds an interrupted conversion of other files or with another --frozen. "
-            "Delete it, or pass another output folder."
-        )
-    (work / "tensors").mkdir(parents=True, exist_ok=True)
-    (work / "run.json").write_text(run)
-    return work
+def _fitting(source: WeightFiles, base: BaseModel) -> FrozenWeights:
+    """The base model if `model_inf` is that, up to the checkpoint's rounding."""
+    differ = any(relative_difference(source.read(FROZEN + name), base.files.read(name)) for name in base.shapes)
+    return FrozenWeights.CHECKPOINT if differ else FrozenWeights.BASE
 
 
-def _examine(name: str, source: WeightFiles, base: BaseModel, frozen: FrozenWeights, folder: Path) -> TensorFindings:
+def _examine(
+    name: str, source: WeightFiles, base: BaseModel, frozen: FrozenWeights, exact: bool, folder: Path
+) -> TensorFindings:
     """Compares one tensor with its twins and takes its update apart; what an earlier run found is read back."""
     file = folder / f"{name}.json"
     if file.exists():
@@ -146,14 +155,15 @@ def _examine(name: str, source: WeightFiles, base: BaseModel, frozen: FrozenWeig
     if name not in base.linears:
         found = TensorFindings(frozen_difference=difference, lost=relative_difference(outer, reference))
     else:
-        update, factors = decompose(outer, reference, frozen_was_rounded=frozen == FrozenWeights.CHECKPOINT)
-        if not update.is_low_rank:
+        rounded = frozen == FrozenWeights.CHECKPOINT
+        update, factors = decompose(outer, reference, frozen_was_rounded=rounded, exact=exact)
+        if not (exact or update.is_low_rank):
             raise CheckpointError(
                 f"The update of {name} is not low-rank: at least {update.rank} singular values stand above the "
-                f"rounding noise. Pass the base model that the checkpoint was trained from, not {base.name}; or the "
-                "checkpoint was trained without a LoRA, and no adapter can hold it."
+                f"rounding noise. Pass the base model that the checkpoint was trained from, not {base.name}; or, if "
+                "the checkpoint was trained without a LoRA, keep its whole updates: comem convert --exact."
             )
-        save_whole({"a": factors.a, "b": factors.b}, folder / f"{name}.safetensors")
+        save_whole({"a": factors.a, "b": factors.b / LORA_SCALE}, folder / f"{name}.safetensors")
         found = TensorFindings(frozen_difference=difference, update=update)
     unfinished = file.with_suffix(".unfinished")
     unfinished.write_text(found.model_dump_json())
@@ -173,11 +183,12 @@ def _write_adapter(
     weights: Weights = {}
     for name, module in base.linears.items():
         factors = load_weights_file(work / "tensors" / f"{name}.safetensors")
-        b, a = factors["b"][:, : lora.r], factors["a"][: lora.r]
-        lacking = lora.r - len(a)  # the matrix is smaller than the rank
-        b, a = torch.nn.functional.pad(b, (0, lacking)), torch.nn.functional.pad(a, (0, 0, 0, lacking))
+        rank = lora.rank_pattern.get(module, lora.r)
+        b, a = factors["b"][:, :rank], factors["a"][:rank]
+        if lacking := rank - len(a):  # the matrix is smaller than the rank
+            b, a = torch.nn.functional.pad(b, (0, lacking)), torch.nn.functional.pad(a, (0, 0, 0, lacking))
         weights[f"base_model.model.{module}.lora_A.weight"] = a.contiguous()
-        weights[f"base_model.model.{module}.lora_B.weight"] = b.contiguous() / LORA_SCALE
+        weights[f"base_model.model.{module}.lora_B.weight"] = b.contiguous()
     encoder = base.encoder(*frozen, qformer, lora)
     write_adapter(encoder, adapter, weights, read_qformer(source, qformer))
 
@@ -190,6 +201,7 @@ def _write_frozen(folder: Path, source: WeightFiles, base: BaseModel) -> None:
         list(base.shapes),
         lambda name: source.read(FROZEN + name),
         lambda name: source.num_bytes(FROZEN + name),
+        shard_bytes=source.shard_bytes,
         description="writing model_inf",
     )
     base.copy_processor(folder)

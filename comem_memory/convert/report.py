@@ -20,7 +20,8 @@ class MatrixReport(Quality):
     name: str
     shape: tuple[int, int]
     rank: int
-    """Singular values above the rounding noise; the adapter has one rank for all matrices, the largest of these."""
+    """Singular values above the rounding noise; the adapter has one rank for all matrices, the largest of these,
+    but an exact one the full rank of each."""
 
     @property
     def is_too_small(self) -> bool:
@@ -43,6 +44,8 @@ class ConversionReport(Settings):
     frozen: FrozenWeights
     frozen_model: str
     """The model that the adapter belongs to: load it with this one."""
+    exact: bool
+    """Whether the updates were kept whole."""
     dtype: str
     """Of the checkpoint's encoder."""
     lora: LoraSettings
@@ -61,7 +64,9 @@ class ConversionReport(Settings):
         small = [matrix for matrix in changed if matrix.is_too_small]
         gaps = [matrix.gap for matrix in changed if matrix.gap is not None]
         found = [
-            f"LoRA of rank {self.lora.r} recovered in {len(changed)} of {len(self.matrices)} matrices"
+            f"Updates kept whole in {len(changed)} of {len(self.matrices)} matrices."
+            if self.exact
+            else f"LoRA of rank {self.lora.r} recovered in {len(changed)} of {len(self.matrices)} matrices"
             + (f"; smallest singular-value gap at this rank {min(gaps):.3g}." if gaps else ".")
         ]
         if small:

@@ -19,6 +19,8 @@ from comem_memory.errors import CheckpointError
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 """By the formats that model weights are kept in."""
+WEIGHTS_AND_SETTINGS = ("*.safetensors", "*.json", "*.txt", "*.jinja")
+"""What is fetched of a hub model: no pickles."""
 SHARD_BYTES = 256 * 2**20
 """Largest shard we write, unless one tensor alone is larger; a shard is held in memory while it is written."""
 BLOCK_NUMBERS = 2**22
@@ -67,9 +69,18 @@ class WeightFiles:
     def files(self) -> list[Path]:
         return sorted({info.file for info in self.tensors.values()})
 
+    @property
+    def shard_bytes(self) -> int:
+        """Of the largest file."""
+        return max(file.stat().st_size for file in self.files)
 
-def local_path(name_or_path: str | Path) -> Path:
-    """A file or folder as it is; anything else is taken for a hub name, whose files are fetched without its pickles.
+
+def local_path(name_or_path: str | Path, patterns: Sequence[str] = WEIGHTS_AND_SETTINGS) -> Path:
+    """A file or folder as it is; anything else is taken for a hub name, whose files are fetched into the hub's cache.
+
+    Args:
+        name_or_path: a file, folder or hub name.
+        patterns: of the files to fetch; those in subfolders, mostly intermediate checkpoints, are left out.
 
     Raises:
         CheckpointError: neither exists.
@@ -77,9 +88,7 @@ def local_path(name_or_path: str | Path) -> Path:
     if (path := Path(name_or_path)).exists():
         return path
     try:
-        return Path(
-            snapshot_download(str(name_or_path), allow_patterns=["*.safetensors", "*.json", "*.txt", "*.jinja"])
-        )
+        return Path(snapshot_download(str(name_or_path), allow_patterns=list(patterns), ignore_patterns="*/*"))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{str(name_or_path)!r} is neither a file nor a folder, and the hub does not give it: {error} "
@@ -93,6 +102,7 @@ def write_shards(
     read: Callable[[str], torch.Tensor],
     num_bytes: Callable[[str], int],
     *,
+    shard_bytes: int,
     description: str,
 ) -> None:
     """Writes tensors into shards with an index, as `save_pretrained` does; finished shards are not written again.
@@ -102,6 +112,7 @@ def write_shards(
         names: of the tensors, in order.
         read: makes one tensor.
         num_bytes: size of one tensor, known before it is made.
+        shard_bytes: of the shards that the tensors come from; ours become no larger, and at most SHARD_BYTES.
         description: beside the progress bar.
     """
     shards: list[list[str]] = []
@@ -109,7 +120,7 @@ def write_shards(
     for name in names:
         if num_bytes(name) > room:
             shards.append([])
-            room = SHARD_BYTES
+            room = min(SHARD_BYTES, shard_bytes)
         shards[-1].append(name)
         room -= num_bytes(name)
     weight_map: dict[str, str] = {}

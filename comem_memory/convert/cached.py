@@ -1,0 +1,111 @@
+"""A checkpoint in the authors' layout as an adapter: converted once, then kept in the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from comem_memory.backbone import PROMPT_VERSION
+from comem_memory.convert.layout import ARCHITECTURE_SUFFIX, to_authors_qformer
+from comem_memory.convert.released import convert_checkpoint
+from comem_memory.convert.weights import INDEX_FILE, local_path
+from comem_memory.errors import CheckpointError
+from comem_memory.mini import cache_directory
+
+logger = logging.getLogger(__name__)
+
+CONVERSION = 1
+"""Grows whenever a conversion comes out differently, so that no older cache folder is taken for it."""
+BASES = {
+    ("Qwen2VLForConditionalGeneration_new", 3584): "Qwen/Qwen2-VL-7B-Instruct",
+    ("Qwen2_5_VLForConditionalGeneration_new", 3584): "Qwen/Qwen2.5-VL-7B-Instruct",
+}
+"""The base model that each of the authors' classes loads as its `model_inf`, by class and hidden size
+(`CoMEM-train/src_vlm/training/qwenVL_inference.py` and `qwenVL_inference2.py` of their code)."""
+
+
+def is_checkpoint(name_or_path: str | Path) -> bool:
+    """Whether this is a checkpoint in the authors' layout, told by its class or its index; weights are not fetched.
+
+    Args:
+        name_or_path: a folder or a hub name.
+
+    Raises:
+        CheckpointError: neither exists.
+    """
+    folder = _description(name_or_path)
+    architectures = _read_json(folder / "config.json").get("architectures") or []
+    return any(name.endswith(ARCHITECTURE_SUFFIX) for name in architectures) or (
+        to_authors_qformer("query_tokens") in _read_json(folder / INDEX_FILE).get("weight_map", {})
+    )
+
+
+def cached_adapter(checkpoint: str | Path, base: str | None = None) -> Path:
+    """The adapter folder of a checkpoint, with which its own frozen model answers where that is not the base model.
+
+    Made in the cache folder (`$COMEM_CACHE`, or `~/.cache/comem`) the first time, which takes long for a large model
+    and is taken up where it stopped; anew when the files of checkpoint or base change. The Q-Former has 16 heads, as
+    in all of the authors' checkpoints; for another number use `convert_checkpoint`.
+
+    Args:
+        checkpoint: a folder or a hub name.
+        base: the base model it was trained from, a folder or a hub name; by default what the checkpoint tells.
+
+    Raises:
+        CheckpointError: the checkpoint does not tell its base model, or cannot be converted.
+    """
+    base = base or _told_base(checkpoint)
+    if Path(base).exists():
+        base = str(Path(base).resolve())  # the adapter names it, for whoever loads it from another folder
+    identity = json.dumps([CONVERSION, PROMPT_VERSION, _identity(checkpoint), _identity(base)])
+    name = f"{Path(checkpoint).resolve().name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    folder = cache_directory().resolve() / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            report = convert_checkpoint(checkpoint, base=base, out=folder, frozen=None)
+            logger.warning("Converted %s into %s. %s", checkpoint, folder, " ".join(report.findings))
+    return folder
+
+
+def _told_base(checkpoint: str | Path) -> str:
+    """The base model that a checkpoint's class or `_name_or_path` stands for."""
+    config = _read_json(_description(checkpoint) / "config.json")
+    for architecture in config.get("architectures") or []:
+        if base := BASES.get((architecture, config.get("hidden_size"))):
+            return base
+    named = str(config.get("_name_or_path") or checkpoint)
+    with suppress(CheckpointError):  # it may be a path on the machine where the checkpoint was made
+        if not is_checkpoint(named):
+            return named
+    raise CheckpointError(
+        f"{checkpoint} does not tell which base model it was trained from. Pass that as the model and the checkpoint "
+        f"as the adapter: ContinuousMemory.from_pretrained(MODEL, adapter={str(checkpoint)!r})."
+    )
+
+
+def _identity(name_or_path: str | Path) -> list[Any]:
+    """What changes whenever the weights do: a hub name's commit, or a folder's files."""
+    path = _description(name_or_path)
+    if not Path(name_or_path).exists():
+        return [str(name_or_path), path.name]  # a snapshot is named by its commit
+    stats = [(file.name, file.stat()) for file in sorted(path.glob("*.safetensors"))]
+    return [str(path.resolve()), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)]
+
+
+def _description(name_or_path: str | Path) -> Path:
+    """The folder, or of a hub name its settings and index without its weights."""
+    return local_path(name_or_path, ["*.json"])
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_bytes()))
+    except (OSError, ValueError):
+        return {}
