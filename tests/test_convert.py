@@ -517,7 +517,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, torch.Te
     encoder = MemoryEncoder.create(backbone, max_length=512)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, parameter in encoder.named_parameters():
+        for parameter in encoder.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     encoder.save_pretrained(folder / "adapter")
