@@ -184,11 +184,14 @@ def _write_adapter(
     for name, module in base.linears.items():
         factors = load_weights_file(work / "tensors" / f"{name}.safetensors")
         rank = lora.rank_pattern.get(module, lora.r)
-        b, a = factors["b"][:, :rank], factors["a"][:rank]
-        if lacking := rank - len(a):  # the matrix is smaller than the rank
+        b, a = factors["b"], factors["a"]
+        lacking = rank - len(a)
+        if lacking < 0:  # copies, so that the file with all directions is unmapped
+            b, a = b[:, :rank].contiguous(), a[:rank].clone()
+        elif lacking > 0:  # the matrix is smaller than the rank
             b, a = torch.nn.functional.pad(b, (0, lacking)), torch.nn.functional.pad(a, (0, 0, 0, lacking))
-        weights[f"base_model.model.{module}.lora_A.weight"] = a.contiguous()
-        weights[f"base_model.model.{module}.lora_B.weight"] = b.contiguous()
+        weights[f"base_model.model.{module}.lora_A.weight"] = a
+        weights[f"base_model.model.{module}.lora_B.weight"] = b
     encoder = base.encoder(*frozen, qformer, lora)
     write_adapter(encoder, adapter, weights, read_qformer(source, qformer))
 

@@ -112,7 +112,7 @@ def write_shards(
         names: of the tensors, in order.
         read: makes one tensor.
         num_bytes: size of one tensor, known before it is made.
-        shard_bytes: of the shards that the tensors come from; ours become no larger, and at most SHARD_BYTES.
+        shard_bytes: of the shards that the tensors come from; ours become half as large, and at most SHARD_BYTES.
         description: beside the progress bar.
     """
     shards: list[list[str]] = []
@@ -120,7 +120,7 @@ def write_shards(
     for name in names:
         if num_bytes(name) > room:
             shards.append([])
-            room = min(SHARD_BYTES, shard_bytes)
+            room = min(SHARD_BYTES, shard_bytes // 2)
         shards[-1].append(name)
         room -= num_bytes(name)
     weight_map: dict[str, str] = {}
