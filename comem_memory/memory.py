@@ -175,7 +175,7 @@ class ContinuousMemory:
             DownloadError: the embedded default's public weights cannot be fetched.
         """
         if model is not None and adapter is None:
-            model, adapter = None, _with_encoder(model)
+            adapter, model = _with_encoder(model), None
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
         encoder = _load_encoder(model, adapter or mini.ADAPTER, model_kwargs)
@@ -769,7 +769,7 @@ def _with_encoder(model: str) -> str:
 
 def _load_encoder(model: str | None, adapter: str | Path, model_kwargs: dict[str, Any]) -> MemoryEncoder:
     if is_checkpoint(adapter):
-        model, adapter = None, cached_adapter(adapter, model)  # which names the model that answers
+        adapter, model = cached_adapter(adapter, model), None  # which names the model that answers
     config = read_config(Path(adapter))  # what is wrong with the folder is said before the model loads
     if (model or config.base_model) == mini.NAME:
         backbone = mini.load_backbone(**model_kwargs)

@@ -680,5 +680,7 @@ def test_the_commands(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     report = json.loads(
         comem("convert", single, "--base", base, "--out", tmp_path / "b", "--heads", 4, "--json").splitlines()[-1]
     )
-    assert report["lora"]["r"] == 4
+    assert report["lora"]["r"] == 4 and not report["exact"]
+    shown = comem("convert", FOLDER, "--base", base, "--out", tmp_path / "exact", "--heads", 4, "--exact")
+    assert "Updates kept whole in 26 of 26 matrices." in shown
     assert (tmp_path / "b" / "convert.json").exists() and (tmp_path / "back" / INDEX_FILE).exists()

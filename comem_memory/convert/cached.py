@@ -78,7 +78,7 @@ def _told_base(checkpoint: str | Path) -> str:
     """The base model that a checkpoint's class or `_name_or_path` stands for."""
     config = _read_json(_description(checkpoint) / "config.json")
     for architecture in config.get("architectures") or []:
-        if base := BASES.get((architecture, config.get("hidden_size"))):
+        if base := BASES.get((architecture, config.get("hidden_size", 0))):
             return base
     named = str(config.get("_name_or_path") or checkpoint)
     with suppress(CheckpointError):  # it may be a path on the machine where the checkpoint was made
@@ -107,5 +107,5 @@ def _description(name_or_path: str | Path) -> Path:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_bytes()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):  # none there, no JSON, or no object
         return {}

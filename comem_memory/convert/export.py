@@ -56,7 +56,8 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
         if (module := base_model.linears.get(name)) is None:
             return weight
         a, b = (lora[f"base_model.model.{module}.lora_{letter}.weight"].float() for letter in "AB")
-        return weight.float() + base_model.model.get_submodule(module).scaling["default"] * b @ a
+        alpha = config.lora.alpha_pattern.get(module, config.lora.lora_alpha)
+        return weight.float() + alpha / len(a) * b @ a
 
     def num_bytes(name: str) -> int:
         if name.startswith(QFORMER):
