@@ -466,7 +466,7 @@ def test_a_tied_head_is_in_no_file(tmp_path: Path, frozen: FrozenWeights):
         torch.testing.assert_close(back.read(name), weight, atol=1e-6 if name in UPDATED else 0, rtol=0)
 
 
-def test_an_interrupted_export_is_resumed(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupted_export_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     stock = {n.removeprefix("model_inf."): w for n, w in WEIGHTS.items() if n.startswith("model_inf.")}
     base = save_checkpoint(tmp_path / "base", stock, shards=6)
     convert(FOLDER, base, tmp_path / "adapter")
