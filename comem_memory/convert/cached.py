@@ -26,8 +26,8 @@ BASES = {
     ("Qwen2VLForConditionalGeneration_new", 3584): "Qwen/Qwen2-VL-7B-Instruct",
     ("Qwen2_5_VLForConditionalGeneration_new", 3584): "Qwen/Qwen2.5-VL-7B-Instruct",
 }
-"""The base model that each of the authors' classes loads as its `model_inf`, by class and hidden size
-(`CoMEM-train/src_vlm/training/qwenVL_inference.py` and `qwenVL_inference2.py` of their code)."""
+"""The base model of each of the authors' classes, by class and hidden size: their Qwen2.5 class loads it as `model_inf`
+(`qwenVL_inference2.py` of their code), the Qwen2 class is taken to do the same."""
 
 
 def is_checkpoint(name_or_path: str | Path) -> bool:
