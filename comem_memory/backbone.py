@@ -12,7 +12,7 @@ import threading
 from collections.abc import Generator, Iterable, Sequence
 from functools import cached_property
 from queue import Queue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -31,6 +31,9 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils.import_utils import is_torchvision_available
 
 from comem_memory.errors import InvalidItemError, ItemTooLongError, ModelError
+
+if TYPE_CHECKING:
+    from comem_memory.prefix_cache import PrefixCache
 
 ModelInputs = dict[str, torch.Tensor]
 """Inputs of the model's forward. Tensors shaped like `input_ids` run along the tokens; all others
@@ -361,6 +364,7 @@ class Backbone:
         memories: Sequence[torch.Tensor | None] | None = None,
         *,
         seed: int | None = None,
+        prefix: PrefixCache | None = None,
         **generation_kwargs: Any,
     ) -> list[list[int]]:
         """New tokens per prompt through the stock `generate`; without memory exactly the bare model's.
@@ -369,6 +373,8 @@ class Backbone:
             prompts: inputs with a batch axis of 1.
             memories: per prompt (n, H) or None.
             seed: of sampling; the caller's random numbers stay as they are.
+            prefix: of a conversation, whose next turn is the only prompt; not used with a seed, which promises the same
+                answer to the last bit.
             **generation_kwargs: as in transformers (`max_new_tokens`, `do_sample`, `streamer`, ...).
 
         Returns:
@@ -378,7 +384,12 @@ class Backbone:
             if seed is not None:
                 torch.manual_seed(seed)
             batch = self.batch(prompts, memories)
-            output = self.model.generate(**batch, **{"do_sample": False} | generation_kwargs)
+            settings = {"do_sample": False} | generation_kwargs
+            if prefix is None or seed is not None:
+                output = self.model.generate(**batch, **settings)
+            else:
+                [memory] = memories or [None]
+                output = prefix.generate(self, batch, memory, settings)
         new = output[:, batch["input_ids"].shape[1] :]
         stops = generation_kwargs.get("eos_token_id", self.model.generation_config.eos_token_id)
         stops = set(stops if isinstance(stops, list) else [stops])

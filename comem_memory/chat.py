@@ -17,6 +17,7 @@ import torch
 from comem_memory import tool_calls
 from comem_memory.backbone import Backbone, Message, ModelInputs, prompt_length
 from comem_memory.errors import GrammarError, PromptTooLongError
+from comem_memory.prefix_cache import PrefixCache
 from comem_memory.tool_calls import Tool, ToolCall
 
 if TYPE_CHECKING:
@@ -106,11 +107,13 @@ class _Turn:
 class Chat:
     """Conversations with one frozen model.
 
-    Messages are transformers' (`Message`), with `tool_calls` on assistant turns and turns of role `tool`.
+    Messages are transformers' (`Message`), with `tool_calls` on assistant turns and turns of role `tool`. What a turn
+    shares with the one answered before it is not prefilled again (`PrefixCache`).
     """
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
+        self._prefix = PrefixCache()
         self._vocabulary: Vocabulary | None = None
 
     def reply(
@@ -201,7 +204,8 @@ class Chat:
                 f"Conversation and memory take {length} tokens, but the model's window is {self.backbone.max_length}. "
                 "Shorten the conversation, or recall fewer items."
             )
-        kwargs: dict[str, Any] = {"max_new_tokens": min(settings.max_tokens, room), **settings.generation_kwargs}
+        kwargs: dict[str, Any] = {"max_new_tokens": min(settings.max_tokens, room), "prefix": self._prefix}
+        kwargs |= settings.generation_kwargs
         if settings.temperature:
             kwargs |= {"do_sample": True, "temperature": settings.temperature, "seed": settings.seed}
             kwargs |= {"top_p": settings.top_p} if settings.top_p is not None else {}
