@@ -1,7 +1,7 @@
 """`ChatComem` without memory against LangChain's own `ChatHuggingFace` on the same weights, in one run.
 
-`pip install langchain-huggingface`, then `python benchmarks/chat_model.py`. Both decode greedily, 64 tokens. Every round
-begins its prompt with another word, so that nothing of an earlier one can be reused.
+`pip install langchain-huggingface`, then `python benchmarks/chat_model.py`. Both decode greedily, 64 tokens. Every
+round begins its prompt with another word, so that nothing of an earlier one can be reused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,23 @@ from comem_memory.memory import identity_of
 from comem_memory.testing import tiny_key
 
 PROMPT = "{}, please write a long letter to a friend about a journey by train through the mountains."
-NAMES = "Ada Ben Cleo Dora Emil Finn Greta Hugo Iris Jan Karl Lena Max Nora Otto Paul Rosa Sam Tom Vera".split()
+NAMES = [
+    "Ada",
+    "Ben",
+    "Cleo",
+    "Dora",
+    "Emil",
+    "Finn",
+    "Greta",
+    "Hugo",
+    "Iris",
+    "Jan",
+    "Karl",
+    "Lena",
+    "Max",
+    "Nora",
+    "Otto",
+]
 TOKENS = 64
 
 
