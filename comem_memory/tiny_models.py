@@ -1,0 +1,189 @@
+"""Tiny random models of every family, each with its own processor, made without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessorPil,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+    Qwen2VLProcessor,
+)
+
+from comem_memory.backbone import Backbone, without_videos
+
+Family = Literal["llama", "llava", "qwen2_vl", "qwen2_5_vl"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+HIDDEN_SIZE = 64
+
+
+def tiny_backbone(family: Family = "llava", *, seed: int = 0) -> Backbone:
+    """A random model of 2 layers and hidden size 64 that reads bytes, with its family's own processor.
+
+    Args:
+        family: `llama` takes text only, the others also pictures.
+        seed: another seed is another model.
+    """
+    with seeded(seed):
+        model, processor = _BUILDERS[family]()
+    return Backbone(model, processor, name=f"tiny-{family}-{seed}")
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draws from `seed`, and leaves the caller's own random numbers as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Special tokens, then the 256 bytes; nothing learned."""
+
+    special: list[str]
+    bos: str
+    eos: str
+
+    def id(self, token: str) -> int:
+        return self.special.index(token)
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """Sizes of a language model with this vocabulary."""
+        return {
+            "hidden_size": HIDDEN_SIZE,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "vocab_size": 256 + len(self.special),
+            "max_position_embeddings": 1024,
+            "pad_token_id": self.id("<pad>"),
+            "bos_token_id": self.id(self.bos),
+            "eos_token_id": self.id(self.eos),
+        }
+
+    def tokenizer(self, template: str, named: dict[str, str] | list[str]) -> PreTrainedTokenizerFast:
+        """A tokenizer with a chat template.
+
+        Args:
+            template: in Jinja, as transformers renders it.
+            named: tokens that count as special besides the usual ones, by attribute if the processor asks for it.
+        """
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*self.special, *alphabet])}, []))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        return PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            pad_token="<pad>",
+            bos_token=self.bos,
+            eos_token=self.eos,
+            extra_special_tokens=named,
+            chat_template=template,
+            padding_side="left",
+        )
+
+
+# -- ChatML: Llama, LLaVA, Qwen ------------------------------------------------------------------------------------
+
+VISION_TOKENS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+SPECIAL = ["<pad>", "<|im_start|>", "<|im_end|>", "<image>", *VISION_TOKENS]
+CHATML = Vocabulary(SPECIAL, bos="<|im_start|>", eos="<|im_end|>")
+
+
+def chatml(picture: str) -> str:
+    """The ChatML template of models that write this in a picture's place."""
+    return (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+        "{% if message['content'] is string %}{{ message['content'] }}"
+        "{% else %}{% for part in message['content'] %}"
+        f"{{{{ '{picture}' if part['type'] == 'image' else part['text'] }}}}{{% endfor %}}{{% endif %}}"
+        "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+
+
+def _llama() -> tuple[PreTrainedModel, Any]:
+    return LlamaForCausalLM(LlamaConfig(**CHATML.text_config)), CHATML.tokenizer(chatml(""), VISION_TOKENS)
+
+
+def _llava() -> tuple[PreTrainedModel, Any]:
+    vision = {
+        "model_type": "clip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 56,
+        "patch_size": 14,
+    }
+    ids: dict[str, Any] = {"image_token_id": CHATML.id("<image>")}
+    config = LlavaConfig(text_config={"model_type": "llama", **CHATML.text_config}, vision_config=vision, **ids)
+    tokenizer = CHATML.tokenizer(chatml("<image>"), {"image_token": "<image>"})
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(size={"height": 56, "width": 56}, do_center_crop=False),
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=tokenizer.chat_template,
+    )
+    return LlavaForConditionalGeneration(config), processor
+
+
+_QWEN_IDS: dict[str, Any] = {
+    "vision_start_token_id": CHATML.id("<|vision_start|>"),
+    "vision_end_token_id": CHATML.id("<|vision_end|>"),
+    "image_token_id": CHATML.id("<|image_pad|>"),
+    "video_token_id": CHATML.id("<|video_pad|>"),
+}
+_QWEN_TEXT = CHATML.text_config | {
+    "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6}
+}
+
+
+def _qwen_processor(processor_class: type) -> Any:
+    tokenizer = CHATML.tokenizer(chatml("<|vision_start|><|image_pad|><|vision_end|>"), VISION_TOKENS)
+    images = Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 112 * 112})
+    return without_videos(processor_class)(images, tokenizer, chat_template=tokenizer.chat_template)
+
+
+def _qwen2_vl() -> tuple[PreTrainedModel, Any]:
+    vision = {"depth": 2, "embed_dim": 32, "hidden_size": HIDDEN_SIZE, "num_heads": 2, "mlp_ratio": 2}
+    config = Qwen2VLConfig(text_config=_QWEN_TEXT, vision_config=vision, **_QWEN_IDS)
+    return Qwen2VLForConditionalGeneration(config), _qwen_processor(Qwen2VLProcessor)
+
+
+def _qwen2_5_vl() -> tuple[PreTrainedModel, Any]:
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "window_size": 56,
+        "fullatt_block_indexes": [1],
+        "out_hidden_size": HIDDEN_SIZE,
+    }
+    config = Qwen2_5_VLConfig(text_config=_QWEN_TEXT, vision_config=vision, **_QWEN_IDS)
+    return Qwen2_5_VLForConditionalGeneration(config), _qwen_processor(Qwen2_5_VLProcessor)
+
+
+_BUILDERS = {"llama": _llama, "llava": _llava, "qwen2_vl": _qwen2_vl, "qwen2_5_vl": _qwen2_5_vl}
