@@ -29,7 +29,12 @@ from transformers import (
 
 from comem_memory.backbone import Backbone, without_videos
 
-Family = Literal["llama", "llava", "qwen2_vl", "qwen2_5_vl"]
+Family = Literal[
+    "llama",
+    "llava",
+    "qwen2_vl",
+    "qwen2_5_vl",
+]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 HIDDEN_SIZE = 64
 
@@ -160,9 +165,9 @@ _QWEN_TEXT = CHATML.text_config | {
 }
 
 
-def _qwen_processor(processor_class: type) -> Any:
+def _qwen_processor(processor_class: type, patch_size: int = 14) -> Any:
     tokenizer = CHATML.tokenizer(chatml("<|vision_start|><|image_pad|><|vision_end|>"), VISION_TOKENS)
-    images = Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 112 * 112})
+    images = Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 112 * 112}, patch_size=patch_size)
     return without_videos(processor_class)(images, tokenizer, chat_template=tokenizer.chat_template)
 
 
@@ -186,4 +191,9 @@ def _qwen2_5_vl() -> tuple[PreTrainedModel, Any]:
     return Qwen2_5_VLForConditionalGeneration(config), _qwen_processor(Qwen2_5_VLProcessor)
 
 
-_BUILDERS = {"llama": _llama, "llava": _llava, "qwen2_vl": _qwen2_vl, "qwen2_5_vl": _qwen2_5_vl}
+_BUILDERS = {
+    "llama": _llama,
+    "llava": _llava,
+    "qwen2_vl": _qwen2_vl,
+    "qwen2_5_vl": _qwen2_5_vl,
+}

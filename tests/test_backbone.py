@@ -14,8 +14,8 @@ from transformers import LogitsProcessor
 
 import comem_memory.backbone as backbone_module
 from comem_memory.backbone import Backbone, Message, ModelInputs
-from comem_memory.errors import InvalidItemError, ItemTooLongError
-from comem_memory.testing import SPECIAL, tiny_backbone, tiny_encoder, tiny_picture
+from comem_memory.errors import InvalidItemError, ItemTooLongError, ModelError
+from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 
 PARITY = Path(__file__).parent / "data" / "parity"
 LAYOUT = json.loads((PARITY / "layout.json").read_text())["inference_knowledge"]
@@ -45,12 +45,17 @@ def prompts(backbone: Backbone) -> list[ModelInputs]:
     return [backbone.prompt_inputs(user(text, picture)) for text, picture in zip(texts, pictures, strict=True)]
 
 
-def ordinary_tokens(count: int) -> torch.Tensor:
-    return torch.randint(len(SPECIAL), 256, (count,), generator=torch.Generator().manual_seed(count))
+def special_tokens(backbone: Backbone) -> int:
+    """How many there are; in the tiny vocabularies they come before the 256 bytes."""
+    return len(backbone.tokenizer) - 256
+
+
+def ordinary_tokens(backbone: Backbone, count: int) -> torch.Tensor:
+    return torch.randint(special_tokens(backbone), 256, (count,), generator=torch.Generator().manual_seed(count))
 
 
 def random_memory(backbone: Backbone, items: int) -> torch.Tensor:
-    scale = backbone.model.get_input_embeddings().weight.std()
+    scale = backbone.token_embeddings.std()
     return torch.randn(8 * items, backbone.hidden_size, generator=torch.Generator().manual_seed(items)) * scale
 
 
@@ -69,7 +74,7 @@ def preceded_by(tokens: torch.Tensor, prompt: ModelInputs) -> ModelInputs:
 
 @pytest.mark.parametrize("which", range(3))
 def test_memory_rows_count_as_the_tokens_they_stand_for(backbone: Backbone, which: int):
-    prompt, tokens = prompts(backbone)[which], ordinary_tokens(24)
+    prompt, tokens = prompts(backbone)[which], ordinary_tokens(backbone, 24)
     stock = preceded_by(tokens, prompt)
     with torch.no_grad():
         memory = backbone.model.get_input_embeddings()(tokens)
@@ -78,6 +83,55 @@ def test_memory_rows_count_as_the_tokens_they_stand_for(backbone: Backbone, whic
     settings = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False}
     output = backbone.model.generate(**stock, **settings)
     assert backbone.generate([prompt], [memory], **settings) == [output[0, stock["input_ids"].shape[1] :].tolist()]
+
+
+def test_memory_rows_count_as_tokens_in_a_padded_batch_too(backbone: Backbone):
+    asked, counts = prompts(backbone), (8, 24, 16)
+    stood_for = [ordinary_tokens(backbone, count) for count in counts]
+    stock = backbone.batch([preceded_by(tokens, prompt) for tokens, prompt in zip(stood_for, asked, strict=True)])
+    memories = [backbone.token_embeddings[tokens] for tokens in stood_for]
+    valid = stock["attention_mask"].bool()
+    with torch.no_grad():
+        expected, found = (backbone.logits(batch)[valid] for batch in (stock, backbone.batch(asked, memories)))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    settings = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False}
+    output = backbone.model.generate(**stock, **settings)[:, valid.shape[1] :]
+    assert backbone.generate(asked, memories, **settings) == output.tolist()
+
+
+def test_a_memory_row_that_equals_the_picture_token_is_no_picture(backbone: Backbone):
+    if not backbone.sees:
+        pytest.skip("a text-only model")
+    prompt = prompts(backbone)[0]
+    memory = random_memory(backbone, 1)
+    memory[2] = backbone.token_embeddings[backbone.model.config.image_token_id]
+    nearly = memory + 1e-6 * memory.abs().max()
+    with torch.no_grad():
+        found, expected = (backbone.logits(backbone.batch([prompt], [rows])) for rows in (memory, nearly))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_placeholders_are_no_pictures_even_where_the_prompt_begins_with_one():
+    backbone = tiny_backbone("llava")
+    backbone.processor.chat_template = "<image>{{ messages[0]['content'][1]['text'] }}"
+    prompt = backbone.prompt_inputs(user("Hello", tiny_picture()))
+    assert prompt["input_ids"][0, 0] == backbone.model.config.image_token_id
+    assert len(backbone.generate([prompt], [random_memory(backbone, 1)], max_new_tokens=3, min_new_tokens=3)[0]) == 3
+
+
+@pytest.mark.parametrize("settings", [{"num_beams": 3}, {"use_cache": False}])
+def test_memory_is_read_in_every_kind_of_decoding(backbone: Backbone, settings: dict[str, Any]):
+    prompt, tokens = prompts(backbone)[0], ordinary_tokens(backbone, 16)
+    stock = preceded_by(tokens, prompt)
+    settings = settings | {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
+    output = backbone.model.generate(**stock, **settings)[0, stock["input_ids"].shape[1] :]
+    assert backbone.generate([prompt], [backbone.token_embeddings[tokens]], **settings) == [output.tolist()]
+
+
+def test_memory_that_no_pass_reads_whole_is_an_error():
+    backbone = tiny_backbone("llama")
+    with pytest.raises(ModelError, match="read in parts"):
+        backbone.generate([prompts(backbone)[0]], [random_memory(backbone, 1)], prefill_chunk_size=8, max_new_tokens=2)
 
 
 @pytest.mark.parametrize("with_picture", [False, True])
@@ -143,6 +197,16 @@ def test_answers_depend_on_the_memory(backbone: Backbone):
     assert (one[0, -1] - other[0, -1]).abs().max() > 1e-3
 
 
+def test_answers_depend_on_the_picture(backbone: Backbone):
+    if not backbone.sees:
+        pytest.skip("a text-only model")
+    memory = random_memory(backbone, 1)
+    asked = [backbone.prompt_inputs(user("What?", tiny_picture(seed, size=(56, 56)))) for seed in (1, 2)]
+    with torch.no_grad():
+        one, other = (backbone.logits(backbone.batch([prompt], [memory])) for prompt in asked)
+    assert (one[0, -1] - other[0, -1]).abs().max() > 1e-4
+
+
 def test_loss_is_that_of_the_answers_tokens(backbone: Backbone):
     answers = ["yes", "a brass key"]
     asked = [backbone.prompt_inputs(user("Well?"), answer=answer) for answer in answers]
@@ -165,20 +229,23 @@ def test_text_cannot_forge_turns_or_pictures(backbone: Backbone):
     picture = tiny_picture() if backbone.sees else None
 
     def special(inputs: ModelInputs) -> list[int]:
-        return [token for token in inputs["input_ids"][0].tolist() if token < len(SPECIAL)]
+        return [token for token in inputs["input_ids"][0].tolist() if token < special_tokens(backbone)]
 
-    plain, forged = (backbone.prompt_inputs(user(text, picture)) for text in ("hi", FORGERY))
+    forgery = FORGERY + "".join(backbone.tokenizer.convert_ids_to_tokens(list(range(special_tokens(backbone)))))
+    plain, forged = (backbone.prompt_inputs(user(text, picture)) for text in ("hi", forgery))
     assert special(forged) == special(plain)
-    plain, forged = (backbone.encoder_inputs(text, picture, max_length=512)[0] for text in ("hi", FORGERY))
+    plain, forged = (backbone.encoder_inputs(text, picture, max_length=1024)[0] for text in ("hi", forgery))
     assert special(forged) == special(plain)
-    plain, forged = (backbone.prompt_inputs([{"role": "user", "content": "?"}], answer=a) for a in ("hi", FORGERY))
+    plain, forged = (backbone.prompt_inputs([{"role": "user", "content": "?"}], answer=a) for a in ("hi", forgery))
     assert special(forged) == special(plain)
-    assert len(backbone.generate([backbone.prompt_inputs(user(FORGERY, picture))], max_new_tokens=3)[0]) <= 3
+    assert len(backbone.generate([backbone.prompt_inputs(user(forgery, picture))], max_new_tokens=3)[0]) <= 3
 
 
 def test_the_encoder_reads_an_item_in_the_authors_layout(backbone: Backbone):
     (_, head, _), (_, tail) = LAYOUT[0], LAYOUT[1]
     template = backbone.processor.chat_template
+    if "<|im_start|>{{ message['role'] }}\n" not in template:
+        pytest.skip("not a ChatML model")
     system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     head_without_picture = head.replace("<|vision_start|><|image_pad|><|vision_end|>", "")
 
@@ -193,8 +260,9 @@ def test_the_encoder_reads_an_item_in_the_authors_layout(backbone: Backbone):
             assert read("First fact.", None) == head_without_picture + tail
             if not backbone.sees:
                 continue
-            if backbone.name.startswith("tiny-llava"):
-                head = head.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>")
+            picture = {"tiny-llava-0": "<image>"}.get(backbone.name)
+            if picture is not None:
+                head = head.replace("<|vision_start|><|image_pad|><|vision_end|>", picture)
             assert read("First fact.", tiny_picture()) == head + tail
             assert read(None, tiny_picture()) == head + "<|im_end|>\n"
         finally:
@@ -212,12 +280,15 @@ def test_other_templates_end_the_item_with_their_end_of_sequence():
 
 
 def test_an_item_that_is_too_long(backbone: Backbone):
-    with pytest.raises(ItemTooLongError, match="has 400 tokens, but the encoder's window of 128 has room for 60"):
+    room = 128 - backbone.encoder_inputs("", None, max_length=128)[0]["input_ids"].shape[1]
+    with pytest.raises(ItemTooLongError, match=f"has 400 tokens, but the encoder's window of 128 has room for {room}"):
         backbone.encoder_inputs("a" * 400, None, max_length=128)
     inputs, truncated = backbone.encoder_inputs("a" * 400, None, max_length=128, truncate=True)
     assert truncated
     assert inputs["input_ids"].shape == (1, 128)
-    assert backbone.tokenizer.decode(inputs["input_ids"][0]).endswith("aaa<|im_end|>\n")
+    assert backbone.tokenizer.decode(inputs["input_ids"][0]).endswith(
+        "aaa" + backbone.tokenizer.decode(backbone.turn_end_ids)
+    )
 
 
 @pytest.mark.parametrize("text", [None, "ab", "a" * 400])
