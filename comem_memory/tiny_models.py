@@ -21,6 +21,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
@@ -32,6 +34,7 @@ from comem_memory.backbone import Backbone, without_videos
 Family = Literal[
     "llama",
     "llava",
+    "qwen2",
     "qwen2_vl",
     "qwen2_5_vl",
 ]
@@ -43,7 +46,7 @@ def tiny_backbone(family: Family = "llava", *, seed: int = 0) -> Backbone:
     """A random model of 2 layers and hidden size 64 that reads bytes, with its family's own processor.
 
     Args:
-        family: `llama` takes text only, the others also pictures.
+        family: `llama` and `qwen2` take text only, the others also pictures.
         seed: another seed is another model.
     """
     with seeded(seed):
@@ -191,9 +194,14 @@ def _qwen2_5_vl() -> tuple[PreTrainedModel, Any]:
     return Qwen2_5_VLForConditionalGeneration(config), _qwen_processor(Qwen2_5_VLProcessor)
 
 
+def _qwen2() -> tuple[PreTrainedModel, Any]:
+    return Qwen2ForCausalLM(Qwen2Config(**CHATML.text_config)), CHATML.tokenizer(chatml(""), VISION_TOKENS)
+
+
 _BUILDERS = {
     "llama": _llama,
     "llava": _llava,
+    "qwen2": _qwen2,
     "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
 }
