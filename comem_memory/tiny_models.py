@@ -27,6 +27,9 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
     Qwen2VLProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
 )
 
 from comem_memory.backbone import Backbone, without_videos
@@ -37,6 +40,7 @@ Family = Literal[
     "qwen2",
     "qwen2_vl",
     "qwen2_5_vl",
+    "qwen3_vl",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 HIDDEN_SIZE = 64
@@ -194,6 +198,24 @@ def _qwen2_5_vl() -> tuple[PreTrainedModel, Any]:
     return Qwen2_5_VLForConditionalGeneration(config), _qwen_processor(Qwen2_5_VLProcessor)
 
 
+def _qwen3_vl() -> tuple[PreTrainedModel, Any]:
+    text = CHATML.text_config | {
+        "head_dim": 16,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "mrope_interleaved": True},
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0, 1],
+        "out_hidden_size": HIDDEN_SIZE,
+    }
+    config = Qwen3VLConfig(text_config=text, vision_config=vision, **_QWEN_IDS)
+    return Qwen3VLForConditionalGeneration(config), _qwen_processor(Qwen3VLProcessor, patch_size=16)
+
+
 def _qwen2() -> tuple[PreTrainedModel, Any]:
     return Qwen2ForCausalLM(Qwen2Config(**CHATML.text_config)), CHATML.tokenizer(chatml(""), VISION_TOKENS)
 
@@ -204,4 +226,5 @@ _BUILDERS = {
     "qwen2": _qwen2,
     "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
+    "qwen3_vl": _qwen3_vl,
 }

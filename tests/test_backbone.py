@@ -15,7 +15,7 @@ from transformers import LogitsProcessor
 import comem_memory.backbone as backbone_module
 from comem_memory.backbone import Backbone, Message, ModelInputs
 from comem_memory.errors import InvalidItemError, ItemTooLongError, ModelError
-from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
+from comem_memory.testing import Family, tiny_backbone, tiny_encoder, tiny_picture
 
 PARITY = Path(__file__).parent / "data" / "parity"
 LAYOUT = json.loads((PARITY / "layout.json").read_text())["inference_knowledge"]
@@ -400,6 +400,27 @@ def test_a_folder_as_on_the_hub_needs_no_torchvision(tmp_path: Path):
         "processor_class": "Qwen2_5_VLProcessor",
     }
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    loaded = Backbone.from_pretrained(str(tmp_path))
+    for theirs, ours in zip(prompts(loaded), prompts(backbone), strict=True):
+        assert all(torch.equal(theirs[key], ours[key]) for key in ours)
+
+
+@pytest.mark.parametrize(
+    ("family", "image_processor"),
+    [
+        ("qwen3_vl", "Qwen2VLImageProcessorFast"),
+    ],
+)
+def test_picture_processors_are_found_under_their_names_on_the_hub(
+    family: Family, image_processor: str, tmp_path: Path
+):
+    backbone = tiny_backbone(family)
+    backbone.model.save_pretrained(tmp_path)
+    backbone.processor.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "processor_config.json").read_text())
+    pictures = settings.pop("image_processor") | {"image_processor_type": image_processor}
+    (tmp_path / "processor_config.json").write_text(json.dumps(settings))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(pictures))
     loaded = Backbone.from_pretrained(str(tmp_path))
     for theirs, ours in zip(prompts(loaded), prompts(backbone), strict=True):
         assert all(torch.equal(theirs[key], ours[key]) for key in ours)
