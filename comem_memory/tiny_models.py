@@ -15,6 +15,10 @@ from transformers import (
     LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionImageProcessorPil,
+    LlavaOnevisionProcessor,
     LlavaProcessor,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -41,6 +45,7 @@ Family = Literal[
     "qwen2_vl",
     "qwen2_5_vl",
     "qwen3_vl",
+    "llava_onevision",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 HIDDEN_SIZE = 64
@@ -133,6 +138,18 @@ def chatml(picture: str) -> str:
     )
 
 
+_SIGLIP: dict[str, Any] = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 56,
+    "patch_size": 14,
+    "vision_use_head": False,
+}
+
+
 def _llama() -> tuple[PreTrainedModel, Any]:
     return LlamaForCausalLM(LlamaConfig(**CHATML.text_config)), CHATML.tokenizer(chatml(""), VISION_TOKENS)
 
@@ -220,6 +237,38 @@ def _qwen2() -> tuple[PreTrainedModel, Any]:
     return Qwen2ForCausalLM(Qwen2Config(**CHATML.text_config)), CHATML.tokenizer(chatml(""), VISION_TOKENS)
 
 
+# -- LLaVA-OneVision -----------------------------------------------------------------------------------------------
+
+ONEVISION = Vocabulary([*SPECIAL, "<video>"], bos="<|im_start|>", eos="<|im_end|>")
+_ONEVISION_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + ' ' }}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>' }}{% endfor %}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}{{ '\n' + part['text'] }}{% endfor %}"
+    "{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""As in llava-hf/llava-onevision-qwen2-7b-ov-hf: pictures first, and no line break after a turn."""
+
+
+def _llava_onevision() -> tuple[PreTrainedModel, Any]:
+    pinpoints = [[56, 56], [56, 112], [112, 56]]
+    config = LlavaOnevisionConfig(
+        text_config={"model_type": "qwen2", **ONEVISION.text_config},
+        vision_config=_SIGLIP,
+        image_grid_pinpoints=pinpoints,
+        image_token_index=ONEVISION.id("<image>"),
+        video_token_index=ONEVISION.id("<video>"),
+    )
+    tokenizer = ONEVISION.tokenizer(_ONEVISION_TEMPLATE, {"image_token": "<image>", "video_token": "<video>"})
+    processor = without_videos(LlavaOnevisionProcessor)(
+        LlavaOnevisionImageProcessorPil(size={"height": 56, "width": 56}, image_grid_pinpoints=pinpoints),
+        tokenizer,
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=tokenizer.chat_template,
+    )
+    return LlavaOnevisionForConditionalGeneration(config), processor
+
+
 _BUILDERS = {
     "llama": _llama,
     "llava": _llava,
@@ -227,4 +276,5 @@ _BUILDERS = {
     "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
+    "llava_onevision": _llava_onevision,
 }

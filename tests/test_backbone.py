@@ -409,6 +409,7 @@ def test_a_folder_as_on_the_hub_needs_no_torchvision(tmp_path: Path):
     ("family", "image_processor"),
     [
         ("qwen3_vl", "Qwen2VLImageProcessorFast"),
+        ("llava_onevision", "LlavaOnevisionImageProcessor"),
     ],
 )
 def test_picture_processors_are_found_under_their_names_on_the_hub(
