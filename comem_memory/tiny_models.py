@@ -11,6 +11,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPImageProcessorPil,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3ImageProcessorPil,
+    Idefics3Processor,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
@@ -46,6 +50,7 @@ Family = Literal[
     "qwen2_5_vl",
     "qwen3_vl",
     "llava_onevision",
+    "idefics3",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 HIDDEN_SIZE = 64
@@ -269,6 +274,49 @@ def _llava_onevision() -> tuple[PreTrainedModel, Any]:
     return LlavaOnevisionForConditionalGeneration(config), processor
 
 
+# -- Idefics3 ------------------------------------------------------------------------------------------------------
+
+_IDEFICS_MARKS = [
+    "<end_of_utterance>",
+    "<image>",
+    "<fake_token_around_image>",
+    "<global-img>",
+    *(f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)),
+]
+IDEFICS = Vocabulary(
+    ["<pad>", "<|begin_of_text|>", "<|end_of_text|>", *_IDEFICS_MARKS], bos="<|begin_of_text|>", eos="<|end_of_text|>"
+)
+_IDEFICS_TEMPLATE = (
+    "<|begin_of_text|>{% for message in messages %}{{ message['role'].capitalize() }}"
+    "{% if message['content'][0]['type'] == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}"
+    "{% elif part['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+"""As in HuggingFaceM4/Idefics3-8B-Llama3, and SmolVLM but for the first token."""
+
+
+def _idefics3() -> tuple[PreTrainedModel, Any]:
+    config = Idefics3Config(
+        text_config={"model_type": "llama", **IDEFICS.text_config},
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+            "patch_size": 14,
+        },
+        image_token_id=IDEFICS.id("<image>"),
+        pad_token_id=IDEFICS.id("<pad>"),
+    )
+    model = Idefics3ForConditionalGeneration(config)
+    model.generation_config.eos_token_id = [IDEFICS.id("<|end_of_text|>"), IDEFICS.id("<end_of_utterance>")]
+    tokenizer = IDEFICS.tokenizer(_IDEFICS_TEMPLATE, _IDEFICS_MARKS)
+    images = Idefics3ImageProcessorPil(size={"longest_edge": 112}, max_image_size={"longest_edge": 56})
+    return model, Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=tokenizer.chat_template)
+
+
 _BUILDERS = {
     "llama": _llama,
     "llava": _llava,
@@ -277,4 +325,5 @@ _BUILDERS = {
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
     "llava_onevision": _llava_onevision,
+    "idefics3": _idefics3,
 }

@@ -410,6 +410,7 @@ def test_a_folder_as_on_the_hub_needs_no_torchvision(tmp_path: Path):
     [
         ("qwen3_vl", "Qwen2VLImageProcessorFast"),
         ("llava_onevision", "LlavaOnevisionImageProcessor"),
+        ("idefics3", "Idefics3ImageProcessor"),
     ],
 )
 def test_picture_processors_are_found_under_their_names_on_the_hub(
