@@ -11,6 +11,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPImageProcessorPil,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     Idefics3ImageProcessorPil,
@@ -51,6 +53,7 @@ Family = Literal[
     "qwen3_vl",
     "llava_onevision",
     "idefics3",
+    "gemma3_text",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 HIDDEN_SIZE = 64
@@ -60,7 +63,7 @@ def tiny_backbone(family: Family = "llava", *, seed: int = 0) -> Backbone:
     """A random model of 2 layers and hidden size 64 that reads bytes, with its family's own processor.
 
     Args:
-        family: `llama` and `qwen2` take text only, the others also pictures.
+        family: `llama`, `qwen2` and `gemma3_text` take text only, the others also pictures.
         seed: another seed is another model.
     """
     with seeded(seed):
@@ -317,6 +320,48 @@ def _idefics3() -> tuple[PreTrainedModel, Any]:
     return model, Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=tokenizer.chat_template)
 
 
+# -- Gemma 3 -------------------------------------------------------------------------------------------------------
+
+_GEMMA_MARKS = {
+    "turn_start_token": "<start_of_turn>",
+    "turn_end_token": "<end_of_turn>",
+    "boi_token": "<start_of_image>",
+    "eoi_token": "<end_of_image>",
+    "image_token": "<image_soft_token>",
+}
+GEMMA = Vocabulary(["<pad>", "<eos>", "<bos>", *_GEMMA_MARKS.values()], bos="<bos>", eos="<eos>")
+_GEMMA_TEMPLATE = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{% if messages[0]['content'] is string %}{% set first = messages[0]['content'] + '\n\n' %}"
+    "{% else %}{% set first = messages[0]['content'][0]['text'] + '\n\n' %}{% endif %}"
+    "{% set turns = messages[1:] %}{% else %}{% set first = '' %}{% set turns = messages %}{% endif %}"
+    "{% for message in turns %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\n' }}"
+    "{{ first if loop.first else '' }}{% if message['content'] is string %}{{ message['content'] | trim }}"
+    "{% else %}{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<start_of_image>' }}"
+    "{% elif part['type'] == 'text' %}{{ part['text'] | trim }}{% endif %}{% endfor %}{% endif %}"
+    "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+"""As in google/gemma-3-4b-it: the system turn opens the first user turn, texts are trimmed, roles alternate."""
+_GEMMA_TEXT = GEMMA.text_config | {
+    "head_dim": 16,
+    "query_pre_attn_scalar": 16,
+    "sliding_window": 16,  # shorter than the tests' prompts
+    "layer_types": ["sliding_attention", "full_attention"],
+}
+
+
+def _stops_at_turns(model: PreTrainedModel) -> PreTrainedModel:
+    model.generation_config.eos_token_id = [GEMMA.id("<eos>"), GEMMA.id("<end_of_turn>")]
+    return model
+
+
+def _gemma3_text() -> tuple[PreTrainedModel, Any]:
+    model = Gemma3ForCausalLM(Gemma3TextConfig(**_GEMMA_TEXT))
+    return _stops_at_turns(model), GEMMA.tokenizer(_GEMMA_TEMPLATE, _GEMMA_MARKS)
+
+
 _BUILDERS = {
     "llama": _llama,
     "llava": _llava,
@@ -326,4 +371,5 @@ _BUILDERS = {
     "qwen3_vl": _qwen3_vl,
     "llava_onevision": _llava_onevision,
     "idefics3": _idefics3,
+    "gemma3_text": _gemma3_text,
 }
