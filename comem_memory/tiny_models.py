@@ -11,7 +11,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPImageProcessorPil,
+    Gemma3Config,
     Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessorPil,
+    Gemma3Processor,
     Gemma3TextConfig,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
@@ -54,6 +58,7 @@ Family = Literal[
     "llava_onevision",
     "idefics3",
     "gemma3_text",
+    "gemma3",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 HIDDEN_SIZE = 64
@@ -362,6 +367,27 @@ def _gemma3_text() -> tuple[PreTrainedModel, Any]:
     return _stops_at_turns(model), GEMMA.tokenizer(_GEMMA_TEMPLATE, _GEMMA_MARKS)
 
 
+def _gemma3() -> tuple[PreTrainedModel, Any]:
+    config = Gemma3Config(
+        text_config=_GEMMA_TEXT,
+        vision_config=_SIGLIP,
+        mm_tokens_per_image=4,
+        boi_token_index=GEMMA.id("<start_of_image>"),
+        eoi_token_index=GEMMA.id("<end_of_image>"),
+        image_token_index=GEMMA.id("<image_soft_token>"),
+    )
+    tokenizer = GEMMA.tokenizer(_GEMMA_TEMPLATE, _GEMMA_MARKS)
+    processor = Gemma3Processor(
+        Gemma3ImageProcessorPil(size={"height": 56, "width": 56}),
+        tokenizer,
+        image_seq_length=4,
+        chat_template=tokenizer.chat_template,
+    )
+    model = Gemma3ForConditionalGeneration(config)
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight)  # zeros: it would be blind
+    return _stops_at_turns(model), processor
+
+
 _BUILDERS = {
     "llama": _llama,
     "llava": _llava,
@@ -372,4 +398,5 @@ _BUILDERS = {
     "llava_onevision": _llava_onevision,
     "idefics3": _idefics3,
     "gemma3_text": _gemma3_text,
+    "gemma3": _gemma3,
 }
