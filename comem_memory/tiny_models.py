@@ -17,10 +17,14 @@ from transformers import (
     Gemma3ImageProcessorPil,
     Gemma3Processor,
     Gemma3TextConfig,
+    GotOcr2ImageProcessorPil,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     Idefics3ImageProcessorPil,
     Idefics3Processor,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
@@ -59,6 +63,7 @@ Family = Literal[
     "idefics3",
     "gemma3_text",
     "gemma3",
+    "internvl",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 HIDDEN_SIZE = 64
@@ -388,6 +393,43 @@ def _gemma3() -> tuple[PreTrainedModel, Any]:
     return _stops_at_turns(model), processor
 
 
+# -- InternVL ------------------------------------------------------------------------------------------------------
+
+_INTERN_MARKS = {
+    "start_image_token": "<img>",
+    "end_image_token": "</img>",
+    "context_image_token": "<IMG_CONTEXT>",
+    "video_token": "<video>",
+}
+INTERN = Vocabulary(
+    ["<pad>", "<|im_start|>", "<|im_end|>", *_INTERN_MARKS.values()], bos="<|im_start|>", eos="<|im_end|>"
+)
+
+
+def _internvl() -> tuple[PreTrainedModel, Any]:
+    config = InternVLConfig(
+        text_config={"model_type": "qwen2", **INTERN.text_config},
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+            "patch_size": 14,
+        },
+        image_token_id=INTERN.id("<IMG_CONTEXT>"),
+        image_seq_length=4,
+    )
+    tokenizer = INTERN.tokenizer(chatml("<IMG_CONTEXT>\\n"), _INTERN_MARKS)
+    processor = without_videos(InternVLProcessor)(
+        GotOcr2ImageProcessorPil(size={"height": 56, "width": 56}, max_patches=2),
+        tokenizer,
+        image_seq_length=4,
+        chat_template=tokenizer.chat_template,
+    )
+    return InternVLForConditionalGeneration(config), processor
+
+
 _BUILDERS = {
     "llama": _llama,
     "llava": _llava,
@@ -399,4 +441,5 @@ _BUILDERS = {
     "idefics3": _idefics3,
     "gemma3_text": _gemma3_text,
     "gemma3": _gemma3,
+    "internvl": _internvl,
 }

@@ -253,7 +253,9 @@ def test_the_encoder_reads_an_item_in_the_authors_layout(backbone: Backbone):
     def read(text: str | None, picture: Any) -> str:
         inputs, truncated = backbone.encoder_inputs(text, picture, max_length=512)
         assert not truncated
-        return re.sub(r"(<image>|<\|image_pad\|>)+", r"\1", backbone.tokenizer.decode(inputs["input_ids"][0]))
+        return re.sub(
+            r"(<image>|<\|image_pad\|>|<IMG_CONTEXT>)+", r"\1", backbone.tokenizer.decode(inputs["input_ids"][0])
+        )
 
     for prefix in ("", system):
         backbone.processor.chat_template = prefix + template
@@ -261,7 +263,7 @@ def test_the_encoder_reads_an_item_in_the_authors_layout(backbone: Backbone):
             assert read("First fact.", None) == head_without_picture + tail
             if not backbone.sees:
                 continue
-            picture = {"tiny-llava-0": "<image>"}.get(backbone.name)
+            picture = {"tiny-llava-0": "<image>", "tiny-internvl-0": "<img><IMG_CONTEXT></img>\n"}.get(backbone.name)
             if picture is not None:
                 head = head.replace("<|vision_start|><|image_pad|><|vision_end|>", picture)
             assert read("First fact.", tiny_picture()) == head + tail
@@ -460,6 +462,7 @@ def test_a_folder_as_on_the_hub_needs_no_torchvision(tmp_path: Path):
         ("llava_onevision", "LlavaOnevisionImageProcessor"),
         ("idefics3", "Idefics3ImageProcessor"),
         ("gemma3", "Gemma3ImageProcessor"),
+        ("internvl", "GotOcr2ImageProcessorFast"),
     ],
 )
 def test_picture_processors_are_found_under_their_names_on_the_hub(
