@@ -214,8 +214,8 @@ def compare(
         for start in tqdm(range(0, len(asked), batch_size), desc=source, unit="batch", disable=None):
             batch = asked[start : start + batch_size]
             prompts = [_prompt(memory, q.text, own[q], hits[others[own[q].id]], source) for q in batch]
-            tokens = memory.encoder.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
-            said += [memory.encoder.backbone.decode(row) for row in tokens]
+            tokens = memory.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
+            said += [memory.backbone.decode(row) for row in tokens]
         answers[source] = said
     scores = {source: _score(asked, said, answers["none"]) for source, said in answers.items()}
     tokens_by, seconds_by = _first_tokens(memory, asked[:: max(1, len(asked) // timed)][:timed])
@@ -278,7 +278,7 @@ def _first_tokens(
                 hits = memory.search(question.text, k=k)
                 start = time.perf_counter()
                 prompt, vectors = memory.prompt(question.text, None, [] if mode == "none" else hits, mode)
-                memory.encoder.backbone.generate([prompt], [vectors], max_new_tokens=1)
+                memory.backbone.generate([prompt], [vectors], max_new_tokens=1)
                 times.append(time.perf_counter() - start)
                 lengths.append(prompt_length(prompt, vectors))
             tokens.setdefault(mode, {})[k] = statistics.mean(lengths)
