@@ -1,12 +1,13 @@
 """The frozen model: loading, prompts, the memory splice, generation. The one place where model families differ.
 
-A model is any stock transformers class that takes `inputs_embeds`: a vision-language model (Qwen2-VL, Qwen2.5-VL,
-LLaVA, ...) or a text-only causal language model. Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
+A model is any stock transformers class that takes `inputs_embeds`: a vision-language model (Qwen2.5-VL, Gemma 3,
+InternVL, ...) or a text-only causal language model. Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 import threading
 from collections.abc import Generator, Iterable, Sequence
@@ -66,12 +67,12 @@ class Backbone:
         name: what it was loaded from.
         revision: hub commit, if any.
 
-    The model's own state (adapter on or off, cached rotary offsets) is not thread-safe, so whoever runs the model
-    while other threads may holds `lock`, as `generate` and `MemoryEncoder.encode` do.
+    The model's own state (adapter on or off, the memory being read, cached rotary offsets) is not thread-safe, so
+    whoever runs the model while other threads may holds `lock`, as `generate` and `MemoryEncoder.encode` do.
     """
 
     def __init__(self, model: PreTrainedModel, processor: Any, *, name: str, revision: str | None = None) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = _declaring_embeddings(model.eval().requires_grad_(False))
         self.processor = processor
         self.name = name
         self.revision = revision
@@ -114,6 +115,16 @@ class Backbone:
     def hidden_size(self) -> int:
         """Width H of the language model's input embeddings."""
         return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def token_embeddings(self) -> torch.Tensor:
+        """What the model reads for each token of its vocabulary, (vocabulary, H): memory lies in the same space.
+
+        Not simply the embedding's weight, which Gemma scales by the square root of H.
+        """
+        embed = self.model.get_input_embeddings()
+        with torch.no_grad():
+            return embed(torch.arange(len(embed.weight), device=embed.weight.device))
 
     @cached_property
     def template_knows_tools(self) -> bool:
@@ -200,14 +211,28 @@ class Backbone:
 
     @cached_property
     def turn_end_ids(self) -> list[int]:
-        """The tokens that end an item's text in the encoder."""
-        chatml = CHATML_USER in self._render([{"role": "user", "content": ""}])
-        end = "<|im_end|>\n" if chatml else self.tokenizer.eos_token
-        return list(self.tokenizer(end, add_special_tokens=False).input_ids)
+        """The tokens that end an item's text in the encoder, as the chat template ends an assistant's turn.
+
+        `<end_of_turn>` and a line break for Gemma, whose end-of-sequence token is another one. Templates that write
+        no special token there leave it to the end-of-sequence token.
+        """
+        said = "TEXT"
+        turns = [{"role": "user", "content": ENCODER_INSTRUCTION}, {"role": "assistant", "content": said}]
+        end = self._render(turns).rpartition(said)[2]
+        ids = list(self.tokenizer(end, add_special_tokens=False).input_ids)
+        return ids if set(ids) & set(self._markers.values()) else [self.tokenizer.eos_token_id]
 
     def answer_ids(self, answer: str) -> list[int]:
-        """The tokens of an answer with its end of turn."""
-        return [*self.text_ids(answer), self.tokenizer.eos_token_id]
+        """The tokens of an answer and the one that ends its turn."""
+        return [*self.text_ids(answer), next(i for i in self.turn_end_ids if i in self._markers.values())]
+
+    @cached_property
+    def _markers(self) -> dict[str, int]:
+        """Special tokens and their ids, without the runs of blanks that some vocabularies hold, which forge nothing."""
+        named = zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True)
+        return {
+            token: i for token, i in [*named, *self.tokenizer.added_tokens_encoder.items()] if len(token.strip()) > 1
+        }
 
     def _render(self, messages: Sequence[Message], **kwargs: Any) -> str:
         safe = [self._safe(message) for message in messages]
@@ -218,7 +243,7 @@ class Backbone:
         content = message["content"]
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]
-        content = [self._safe_part(part) for part in content]
+        content = _joined_texts([self._safe_part(part) for part in content])
         if not self.sees:
             content = "".join(part.get("text", "") for part in content)
         calls = {"tool_calls": self._safe_values(message["tool_calls"])} if "tool_calls" in message else {}
@@ -237,9 +262,8 @@ class Backbone:
         return self._escape(value) if isinstance(value, str) else value
 
     def _escape(self, text: str) -> str:
-        for token in self.tokenizer.all_special_tokens + list(self.tokenizer.added_tokens_encoder):
-            if len(token.strip()) > 1:  # runs of blanks, as some vocabularies hold, forge nothing
-                text = text.replace(token, token[0] + " " + token[1:])
+        for token in self._markers:
+            text = text.replace(token, token[0] + " " + token[1:])
         return text
 
     def _tokenize(self, text: str, images: Sequence[Image.Image]) -> ModelInputs:
@@ -265,8 +289,8 @@ class Backbone:
         """Joins prompts into one left-padded batch, each after its memory.
 
         A memory slot is an ordinary text position: a placeholder id in `input_ids`, whose row of `inputs_embeds` is
-        replaced by the memory embedding. Positions, cache and decoding of the stock model are then right for every
-        family: memory takes positions 0 .. n-1 and everything else follows.
+        replaced by the memory embedding. Positions, pictures, cache and decoding of the stock model are then right for
+        every family: memory takes positions 0 .. n-1 and everything else follows.
 
         Args:
             prompts: inputs with a batch axis of 1.
@@ -279,7 +303,7 @@ class Backbone:
         counts = [0 if m is None else len(m) for m in memories]
         length = max(count + p["input_ids"].shape[1] for count, p in zip(counts, prompts, strict=True))
         # Placeholders repeat a token that the prompt holds anyway, so a repetition penalty sees nothing new.
-        fill = {"input_ids": [int(p["input_ids"][0, 0]) for p in prompts], "attention_mask": [1] * len(prompts)}
+        fill = {"input_ids": [self._placeholder(p) for p in prompts], "attention_mask": [1] * len(prompts)}
         joined: ModelInputs = {}
         for key in {key for prompt in prompts for key in prompt}:
             tensors = [prompt[key] for prompt in prompts if key in prompt]
@@ -297,6 +321,11 @@ class Backbone:
         if any(counts):
             joined["inputs_embeds"] = self._splice(joined["input_ids"], prompts, memories)
         return joined
+
+    def _placeholder(self, prompt: ModelInputs) -> int:
+        """The prompt's first token that stands for no picture."""
+        picture = getattr(self.model.config, "image_token_id", None)
+        return next(token for token in prompt["input_ids"][0].tolist() if token != picture)
 
     def _splice(
         self, input_ids: torch.Tensor, prompts: Sequence[ModelInputs], memories: Sequence[torch.Tensor | None]
@@ -317,11 +346,18 @@ class Backbone:
 
     def hidden_states(self, batch: ModelInputs) -> torch.Tensor:
         """Last hidden states after the final norm, (B, T, H); gradients flow if they are enabled."""
-        return self.model.base_model(**self._forward_inputs(batch), use_cache=False).last_hidden_state
+        return self._run(self.model.base_model, batch).last_hidden_state
 
     def logits(self, batch: ModelInputs) -> torch.Tensor:
         """Next-token logits of every position, (B, T, vocabulary)."""
-        return self.model(**self._forward_inputs(batch), use_cache=False).logits
+        return self._run(self.model, batch).logits
+
+    def _run(self, model: torch.nn.Module, batch: ModelInputs, **kwargs: Any) -> Any:
+        given = batch | {"position_ids": self.positions(batch)}
+        del given["input_ids"]
+        if "inputs_embeds" not in given:
+            given["inputs_embeds"] = self.model.get_input_embeddings()(batch["input_ids"])
+        return model(**given, use_cache=False, **kwargs)
 
     def answer_loss(
         self,
@@ -343,18 +379,10 @@ class Backbone:
         lengths = torch.tensor(answer_lengths, device=ids.device)
         longest = max(answer_lengths)
         is_answer = torch.arange(longest, 0, -1, device=ids.device) <= lengths[:, None]  # answers end the row
-        inputs = self._forward_inputs(batch)
         # Positions by index, not by number: of a slice PyTorch would copy the output head once a row.
         kept = torch.arange(ids.shape[1] - longest - 1, ids.shape[1] - 1, device=ids.device)
-        logits = self.model(**inputs, use_cache=False, logits_to_keep=kept).logits
+        logits = self._run(self.model, batch, logits_to_keep=kept).logits
         return torch.nn.functional.cross_entropy(logits[is_answer].float(), ids[:, -longest:][is_answer])
-
-    def _forward_inputs(self, batch: ModelInputs) -> ModelInputs:
-        given = batch | {"position_ids": self.positions(batch)}
-        del given["input_ids"]
-        if "inputs_embeds" not in given:
-            given["inputs_embeds"] = self.model.get_input_embeddings()(batch["input_ids"])
-        return given
 
     # -- generation ---------------------------------------------------------------------------------------------
 
@@ -379,12 +407,16 @@ class Backbone:
 
         Returns:
             per prompt the new token ids up to and without the end-of-sequence token.
+
+        Raises:
+            ModelError: settings under which the stock `generate` would lose the memory.
         """
         with self.lock, torch.inference_mode(), torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             batch = self.batch(prompts, memories)
             settings = {"do_sample": False} | generation_kwargs
+            _check_read_once(batch, settings)
             if prefix is None or seed is not None:
                 output = self.model.generate(**batch, **settings)
             else:
@@ -470,6 +502,30 @@ def auto_class(config: PretrainedConfig) -> Any:
     return AutoModelForImageTextToText if sees_pictures(config) else AutoModelForCausalLM
 
 
+def _check_read_once(batch: ModelInputs, settings: dict[str, Any]) -> None:
+    """Refuses settings under which `generate` reads the prompt again, or in parts, from its tokens alone."""
+    if "inputs_embeds" in batch and (settings.get("use_cache") is False or settings.get("prefill_chunk_size")):
+        raise ModelError(
+            "With use_cache=False or prefill_chunk_size the model would read placeholders where its memory is. "
+            "Leave them out, or ask without memory."
+        )
+
+
+def _declaring_embeddings(model: PreTrainedModel) -> PreTrainedModel:
+    """The model, whose `generate` takes `inputs_embeds` even where the class hands them on without declaring them.
+
+    Gemma 3 and PaliGemma do so, and `generate` refuses what is not declared.
+    """
+    stock = model.prepare_inputs_for_generation
+    if "inputs_embeds" not in inspect.signature(stock).parameters:
+
+        def prepare_inputs_for_generation(input_ids: Any, inputs_embeds: Any = None, **kwargs: Any) -> Any:
+            return stock(input_ids, inputs_embeds=inputs_embeds, **kwargs)
+
+        model.prepare_inputs_for_generation = prepare_inputs_for_generation
+    return model
+
+
 def weights_fingerprint(weights: Iterable[torch.Tensor]) -> str:
     """`Backbone.fingerprint` of weights in the order of the model's `named_parameters`."""
     digest = hashlib.sha256()
@@ -496,6 +552,17 @@ def _processor_class(config_class: type) -> Any:
     if is_torchvision_available() or stock is None or "video_processor" not in stock.get_attributes():
         return AutoProcessor
     return without_videos(stock)
+
+
+def _joined_texts(parts: Sequence[Message]) -> list[Message]:
+    """The parts with neighbouring texts as one: some templates trim each, or show only the first of a system turn."""
+    joined: list[Message] = []
+    for part in parts:
+        if part["type"] == "text" and joined and joined[-1]["type"] == "text":
+            joined[-1] = {"type": "text", "text": joined[-1]["text"] + part["text"]}
+        else:
+            joined.append(part)
+    return joined
 
 
 def _runs_along_tokens(inputs: ModelInputs, key: str) -> bool:

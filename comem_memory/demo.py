@@ -24,7 +24,7 @@ ASKED = (
 
 def run(memory: ContinuousMemory, console: Console) -> None:
     """Stores the countries in a memory, asks `ASKED` in every mode, and prints the answers with their cost."""
-    backbone = memory.encoder.backbone
+    backbone = memory.backbone
     console.print(f"{memory.encoder.num_parameters()}; the base model stays frozen.")
     start = time.perf_counter()
     memory.add([item(row) for row in rows()])

@@ -94,7 +94,7 @@ class MemoryEncoder(nn.Module):
         )
         config = encoder_config(backbone, backbone.fingerprint(), qformer, lora or LoraSettings(), max_length)
         encoder = cls(backbone, config)
-        embeddings = backbone.model.get_input_embeddings().weight.float()
+        embeddings = backbone.token_embeddings.float()
         encoder.qformer.init_identity(embeddings.mean(0), embeddings.std(0))
         return encoder
 

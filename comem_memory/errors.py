@@ -49,7 +49,7 @@ class GrammarError(ComemError, ValueError):
 
 
 class ModelError(ComemError, ValueError):
-    """A base model cannot be found or is of a kind that transformers does not load."""
+    """A model cannot be found, is of a kind that transformers does not load, or cannot read this memory's vectors."""
 
 
 class AdapterError(ComemError, ValueError):

@@ -33,6 +33,7 @@ from comem_memory.errors import (
     EncoderMismatchError,
     InvalidItemError,
     ItemNotFoundError,
+    ModelError,
     QueryError,
 )
 from comem_memory.filters import Filter
@@ -103,9 +104,11 @@ class ContinuousMemory:
     of text and picture; `answer` puts their vectors before the prompt of the same, frozen model.
 
     Args:
-        encoder: makes the vectors; its backbone answers.
+        encoder: makes the vectors.
         key: makes the retrieval keys.
         store: keeps both.
+        backbone: the frozen model that answers, by default the encoder's own base model; another one needs the same
+            hidden size, and may be text-only (arXiv 2505.17670 has a text model read a vision-language model's memory).
         namespace: the tenant, user or agent whose items this object sees.
         precision: how vectors are stored; int8 takes a quarter of fp32 (`codec` has the table).
         picture_directory: where pictures that have no path of their own are kept.
@@ -122,11 +125,14 @@ class ContinuousMemory:
         key: RetrievalKey,
         store: ChromaStore,
         *,
+        backbone: Backbone | None = None,
         namespace: str = "default",
         precision: Precision = "int8",
         picture_directory: Path | None = None,
     ) -> None:
         self.encoder, self.key, self.store = encoder, key, store
+        self.backbone = backbone or encoder.backbone
+        _check_hidden_size(encoder, self.backbone)
         self.precision: Precision = precision
         self._namespace = namespace
         self._pictures = PictureFolder(picture_directory)
@@ -140,6 +146,7 @@ class ContinuousMemory:
         adapter: str | Path | None = None,
         persist_directory: str | Path | None = None,
         *,
+        answering_model: str | None = None,
         namespace: str = "default",
         chroma_url: str | None = None,
         collection_name: str = "comem",
@@ -156,6 +163,7 @@ class ContinuousMemory:
             adapter: folder of a trained memory encoder; or a checkpoint in the authors' layout, a folder or a hub name,
                 which is converted once into the cache (`convert.cached_adapter`).
             persist_directory: keep the data here; by default it lives as long as this object.
+            answering_model: hub name or folder of another model that answers, of the same hidden size.
             namespace: see `namespace`.
             chroma_url: keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
                 `persist_directory` then holds only pictures that were added without a path.
@@ -163,13 +171,14 @@ class ContinuousMemory:
             key: retrieval embedders; by default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
             precision: of the stored vectors.
             reencode: if another encoder wrote this collection, encode its items again instead of refusing.
-            **model_kwargs: for loading the model (`dtype`, `device_map`, `quantization_config`, ...).
+            **model_kwargs: for loading the models (`dtype`, `device_map`, `quantization_config`, ...); `revision` is
+                the base model's.
 
         Raises:
             AdapterError: a model without an adapter, or one that does not fit the model.
             CheckpointError: an adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
                 base model or cannot be converted.
-            ModelError: there is no such model.
+            ModelError: there is no such model, or the answering model has another hidden size.
             EncoderMismatchError: another encoder or retrieval key wrote this collection, and not `reencode`.
             StoreLocationError, StoreInUseError: the directory or server cannot be opened.
             DownloadError: the embedded default's public weights cannot be fetched.
@@ -179,6 +188,11 @@ class ContinuousMemory:
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
         encoder = _load_encoder(model, adapter or mini.ADAPTER, model_kwargs)
+        backbone = encoder.backbone
+        if answering_model is not None:
+            others = {name: value for name, value in model_kwargs.items() if name != "revision"}
+            backbone = Backbone.from_pretrained(answering_model, **others)
+            _check_hidden_size(encoder, backbone)  # before the store opens
         key = key or default_key()
         identity = identity_of(encoder, key)
 
@@ -195,7 +209,15 @@ class ContinuousMemory:
         elif chroma_url is None:
             temporary = tempfile.TemporaryDirectory(prefix="comem-pictures-", ignore_cleanup_errors=True)
             pictures = Path(temporary.name)
-        memory = cls(encoder, key, store, namespace=namespace, precision=precision, picture_directory=pictures)
+        memory = cls(
+            encoder,
+            key,
+            store,
+            backbone=backbone,
+            namespace=namespace,
+            precision=precision,
+            picture_directory=pictures,
+        )
         memory._temporary = temporary
         if not store.identity.matches(identity):
             try:
@@ -552,8 +574,8 @@ class ContinuousMemory:
             InvalidItemError, CorruptBlockError, EncoderMismatchError: as in `search`.
         """
         prompt, memory, hits = self.prepare(question, image, k=k, where=where, mode=mode)
-        tokens = self.encoder.backbone.generate([prompt], [memory], max_new_tokens=max_new_tokens, **generation_kwargs)
-        text = self.encoder.backbone.decode(tokens[0])
+        tokens = self.backbone.generate([prompt], [memory], max_new_tokens=max_new_tokens, **generation_kwargs)
+        text = self.backbone.decode(tokens[0])
         return Answer(text, hits, prompt_length(prompt, memory))
 
     def stream(
@@ -569,7 +591,7 @@ class ContinuousMemory:
     ) -> Iterator[str]:
         """Like `answer`, yielding text as it is made; items are recalled, and errors raised, before it returns."""
         prompt, memory, _ = self.prepare(question, image, k=k, where=where, mode=mode)
-        return self.encoder.backbone.stream(prompt, memory, max_new_tokens=max_new_tokens, **generation_kwargs)
+        return self.backbone.stream(prompt, memory, max_new_tokens=max_new_tokens, **generation_kwargs)
 
     def prepare(
         self, question: str, image: Any = None, *, k: int = 3, where: Filter | None = None, mode: Mode = "memory"
@@ -589,7 +611,7 @@ class ContinuousMemory:
     ) -> tuple[ModelInputs, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
         parts: list[dict[str, Any]] = []
-        sees = self.encoder.backbone.sees
+        sees = self.backbone.sees
         for hit in reversed(hits if mode == "text" else []):
             if hit.image is not None and sees:
                 parts.append({"type": "image", "image": load_image(hit.image)})
@@ -598,7 +620,7 @@ class ContinuousMemory:
             parts.append({"type": "text", "text": "\n"})
         if picture is not None and sees:
             parts.append({"type": "image", "image": picture})
-        prompt = self.encoder.backbone.prompt_inputs(
+        prompt = self.backbone.prompt_inputs(
             [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
         )
         return prompt, joined(hits) if mode == "memory" else None
@@ -612,10 +634,9 @@ class ContinuousMemory:
         """
         self._check_encoder()
         [hit] = self.get(id)
-        backbone = self.encoder.backbone
-        prompt = backbone.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
-        [tokens] = backbone.generate([prompt], [hit.memory_embeddings], max_new_tokens=max_new_tokens)
-        return Description(hit.text, backbone.decode(tokens))
+        prompt = self.backbone.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
+        [tokens] = self.backbone.generate([prompt], [hit.memory_embeddings], max_new_tokens=max_new_tokens)
+        return Description(hit.text, self.backbone.decode(tokens))
 
     # -- moving -------------------------------------------------------------------------------------------------
 
@@ -778,6 +799,15 @@ def _load_encoder(model: str | None, adapter: str | Path, model_kwargs: dict[str
             model_kwargs = {"revision": config.base_revision} | model_kwargs
         backbone = Backbone.from_pretrained(model or config.base_model, **model_kwargs)
     return MemoryEncoder.from_pretrained(adapter, backbone)
+
+
+def _check_hidden_size(encoder: MemoryEncoder, backbone: Backbone) -> None:
+    made, read = encoder.backbone.hidden_size, backbone.hidden_size
+    if made != read:
+        raise ModelError(
+            f"The encoder makes vectors of hidden_size {made} ({encoder.backbone.name}), but {backbone.name} reads "
+            f"vectors of {read}. Answer with a model of hidden_size {made}, or leave it to the encoder's own."
+        )
 
 
 def _open(

@@ -11,9 +11,7 @@ import pytest
 
 from comem_memory.backbone import Backbone
 from comem_memory.encoder import MemoryEncoder
-from comem_memory.testing import tiny_backbone, tiny_encoder
-
-FAMILIES = ("llama", "llava", "qwen2_vl", "qwen2_5_vl")
+from comem_memory.testing import FAMILIES, tiny_backbone, tiny_encoder
 
 
 @pytest.fixture(scope="session", autouse=True)

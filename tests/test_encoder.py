@@ -150,7 +150,8 @@ def test_no_base_weight_ever_changes(family: Any):
     encoder.eval()
     assert base_weights(backbone) == before
     still = [name for name, parameter in trained(encoder).items() if torch.equal(parameter, weights[name])]
-    assert not [name for name in still if name.startswith("qformer") or "language_model" in name]
+    language = ("language_model", "text_model")
+    assert not [name for name in still if name.startswith("qformer") or any(part in name for part in language)]
     assert (
         len(still) < len(weights) / 2
     )  # a layer after the last one that is read, as LLaVA's tower has, gets no gradient
@@ -161,8 +162,11 @@ def test_gradients_reach_lora_and_qformer(family: Any):
     training_loss(encoder).backward()
     parameters = trained(encoder)
     assert {name.split(".")[0] for name in parameters} == {"peft", "qformer"}
-    for part in ("language_model", "vision") if encoder.backbone.sees else ("layers",):
-        towers = {"vision": ("vision_tower", "visual")}.get(part, (part,))
+    for part in ("language", "vision") if encoder.backbone.sees else ("layers",):
+        towers = {
+            "language": ("language_model", "text_model"),
+            "vision": ("vision_tower", "visual", "vision_model"),
+        }.get(part, (part,))
         gradients = [p.grad for n, p in parameters.items() if "lora_" in n and any(t in n for t in towers)]
         assert sum(g.abs().sum() for g in gradients if g is not None) > 0, part
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.qformer.parameters())
@@ -311,13 +315,20 @@ def test_the_fingerprint_knows_settings_that_change_the_vectors(saved: Path, tmp
     assert one.fingerprint.digest != other.fingerprint.digest
 
 
+def test_a_new_encoders_vectors_lie_where_the_model_expects_its_inputs(family: Any):
+    """Gemma scales its embeddings: their weight alone would give vectors 8 times too small."""
+    encoder = MemoryEncoder.create(tiny_backbone(family), num_attention_heads=4, max_length=512)
+    made, read = encoder.encode(items(encoder)).flatten(0, 1), encoder.backbone.token_embeddings
+    assert 0.5 < made.norm(dim=1).mean() / read.norm(dim=1).mean() < 2
+
+
 def test_stock_peft_reads_the_adapter(encoder: MemoryEncoder, family: Any, tmp_path: Path):
     encoder.save_pretrained(tmp_path)
     stock = PeftModel.from_pretrained(tiny_backbone(family).model, tmp_path)
     inputs = encoder.backbone.batch([encoder.inputs("The door is blue.").tensors])
     with torch.no_grad():
         expected = encoder.hidden_states(inputs)
-        given = encoder.backbone._forward_inputs(inputs)
+        given = inputs | {"position_ids": encoder.backbone.positions(inputs)}
         assert torch.equal(stock.base_model.model.base_model(**given, use_cache=False).last_hidden_state, expected)
 
 

@@ -183,8 +183,8 @@ def compare(
                 _prompt(memory, one, hits, others, source)
                 for one, hits in zip(asked[start : start + batch_size], found[start : start + batch_size], strict=True)
             ]
-            made = memory.encoder.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
-            said += [memory.encoder.backbone.decode(row) for row in made]
+            made = memory.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
+            said += [memory.backbone.decode(row) for row in made]
             tokens += [prompt_length(*prompt) for prompt in prompts]
         answers[source], lengths[source] = said, statistics.mean(tokens)
     known = [

@@ -42,7 +42,7 @@ def first_token(memory: ContinuousMemory, asked: Sequence[Asked], ks: Sequence[i
             for mode in MODES:
                 start = time.perf_counter()
                 prompt, vectors = memory.prompt(question.text, None, [] if mode == "none" else hits, mode)
-                memory.encoder.backbone.generate([prompt], [vectors], max_new_tokens=1)
+                memory.backbone.generate([prompt], [vectors], max_new_tokens=1)
                 seconds[mode][k].append(time.perf_counter() - start)
                 tokens[mode][k].append(prompt_length(prompt, vectors))
     return Cost(

@@ -72,7 +72,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     }
     cost = results.cost()
 
-    one_item = torch.ones(memory.encoder.encoder_config.qformer.num_query_tokens, memory.encoder.backbone.hidden_size)
+    one_item = torch.ones(memory.encoder.encoder_config.qformer.num_query_tokens, memory.backbone.hidden_size)
     sizes = {precision: len(encode_block(one_item, precision)) for precision in PRECISIONS}
     figure, (facts, found, stored) = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained", sharey=True)
     facts.set(xlabel="facts in the item", ylabel="answers that contain the right one")
@@ -87,7 +87,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     plt.close(figure)
 
     parts = [
-        f"# Results of {memory.encoder.backbone.name}",
+        f"# Results of {memory.backbone.name}",
         f"Made by `comem report {folder} --limit {limit}` with memory encoder `{memory.encoder.fingerprint}`. Every "
         "source asks the same frozen model; no country and none of these made-up items is in the training data. "
         "All questions and answers are in `answers/`.",

@@ -74,10 +74,10 @@ class Reading:
 
     def __init__(self, encoder: MemoryEncoder, texts: Iterable[str]) -> None:
         self.encoder, self.backbone = encoder, encoder.backbone
-        self.embeddings = self.backbone.model.get_input_embeddings().weight.detach()
-        self.mean, self.std = self.embeddings.float().mean(0), self.embeddings.float().std(0)  # (H,)
+        embeddings = self.backbone.token_embeddings.float()
+        self.mean, self.std = embeddings.mean(0), embeddings.std(0)  # (H,)
         ids = torch.tensor([i for text in texts for i in self.backbone.text_ids(text)])
-        counts = torch.bincount(ids, minlength=len(self.embeddings))
+        counts = torch.bincount(ids, minlength=len(embeddings))
         self.weights = RARE / (RARE + counts / counts.sum())  # (vocabulary,)
         self._tail = len(self.backbone.turn_end_ids)
 
@@ -95,7 +95,7 @@ class Reading:
 
     def tokens(self, batch: ModelInputs) -> torch.Tensor:
         """Token embeddings, standardised per dimension: (B, T, H), float32."""
-        return (self.embeddings[batch["input_ids"]].float() - self.mean) / self.std
+        return (self.backbone.model.get_input_embeddings()(batch["input_ids"]).float() - self.mean) / self.std
 
     @torch.no_grad()
     def collect(self, texts: Sequence[str], *, batch_size: int = 16) -> tuple[torch.Tensor, ...]:

@@ -115,7 +115,7 @@ class ChatComem(BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        params.setdefault("ls_model_name", self.memory.encoder.backbone.name if self.memory else self.model or "mini")
+        params.setdefault("ls_model_name", self.memory.backbone.name if self.memory else self.model or "mini")
         params["ls_provider"] = "comem"
         return params
 
@@ -207,7 +207,7 @@ class ChatComem(BaseChatModel):
             ids=kwargs.get("memory_ids"),
             named=memory_ids(messages),
         )
-        about = {"model_name": memory.encoder.backbone.name, "memory_ids": [hit.id for hit in hits]}
+        about = {"model_name": memory.backbone.name, "memory_ids": [hit.id for hit in hits]}
         return chat, (turns, joined(hits), settings), about
 
     def _opened(self) -> Chat:
@@ -221,7 +221,7 @@ class ChatComem(BaseChatModel):
                     collection_name=self.collection_name,
                 )
             if self._chat is None:
-                self._chat = Chat(self.memory.encoder.backbone)
+                self._chat = Chat(self.memory.backbone)
             return self._chat
 
     # -- tools and structured output ----------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class ComemLLM(FunctionCallingLLM):
 
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
-        self._chat = Chat(self.memory.encoder.backbone)
+        self._chat = Chat(self.memory.backbone)
 
     @classmethod
     def class_name(cls) -> str:
@@ -84,7 +84,7 @@ class ComemLLM(FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        backbone = self.memory.encoder.backbone
+        backbone = self.memory.backbone
         return LLMMetadata(
             context_window=backbone.max_length,
             num_output=self.max_tokens,
