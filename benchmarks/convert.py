@@ -74,12 +74,12 @@ def _merged(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _peak(kwargs: dict[str, Any], results: multiprocessing.Queue) -> None:
-    start, before = time.perf_counter(), _resident()
+    start, before = time.perf_counter(), peak_resident()
     report = convert_checkpoint(**kwargs)
-    results.put((before, _resident(), time.perf_counter() - start, report.lora.r))
+    results.put((before, peak_resident(), time.perf_counter() - start, report.lora.r))
 
 
-def _resident() -> int:
+def peak_resident() -> int:
     """Highest resident set of this process so far, in bytes; mapped file pages count. (Linux; getrusage would give
     a spawned process its parent's peak.)"""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]

@@ -24,15 +24,7 @@ TEXT = "The blue door opens with the brass key, which hangs behind the clock in 
 def bytes_per_item(hidden_size: int, precision: str, items: int) -> float:
     """Size of a store's directory after `items` were put, divided by them."""
     generator = np.random.default_rng(0)
-    fingerprint = EncoderFingerprint(
-        base_model="random",
-        base_fingerprint="",
-        adapter_hash="",
-        prompt_version=1,
-        num_query_tokens=8,
-        hidden_size=hidden_size,
-    )
-    identity = CollectionIdentity(encoder=fingerprint, key_name="random", key_dimension=KEY_DIMENSION)
+    identity = random_identity(hidden_size)
     with tempfile.TemporaryDirectory() as folder:
         store = ChromaStore.embedded(folder, identity=identity)
         for start in range(0, items, 100):
@@ -41,6 +33,21 @@ def bytes_per_item(hidden_size: int, precision: str, items: int) -> float:
             )
         store.close()
         return sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file()) / items
+
+
+def random_identity(
+    hidden_size: int, key_name: str = "random", key_dimension: int = KEY_DIMENSION
+) -> CollectionIdentity:
+    """Of a store that no encoder wrote."""
+    fingerprint = EncoderFingerprint(
+        base_model="random",
+        base_fingerprint="",
+        adapter_hash="",
+        prompt_version=1,
+        num_query_tokens=8,
+        hidden_size=hidden_size,
+    )
+    return CollectionIdentity(encoder=fingerprint, key_name=key_name, key_dimension=key_dimension)
 
 
 def _record(id: str, hidden_size: int, precision: str, generator: np.random.Generator) -> MemoryRecord:

@@ -123,10 +123,11 @@ class PrefixCache:
 
 def _can_be_continued(cache: Any) -> bool:
     """Whether it is the plain cache of one sequence, each position of which depends on those before it alone."""
-    return type(cache) is DynamicCache and all(
-        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) and layer.is_initialized and len(layer.keys) == 1
-        for layer in cache.layers
-    )
+    if type(cache) is not DynamicCache:
+        return False
+    layers: list[Any] = cache.layers
+    kinds = (DynamicLayer, DynamicSlidingWindowLayer)
+    return all(type(layer) in kinds and layer.is_initialized and len(layer.keys) == 1 for layer in layers)
 
 
 def _cut(cache: Any, length: int) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from chromadb.api.models.Collection import Collection
 
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
-from comem_memory.filters import Filter, check_namespace, scoped
+from comem_memory.filters import Filter, check_namespace
 from comem_memory.store import CollectionIdentity, MemoryRecord
 from comem_memory.types import RESERVED_PREFIX
 
@@ -43,16 +43,16 @@ def matching_ids(collection: Collection, where: Filter | None = None, among: Seq
 
 def read(collection: Collection, ids: Sequence[str], namespace: str | None = None) -> dict[str, MemoryRecord]:
     """Records by Chroma id, in the order asked; `namespace=None` is for migrations, which take them all."""
-    where = None if namespace is None else scoped(namespace, None)
     found: dict[str, MemoryRecord] = {}
     for batch in batches(list(dict.fromkeys(ids)), BATCH):
         answer = cast(
             dict[str, Any],
-            collection.get(ids=batch, where=where, include=["embeddings", "documents", "metadatas"]),
+            # The namespace is compared below: as a filter, Chroma would look through all of its items for each batch.
+            collection.get(ids=batch, include=["embeddings", "documents", "metadatas"]),
         )
         columns = (answer["ids"], answer["embeddings"], answer["documents"], answer["metadatas"])
         found.update({id: _record(*rest) for id, *rest in zip(*columns, strict=True)})
-    return {id: found[id] for id in ids if id in found}
+    return {id: found[id] for id in ids if id in found and namespace in (None, found[id].namespace)}
 
 
 def _record(key: Any, document: str | None, stored: dict[str, Any]) -> MemoryRecord:
