@@ -1,7 +1,8 @@
 """The frozen model: loading, prompts, the memory splice, generation. The one place where model families differ.
 
 A model is any stock transformers class that takes `inputs_embeds`: a vision-language model (Qwen2.5-VL, Gemma 3,
-InternVL, ...) or a text-only causal language model. Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
+InternVL, ...) or a text-only causal language model.
+Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
 """
 
 from __future__ import annotations

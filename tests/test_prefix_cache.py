@@ -115,6 +115,11 @@ def assert_same(ours: Turn, stock: Turn) -> None:
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
+def slides(backbone: Backbone) -> bool:
+    """Whether some layers keep a window only, here shorter than the prompts: then nothing can be cut back."""
+    return "sliding_attention" in (getattr(backbone.model.config.get_text_config(), "layer_types", None) or [])
+
+
 # -- exact ---------------------------------------------------------------------------------------------------
 
 
@@ -133,8 +138,9 @@ def test_a_conversation_answers_the_same_and_prefills_what_it_adds(backbone: Bac
     assert ours[0].prefilled == stock[0].prefilled
     assert all(torch.equal(a, b) for a, b in zip(ours[0].logits, stock[0].logits, strict=True))
     for before, turn in pairwise(ours):
-        # All but the last token of an answer was run, and so is known.
-        known = prompt_length(before.prompt, memory) + len(before.tokens) - 1
+        # All but the last token of an answer was run, and so is known; Idefics3's template writes a blank before it.
+        answered = 0 if "idefics3" in backbone.name else len(before.tokens) - 1
+        known = prompt_length(before.prompt, memory) + answered
         assert turn.prefilled == prompt_length(turn.prompt, memory) - known
 
 
@@ -159,7 +165,8 @@ def test_an_edited_history_is_reused_up_to_the_edit(backbone: Backbone, with_pic
     one, other = before.prompt["input_ids"][0].tolist(), ours.prompt["input_ids"][0].tolist()
     common = next(i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
     assert backbone.tokenizer.decode(one[:common]).endswith("a br")
-    assert ours.prefilled == len(other) - common
+    reused = 0 if slides(backbone) else len(memory) + common
+    assert ours.prefilled == prompt_length(ours.prompt, memory) - reused
 
 
 def test_the_same_prompt_again_runs_its_last_token(backbone: Backbone):
@@ -167,7 +174,7 @@ def test_the_same_prompt_again_runs_its_last_token(backbone: Backbone):
     prefix, memory = PrefixCache(), random_memory(backbone, 1)
     first, again = (ask(backbone, messages, memory, prefix) for _ in range(2))
     assert_same(again, first)
-    assert again.prefilled == 1
+    assert again.prefilled == (first.prefilled if slides(backbone) else 1)
 
 
 def test_other_memory_reuses_nothing(backbone: Backbone):
@@ -207,7 +214,7 @@ def test_other_pictures_reuse_nothing(backbone: Backbone):
     ask(backbone, messages, memory, prefix)
     messages += [assistant("well"), user(QUESTIONS[2])]
     ours, stock = ask(backbone, messages, memory, prefix), ask(backbone, messages, memory, None)
-    assert ours.prefilled < 60 < stock.prefilled
+    assert ours.prefilled == stock.prefilled if slides(backbone) else ours.prefilled < 60 < stock.prefilled
     assert_same(ours, stock)
 
 
@@ -256,7 +263,7 @@ def test_a_stream_that_is_left_leaves_what_it_had_made(backbone: Backbone):
         break
     with watched(backbone) as seen:
         reply = chat.reply([user(QUESTIONS[0])], None, short)
-    assert seen.prefilled == 1
+    assert seen.prefilled == (reply.prompt_tokens if slides(backbone) else 1)
     assert reply == Chat(backbone).reply([user(QUESTIONS[0])], None, short)
 
 

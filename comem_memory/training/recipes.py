@@ -54,7 +54,7 @@ def train_encoder(
     Args:
         backbone: the model, frozen throughout.
         output_dir: checkpoints, and in the end the adapter folder.
-        steps: of 8 items, about three questions each.
+        steps: of 8 items, up to four questions each.
         reading_steps: of 8 items, before that; see `reading`.
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
         pictures: let some items carry an emoji (needs npm).
