@@ -209,7 +209,13 @@ def test_other_pictures_reuse_nothing(backbone: Backbone):
         ours, stock = ask(backbone, messages, memory, prefix), ask(backbone, messages, memory, None)
         assert ours.prefilled == stock.prefilled
         assert_same(ours, stock)
-    # Then both are in what was answered.
+    # The same one, after a token that differs.
+    for question in ("What?", "Who?"):
+        messages = [user(question), assistant("so"), user(QUESTIONS[1], tiny_picture(2))]
+        ours, stock = ask(backbone, messages, memory, prefix), ask(backbone, messages, memory, None)
+        assert ours.prefilled == stock.prefilled
+        assert_same(ours, stock)
+    # Two that are in what was answered.
     messages = [user(QUESTIONS[0], tiny_picture(2)), assistant("so"), user(QUESTIONS[1], tiny_picture(3))]
     ask(backbone, messages, memory, prefix)
     messages += [assistant("well"), user(QUESTIONS[2])]
