@@ -310,6 +310,7 @@ _IDEFICS_TEMPLATE = (
 
 
 def _idefics3() -> tuple[PreTrainedModel, Any]:
+    ids: dict[str, Any] = {"image_token_id": IDEFICS.id("<image>"), "pad_token_id": IDEFICS.id("<pad>")}
     config = Idefics3Config(
         text_config={"model_type": "llama", **IDEFICS.text_config},
         vision_config={
@@ -320,8 +321,7 @@ def _idefics3() -> tuple[PreTrainedModel, Any]:
             "image_size": 56,
             "patch_size": 14,
         },
-        image_token_id=IDEFICS.id("<image>"),
-        pad_token_id=IDEFICS.id("<pad>"),
+        **ids,
     )
     model = Idefics3ForConditionalGeneration(config)
     model.generation_config.eos_token_id = [IDEFICS.id("<|end_of_text|>"), IDEFICS.id("<end_of_utterance>")]
