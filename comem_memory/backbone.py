@@ -512,7 +512,7 @@ def _check_read_once(batch: ModelInputs, settings: dict[str, Any]) -> None:
         )
 
 
-def _declaring_embeddings(model: PreTrainedModel) -> PreTrainedModel:
+def _declaring_embeddings(model: Any) -> Any:  # a PreTrainedModel, a type that knows nothing of `generate`
     """The model, whose `generate` takes `inputs_embeds` even where the class hands them on without declaring them.
 
     Gemma 3 and PaliGemma do so, and `generate` refuses what is not declared.
