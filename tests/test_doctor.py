@@ -37,12 +37,12 @@ def test_parameters_and_adapter_are_those_of_the_model(family: Any, folder: Path
 
 def test_the_cache_is_that_of_the_model(backbone: Backbone, folder: Path):
     plan = make_plan(str(folder), items=1, key_dimension=8)
-    tokens = torch.arange(10, 50)[None]
+    tokens = torch.arange(10, 20)[None]  # fewer than any sliding window
     with torch.no_grad():
         cache = backbone.model(input_ids=tokens, use_cache=True).past_key_values
     halves = sum(2 * (layer.keys.numel() + layer.values.numel()) for layer in cache.layers)
-    assert plan.cache == halves // 40 * CONTEXT
-    assert plan.cache_of_item == halves // 5
+    assert plan.cache == halves // 10 * CONTEXT
+    assert plan.cache_of_item == halves * 8 // 10
 
 
 def test_the_store_grows_with_its_items(tmp_path: Path):
