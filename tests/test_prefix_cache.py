@@ -336,10 +336,14 @@ def test_a_failure_leaves_no_half_of_an_answer(backbone: Backbone):
             raise RuntimeError("no paper left")
 
     messages, prefix = [user(QUESTIONS[0])], PrefixCache()
-    ask(backbone, messages, None, prefix)
-    with pytest.raises(RuntimeError, match="no paper left"):
-        ask(backbone, [*messages, assistant("so"), user("?")], None, prefix, logits_processor=[Failing()])
-    assert_same(ask(backbone, messages, None, prefix), ask(backbone, messages, None, None))
+    said = backbone.decode(ask(backbone, messages, None, prefix).tokens)
+    other = [*messages, assistant("something else"), user("?")]
+    with pytest.raises(RuntimeError, match="no paper left"):  # other tokens stand where the answer stood
+        ask(backbone, other, None, prefix, logits_processor=[Failing()])
+    messages += [assistant(said), user(QUESTIONS[1])]
+    ours, stock = ask(backbone, messages, None, prefix), ask(backbone, messages, None, None)
+    assert ours.prefilled == stock.prefilled
+    assert_same(ours, stock)
 
 
 def test_one_answer_is_kept(backbone: Backbone):
