@@ -156,16 +156,15 @@ def chatml(picture: str) -> str:
     )
 
 
-_SIGLIP: dict[str, Any] = {
-    "model_type": "siglip_vision_model",
+_VISION: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "image_size": 56,
     "patch_size": 14,
-    "vision_use_head": False,
 }
+_SIGLIP = _VISION | {"model_type": "siglip_vision_model", "vision_use_head": False}
 
 
 def _llama() -> tuple[PreTrainedModel, Any]:
@@ -173,15 +172,7 @@ def _llama() -> tuple[PreTrainedModel, Any]:
 
 
 def _llava() -> tuple[PreTrainedModel, Any]:
-    vision = {
-        "model_type": "clip_vision_model",
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 56,
-        "patch_size": 14,
-    }
+    vision = _VISION | {"model_type": "clip_vision_model"}
     ids: dict[str, Any] = {"image_token_id": CHATML.id("<image>")}
     config = LlavaConfig(text_config={"model_type": "llama", **CHATML.text_config}, vision_config=vision, **ids)
     tokenizer = CHATML.tokenizer(chatml("<image>"), {"image_token": "<image>"})
@@ -313,14 +304,7 @@ def _idefics3() -> tuple[PreTrainedModel, Any]:
     ids: dict[str, Any] = {"image_token_id": IDEFICS.id("<image>"), "pad_token_id": IDEFICS.id("<pad>")}
     config = Idefics3Config(
         text_config={"model_type": "llama", **IDEFICS.text_config},
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "image_size": 56,
-            "patch_size": 14,
-        },
+        vision_config={**_VISION},
         **ids,
     )
     model = Idefics3ForConditionalGeneration(config)
@@ -409,14 +393,7 @@ INTERN = Vocabulary(
 def _internvl() -> tuple[PreTrainedModel, Any]:
     config = InternVLConfig(
         text_config={"model_type": "qwen2", **INTERN.text_config},
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "image_size": 56,
-            "patch_size": 14,
-        },
+        vision_config={**_VISION},
         image_token_id=INTERN.id("<IMG_CONTEXT>"),
         image_seq_length=4,
     )

@@ -44,20 +44,7 @@ def test_bf16_is_exact_for_what_bfloat16_holds():
     assert torch.equal(decode_block(encode_block(x.bfloat16(), "bf16"), item_id="a"), back)
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    q=st.integers(1, 9),
-    h=st.integers(1, 40),
-    seed=st.integers(0, 10_000),
-    magnitude=st.sampled_from([1e-30, 1e-6, 1.0, 1e6, 1e38]),
-)
-def test_int8_is_within_half_a_step_of_each_vector(q: int, h: int, seed: int, magnitude: float):
-    x = torch.rand(q, h, generator=torch.Generator().manual_seed(seed)).mul(2).sub(1) * magnitude
-    back = decode_block(encode_block(x, "int8"), item_id="a")
-    half_step = x.double().abs().amax(1, keepdim=True) / 127 / 2
-    assert ((x.double() - back.double()).abs() <= half_step * (1 + 1e-4)).all()
-
-
+@pytest.mark.parametrize(("precision", "group", "most"), [("int8", 10_000, 127), ("int4", 64, 7)])
 @settings(max_examples=50, deadline=None)
 @given(
     q=st.integers(1, 9),
@@ -65,11 +52,14 @@ def test_int8_is_within_half_a_step_of_each_vector(q: int, h: int, seed: int, ma
     seed=st.integers(0, 10_000),
     magnitude=st.sampled_from([1e-30, 1e-6, 1.0, 1e6, 1e38]),
 )
-def test_int4_is_within_half_a_step_of_each_64_dimensions(q: int, h: int, seed: int, magnitude: float):
+def test_integers_are_within_half_a_step_of_what_shares_their_scale(
+    precision: Precision, group: int, most: int, q: int, h: int, seed: int, magnitude: float
+):
+    """int8: the whole vector; int4: 64 dimensions of it."""
     x = torch.rand(q, h, generator=torch.Generator().manual_seed(seed)).mul(2).sub(1) * magnitude
-    back = decode_block(encode_block(x, "int4"), item_id="a")
-    for part, read in zip(x.split(64, dim=1), back.split(64, dim=1), strict=True):
-        half_step = part.double().abs().amax(1, keepdim=True) / 7 / 2
+    back = decode_block(encode_block(x, precision), item_id="a")
+    for part, read in zip(x.split(group, dim=1), back.split(group, dim=1), strict=True):
+        half_step = part.double().abs().amax(1, keepdim=True) / most / 2
         assert ((part.double() - read.double()).abs() <= half_step * (1 + 1e-4)).all()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from recorder import Recorder
 from transformers import DynamicCache, LogitsProcessor, MistralConfig, MistralForCausalLM
 
 from comem_memory.backbone import Backbone, Message, ModelInputs, prompt_length
@@ -20,15 +21,6 @@ from comem_memory.prefix_cache import PrefixCache
 from comem_memory.testing import tiny_backbone, tiny_picture
 
 QUESTIONS = ["What is behind the blue door?", "And where is the key?", "Who has it?"]
-
-
-class Recorder(LogitsProcessor):
-    def __init__(self) -> None:
-        self.logits: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self.logits.append(scores.clone())
-        return scores
 
 
 @dataclass
