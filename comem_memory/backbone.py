@@ -68,8 +68,8 @@ class Backbone:
         name: what it was loaded from.
         revision: hub commit, if any.
 
-    The model's own state (adapter on or off, the memory being read, cached rotary offsets) is not thread-safe, so
-    whoever runs the model while other threads may holds `lock`, as `generate` and `MemoryEncoder.encode` do.
+    The model's own state (adapter on or off, cached rotary offsets) is not thread-safe, so whoever runs the model
+    while other threads may holds `lock`, as `generate` and `MemoryEncoder.encode` do.
     """
 
     def __init__(self, model: PreTrainedModel, processor: Any, *, name: str, revision: str | None = None) -> None:
@@ -126,6 +126,11 @@ class Backbone:
         embed = self.model.get_input_embeddings()
         with torch.no_grad():
             return embed(torch.arange(len(embed.weight), device=embed.weight.device))
+
+    @property
+    def image_token_id(self) -> int | None:
+        """The token that stands for a picture, or each of its patches; text-only models have none."""
+        return getattr(self.model.config, "image_token_id", None)
 
     @cached_property
     def template_knows_tools(self) -> bool:
@@ -308,7 +313,7 @@ class Backbone:
         joined: ModelInputs = {}
         for key in {key for prompt in prompts for key in prompt}:
             tensors = [prompt[key] for prompt in prompts if key in prompt]
-            if not all(_runs_along_tokens(p, key) for p in prompts if key in p):
+            if not all(runs_along_tokens(p, key) for p in prompts if key in p):
                 joined[key] = _stack_pictures(tensors).to(self.device)
                 continue
             pad = self.tokenizer.pad_token_id if key == "input_ids" and self.tokenizer is not None else 0
@@ -325,8 +330,7 @@ class Backbone:
 
     def _placeholder(self, prompt: ModelInputs) -> int:
         """The prompt's first token that stands for no picture."""
-        picture = getattr(self.model.config, "image_token_id", None)
-        return next(token for token in prompt["input_ids"][0].tolist() if token != picture)
+        return next(token for token in prompt["input_ids"][0].tolist() if token != self.image_token_id)
 
     def _splice(
         self, input_ids: torch.Tensor, prompts: Sequence[ModelInputs], memories: Sequence[torch.Tensor | None]
@@ -566,7 +570,8 @@ def _joined_texts(parts: Sequence[Message]) -> list[Message]:
     return joined
 
 
-def _runs_along_tokens(inputs: ModelInputs, key: str) -> bool:
+def runs_along_tokens(inputs: ModelInputs, key: str) -> bool:
+    """Whether these are numbers of each token; all others are of the pictures."""
     return inputs[key].shape == inputs["input_ids"].shape
 
 
@@ -586,7 +591,7 @@ def _append(inputs: ModelInputs, ids: list[int]) -> ModelInputs:
     tails = {"input_ids": more, "attention_mask": torch.ones_like(more)}
     return {
         key: torch.cat([value, tails.get(key, torch.zeros_like(more)).to(value.dtype)], dim=1)
-        if _runs_along_tokens(inputs, key)
+        if runs_along_tokens(inputs, key)
         else value
         for key, value in inputs.items()
     }

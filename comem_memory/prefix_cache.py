@@ -10,7 +10,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from comem_memory.backbone import Backbone, ModelInputs
+from comem_memory.backbone import Backbone, ModelInputs, runs_along_tokens
 
 CHOOSING = frozenset(
     {
@@ -111,8 +111,7 @@ class PrefixCache:
         length = min(_common(last.tokens, ids), len(ids) - 1)  # the last token's logits are needed
         if pictures:
             same = all(_same(last.pictures.get(key), value) for key, value in pictures.items())
-            picture_token = getattr(backbone.model.config, "image_token_id", None)
-            if not same or picture_token is None or (ids[length:] == picture_token).any():
+            if not same or backbone.image_token_id is None or (ids[length:] == backbone.image_token_id).any():
                 return batch
         if not length or not _cut(last.cache, length):
             return batch
@@ -142,8 +141,7 @@ def _cut(cache: Any, length: int) -> bool:
 
 
 def _pictures(batch: ModelInputs) -> ModelInputs:
-    along = batch["input_ids"].shape
-    return {key: value for key, value in batch.items() if value.shape != along and key != "inputs_embeds"}
+    return {k: value for k, value in batch.items() if not runs_along_tokens(batch, k) and k != "inputs_embeds"}
 
 
 def _same(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
