@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -357,14 +358,14 @@ def doctor(
     from comem_memory.doctor import devices, make_plan, tables
     from comem_memory.memory import default_key
 
-    model = context.obj["model"]
-    if model in (None, mini.NAME):
+    name = context.obj["model"] or mini.NAME
+    model = name
+    if name == mini.NAME:
         mini.register()
-        plan = make_plan(str(mini.base_model()), items=items, key_dimension=default_key().dimension, name=mini.NAME)
-    else:
-        plan = make_plan(model, items=items, key_dimension=default_key().dimension)
+        model = str(mini.base_model())
+    plan = make_plan(model, items=items, key_dimension=default_key().dimension, name=name)
     if as_json:
-        _print_json(plan.as_dict())
+        _print_json(asdict(plan))
     else:
         for table in tables(plan, devices()):
             console.print(table)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from rich.table import Table
@@ -74,13 +73,8 @@ class Plan:
         """To answer: weights, adapter and a conversation's cache."""
         return self.weights[load] + self.adapter + self.cache
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
-
-def make_plan(
-    model: str, *, items: int, key_dimension: int, name: str | None = None, num_query_tokens: int = 8
-) -> Plan:
+def make_plan(model: str, *, items: int, key_dimension: int, name: str | None = None) -> Plan:
     """What a base model needs.
 
     Args:
@@ -88,8 +82,6 @@ def make_plan(
         items: in the store.
         key_dimension: of the retrieval key.
         name: what to call the model.
-        num_query_tokens: vectors per item.
-
     Raises:
         ModelError: there is no such model, or transformers does not know its kind.
     """
@@ -98,9 +90,7 @@ def make_plan(
         empty = auto_class(config).from_config(config)
         linear = [empty.get_submodule(linear_name) for linear_name in linear_names(empty)]
         text = config.get_text_config()
-        qformer = QFormer(
-            QFormerConfig(hidden_size=text.hidden_size, num_attention_heads=1, num_query_tokens=num_query_tokens)
-        )
+        qformer = QFormer(QFormerConfig(hidden_size=text.hidden_size, num_attention_heads=1))
     parameters = sum(weight.numel() for weight in empty.parameters())
     in_linear = sum(module.weight.numel() for module in linear)
     lora = sum(LoraSettings().r * (module.in_features + module.out_features) for module in linear)
@@ -109,6 +99,7 @@ def make_plan(
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     cache_of_token = 2 * text.num_hidden_layers * heads * width * 2
     fixed, times = DISK
+    num_query_tokens = qformer.config.num_query_tokens
     block = torch.ones(num_query_tokens, text.hidden_size)
     return Plan(
         model=name or model,
