@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,9 +54,11 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
 
     results = _Results(folder / "answers", memory, limit)
     fewer = max(1, limit // 3)
+    one_fact = partial(of_countries, num_facts=1, limit=limit)
+    notes = results.compare("notes", one_fact, sources=SOURCES)
     sets = [
         results.compare("countries", partial(of_countries, limit=limit), sources=SOURCES),
-        results.compare("notes", partial(of_countries, num_facts=1, limit=limit), sources=SOURCES),
+        notes,
         results.compare("worlds", partial(of_worlds, limit=limit), sources=SOURCES),
         results.compare("flags", partial(of_flags, limit=fewer), k=1),
     ]
@@ -65,9 +67,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         k: results.compare(f"k-{k}", partial(of_countries, limit=fewer), k=k, batch_size=max(1, 48 // k)) for k in KS
     }
     by_precision = {
-        precision: results.compare(
-            f"stored-{precision}", partial(of_countries, num_facts=1, limit=limit), precision=precision
-        )
+        precision: results.compare(f"stored-{precision}", one_fact, precision=precision, sources=("memory",))
         for precision in PRECISIONS
     }
     cost = results.cost()
@@ -78,7 +78,8 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     facts.set(xlabel="facts in the item", ylabel="answers that contain the right one")
     found.set(xlabel="items found by search (k)", xscale="log")
     stored.set(xlabel="bytes of an item's block", xscale="log")
-    for axes, curve in ((facts, by_facts), (found, by_k), (stored, {sizes[p]: by_precision[p] for p in PRECISIONS})):
+    by_size = {sizes[p]: replace(one, scores=notes.scores | one.scores) for p, one in by_precision.items()}
+    for axes, curve in ((facts, by_facts), (found, by_k), (stored, by_size)):
         _draw(axes, curve)
     for precision, size in sizes.items():
         stored.annotate(precision, (size, by_precision[precision].scores["memory"].interval[1]))
@@ -123,16 +124,20 @@ class _Results:
     ) -> Comparison:
         def run() -> Comparison:
             asked = questions()
-            view = self.memory.namespace(f"{asked.name}, {precision}")
-            view.precision = precision or view.precision
-            return compare(view, asked, sources=sources, **settings)
+            return compare(self._view(asked, precision or self.memory.precision), asked, sources=sources, **settings)
 
         return self._kept(name, run, Comparison)
+
+    def _view(self, questions: QuestionSet, precision: Precision) -> ContinuousMemory:
+        """Where this set's items are kept in this precision, whichever comparison comes first."""
+        view = self.memory.namespace(f"{questions.name}, {precision}")
+        view.precision = precision
+        return view
 
     def cost(self) -> Cost:
         def run() -> Cost:
             questions = of_countries(limit=TIMED)
-            view = self.memory.namespace(questions.name)
+            view = self._view(questions, self.memory.precision)
             view.add(questions.items)
             return first_token(view, questions.asked, (1, 3, 10, 50))
 
