@@ -301,7 +301,11 @@ def export_authors(
 def evaluate(
     context: typer.Context,
     questions: Annotated[
-        str, typer.Option(help="countries, flags, worlds, or a benchmark: squad, locomo, infoseek, ...")
+        str,
+        typer.Option(
+            help="countries, flags; made-up items: worlds, agents, numbers, names, yes-no, which, not-in-memory, "
+            "scenes, spanish, french, german, portuguese, italian; or a benchmark: squad, locomo, infoseek, ..."
+        ),
     ] = "countries",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
     facts: Annotated[

@@ -170,3 +170,34 @@ class Values:
 
     def _time(self) -> str:
         return f"{self.rng.randint(1, 12)}:{self.rng.choice(['00', '15', '30', '45'])} {self.rng.choice(['am', 'pm'])}"
+
+    def _product(self) -> str:
+        return f"{self._made()} {self.rng.choice('ABCDEFGHKLMNPRSTVXZ')}{self._small()}"
+
+    def _species(self) -> str:
+        kind = self.rng.choice(["crake", "perch", "beetle", "gecko", "wren", "newt", "moth", "tern", "skink", "loach"])
+        return f"the {self._made()} {kind}"
+
+    def _event(self) -> str:
+        kind = self.rng.choice(["Fair", "Cup", "Days", "Congress", "Parade", "Marathon", "Gala", "Summit", "Ball"])
+        return f"the {self._made()} {kind}"
+
+    def _dish(self) -> str:
+        kind = self.rng.choice(["stew", "pie", "broth", "pudding", "salad", "loaf", "curry", "tart", "roast"])
+        return f"{self._made() if self.rng.random() < 0.5 else self._city()} {kind}"
+
+    def _session(self) -> str:
+        kind = self.rng.choice(["review", "meeting", "call", "workshop", "planning"])
+        about = self._made() if self.rng.random() < 0.6 else self._last_name(self._faker())
+        return f"the {about} {kind}"
+
+    def _task(self) -> str:
+        kind = self.rng.choice(["import", "backup", "build", "upload", "migration", "sync", "export"])
+        return f"the {self._made()} {kind}"
+
+    def _file(self) -> str:
+        ending = self.rng.choice(["py", "c", "js", "toml", "yaml", "sql", "sh", "rs"])
+        return f"{self._made().lower()}.{ending}"
+
+    def _version(self) -> str:
+        return f"{self.rng.randint(1, 30)}.{self.rng.randint(0, 30)}"

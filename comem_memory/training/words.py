@@ -75,6 +75,35 @@ _LISTS = {
     "Lapland,Flanders,Saxony,Andalusia,Queensland,Tasmania,Hokkaido,Sumatra,Borneo,Sinai,Mesopotamia,Louisiana,Florida,"
     "the Balkans,the Alps,the Andes,the Arctic,the Levant,the Midwest,the Baltic,the Himalayas,the Highlands,"
     "the Pacific,the Atlantic,the Mediterranean,the Steppe,the Tropics,the Desert,the Great Plains",
+    "spice": "cinnamon,saffron,cumin,nutmeg,paprika,thyme,rosemary,cardamom,cloves,ginger,basil,mint,dill,oregano,sage,"
+    "turmeric,anise,fennel",
+    "habitat": "dense forests,dry grassland,mangrove swamps,mountain streams,sandy deserts,coral reefs,limestone caves,"
+    "old barns,city parks,reed beds,peat bogs,rocky shores,river deltas,bamboo groves,snowfields,hollow trees",
+    "seat": "window seat,aisle seat,front seat,corner seat,back seat,garden table,balcony seat,quiet cabin,upper berth,"
+    "booth,terrace table,bar stool,box seat,middle seat",
+    "style": "bullet points,short sentences,long explanations,tables,numbered steps,examples,rhymes,questions,diagrams,"
+    "plain summaries,code only,footnotes,jokes,quotations,checklists",
+    "program": "Vim,Emacs,Excel,Notepad,Word,Photoshop,Blender,Sublime,Xcode,Eclipse,Nano,Jupyter,Figma,Keynote,Gimp,"
+    "Audacity,Inkscape,Scribus",
+    "tongue": "Finnish,Swahili,Korean,Dutch,Greek,Turkish,Hindi,Latin,Basque,Polish,Czech,Hebrew,Thai,Irish,Malay,"
+    "Icelandic,Zulu",
+    "diet": "vegetarian,vegan,gluten-free,low-salt,kosher,halal,sugar-free,raw,lactose-free,low-fat,high-protein,"
+    "nut-free,pureed,Nordic",
+    "transport": "night train,ferry,rental car,bicycle,coach,helicopter,tram,motorbike,sailing boat,taxi,horse cart,"
+    "cable car,camper van,express train",
+    "gift": "silver watch,cookery book,board game,wool scarf,telescope,fountain pen,chess set,teapot,leather bag,kite,"
+    "music box,hammock,photo album,rose bush,puzzle,perfume",
+    "decision": "hire two testers,drop the old interface,move to weekly releases,close the branch office,raise prices,"
+    "translate the manual,change the supplier,rewrite the parser,cancel the campaign,open a second shop,buy laptops,"
+    "postpone the launch,merge both teams,publish the report,rent a larger hall,stop the survey,paint the lobby,"
+    "train the new staff",
+    "action": "restarting the router,clearing the cache,raising the memory limit,reinstalling the driver,small batches,"
+    "a longer timeout,rolling back the update,another network cable,renewing the certificate,deleting the lock file,"
+    "switching to another region,rebuilding the index,turning off the proxy,a new virtual machine,pinning the library,"
+    "sorting the input first,a second attempt at night,splitting the file,changing the password,an older compiler",
+    "error": "a timeout,a segmentation fault,an empty result,a permission error,a checksum mismatch,a broken pipe,"
+    "a syntax error,a full disk,a deadlock,a missing module,a bad gateway,a stack overflow,a refused connection,"
+    "an expired token,a corrupt header",
     "shape": "circle,star,crescent,triangle,cross,diamond,square,wheel,sun,tree",
 }
 
