@@ -97,6 +97,25 @@ def joined(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
     return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
 
 
+def prompt_with(
+    backbone: Backbone, question: str, picture: Image.Image | None, items: Iterable[tuple[str | None, Any]]
+) -> ModelInputs:
+    """Plain retrieval-augmented prompting: texts and images of items (the best last), then the question.
+
+    A model that takes no pictures gets none.
+    """
+    parts: list[dict[str, Any]] = []
+    for text, image in items:
+        if image is not None and backbone.sees:
+            parts.append({"type": "image", "image": load_image(image)})
+        parts.append({"type": "text", "text": f"{text or ''}\n"})
+    if parts:
+        parts.append({"type": "text", "text": "\n"})
+    if picture is not None and backbone.sees:
+        parts.append({"type": "image", "image": picture})
+    return backbone.prompt_inputs([{"role": "user", "content": [*parts, {"type": "text", "text": question}]}])
+
+
 class ContinuousMemory:
     """Memory of images and texts as continuous vectors (arXiv 2505.17670), kept in Chroma.
 
@@ -610,19 +629,8 @@ class ContinuousMemory:
         self, question: str, picture: Image.Image | None, hits: Sequence[MemoryHit], mode: Mode
     ) -> tuple[ModelInputs, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
-        parts: list[dict[str, Any]] = []
-        sees = self.backbone.sees
-        for hit in reversed(hits if mode == "text" else []):
-            if hit.image is not None and sees:
-                parts.append({"type": "image", "image": load_image(hit.image)})
-            parts.append({"type": "text", "text": f"{hit.text or ''}\n"})
-        if parts:
-            parts.append({"type": "text", "text": "\n"})
-        if picture is not None and sees:
-            parts.append({"type": "image", "image": picture})
-        prompt = self.backbone.prompt_inputs(
-            [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
-        )
+        shown = [(hit.text, hit.image) for hit in reversed(hits if mode == "text" else [])]
+        prompt = prompt_with(self.backbone, question, picture, shown)
         return prompt, joined(hits) if mode == "memory" else None
 
     def describe(self, id: str, *, max_new_tokens: int = 128) -> Description:
