@@ -7,21 +7,35 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
+from saved import save_tiny
+from typer.testing import CliRunner
 
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
+from comem_memory import cli
+from comem_memory.config import Answers
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.errors import CorpusError
 from comem_memory.evaluation.metrics import contains, normalise
 from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP, chosen
-from comem_memory.training import phrases
+from comem_memory.memory import prompt_with
+from comem_memory.testing import tiny_backbone, tiny_key, tiny_picture
+from comem_memory.training import phrases, recipes
 from comem_memory.training.agent_topics import AGENT_TOPICS
+from comem_memory.training.corpus import CorpusBatches, read_corpus
+from comem_memory.training.drafts import Draft, DraftItem, WorldDrafts, mixtures
 from comem_memory.training.groups import ITEMS, TASKS, Group, Mixture, group
 from comem_memory.training.languages import TRANSLATED
+from comem_memory.training.own_items import OwnDrafts
 from comem_memory.training.scenes import SIDE, Scene
 from comem_memory.training.splits import SHARED, SPLITS, Split, patterns_of
+from comem_memory.training.synthesis import MAX_NEW_TOKENS, frozen_reader, synthesize
 from comem_memory.training.topics import TOPICS
 from comem_memory.training.worlds import samples
 
@@ -196,3 +210,341 @@ def test_question_sets_are_of_the_test_split(name: str, groups: dict[Split, list
     assert len(questions.asked[0].item_ids) == (3 if name == "which" else 1)
     if name in LANGUAGES:
         assert {one.kind for one in questions.asked} == {name, "english"}
+
+
+# -- corpora -----------------------------------------------------------------------------------------------------
+
+
+def world_drafts(*, pictures: bool = False) -> WorldDrafts:
+    return WorldDrafts(1, mixtures(("spanish",), dict.fromkeys(SPLITS, ()) if pictures else None))
+
+
+def never(asked: Any) -> Any:
+    raise AssertionError("nothing is to be asked")
+
+
+class Scripted:
+    """Reads items as a model would that knows every draft: right in two of three answers, else wrong or endless."""
+
+    def __init__(self, drafts: WorldDrafts) -> None:
+        self.known = {
+            draft.question: draft
+            for split in SPLITS
+            for number in range(12)
+            for draft in drafts.of_group(split, number)
+        }
+        self.asked = 0
+
+    def __call__(self, asked: Sequence[tuple[str, Sequence[DraftItem]]]) -> list[str | None]:
+        self.asked += len(asked)
+        return [self.said(question) for question, _ in asked]
+
+    def said(self, question: str) -> str | None:
+        draft = self.known[question]
+        match len(question) % 6:
+            case 0:
+                return None
+            case 1:
+                return "I think it is something else."
+            case _:
+                return f"Well: {draft.right[0]}."
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_known_answers_need_no_model(tmp_path: Path):
+    drafts = world_drafts(pictures=True)
+    counts = synthesize(tmp_path / "a", drafts, samples=100, answers=Answers.KNOWN, read=never, seed=1)
+    assert counts == {"train": 100, "development": 5, "test": 5}
+    for split in SPLITS:
+        samples = read_corpus(tmp_path / "a", split)
+        assert len(samples) == counts[split]
+        for sample in samples:
+            assert 1 <= len(sample.items) <= ITEMS
+            assert any(contains(sample.answer, right) for right in sample.right)
+            texts = " ".join(sample.items[place].text for place in sample.gold)
+            assert sample.kind != "fact" or contains(texts, sample.right[0])
+            assert sample.gold or sample.kind == "not in memory"
+            assert all((tmp_path / "a" / i.image).is_file() for i in sample.items if i.image)
+    given = Counter(len(sample.items) for sample in read_corpus(tmp_path / "a", "train"))
+    assert given[1] > 25 and max(given) == ITEMS
+    synthesize(tmp_path / "b", drafts, samples=100, answers=Answers.KNOWN, read=never, seed=1)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    assert any(name.startswith("images/") for name in files(tmp_path / "a"))
+    assert "path: development.jsonl" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_only_right_answers_are_learnt(tmp_path: Path):
+    drafts = world_drafts()
+    reader = Scripted(drafts)
+    synthesize(tmp_path / "a", drafts, samples=60, answers=Answers.SELF, read=reader, seed=1)
+    kept = read_corpus(tmp_path / "a", "train")
+    assert len(kept) == 60
+    for sample in kept:
+        assert sample.answer == f"Well: {sample.right[0]}."
+        assert len(sample.question) % 6 > 1
+    asked = [draft for number in range(12) for draft in drafts.of_group("train", number)]
+    passed = [draft.question for draft in asked if len(draft.question) % 6 > 1]
+    assert [sample.question for sample in kept] == passed[:60]
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("She lives in Oslo.", True),
+        ("oslo", True),
+        ("She lives in Oslo or in Bergen.", False),
+        ("She lives in Bergen.", False),
+        ("She lives in Oslofjord.", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_what_is_right(said: str | None, right: bool):
+    draft = Draft("Where does Ada live?", "Ada lives in Oslo.", ("Oslo",), ("Bergen",), (), (), "fact", "english")
+    assert draft.answered_by(said) == right
+
+
+def test_wrong_are_the_other_items_values_of_the_same_kind():
+    drafts = [draft for number in range(10) for draft in world_drafts().of_group("train", number)]
+    places = 0
+    for draft in drafts:
+        assert draft.answered_by(draft.answer), draft
+        assert not any(draft.answered_by(f"{draft.answer} {wrong}") for wrong in draft.wrong)
+        if draft.kind == "which" and len(draft.items) > 1:
+            assert len(draft.wrong) >= len(draft.items) - 1
+        places += draft.kind == "fact" and len(draft.wrong) > 0
+    assert places > 20
+
+
+def test_a_killed_synthesis_resumes(tmp_path: Path):
+    """Killed by the system while it writes; what is done is not asked again, and the corpus is the same."""
+    drafts, whole, rest = world_drafts(), Scripted(world_drafts()), Scripted(world_drafts())
+    synthesize(tmp_path / "whole", drafts, samples=90, answers=Answers.SELF, read=whole, seed=1)
+
+    asked = 0
+
+    def killed(prompts: Any) -> Any:
+        nonlocal asked
+        asked += len(prompts)
+        if asked > 100:
+            raise KeyboardInterrupt
+        return whole(prompts)
+
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(tmp_path / "out", drafts, samples=90, answers=Answers.SELF, read=killed, seed=1)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(CorpusError, match="interrupted work on other files or with another --answers or --seed"):
+        synthesize(tmp_path / "out", drafts, samples=90, answers=Answers.SELF, read=rest, seed=2)
+    (tmp_path / "out.synthesizing" / "train-000009.unfinished").write_text("hal")
+    total = whole.asked
+    synthesize(tmp_path / "out", drafts, samples=90, answers=Answers.SELF, read=rest, seed=1)
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert 0 < rest.asked < total - rest.asked
+    assert not (tmp_path / "out.synthesizing").exists()
+    with pytest.raises(CorpusError, match="exists already"):
+        synthesize(tmp_path / "out", drafts, samples=90, answers=Answers.SELF, read=rest, seed=1)
+
+
+def test_a_model_that_is_never_right_is_given_up(tmp_path: Path):
+    with pytest.raises(CorpusError, match="Of 20 groups of train no question was answered rightly"):
+        synthesize(
+            tmp_path / "out", world_drafts(), samples=9, answers=Answers.SELF, read=lambda asked: [None] * len(asked)
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_languages_are_checked():
+    with pytest.raises(CorpusError, match="no phrases in 'klingon'. There are: english, spanish"):
+        mixtures(("klingon",), None)
+    assert mixtures((), None)["train"].languages == ("english",)
+
+
+def test_the_frozen_model_answers_from_items(tmp_path: Path):
+    """What the reader says is what `ContinuousMemory.answer` says with the same items as text."""
+    backbone = tiny_backbone("llava")
+    asked = [("Who?", [DraftItem("a", "Ada is here.", tiny_picture(1)), DraftItem("b", "So is Bob.")]), ("Where?", [])]
+    [first, _] = frozen_reader(backbone)(asked)
+    assert first is None  # a random model comes to no end
+    [tokens] = backbone.generate([prompt_with(backbone, "Who?", None, [])], max_new_tokens=4)
+    backbone.model.generation_config.eos_token_id = tokens[-1]
+    said = frozen_reader(backbone)([*asked, ("Who?", [])])
+    assert said[-1] is not None
+    for (question, items), answer in zip(asked, said[:2], strict=True):
+        prompt = prompt_with(backbone, question, None, [(item.text, item.image) for item in items])
+        [tokens] = backbone.generate([prompt], max_new_tokens=MAX_NEW_TOKENS)
+        assert answer == (backbone.decode(tokens) if len(tokens) < MAX_NEW_TOKENS else None)
+    long = [("Who?", [DraftItem("a", "word " * backbone.max_length)])]
+    assert frozen_reader(backbone)(long) == [None]
+    with pytest.raises(CorpusError, match="takes no pictures. Pass --no-pictures"):
+        frozen_reader(tiny_backbone("qwen2"))(asked)
+
+
+# -- own items ---------------------------------------------------------------------------------------------------
+
+
+def own_file(folder: Path, count: int = 24) -> Path:
+    for seed in range(count):
+        tiny_picture(seed).save(folder / f"{seed}.png")
+    lines: list[dict[str, Any]] = [
+        {"id": f"door-{n}", "text": f"The door number {n} opens with key {n + 100}.", "image": f"{n}.png"}
+        for n in range(count)
+    ]
+    for n in range(0, count, 2):
+        lines[n]["questions"] = [{"question": f"Which key opens door {n}?", "answer": f"key {n + 100}"}]
+    path = folder / "own.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def doors(asked: Sequence[tuple[str, Sequence[DraftItem]]]) -> list[str | None]:
+    """A model that writes a question about the number, guesses even keys without seeing any, and else reads."""
+    said: list[str | None] = []
+    for question, items in asked:
+        if "Use this form" in question:
+            [n, key] = re.findall(r"\d+", items[0].text)
+            said.append(f"Question: What opens door {n}?\nAnswer: key {key}" if "number" in question else "No idea.")
+            continue
+        [n] = re.findall(r"\d+", question)
+        found = [item for item in items if f"number {n} " in item.text]
+        guess = f"It is key {int(n) + 100}." if int(n) % 3 == 0 else "It is a secret."
+        said.append(f"It is key {int(n) + 100}." if found else guess)
+    return said
+
+
+def test_own_items_are_asked_with_their_neighbours(tmp_path: Path):
+    drafts = OwnDrafts(own_file(tmp_path), 1, tiny_key(), doors)
+    counts = synthesize(tmp_path / "own", drafts, samples=1000, answers=Answers.KNOWN, read=doors)
+    samples = {split: read_corpus(tmp_path / "own", split) for split in SPLITS}
+    assert counts == {split: len(samples[split]) for split in SPLITS}
+    items = {split: {item.id for sample in samples[split] for item in sample.items} for split in SPLITS}
+    assert not overlap(items)
+    asked = {sample.question for split in SPLITS for sample in samples[split]}
+    assert {f"Which key opens door {n}?" for n in range(0, 24, 2)} <= asked  # the user's own, all
+    written = {n for n in range(1, 24, 2) if f"What opens door {n}?" in asked}
+    assert written == {n for n in range(1, 24, 2) if n % 3}  # the others are guessed without the item
+    for sample in samples["train"]:
+        [gold] = sample.gold
+        [n] = re.findall(r"\d+", sample.question)
+        assert sample.items[gold].id == f"door-{n}"
+        assert sample.answer == f"key {int(n) + 100}"
+        assert sample.items[gold].image is not None
+    assert max(len(sample.items) for sample in samples["train"]) > 4
+
+
+def test_neighbours_are_the_nearest(tmp_path: Path):
+    texts = ["red apple pie", "red apple tart", "green submarine", "red apple cake", "yellow submarines", "dark tunnel"]
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts * 1))
+    drafts = OwnDrafts(path, 1, tiny_key(), doors)
+    everything = list(range(len(texts)))
+    assert set(drafts._nearest(0, everything)[:2]) == {1, 3}
+    assert drafts._nearest(2, everything)[0] == 4
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['{"text": "a"}', '{"id": "b"}'], "line 2: .*neither text nor image"),
+        (['{"text": "a"}', "plain"], "line 2: .*Each line is an object"),
+        (['{"text": "a", "question": "b"}'], "line 1: .*Extra inputs"),
+        (['{"image": "nowhere.png"}'], "line 1: there is no picture .*nowhere.png"),
+        (['{"id": "a", "text": "a"}'] * 3, "two items of the same id"),
+        (['{"text": "a"}'] * 2, "has 2 items. Training, development and test need one each"),
+    ],
+)
+def test_own_items_that_are_refused(tmp_path: Path, lines: list[str], message: str):
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(lines))
+    with pytest.raises(CorpusError, match=message):
+        OwnDrafts(path, 1, tiny_key(), never)
+
+
+# -- training on a corpus ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus") / "corpus"
+    synthesize(folder, world_drafts(pictures=True), samples=150, answers=Answers.KNOWN, read=never)
+    return folder
+
+
+def test_batches_of_a_corpus_are_the_same_in_any_order(corpus: Path):
+    def dataset(seed: int = 1) -> CorpusBatches:
+        return CorpusBatches(corpus, "train", seed=seed, num_batches=23, questions=13)
+
+    forwards = [*map(dataset().__getitem__, range(23))]
+    jumping = dataset()
+    for index in (22, 0, 12, 3, 22, 11):
+        assert jumping[index] == forwards[index]
+    assert dataset(2)[0] != forwards[0]
+    with pytest.raises(IndexError):
+        jumping[23]
+    epoch = [asked.question for batch in forwards[:12] for asked in batch["asked"]][:150]
+    assert sorted(epoch) == sorted(sample.question for sample in read_corpus(corpus, "train"))
+
+
+def test_a_question_sees_its_items_first_alone(corpus: Path):
+    by_question = {(s.question, s.answer): s for s in read_corpus(corpus, "train")}
+    batches = CorpusBatches(corpus, "train", seed=1, num_batches=10, questions=30, max_memories=4, alone=5)
+    longest = Counter[int]()
+    for index, batch in enumerate(batches):
+        texts = [item.text for item in batch["items"]]
+        assert len(batch["items"]) <= 2 * ITEMS
+        for asked in batch["asked"]:
+            sample = by_question[asked.question, asked.answer]
+            stored = [item.text for item in sample.items]
+            assert [t for t in stored if t in {texts[i] for i in asked.items}][: len(asked.items)]
+            assert len(asked.items) == (1 if index < 5 else min(4, len(sample.items)))
+            assert all(stored[place] in [texts[i] for i in asked.items] for place in sample.gold)
+            longest[len(asked.items)] += 1
+        for restated in batch["restated"]:
+            assert restated.answer == texts[restated.items[0]] != ""
+    assert longest[4] > 20
+    assert any(item.picture for batch in batches for item in batch["items"])
+    assert all(item.picture.path.is_file() for batch in batches for item in batch["items"] if item.picture)
+
+
+def test_a_corpus_without_its_pictures(corpus: Path):
+    batches = CorpusBatches(corpus, "train", seed=1, num_batches=5, pictures=False)
+    assert all(item.text and not item.picture for batch in batches for item in batch["items"])
+    pictured = {s.question for s in read_corpus(corpus, "train") if "picture" in s.kind}
+    assert pictured and not pictured & {asked.question for batch in batches for asked in batch["asked"]}
+
+
+def test_folders_that_are_no_corpus(tmp_path: Path, corpus: Path):
+    with pytest.raises(CorpusError, match="holds no train.jsonl. Pass a folder that `comem synthesize` has finished"):
+        read_corpus(tmp_path, "train")
+    (tmp_path / "train.jsonl").write_text((corpus / "train.jsonl").read_text()[:-40])
+    with pytest.raises(CorpusError, match="train.jsonl, line 150: .*Make the corpus again"):
+        read_corpus(tmp_path, "train")
+    (tmp_path / "train.jsonl").write_text("")
+    with pytest.raises(CorpusError, match="is empty"):
+        read_corpus(tmp_path, "train")
+
+
+def test_the_commands_make_a_corpus_and_train_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recipes, "TYPICAL", 8)
+    monkeypatch.setattr(recipes, "_speed_up_on_cpu", lambda backbone: None)  # compiling takes longer than training
+    base, _ = save_tiny(tmp_path)
+    made, adapter = tmp_path / "corpus", tmp_path / "adapter-of-corpus"
+
+    def comem(*arguments: object) -> str:
+        result = CliRunner().invoke(cli.app, [str(a) for a in ("--model", base, *arguments)], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    options = ("--answers", "known", "--languages", "french, german", "--no-pictures")
+    assert "60 of train, 3 of development, 3 of test written" in comem("synthesize", made, "--samples", 60, *options)
+    languages = {sample.language for sample in read_corpus(made, "train")}
+    assert languages <= {"english", "french", "german"} and len(languages) > 1
+    with pytest.raises(CorpusError, match="no phrases in 'dutch'"):
+        comem("synthesize", tmp_path / "x", "--languages", "dutch", "--no-pictures")
+    with pytest.raises(CorpusError, match="holds no train.jsonl"):
+        comem("train", adapter, "--data", tmp_path)
+    comem("train", adapter, "--data", made, "--steps", 2, "--reading-steps", 1)
+    loaded = MemoryEncoder.from_pretrained(adapter, tiny_backbone("llava"))
+    assert loaded.encode([loaded.inputs("The door is blue.")]).shape == (1, 8, 64)

@@ -63,10 +63,16 @@ def read_corpus(folder: Path, split: Split) -> list[CorpusSample]:
             try:
                 samples.append(CorpusSample.model_validate_json(line))
             except ValidationError as error:
-                raise CorpusError(f"{file}, line {number}: {error}. Make the corpus again.") from error
+                raise CorpusError(f"{file}, line {number}: {first_error(error)}. Make the corpus again.") from error
     if not samples:
         raise CorpusError(f"{file} is empty. Make the corpus again, with more samples.")
     return samples
+
+
+def first_error(error: ValidationError) -> str:
+    """What pydantic found first, on one line."""
+    found = error.errors()[0]
+    return ": ".join([*map(str, found["loc"]), found["msg"]])
 
 
 class CorpusBatches(Sequence[Batch]):

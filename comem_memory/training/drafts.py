@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from comem_memory.errors import CorpusError
 from comem_memory.evaluation.metrics import contains
 from comem_memory.training.groups import GroupItem, Mixture, Task, group
-from comem_memory.training.splits import Split
+from comem_memory.training.languages import LANGUAGES
+from comem_memory.training.pictures import Picture
+from comem_memory.training.splits import SPLITS, Split
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,24 @@ class WorldDrafts:
                 )
             )
         return drafts
+
+
+def mixtures(languages: Sequence[str], emoji: Mapping[Split, Sequence[Picture]] | None) -> dict[Split, Mixture]:
+    """What the groups of each split are made of.
+
+    Args:
+        languages: of items and questions, besides English.
+        emoji: pictures of each split besides scenes; `None` for no pictures at all.
+
+    Raises:
+        CorpusError: there are no phrases in a language.
+    """
+    if unknown := [language for language in languages if language not in LANGUAGES]:
+        raise CorpusError(f"There are no phrases in {unknown[0]!r}. There are: {', '.join(LANGUAGES)}.")
+    chosen = tuple(language for language in LANGUAGES if language in ("english", *languages))
+    if emoji is None:
+        return {split: Mixture(languages=chosen, pictured=0.0) for split in SPLITS}
+    return {split: Mixture(languages=chosen, emoji=emoji[split]) for split in SPLITS}
 
 
 def in_order(rng: random.Random, own: Sequence[int], others: Sequence[int]) -> list[int]:

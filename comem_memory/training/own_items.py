@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from comem_memory.errors import CorpusError
 from comem_memory.images import load_image
 from comem_memory.keys import RetrievalKey
+from comem_memory.training.corpus import first_error
 from comem_memory.training.drafts import Draft, DraftItem, Reader, in_order
 from comem_memory.training.splits import SPLITS, Split
 
@@ -122,8 +123,8 @@ def _load(file: Path) -> tuple[list[DraftItem], list[list[_Question] | None]]:
                 one = _OwnItem.model_validate_json(line)
             except ValidationError as error:
                 raise CorpusError(
-                    f"{file}, line {number}: {error} Each line is an object with text, image or both, and optionally "
-                    "id and questions, a list of objects with question and answer."
+                    f"{file}, line {number}: {first_error(error)}. Each line is an object with text, image or both, "
+                    "and optionally id and questions, a list of objects with question and answer."
                 ) from error
             image = None if one.image is None else file.parent / one.image
             if image is not None and not image.is_file():

@@ -33,14 +33,23 @@ HELD_OUT = 20
 PATIENCE = 20
 """Groups without one right answer after which the model is given up."""
 MAX_NEW_TOKENS = 48
+"""Longer answers are no targets: the model has not come to an end."""
 BATCH = 8
 """Prompts per `generate`."""
 
 
 def frozen_reader(backbone: Backbone) -> Reader:
-    """The frozen model, asked with items in the prompt. What does not fit its window it does not answer."""
+    """The frozen model, asked with items in the prompt. What does not fit its window it does not answer.
+
+    Raises, when asked:
+        CorpusError: about a picture, and the model takes none.
+    """
 
     def read(asked: Sequence[tuple[str, Sequence[DraftItem]]]) -> list[str | None]:
+        if not backbone.sees and any(item.image is not None for _, items in asked for item in items):
+            raise CorpusError(
+                f"{backbone.name} takes no pictures. Pass --no-pictures or items without them, or another model."
+            )
         prompts = [prompt_with(backbone, q, None, [(item.text, item.image) for item in items]) for q, items in asked]
         lengths = [prompt_length(prompt, None) for prompt in prompts]
         fitting = [n for n, length in enumerate(lengths) if length + MAX_NEW_TOKENS <= backbone.max_length]
