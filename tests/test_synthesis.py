@@ -33,6 +33,7 @@ from comem_memory.training.drafts import Draft, DraftItem, WorldDrafts, mixtures
 from comem_memory.training.groups import ITEMS, TASKS, Group, Mixture, group
 from comem_memory.training.languages import TRANSLATED
 from comem_memory.training.own_items import OwnDrafts
+from comem_memory.training.pictures import Picture
 from comem_memory.training.scenes import SIDE, Scene
 from comem_memory.training.splits import SHARED, SPLITS, Split, patterns_of
 from comem_memory.training.synthesis import MAX_NEW_TOKENS, frozen_reader, synthesize
@@ -179,6 +180,18 @@ def test_a_scene_shows_what_it_says(groups: dict[Split, list[Group]]):
         shown = {colour for _, colour in picture.crop(half).getcolors() or []}
         assert shown == {(255, 255, 255), colours[shape.colour]}
     assert (f"is left of the {one.second}", str(one.first), ()) in one.asked()
+
+
+def test_emoji_are_asked_about_by_name(tmp_path: Path):
+    tiny_picture(1).save(tmp_path / "1.png")
+    emoji = [Picture(tmp_path / "1.png", "striped carpet")]
+    drawn = [group(1, "train", number, Mixture(emoji=emoji, pictured=1.0)) for number in range(5)]
+    shown = [(one.items[task.about], task) for one in drawn for task in one.tasks if "picture" in task.kind]
+    of_emoji = [(item, task) for item, task in shown if item.image == emoji[0]]
+    assert len(shown) > len(of_emoji) > 20
+    for item, task in of_emoji:
+        assert task.right == ("striped carpet",)
+        assert item.picture() == tiny_picture(1)
 
 
 def test_a_group_is_the_same_in_every_process():
