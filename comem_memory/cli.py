@@ -213,6 +213,9 @@ def train(
     reading_steps: Annotated[int, typer.Option(min=1, help="Steps of the start, which learns to read.")] = 200,
     learning_rate: Annotated[float, typer.Option(help="Of the LoRA.")] = 5e-4,
     pictures: Annotated[bool, typer.Option(help="Let some items carry an emoji (needs npm).")] = True,
+    max_facts: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Short notes of up to so many facts, instead of all lengths.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other items.")] = 1,
     start: Annotated[Path | None, typer.Option(help="Adapter to go on from, instead of learning to read.")] = None,
 ) -> None:
@@ -229,6 +232,7 @@ def train(
         reading_steps=reading_steps,
         learning_rate=learning_rate,
         pictures=pictures,
+        max_facts=max_facts,
         seed=seed,
         start=start,
     )

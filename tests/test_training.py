@@ -58,6 +58,16 @@ def test_every_answer_stands_in_the_text():
             assert "{" not in sample.text + question.text + question.answer
 
 
+def test_items_have_as_many_facts_as_is_asked_for():
+    short, usual = (
+        sum(len(sample.text) for sample in itertools.islice(samples(1, **chosen), 200)) / 200
+        for chosen in ({"num_facts": (1,)}, {})
+    )
+    assert short < usual / 2.5
+    for sample in itertools.islice(samples(1, num_facts=(1,)), 200):
+        assert 1 <= len(sample.questions) <= 3, sample  # its fact, what it is and where, if the opening says so
+
+
 def test_items_are_the_same_in_every_process():
     script = "from comem_memory.training.worlds import samples; import itertools; "
     script += "print([s for s in itertools.islice(samples(1), 200)])"

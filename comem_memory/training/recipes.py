@@ -27,6 +27,7 @@ from comem_memory.training.data import WorldBatches
 from comem_memory.training.pictures import Picture, emoji
 from comem_memory.training.reading import Reading, ReadingTrainer, fit_start, texts_of
 from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, training_arguments
+from comem_memory.training.worlds import NUM_FACTS
 
 DEVELOPMENT_SEED, READING_SEED, SPLIT_SEED = -1, -2, 0
 """A training's own seed is never negative."""
@@ -46,6 +47,7 @@ def train_encoder(
     reading_steps: int = 200,
     learning_rate: float = 5e-4,
     pictures: bool = True,
+    max_facts: int | None = None,
     seed: int = 1,
     start: Path | None = None,
 ) -> MemoryEncoder:
@@ -58,6 +60,7 @@ def train_encoder(
         reading_steps: of 8 items, before that; see `reading`.
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
         pictures: let some items carry an emoji (needs npm).
+        max_facts: items of up to so many facts, each number as likely; by default up to 8, long ones more often.
         seed: another seed, other items.
         start: adapter folder to go on from with fresh items and schedule, instead of learning to read.
     """
@@ -70,7 +73,11 @@ def train_encoder(
         lora=LoraSettings(lora_dropout=0.0),  # every item is seen once; drawing masks took a quarter of a step
         max_length=512,
     )
-    world: dict[str, Any] = {"items": ITEMS, "words": vocabulary_words(backbone, but=country_words())}
+    world: dict[str, Any] = {
+        "items": ITEMS,
+        "words": vocabulary_words(backbone, but=country_words()),
+        "num_facts": NUM_FACTS if max_facts is None else range(1, max_facts + 1),
+    }
     trainer = MemoryTrainer(
         encoder,
         training_arguments(output_dir, steps=steps, learning_rate=learning_rate),
