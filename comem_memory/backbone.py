@@ -364,13 +364,13 @@ class Backbone:
             given["inputs_embeds"] = self.model.get_input_embeddings()(batch["input_ids"])
         return model(**given, use_cache=False, **kwargs)
 
-    def answer_loss(
+    def answer_logits(
         self,
         prompts: Sequence[ModelInputs],
         answer_lengths: Sequence[int],
         memories: Sequence[torch.Tensor | None] | None = None,
-    ) -> torch.Tensor:
-        """Mean cross-entropy of the answers' tokens, each after its prompt and memory.
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the model expects at the answers' tokens, each after its prompt and memory.
 
         Only positions that may be an answer's go through the output head, which would otherwise be most of the work.
 
@@ -378,6 +378,9 @@ class Backbone:
             prompts: inputs with a batch axis of 1 that end with the answer.
             answer_lengths: tokens of each answer, with its end-of-turn token.
             memories: per prompt (n, H) or None.
+
+        Returns:
+            logits (N, vocabulary), float32, and the tokens that stand there (N,), for all N tokens of all answers.
         """
         batch = self.batch(prompts, memories)
         ids = batch["input_ids"]
@@ -387,7 +390,16 @@ class Backbone:
         # Positions by index, not by number: of a slice PyTorch would copy the output head once a row.
         kept = torch.arange(ids.shape[1] - longest - 1, ids.shape[1] - 1, device=ids.device)
         logits = self._run(self.model, batch, logits_to_keep=kept).logits
-        return torch.nn.functional.cross_entropy(logits[is_answer].float(), ids[:, -longest:][is_answer])
+        return logits[is_answer].float(), ids[:, -longest:][is_answer]
+
+    def answer_loss(
+        self,
+        prompts: Sequence[ModelInputs],
+        answer_lengths: Sequence[int],
+        memories: Sequence[torch.Tensor | None] | None = None,
+    ) -> torch.Tensor:
+        """Mean cross-entropy of the answers' tokens; arguments as of `answer_logits`."""
+        return torch.nn.functional.cross_entropy(*self.answer_logits(prompts, answer_lengths, memories))
 
     # -- generation ---------------------------------------------------------------------------------------------
 

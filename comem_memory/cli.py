@@ -218,6 +218,14 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other items.")] = 1,
     start: Annotated[Path | None, typer.Option(help="Adapter to go on from, instead of learning to read.")] = None,
+    distillation: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the loss that follows the model's own reading of the text.")
+    ] = 0.0,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many evaluations without a lower loss; keep the best.")
+    ] = None,
+    gradient_checkpointing: Annotated[bool, typer.Option(help="Less memory, about a third more time.")] = False,
+    report_to: Annotated[str, typer.Option(help="Also log to tensorboard, wandb, ... (to be installed).")] = "none",
 ) -> None:
     """Train a memory encoder for the base model on made-up worlds."""
     from comem_memory import Backbone, mini
@@ -235,6 +243,10 @@ def train(
         max_facts=max_facts,
         seed=seed,
         start=start,
+        distillation=distillation,
+        patience=patience,
+        gradient_checkpointing=gradient_checkpointing,
+        report_to=report_to,
     )
     console.print(f"{encoder.num_parameters()}. Saved to {output}.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -73,6 +73,7 @@ class MemoryEncoder(nn.Module):
         )
         self.peft.peft_config["default"].base_model_name_or_path = config.base_model  # not where it was loaded from
         self.qformer = QFormer(config.qformer).to(backbone.device)
+        self._layers: list[nn.Module] = []  # that recompute
         self._rest()
         self.eval()
 
@@ -159,6 +160,7 @@ class MemoryEncoder(nn.Module):
 
     @contextmanager
     def _adapter_on(self) -> Iterator[None]:
+        self._is_on = True
         self._lora.enable_adapter_layers()
         self.peft.train(self.training)  # the tower's own evaluation mode aside, only LoRA's dropout listens
         try:
@@ -172,10 +174,26 @@ class MemoryEncoder(nn.Module):
 
     def _rest(self) -> None:
         """Adapter off, so that the backbone is the bare model; LoRA stays trainable, which peft would undo."""
+        self._is_on = False
         self._lora.disable_adapter_layers()
         self.peft.eval()
+        for layer in self._layers:
+            layer.training = self.training  # the layer itself, which then recomputes; nothing in it drops out
         for name, parameter in self.peft.named_parameters():
             parameter.requires_grad_("lora_" in name)
+
+    def gradient_checkpointing_enable(self) -> None:
+        """In training, keeps only every layer's input and computes the rest again in the backward pass.
+
+        What is computed again finds the LoRA as it was: on in the encoder, off in the frozen model that answers.
+        """
+        model = self.backbone.model
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False, "context_fn": self._recomputing})
+        self._layers = [m for m in model.modules() if getattr(m, "gradient_checkpointing", False)]
+
+    def _recomputing(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), self._adapter_on() if self._is_on else nullcontext()
 
     # -- parameters ---------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from comem_memory.images import image_digest, load_image
 from comem_memory.keys import PROBE, EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
 from comem_memory.pictures import PictureFolder
 from comem_memory.portable import read_folder, write_folder
+from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.store import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
@@ -610,19 +611,13 @@ class ContinuousMemory:
         self, question: str, picture: Image.Image | None, hits: Sequence[MemoryHit], mode: Mode
     ) -> tuple[ModelInputs, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
-        parts: list[dict[str, Any]] = []
-        sees = self.backbone.sees
-        for hit in reversed(hits if mode == "text" else []):
-            if hit.image is not None and sees:
-                parts.append({"type": "image", "image": load_image(hit.image)})
-            parts.append({"type": "text", "text": f"{hit.text or ''}\n"})
-        if parts:
-            parts.append({"type": "text", "text": "\n"})
-        if picture is not None and sees:
-            parts.append({"type": "image", "image": picture})
-        prompt = self.backbone.prompt_inputs(
-            [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
-        )
+        items: list[PromptItem] = []
+        if mode == "text":
+            items = [
+                PromptItem(hit.text, None if hit.image is None else load_image(hit.image)) for hit in reversed(hits)
+            ]
+        content = retrieval_content(question, items, picture, sees=self.backbone.sees)
+        prompt = self.backbone.prompt_inputs([{"role": "user", "content": content}])
         return prompt, joined(hits) if mode == "memory" else None
 
     def describe(self, id: str, *, max_new_tokens: int = 128) -> Description:

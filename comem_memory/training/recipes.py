@@ -1,8 +1,8 @@
 """The two trainings behind the embedded default, and the first of them for any model.
 
 On 2 cores with AMX a step of 16 items and about 45 questions takes 2.2 s, of which these save most: base weights in
-bfloat16, an output head that sees only the answers' positions, eager attention (the backward pass of PyTorch's CPU
-flash attention is slow at these lengths), and compiled decoder layers (3.6 s without).
+bfloat16 (where the CPU has it in hardware), an output head that sees only the answers' positions, eager attention (the
+backward pass of PyTorch's CPU flash attention is slow at these lengths), and compiled decoder layers (3.6 s without).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch._dynamo
 import torch.utils.cpp_extension  # before anything imports the standard library's distutils, or compiling fails
+from transformers import EarlyStoppingCallback
 
 from comem_memory import mini
 from comem_memory.backbone import Backbone
@@ -26,7 +27,7 @@ from comem_memory.evaluation.countries import questions, rows
 from comem_memory.training.data import WorldBatches
 from comem_memory.training.pictures import Picture, emoji
 from comem_memory.training.reading import Reading, ReadingTrainer, fit_start, texts_of
-from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, training_arguments
+from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, bfloat16_is_fast, training_arguments
 from comem_memory.training.worlds import NUM_FACTS
 
 DEVELOPMENT_SEED, READING_SEED, SPLIT_SEED = -1, -2, 0
@@ -50,6 +51,10 @@ def train_encoder(
     max_facts: int | None = None,
     seed: int = 1,
     start: Path | None = None,
+    distillation: float = 0.0,
+    patience: int | None = None,
+    gradient_checkpointing: bool = False,
+    report_to: str = "none",
 ) -> MemoryEncoder:
     """Trains a memory encoder on made-up worlds; run it again with the same arguments to resume.
 
@@ -63,6 +68,10 @@ def train_encoder(
         max_facts: items of up to so many facts, each number as likely; by default up to 8, long ones more often.
         seed: another seed, other items.
         start: adapter folder to go on from with fresh items and schedule, instead of learning to read.
+        distillation: see `MemoryTrainer`.
+        patience: stop after so many evaluations without a lower loss than before, and keep the best weights.
+        gradient_checkpointing: less memory, about a third more time.
+        report_to: also log there, as TrainingArguments takes it: tensorboard, wandb, ...
     """
     if not torch.cuda.is_available():
         _speed_up_on_cpu(backbone)
@@ -73,6 +82,8 @@ def train_encoder(
         lora=LoraSettings(lora_dropout=0.0),  # every item is seen once; drawing masks took a quarter of a step
         max_length=512,
     )
+    if gradient_checkpointing:
+        encoder.gradient_checkpointing_enable()
     world: dict[str, Any] = {
         "items": ITEMS,
         "words": vocabulary_words(backbone, but=country_words()),
@@ -80,10 +91,19 @@ def train_encoder(
     }
     trainer = MemoryTrainer(
         encoder,
-        training_arguments(output_dir, steps=steps, learning_rate=learning_rate),
+        training_arguments(
+            output_dir,
+            steps=steps,
+            learning_rate=learning_rate,
+            load_best_model_at_end=patience is not None,
+            report_to=report_to,
+        ),
         WorldBatches(seed=seed, num_batches=steps, pictures=shown, alone=steps * 6 // 10, **world),
         WorldBatches(seed=DEVELOPMENT_SEED, num_batches=16, pictures=unseen, max_memories=1, **world),
+        distillation=distillation,
     )
+    if patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(patience))
     checkpoint = trainer.last_checkpoint()
     if checkpoint is None and start is not None:
         load_weights(encoder, start)
@@ -129,8 +149,9 @@ def train_projector(output_dir: Path, *, steps: int, batch: int = 32) -> None:
     model, processor = mini.assemble()
     backbone = Backbone(model, processor, name=mini.NAME)
     model.set_attn_implementation("eager")
-    model.model.language_model.to(torch.bfloat16)
-    model.lm_head.to(torch.bfloat16)
+    if bfloat16_is_fast():
+        model.model.language_model.to(torch.bfloat16)
+        model.lm_head.to(torch.bfloat16)
     rng, order = random.Random(SPLIT_SEED), list[Picture]()
     shown, unseen = split_emoji(rng)
     while len(order) < steps * batch:
@@ -157,7 +178,8 @@ def split_emoji(rng: random.Random) -> tuple[list[Picture], list[Picture]]:
 
 
 def _speed_up_on_cpu(backbone: Backbone) -> None:
-    backbone.model.to(torch.bfloat16)
+    if bfloat16_is_fast():
+        backbone.model.to(torch.bfloat16)
     backbone.model.set_attn_implementation("eager")
     if shutil.which("g++"):  # torch.compile writes C++
         torch._dynamo.config.recompile_limit = 64  # with and without adapter, mask and gradient
