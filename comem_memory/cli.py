@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +16,12 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from comem_memory.config import FrozenWeights
+from comem_memory.config import Answers, FrozenWeights
 from comem_memory.errors import ComemError, InvalidItemError
 from comem_memory.types import MemoryHit, MemoryItem
 
 if TYPE_CHECKING:
+    from comem_memory.backbone import Backbone
     from comem_memory.memory import ContinuousMemory
 
 app = typer.Typer(
@@ -74,6 +77,14 @@ def _memory(context: typer.Context, **other: Any) -> Iterator[ContinuousMemory]:
 
     with ContinuousMemory.from_pretrained(**context.obj | other) as memory:
         yield memory
+
+
+def _backbone(context: typer.Context) -> Backbone:
+    """The frozen model without a memory."""
+    from comem_memory import Backbone, mini
+
+    model = context.obj["model"]
+    return mini.load_backbone() if model in (None, mini.NAME) else Backbone.from_pretrained(model)
 
 
 @app.command()
@@ -206,6 +217,57 @@ def reencode(context: typer.Context) -> None:
 
 
 @app.command()
+def synthesize(
+    context: typer.Context,
+    output: Annotated[Path, typer.Argument(help="A new folder; rerun to resume.")],
+    samples: Annotated[int, typer.Option(min=1, help="Of training; a twentieth as many of development and test.")] = (
+        15_600  # of arXiv 2505.17670
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other items.")] = 1,
+    answers: Annotated[
+        Answers, typer.Option(help="What is to be learnt: the base model's own right answers, or the known ones.")
+    ] = Answers.SELF,
+    languages: Annotated[
+        str, typer.Option(help="Of made-up items and questions, besides English; separated by commas.")
+    ] = "spanish,french,german,portuguese,italian",
+    pictures: Annotated[
+        bool, typer.Option(help="Let some made-up items carry a drawn scene or an emoji (needs npm).")
+    ] = True,
+    items: Annotated[
+        Path | None,
+        typer.Option(
+            help='Own items instead of made-up ones: lines of {"id", "text", "image", "questions": [{"question", '
+            '"answer"}]}. Without questions the base model writes some.'
+        ),
+    ] = None,
+) -> None:
+    """Make a corpus of questions about items, to train with: comem train ADAPTER --data OUTPUT."""
+    from comem_memory import mini
+    from comem_memory.memory import default_key
+    from comem_memory.training.drafts import Drafts, WorldDrafts, mixtures
+    from comem_memory.training.own_items import OwnDrafts
+    from comem_memory.training.recipes import emoji_of_splits
+    from comem_memory.training.synthesis import frozen_reader, synthesize
+
+    reader = cache(lambda: frozen_reader(_backbone(context)))
+
+    def read(asked: Any) -> list[str | None]:
+        return reader()(asked)
+
+    settings: dict[str, object] = {"model": context.obj["model"] or mini.NAME, "seed": seed}
+    drafts: Drafts
+    if items is None:
+        named = [language.strip() for language in languages.split(",") if language.strip()]
+        drafts = WorldDrafts(seed, mixtures(named, emoji_of_splits() if pictures else None))
+        settings |= {"languages": languages, "pictures": pictures}
+    else:
+        drafts = OwnDrafts(items, seed, default_key(), read)
+        settings |= {"items": hashlib.sha256(items.read_bytes()).hexdigest()[:16]}
+    counts = synthesize(output, drafts, samples=samples, answers=answers, read=read, **settings)
+    console.print(f"{', '.join(f'{count} of {split}' for split, count in counts.items())} written to {output}.")
+
+
+@app.command()
 def train(
     context: typer.Context,
     output: Annotated[Path, typer.Argument(help="Checkpoints and the finished adapter; rerun to resume.")],
@@ -226,15 +288,13 @@ def train(
     ] = None,
     gradient_checkpointing: Annotated[bool, typer.Option(help="Less memory, about a third more time.")] = False,
     report_to: Annotated[str, typer.Option(help="Also log to tensorboard, wandb, ... (to be installed).")] = "none",
+    data: Annotated[Path | None, typer.Option(help="Corpus of comem synthesize, instead of made-up worlds.")] = None,
 ) -> None:
-    """Train a memory encoder for the base model on made-up worlds."""
-    from comem_memory import Backbone, mini
+    """Train a memory encoder for the base model on made-up worlds, or on a corpus."""
     from comem_memory.training.recipes import train_encoder
 
-    model = context.obj["model"]
-    backbone = mini.load_backbone() if model in (None, mini.NAME) else Backbone.from_pretrained(model)
     encoder = train_encoder(
-        backbone,
+        _backbone(context),
         output,
         steps=steps,
         reading_steps=reading_steps,
@@ -247,6 +307,7 @@ def train(
         patience=patience,
         gradient_checkpointing=gradient_checkpointing,
         report_to=report_to,
+        data=data,
     )
     console.print(f"{encoder.num_parameters()}. Saved to {output}.")
 
@@ -317,7 +378,11 @@ def export_authors(
 def evaluate(
     context: typer.Context,
     questions: Annotated[
-        str, typer.Option(help="countries, flags, worlds, or a benchmark: squad, locomo, infoseek, ...")
+        str,
+        typer.Option(
+            help="countries, flags; made-up items: worlds, agents, numbers, names, yes-no, which, not-in-memory, "
+            "scenes, spanish, french, german, portuguese, italian; or a benchmark: squad, locomo, infoseek, ..."
+        ),
     ] = "countries",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
     facts: Annotated[

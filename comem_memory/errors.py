@@ -70,3 +70,7 @@ class DownloadError(ComemError, OSError):
 
 class BenchmarkError(ComemError, ValueError):
     """A benchmark's file is missing or malformed, or its predictions cannot be scored."""
+
+
+class CorpusError(ComemError, ValueError):
+    """A training corpus cannot be made or read: wrong settings, nothing to keep, a folder that is none."""

@@ -611,11 +611,7 @@ class ContinuousMemory:
         self, question: str, picture: Image.Image | None, hits: Sequence[MemoryHit], mode: Mode
     ) -> tuple[ModelInputs, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
-        items: list[PromptItem] = []
-        if mode == "text":
-            items = [
-                PromptItem(hit.text, None if hit.image is None else load_image(hit.image)) for hit in reversed(hits)
-            ]
+        items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)] if mode == "text" else []
         content = retrieval_content(question, items, picture, sees=self.backbone.sees)
         prompt = self.backbone.prompt_inputs([{"role": "user", "content": content}])
         return prompt, joined(hits) if mode == "memory" else None

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from comem_memory.convert.layout import FROZEN, QFORMER, BaseModel, to_authors_qformer
-from comem_memory.convert.unfinished import open_work, refuse_existing
 from comem_memory.convert.weights import local_path, write_shards
 from comem_memory.encoder import ADAPTER_FILES, read_config, read_weights
-from comem_memory.errors import AdapterError
+from comem_memory.errors import AdapterError, CheckpointError
+from comem_memory.unfinished import open_work, refuse_existing
 
 
 def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path) -> None:
@@ -36,7 +36,7 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
             interrupted run was of something else.
     """
     adapter, out = local_path(adapter), Path(out)
-    refuse_existing(out)
+    refuse_existing(out, CheckpointError)
     config, base_model = read_config(adapter), BaseModel(base)
     if (found := base_model.fingerprint(base_model.files)) != config.base_fingerprint:
         raise AdapterError(
@@ -66,7 +66,8 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
         return math.prod(base_model.shapes[stored]) * 4 if name in base_model.linears else files.num_bytes(stored)
 
     names = [*base_model.shapes, *(FROZEN + name for name in base_model.shapes), *qformer]
-    work = open_work(out, "exporting", [*(adapter / name for name in ADAPTER_FILES), *files.files])
+    read_files = [*(adapter / name for name in ADAPTER_FILES), *files.files]
+    work = open_work(out, "exporting", read_files, CheckpointError)
     unfinished = work / "checkpoint"
     unfinished.mkdir(exist_ok=True)
     write_shards(unfinished, names, read, num_bytes, shard_bytes=files.shard_bytes, description="exporting")

@@ -12,7 +12,6 @@ from comem_memory.config import FrozenWeights, LoraSettings, QFormerConfig, Sett
 from comem_memory.convert.layout import FROZEN, BaseModel, check_checkpoint, qformer_config, read_qformer
 from comem_memory.convert.lowrank import Update, decompose
 from comem_memory.convert.report import ConversionReport, MatrixReport, TensorDifference
-from comem_memory.convert.unfinished import open_work, refuse_existing
 from comem_memory.convert.weights import (
     WeightFiles,
     local_path,
@@ -22,6 +21,7 @@ from comem_memory.convert.weights import (
 )
 from comem_memory.encoder import Weights, load_weights_file, write_adapter
 from comem_memory.errors import CheckpointError
+from comem_memory.unfinished import open_work, refuse_existing
 
 FROZEN_FOLDER, REPORT_FILE = "frozen", "convert.json"
 LORA_SCALE = 2
@@ -83,14 +83,15 @@ def convert_checkpoint(
             interrupted run was of something else, or an update is not low-rank (mostly: another base model).
     """
     out = Path(out)
-    refuse_existing(out)
+    refuse_existing(out, CheckpointError)
     base_model = BaseModel(base)
     source = WeightFiles(local_path(checkpoint))
     qformer = qformer_config(source, base_model, num_attention_heads)
     check_checkpoint(source, base_model, qformer)
     if frozen is None:
         frozen = _fitting(source, base_model)
-    work = open_work(out, "converting", [*source.files, *base_model.files.files], frozen=frozen, exact=exact)
+    files = [*source.files, *base_model.files.files]
+    work = open_work(out, "converting", files, CheckpointError, frozen=frozen, exact=exact)
     (work / "tensors").mkdir(exist_ok=True)
     resumed = len(list(work.glob("tensors/*.json")))
     findings = {

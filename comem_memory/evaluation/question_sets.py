@@ -1,4 +1,4 @@
-"""What can be asked: real countries by name or by flag, unseen made-up worlds, and published benchmarks."""
+"""What can be asked: real countries by name or by flag, made-up items of the test split, and published benchmarks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from comem_memory.evaluation.benchmarks import BENCHMARKS, BenchmarkQuestion, Pr
 from comem_memory.evaluation.comparison import Asked, QuestionSet
 from comem_memory.types import MemoryItem
 
-UNSEEN_SEED = -3
-"""No training and no development draws these worlds; their seeds are 0 and more, -1 and -2."""
+LANGUAGES = ("spanish", "french", "german", "portuguese", "italian")
+MADE_UP = ("worlds", "agents", "numbers", "names", "yes-no", "which", "not-in-memory", "scenes", *LANGUAGES)
+"""Sets of made-up items; see `of_worlds`."""
 
 
 def chosen(
@@ -25,13 +26,13 @@ def chosen(
     split: str | None = None,
     limit: int | None = None,
 ) -> QuestionSet:
-    """A question set by its name: countries, flags, worlds, or a benchmark's.
+    """A question set by its name: countries, flags, one of `MADE_UP`, or a benchmark's.
 
     Args:
         name: which.
         num_facts: of countries, see `of_countries`.
         folder, split: of a benchmark, where its published files are and which of them.
-        limit: so many questions; 300 of the endless worlds unless given.
+        limit: so many questions; 300 of the endless made-up ones unless given.
 
     Raises:
         BenchmarkError: there is no such set, a benchmark comes without folder or split, or as in `of_benchmark`.
@@ -40,10 +41,10 @@ def chosen(
         return of_countries(num_facts=num_facts, limit=limit)
     if name == "flags":
         return of_flags(limit=limit)
-    if name == "worlds":
-        return of_worlds(limit=limit or 300)
+    if name in MADE_UP:
+        return of_worlds(name, limit=limit or 300)
     if name not in BENCHMARKS:
-        known = ", ".join(("countries", "flags", "worlds", *BENCHMARKS))
+        known = ", ".join(("countries", "flags", *MADE_UP, *BENCHMARKS))
         raise BenchmarkError(f"There are no questions {name!r}. There are: {known}.")
     if folder is None or split is None:
         raise BenchmarkError(f"Pass folder and split of {name}: nothing is downloaded.")
@@ -81,27 +82,64 @@ def of_flags(*, limit: int | None = None) -> QuestionSet:
     return QuestionSet("flags", items, asked)
 
 
-def of_worlds(*, limit: int = 300) -> QuestionSet:
-    """Made-up items that no training has drawn, with one question each; their names are made of syllables.
+def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
+    """Made-up items of the test split (`training.splits`), with one question to each.
 
-    Kinds: numbers (any digit), names (of somebody or something), words.
+    | name | items and questions | kinds |
+    |---|---|---|
+    | worlds | people, places, organisations, products, animals, events, works, recipes | numbers, names, words |
+    | agents | what agents have to remember: preferences, family, health, plans, meetings, attempts | the topic |
+    | numbers, names | of all these, those whose answer has digits, or is a name | the value's kind |
+    | yes-no | is it true that ...? | yes, no |
+    | which | which of three items has this value? | the topic |
+    | not-in-memory | what the item does not say | the topic |
+    | scenes | a picture of two shapes, and whose it is | shape (with colour), form |
+    | spanish, french, ... | items in this language | the language of the question: this one, or English |
 
     Raises:
         ImportError: Faker is not installed; it belongs to the extra `train`.
     """
-    from comem_memory.training.worlds import samples
+    from comem_memory.training.groups import GroupItem, Mixture, Task, group
 
-    items, asked = list[MemoryItem](), list[Asked]()
-    for sample in samples(UNSEEN_SEED):
-        question = next((one for one in sample.questions if one.names_item), None)
-        if question is None:
-            continue
-        id = f"world-{len(items)}"
-        items.append(MemoryItem(id=id, text=sample.text))
-        asked.append(Asked(question.text, (question.value,), _kind(question.value), (id,)))
-        if len(items) == limit:
-            break
-    return QuestionSet("unseen worlds", items, asked)
+    def kind(item: GroupItem, task: Task) -> str | None:
+        """The kind of the question, `None` where it does not belong to this set."""
+        value = _kind(task.right[0])
+        match name:
+            case "worlds":
+                return value if task.kind == "fact" else None
+            case "agents":
+                return item.topic if task.kind == "fact" else None
+            case "numbers" | "names":
+                return task.value_kind if task.kind == "fact" and value == name else None
+            case "yes-no":
+                return task.right[0].lower() if task.kind == "yes or no" else None
+            case "which" | "not-in-memory":
+                return item.topic if task.kind == name.replace("-", " ") else None
+            case "scenes":
+                return ("shape" if " " in task.right[0] else "form") if task.kind == "text and picture" else None
+            case language:
+                return task.language if item.language == language and task.kind == "fact" else None
+
+    agents = {"worlds": 0.0, "agents": 1.0}.get(name, 0.4)
+    translated, pictured = float(name in LANGUAGES), float(name == "scenes")
+    languages = ("english", name) if translated else ("english",)
+    mixture = Mixture(agents=agents, translated=translated, languages=languages, pictured=pictured, without_text=0.0)
+    items, asked = dict[str, MemoryItem](), list[Asked]()
+    for drawn in (group(0, "test", number, mixture) for number in itertools.count()):
+        first = len(asked)
+        for position, item in enumerate(drawn.items):
+            known = ((task, kind(item, task)) for task in drawn.tasks if task.about == position)
+            task, found = next(((task, found) for task, found in known if found is not None), (None, ""))
+            if task is None:
+                continue
+            seen = [position - 2, position - 1, position] if task.kind == "which" else [position]
+            ids = tuple(f"{name}-{first}-{place % len(drawn.items)}" for place in seen)
+            for id, other in zip(ids, (drawn.items[place] for place in seen), strict=True):
+                items[id] = MemoryItem(id=id, text=other.text, image=other.picture())
+            asked.append(Asked(task.question, task.right, found, ids))
+            if len(asked) == limit:
+                return QuestionSet("unseen worlds" if name == "worlds" else name, list(items.values()), asked)
+    raise AssertionError("numbers never end")
 
 
 def of_benchmark(name: str, folder: Path, split: str, *, limit: int | None = None) -> QuestionSet:

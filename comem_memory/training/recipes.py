@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 import re
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from comem_memory import mini
 from comem_memory.backbone import Backbone
 from comem_memory.config import LoraSettings
 from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, load_weights
+from comem_memory.errors import CorpusError
 from comem_memory.evaluation.countries import questions, rows
-from comem_memory.training.data import WorldBatches
+from comem_memory.training.corpus import CorpusBatches, read_corpus
+from comem_memory.training.data import Batch, WorldBatches
 from comem_memory.training.pictures import Picture, emoji
 from comem_memory.training.reading import Reading, ReadingTrainer, fit_start, texts_of
+from comem_memory.training.splits import Split
 from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, bfloat16_is_fast, training_arguments
 from comem_memory.training.worlds import NUM_FACTS
 
@@ -51,12 +55,13 @@ def train_encoder(
     max_facts: int | None = None,
     seed: int = 1,
     start: Path | None = None,
+    data: Path | None = None,
     distillation: float = 0.0,
     patience: int | None = None,
     gradient_checkpointing: bool = False,
     report_to: str = "none",
 ) -> MemoryEncoder:
-    """Trains a memory encoder on made-up worlds; run it again with the same arguments to resume.
+    """Trains a memory encoder on made-up worlds or on a corpus; run it again with the same arguments to resume.
 
     Args:
         backbone: the model, frozen throughout.
@@ -64,18 +69,28 @@ def train_encoder(
         steps: of 8 items, up to four questions each.
         reading_steps: of 8 items, before that; see `reading`.
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
-        pictures: let some items carry an emoji (needs npm).
+        pictures: let some items carry an emoji (needs npm); of a corpus, use what needs pictures.
         max_facts: items of up to so many facts, each number as likely; by default up to 8, long ones more often.
         seed: another seed, other items.
         start: adapter folder to go on from with fresh items and schedule, instead of learning to read.
+        data: corpus folder of `comem synthesize`, instead of made-up worlds.
         distillation: see `MemoryTrainer`.
         patience: stop after so many evaluations without a lower loss than before, and keep the best weights.
         gradient_checkpointing: less memory, about a third more time.
         report_to: also log there, as TrainingArguments takes it: tensorboard, wandb, ...
+
+    Raises:
+        CorpusError: as in `CorpusBatches`, before anything is trained; or `max_facts` for a corpus.
     """
+    if data is None:
+        make_batches = partial(_world_batches, num_facts=range(1, max_facts + 1) if max_facts else NUM_FACTS)
+    elif max_facts is None:
+        make_batches = partial(_corpus_batches, data)
+    else:
+        raise CorpusError("A corpus has the items that it has. Leave out max_facts, or train on made-up worlds.")
+    train, development, typical = make_batches(backbone, steps, reading_steps + TYPICAL, pictures=pictures, seed=seed)
     if not torch.cuda.is_available():
         _speed_up_on_cpu(backbone)
-    shown, unseen = split_emoji(random.Random(SPLIT_SEED)) if pictures else ([], [])
     encoder = MemoryEncoder.create(
         backbone,
         num_attention_heads=backbone.model.config.get_text_config().num_attention_heads,
@@ -84,11 +99,6 @@ def train_encoder(
     )
     if gradient_checkpointing:
         encoder.gradient_checkpointing_enable()
-    world: dict[str, Any] = {
-        "items": ITEMS,
-        "words": vocabulary_words(backbone, but=country_words()),
-        "num_facts": NUM_FACTS if max_facts is None else range(1, max_facts + 1),
-    }
     trainer = MemoryTrainer(
         encoder,
         training_arguments(
@@ -98,8 +108,8 @@ def train_encoder(
             load_best_model_at_end=patience is not None,
             report_to=report_to,
         ),
-        WorldBatches(seed=seed, num_batches=steps, pictures=shown, alone=steps * 6 // 10, **world),
-        WorldBatches(seed=DEVELOPMENT_SEED, num_batches=16, pictures=unseen, max_memories=1, **world),
+        train,
+        development,
         distillation=distillation,
     )
     if patience is not None:
@@ -108,7 +118,6 @@ def train_encoder(
     if checkpoint is None and start is not None:
         load_weights(encoder, start)
     elif checkpoint is None:
-        typical = WorldBatches(seed=READING_SEED, num_batches=reading_steps + TYPICAL, **world)
         learn_to_read(encoder, output_dir / "start", typical, steps=reading_steps)
     trainer.train(resume_from_checkpoint=checkpoint)
     encoder.eval()
@@ -116,7 +125,39 @@ def train_encoder(
     return encoder
 
 
-def learn_to_read(encoder: MemoryEncoder, output_dir: Path, batches: WorldBatches, *, steps: int) -> None:
+Batches = tuple[Sequence[Batch], Sequence[Batch], Sequence[Batch]]
+"""To train with, to develop with, and typical ones to learn to read with."""
+
+
+def _world_batches(
+    backbone: Backbone, steps: int, reading: int, *, num_facts: Sequence[int], pictures: bool, seed: int
+) -> Batches:
+    shown, unseen = split_emoji(random.Random(SPLIT_SEED)) if pictures else ([], [])
+    words = vocabulary_words(backbone, but=country_words())
+    world: dict[str, Any] = {"items": ITEMS, "words": words, "num_facts": num_facts}
+    return (
+        WorldBatches(seed=seed, num_batches=steps, pictures=shown, alone=_alone(steps), **world),
+        WorldBatches(seed=DEVELOPMENT_SEED, num_batches=16, pictures=unseen, max_memories=1, **world),
+        WorldBatches(seed=READING_SEED, num_batches=reading, **world),
+    )
+
+
+def _corpus_batches(data: Path, backbone: Backbone, steps: int, reading: int, *, pictures: bool, seed: int) -> Batches:
+    shown: dict[str, Any] = {"pictures": pictures and backbone.sees}
+    batches = min(16, 1 + len(read_corpus(data, "development")) // 30)
+    return (
+        CorpusBatches(data, "train", seed=seed, num_batches=steps, alone=_alone(steps), **shown),
+        CorpusBatches(data, "development", seed=DEVELOPMENT_SEED, num_batches=batches, max_memories=1, **shown),
+        CorpusBatches(data, "train", seed=READING_SEED, num_batches=reading, max_memories=1, **shown),
+    )
+
+
+def _alone(steps: int) -> int:
+    """So many steps first show each question its own item alone."""
+    return steps * 6 // 10
+
+
+def learn_to_read(encoder: MemoryEncoder, output_dir: Path, batches: Sequence[Batch], *, steps: int) -> None:
     """The start of training: see `reading`. Finished, it is an adapter folder; interrupted, it begins anew."""
     if (output_dir / CONFIG_FILE).is_file():
         load_weights(encoder, output_dir)
@@ -175,6 +216,18 @@ def split_emoji(rng: random.Random) -> tuple[list[Picture], list[Picture]]:
     rng.shuffle(names)
     held_out = set(names[:DEVELOPMENT_NAMES])
     return [p for p in pictures if p.name not in held_out], [p for p in pictures if p.name in held_out]
+
+
+def emoji_of_splits() -> dict[Split, Sequence[Picture]]:
+    """The same for corpora: half of what is held out, by name, for development and half for test."""
+    shown, unseen = split_emoji(random.Random(SPLIT_SEED))
+    names = sorted({picture.name for picture in unseen})
+    test = {*names[::2]}
+    return {
+        "train": shown,
+        "development": [picture for picture in unseen if picture.name not in test],
+        "test": [picture for picture in unseen if picture.name in test],
+    }
 
 
 def _speed_up_on_cpu(backbone: Backbone) -> None:
