@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import re
 import threading
 from collections.abc import Generator, Iterable, Sequence
@@ -93,19 +94,28 @@ class Backbone:
                 `quantization_config`, ...).
 
         Raises:
-            ModelError: there is no such model, or transformers does not know its kind.
+            ModelError: there is no such model, transformers does not know its kind, or it cannot be loaded in this way.
         """
         config = load_config(name_or_path, revision)
         sees, model_class = sees_pictures(config), auto_class(config)
         processor_class = _processor_class(type(config)) if sees else AutoTokenizer
-        model = model_class.from_pretrained(name_or_path, revision=revision, **{"dtype": "auto"} | model_kwargs)
+        try:
+            model = model_class.from_pretrained(name_or_path, revision=revision, **{"dtype": "auto"} | model_kwargs)
+        except (AssertionError, AttributeError, ImportError, OSError, TypeError, ValueError) as error:
+            given = f" with {', '.join(model_kwargs)}" if model_kwargs else ""
+            raise ModelError(
+                f"The model {name_or_path!r} cannot be loaded{given}: {error} "
+                "docs/PRECISION.md has the settings for precision, devices and attention."
+            ) from error
         commit = getattr(model.config, "_commit_hash", None) or revision
         processor = processor_class.from_pretrained(name_or_path, revision=revision)
         return cls(model, processor, name=str(name_or_path), revision=commit)
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        """Where inputs go: the first device that holds weights; a model spread over several moves them on by itself."""
+        held = (weight.device for weight in self.model.parameters() if not weight.is_meta)
+        return next(held, torch.device("cpu") if hasattr(self.model, "hf_device_map") else self.model.device)
 
     @property
     def sees(self) -> bool:
@@ -125,7 +135,7 @@ class Backbone:
         """
         embed = self.model.get_input_embeddings()
         with torch.no_grad():
-            return embed(torch.arange(len(embed.weight), device=embed.weight.device))
+            return embed(torch.arange(len(embed.weight), device=self.device))
 
     @property
     def image_token_id(self) -> int | None:
@@ -142,9 +152,31 @@ class Backbone:
         """Longest prompt in tokens."""
         return int(self.model.config.get_text_config().max_position_embeddings)
 
+    @property
+    def quantization(self) -> str | None:
+        """The settings with which the weights were quantised while they were loaded, if they were."""
+        quantizer = getattr(self.model, "hf_quantizer", None)
+        if quantizer is None or quantizer.pre_quantized:  # a quantised checkpoint is a base model of its own
+            return None
+        settings = json.loads(quantizer.quantization_config.to_json_string())  # those that are not the defaults
+        return " ".join(f"{name}={value}" for name, value in sorted(settings.items()) if not name.startswith("_"))
+
     def fingerprint(self) -> str:
-        """Hash of every base weight's shape and of 16 of its values; the same on every device and in bf16 or fp32."""
-        return weights_fingerprint(weight for name, weight in self.model.named_parameters() if "lora_" not in name)
+        """Hash of every base weight's shape and of 16 of its values.
+
+        It stands for the checkpoint: it is the same on every device, in every dtype, and quantised while loading or
+        not. What was rounded or left on disk is looked up in the checkpoint's files, which takes no memory to speak of
+        since they are mapped.
+
+        Raises:
+            ModelError: the files are gone.
+        """
+        model, source = self.model, self.model.name_or_path
+        if source and not all(_is_as_published(weight) for weight in model.parameters()):
+            config = load_config(source, self.revision)
+            if not hasattr(config, "quantization_config"):  # else the files hold nothing unrounded either
+                model = auto_class(config).from_pretrained(source, revision=self.revision, dtype="auto")
+        return weights_fingerprint(weight for name, weight in model.named_parameters() if "lora_" not in name)
 
     # -- prompts ------------------------------------------------------------------------------------------------
 
@@ -364,13 +396,13 @@ class Backbone:
             given["inputs_embeds"] = self.model.get_input_embeddings()(batch["input_ids"])
         return model(**given, use_cache=False, **kwargs)
 
-    def answer_loss(
+    def answer_logits(
         self,
         prompts: Sequence[ModelInputs],
         answer_lengths: Sequence[int],
         memories: Sequence[torch.Tensor | None] | None = None,
-    ) -> torch.Tensor:
-        """Mean cross-entropy of the answers' tokens, each after its prompt and memory.
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the model expects at the answers' tokens, each after its prompt and memory.
 
         Only positions that may be an answer's go through the output head, which would otherwise be most of the work.
 
@@ -378,6 +410,9 @@ class Backbone:
             prompts: inputs with a batch axis of 1 that end with the answer.
             answer_lengths: tokens of each answer, with its end-of-turn token.
             memories: per prompt (n, H) or None.
+
+        Returns:
+            logits (N, vocabulary), float32, and the tokens that stand there (N,), for all N tokens of all answers.
         """
         batch = self.batch(prompts, memories)
         ids = batch["input_ids"]
@@ -387,7 +422,16 @@ class Backbone:
         # Positions by index, not by number: of a slice PyTorch would copy the output head once a row.
         kept = torch.arange(ids.shape[1] - longest - 1, ids.shape[1] - 1, device=ids.device)
         logits = self._run(self.model, batch, logits_to_keep=kept).logits
-        return torch.nn.functional.cross_entropy(logits[is_answer].float(), ids[:, -longest:][is_answer])
+        return logits[is_answer].float(), ids[:, -longest:][is_answer]
+
+    def answer_loss(
+        self,
+        prompts: Sequence[ModelInputs],
+        answer_lengths: Sequence[int],
+        memories: Sequence[torch.Tensor | None] | None = None,
+    ) -> torch.Tensor:
+        """Mean cross-entropy of the answers' tokens; arguments as of `answer_logits`."""
+        return torch.nn.functional.cross_entropy(*self.answer_logits(prompts, answer_lengths, memories))
 
     # -- generation ---------------------------------------------------------------------------------------------
 
@@ -529,6 +573,11 @@ def _declaring_embeddings(model: Any) -> Any:  # a PreTrainedModel, a type that 
 
         model.prepare_inputs_for_generation = prepare_inputs_for_generation
     return model
+
+
+def _is_as_published(weight: torch.Tensor) -> bool:
+    """Whether the fingerprint can be read off a loaded weight, which looks at values rounded to bfloat16."""
+    return not weight.is_meta and weight.dtype in (torch.float32, torch.bfloat16)
 
 
 def weights_fingerprint(weights: Iterable[torch.Tensor]) -> str:

@@ -211,8 +211,9 @@ class ChromaStore(MemoryStore):
                 f"The search key has shape {key.shape} or is not finite; the collection's keys have "
                 f"{self.identity.key_dimension} numbers. Make it with the RetrievalKey that made them."
             )
+        condition, prefix = scoped(namespace, where), chroma_id(namespace, "")
         with self._still_ours():
-            nearest = self._nearest(key, min(k, MOST), scoped(namespace, where))
+            nearest = (None if where else self._nearest_of_all(key, k, prefix)) or self._nearest(key, k, condition)
             records = list(read(self._collection, nearest, namespace).values())
         if not records:
             return []
@@ -220,15 +221,23 @@ class ChromaStore(MemoryStore):
         hits = zip(records, similarities.tolist(), strict=True)
         return sorted(hits, key=lambda hit: (-hit[1], hit[0].id))
 
+    def _nearest_of_all(self, key: np.ndarray, k: int, prefix: str) -> list[str] | None:
+        """Chroma ids of a namespace's k nearest, if they are among the nearest of all namespaces.
+
+        Saves the filter in a namespace that holds much of the collection, where it costs the most: Chroma looks
+        through all that it matches.
+        """
+        ids, distances = self._query(key, 4 * (k + 1), None)
+        own = sorted((distance, id) for distance, id in zip(distances, ids, strict=True) if id.startswith(prefix))
+        if len(own) <= k or own[k - 1][0] == distances[-1]:  # others, or others as near, may lie beyond
+            return None
+        return [id for _, id in own[:k]]
+
     def _nearest(self, key: np.ndarray, k: int, where: Filter) -> list[str]:
         """Chroma ids of the k nearest; reads no keys or blocks of others unless the index falls short."""
         n = k + 1  # one more shows whether a tie crosses the cut, which the order of ids must then decide
         while True:
-            try:
-                answer = self._collection.query(query_embeddings=[key], n_results=n, where=where, include=["distances"])
-                ids, distances = answer["ids"][0], cast(list[list[float]], answer["distances"])[0]
-            except InternalError:  # how some versions of Chroma say that the index found fewer than n
-                ids, distances = [], []
+            ids, distances = self._query(key, n, where)
             if len(ids) < n:
                 matching = matching_ids(self._collection, where)
                 if len(ids) < len(matching):  # the graph search does not reach every record a filter leaves
@@ -237,6 +246,16 @@ class ChromaStore(MemoryStore):
                 n *= 4
                 continue
             return [id for _, id in sorted(zip(distances, ids, strict=True))[:k]]
+
+    def _query(self, key: np.ndarray, n: int, where: Filter | None) -> tuple[list[str], list[float]]:
+        """Chroma ids of the n nearest that the index finds, with their distances, nearest first."""
+        try:
+            answer = self._collection.query(
+                query_embeddings=[key], n_results=min(n, MOST), where=where, include=["distances"]
+            )
+        except InternalError:  # how some versions of Chroma say that the index found fewer than n
+            return [], []
+        return answer["ids"][0], cast(list[list[float]], answer["distances"])[0]
 
     def _exact_distances(self, ids: list[str], key: np.ndarray) -> list[float]:
         distances = dict.fromkeys(ids, np.inf)  # what is deleted meanwhile comes last

@@ -275,8 +275,19 @@ def train(
     reading_steps: Annotated[int, typer.Option(min=1, help="Steps of the start, which learns to read.")] = 200,
     learning_rate: Annotated[float, typer.Option(help="Of the LoRA.")] = 5e-4,
     pictures: Annotated[bool, typer.Option(help="Let some items carry an emoji (needs npm).")] = True,
+    max_facts: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Short notes of up to so many facts, instead of all lengths.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other items.")] = 1,
     start: Annotated[Path | None, typer.Option(help="Adapter to go on from, instead of learning to read.")] = None,
+    distillation: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the loss that follows the model's own reading of the text.")
+    ] = 0.0,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many evaluations without a lower loss; keep the best.")
+    ] = None,
+    gradient_checkpointing: Annotated[bool, typer.Option(help="Less memory, about a third more time.")] = False,
+    report_to: Annotated[str, typer.Option(help="Also log to tensorboard, wandb, ... (to be installed).")] = "none",
     data: Annotated[Path | None, typer.Option(help="Corpus of comem synthesize, instead of made-up worlds.")] = None,
 ) -> None:
     """Train a memory encoder for the base model on made-up worlds, or on a corpus."""
@@ -289,8 +300,13 @@ def train(
         reading_steps=reading_steps,
         learning_rate=learning_rate,
         pictures=pictures,
+        max_facts=max_facts,
         seed=seed,
         start=start,
+        distillation=distillation,
+        patience=patience,
+        gradient_checkpointing=gradient_checkpointing,
+        report_to=report_to,
         data=data,
     )
     console.print(f"{encoder.num_parameters()}. Saved to {output}.")

@@ -58,7 +58,7 @@ class EncoderConfig(Settings):
     base_revision: str | None = None
     """Hub commit of the base model."""
     base_fingerprint: str
-    """Hash of a sample of the base model's weights: another base is refused."""
+    """Hash of a sample of the base model's published weights, however they were loaded: another base is refused."""
     prompt_version: int
     """Version of the encoder prompt; vectors made with another prompt are not comparable."""
     max_length: int = Field(gt=0)
@@ -87,11 +87,17 @@ class Answers(StrEnum):
 
 
 class EncoderFingerprint(Settings):
-    """Which encoder made a vector. Two encoders with equal fingerprints make equal vectors."""
+    """Which encoder made a vector.
+
+    Two encoders with equal fingerprints make equal vectors, up to the rounding of 16 bits where the base model is
+    loaded in them.
+    """
 
     base_model: str
     base_revision: str | None = None
     base_fingerprint: str
+    quantization: str | None = None
+    """Settings of a base model that was quantised to 8 or 4 bits while it was loaded: its vectors are others."""
     adapter_hash: str
     prompt_version: int
     num_query_tokens: int
@@ -100,8 +106,9 @@ class EncoderFingerprint(Settings):
     @property
     def digest(self) -> str:
         """16 hexadecimal digits that stand for all of it; the base model's name and path do not count."""
-        content = self.model_dump(exclude={"base_model", "base_revision"})
+        content = self.model_dump(exclude={"base_model", "base_revision"}, exclude_none=True)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
-        return f"{self.base_model} + adapter {self.adapter_hash[:8]} (encoder {self.digest})"
+        quantised = "" if self.quantization is None else f" ({self.quantization})"
+        return f"{self.base_model}{quantised} + adapter {self.adapter_hash[:8]} (encoder {self.digest})"

@@ -36,6 +36,12 @@ class Device:
     total: int
     free: int
 
+    def fits(self, needed: int) -> str:
+        """Whether so many bytes go there now, leaving a fifth for activations, or did if nothing else were there."""
+        if needed < 0.8 * self.free:
+            return "yes"
+        return "if freed" if needed < 0.8 * self.total else "no"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -137,12 +143,14 @@ def tables(plan: Plan, on: Sequence[Device]) -> list[Table]:
     model = Table("loaded as", "weights", "to answer", "to train an adapter", *(device.name for device in on))
     for load, weights in plan.weights.items():
         needed = plan.needed(load)
-        fits = ["yes" if needed < 0.8 * device.total else "no" for device in on]
-        model.add_row(load, _size(weights), _size(needed), _size(needed + plan.training - plan.adapter), *fits)
+        training = needed + plan.training - plan.adapter
+        fits = [f"{device.fits(needed)} / {device.fits(training)}" for device in on]
+        model.add_row(load, _size(weights), _size(needed), _size(training), *fits)
     model.caption = (
         f"{plan.model}: {plan.parameters:,} parameters, adapter {plan.trained:,}; with {_size(plan.cache)} for a "
         f"conversation of {CONTEXT} tokens, each item recalled takes {_size(plan.cache_of_item)}; activations are not "
-        f"counted. Fits: into 80% of {', '.join(f'{_size(d.total)} ({d.name})' for d in on)}"
+        "counted. Fits to answer / to train: into 80% of what is free of "
+        f"{', '.join(f'{d.name} ({_size(d.free)} of {_size(d.total)})' for d in on)}"
     )
     store = Table("stored as", "an item", "on disk", caption=f"{plan.items:,} items in Chroma; {_size(plan.index)} RAM")
     for precision, size in plan.disk.items():

@@ -109,7 +109,7 @@ class EfficientNetLite0(PreTrainedModel):
         return super().train(False)
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutput:
-        x = nn.functional.relu6(self._bn0(self._conv_stem(pixel_values)))
+        x = nn.functional.relu6(self._bn0(self._conv_stem(pixel_values.to(self.dtype))))  # as transformers' towers do
         maps, block = [], 0
         for repeats, *_shape in STAGES:
             for _repeat in range(repeats):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -72,7 +72,11 @@ class MemoryEncoder(nn.Module):
             LoraConfig(**config.lora.model_dump(), target_modules=linear_names(backbone.model)),
         )
         self.peft.peft_config["default"].base_model_name_or_path = config.base_model  # not where it was loaded from
+        for module in self.peft.modules():
+            if isinstance(module, LoraLayer):
+                _keep_in_memory(module)
         self.qformer = QFormer(config.qformer).to(backbone.device)
+        self._layers: list[nn.Module] = []  # that recompute
         self._rest()
         self.eval()
 
@@ -159,6 +163,7 @@ class MemoryEncoder(nn.Module):
 
     @contextmanager
     def _adapter_on(self) -> Iterator[None]:
+        self._is_on = True
         self._lora.enable_adapter_layers()
         self.peft.train(self.training)  # the tower's own evaluation mode aside, only LoRA's dropout listens
         try:
@@ -172,10 +177,26 @@ class MemoryEncoder(nn.Module):
 
     def _rest(self) -> None:
         """Adapter off, so that the backbone is the bare model; LoRA stays trainable, which peft would undo."""
+        self._is_on = False
         self._lora.disable_adapter_layers()
         self.peft.eval()
+        for layer in self._layers:
+            layer.training = self.training  # the layer itself, which then recomputes; nothing in it drops out
         for name, parameter in self.peft.named_parameters():
             parameter.requires_grad_("lora_" in name)
+
+    def gradient_checkpointing_enable(self) -> None:
+        """In training, keeps only every layer's input and computes the rest again in the backward pass.
+
+        What is computed again finds the LoRA as it was: on in the encoder, off in the frozen model that answers.
+        """
+        model = self.backbone.model
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False, "context_fn": self._recomputing})
+        self._layers = [m for m in model.modules() if getattr(m, "gradient_checkpointing", False)]
+
+    def _recomputing(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), self._adapter_on() if self._is_on else nullcontext()
 
     # -- parameters ---------------------------------------------------------------------------------------------
 
@@ -187,9 +208,11 @@ class MemoryEncoder(nn.Module):
     @property
     def fingerprint(self) -> EncoderFingerprint:
         """Which encoder this is; computed from the weights as they are now."""
-        return self._fingerprint_of(self._lora_weights(), self.qformer.state_dict())
+        found = self._fingerprint_of(self._lora_weights(), self.qformer.state_dict())
+        return found.model_copy(update={"quantization": self.backbone.quantization})
 
     def _fingerprint_of(self, lora: Weights, qformer: Weights) -> EncoderFingerprint:
+        """Of these adapter weights on the base model, not quantised, since an adapter fits any load of it."""
         config = self.encoder_config
         settings = f"{config.lora.lora_alpha} {config.qformer.num_attention_heads} {config.qformer.depth}"
         settings += "".join(f" {module} {alpha}" for module, alpha in sorted(config.lora.alpha_pattern.items()))
@@ -337,6 +360,15 @@ def read_config(folder: Path) -> EncoderConfig:
         ) from error
 
 
+def _keep_in_memory(layer: LoraLayer) -> None:
+    """Gives a LoRA its own weights where accelerate fetches those beside it from disk or RAM each time."""
+    hook = getattr(layer.get_base_layer(), "_hf_hook", None)
+    if hook is not None and layer.lora_A["default"].weight.is_meta:
+        layer.lora_A.to_empty(device=hook.execution_device)
+        layer.lora_B.to_empty(device=hook.execution_device)
+        layer.reset_lora_parameters("default", init_lora_weights=True)
+
+
 def linear_names(model: PreTrainedModel) -> list[str]:
     """Every Linear of language model, vision tower and projector, as the authors adapt them; not the output head."""
     head = model.get_output_embeddings()
@@ -350,7 +382,7 @@ def _check_fingerprint(encoder: MemoryEncoder, folder: Path) -> None:
         raise AdapterError(
             f"{folder / FINGERPRINT_FILE} is damaged: {error}. Copy or save the adapter again."
         ) from error
-    if (found := encoder.fingerprint).digest != saved.digest:
+    if (found := encoder._fingerprint_of(encoder._lora_weights(), encoder.qformer.state_dict())).digest != saved.digest:
         raise AdapterError(
             f"The weights in {folder} are not those that were saved: they make {found}, not {saved}. "
             "Copy or save the adapter again."

@@ -41,6 +41,7 @@ from comem_memory.images import image_digest, load_image
 from comem_memory.keys import PROBE, EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
 from comem_memory.pictures import PictureFolder
 from comem_memory.portable import read_folder, write_folder
+from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.store import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
@@ -95,25 +96,6 @@ class _Prepared:
 def joined(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
     """The vectors of hits, best first, in one (n, H): the best last, next to the question (the authors' order)."""
     return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
-
-
-def prompt_with(
-    backbone: Backbone, question: str, picture: Image.Image | None, items: Iterable[tuple[str | None, Any]]
-) -> ModelInputs:
-    """Plain retrieval-augmented prompting: texts and images of items (the best last), then the question.
-
-    A model that takes no pictures gets none.
-    """
-    parts: list[dict[str, Any]] = []
-    for text, image in items:
-        if image is not None and backbone.sees:
-            parts.append({"type": "image", "image": load_image(image)})
-        parts.append({"type": "text", "text": f"{text or ''}\n"})
-    if parts:
-        parts.append({"type": "text", "text": "\n"})
-    if picture is not None and backbone.sees:
-        parts.append({"type": "image", "image": picture})
-    return backbone.prompt_inputs([{"role": "user", "content": [*parts, {"type": "text", "text": question}]}])
 
 
 class ContinuousMemory:
@@ -629,8 +611,9 @@ class ContinuousMemory:
         self, question: str, picture: Image.Image | None, hits: Sequence[MemoryHit], mode: Mode
     ) -> tuple[ModelInputs, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
-        shown = [(hit.text, hit.image) for hit in reversed(hits if mode == "text" else [])]
-        prompt = prompt_with(self.backbone, question, picture, shown)
+        items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)] if mode == "text" else []
+        content = retrieval_content(question, items, picture, sees=self.backbone.sees)
+        prompt = self.backbone.prompt_inputs([{"role": "user", "content": content}])
         return prompt, joined(hits) if mode == "memory" else None
 
     def describe(self, id: str, *, max_new_tokens: int = 128) -> Description:

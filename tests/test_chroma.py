@@ -301,6 +301,30 @@ def test_three_items_among_five_thousand_others_are_all_found(tmp_path: Path):
     store.close()
 
 
+def test_mixed_namespaces_are_searched_apart_and_the_filter_is_spared_where_it_can_be(monkeypatch: pytest.MonkeyPatch):
+    store = ChromaStore.in_memory(identity=identity())
+    sizes = {"most": 300, "some": 60, "few": 6}
+    namespaces = [name for name, size in sizes.items() for _ in range(size)]
+    store.put([record(f"{i:03}", namespace=name, seed=i) for i, name in enumerate(namespaces)])
+    keys = np.stack([key(i) for i in range(len(namespaces))])
+    filtered: set[str] = set()
+    real_query = Collection.query
+
+    def query(self: Collection, **arguments: Any) -> Any:
+        if arguments["where"] is not None:
+            filtered.add(arguments["where"]["comem.namespace"]["$eq"])
+        return real_query(self, **arguments)
+
+    monkeypatch.setattr(Collection, "query", query)
+    for seed in range(1000, 1020):
+        order = np.argsort(-(keys @ key(seed)))
+        for name in sizes:
+            best = [f"{i:03}" for i in order if namespaces[i] == name][:10]
+            assert [r.id for r, _ in store.search(key(seed), namespace=name, k=10)] == best
+    assert filtered == {"some", "few"}
+    store.close()
+
+
 def test_a_search_reads_keys_and_blocks_of_its_results_only(monkeypatch: pytest.MonkeyPatch):
     store = ChromaStore.in_memory(identity=identity())
     store.put([record(f"{i:03}", seed=i) for i in range(500)])

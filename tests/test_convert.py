@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
 
 from comem_memory import ContinuousMemory, MemoryItem, cli
-from comem_memory.backbone import Backbone
+from comem_memory.backbone import Backbone, auto_class
 from comem_memory.config import FrozenWeights
 from comem_memory.convert import ConversionReport, convert_checkpoint, export_checkpoint
 from comem_memory.convert.lowrank import decompose
@@ -343,8 +343,13 @@ def test_the_wrong_models_and_folders(base: Path, tmp_path: Path):
     with pytest.raises(CheckpointError, match="exists already"):
         convert(FOLDER, base, tmp_path)
     tiny_backbone("llava").model.save_pretrained(tmp_path / "llava")
-    with pytest.raises(CheckpointError, match="is a llava, but the authors' checkpoints are of qwen2_vl or qwen2_5_vl"):
+    with pytest.raises(
+        CheckpointError, match="is a llava, but the authors' checkpoints are of qwen2, qwen2_vl, qwen2_5_vl"
+    ):
         convert(FOLDER, tmp_path / "llava", out)
+    blind = {n: w for n, w in WEIGHTS.items() if not n.startswith("model_inf.visual.")}
+    with pytest.raises(CheckpointError, match=r"lacks \d+ tensors, first 'model_inf.visual.*visual.\* if it sees"):
+        convert(save_checkpoint(tmp_path / "blind", blind), base, out)
     other = {n.removeprefix("model_inf."): w for n, w in WEIGHTS.items() if n.startswith("model_inf.")}
     generator = torch.Generator().manual_seed(2)
     other = {n: torch.randn(w.shape, generator=generator) * w.std() if w.ndim == 2 else w for n, w in other.items()}
@@ -384,7 +389,7 @@ def test_a_killed_run_is_resumed(base: Path, tmp_path: Path):
 # -- and back ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])
+@pytest.mark.parametrize("family", ["qwen2", "qwen2_vl", "qwen2_5_vl"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_there_and_back(tmp_path: Path, family: str, dtype: torch.dtype):
     """Merged matrices are float32, so what returns is the adapter up to float32 rounding, on a bfloat16 base too."""
@@ -412,7 +417,7 @@ def test_there_and_back(tmp_path: Path, family: str, dtype: torch.dtype):
     assert max(errors) < 1e-4
     assert_equal_qformers(tmp_path / "back", tmp_path / "adapter")
     if dtype == torch.float32:
-        stock = AutoModelForImageTextToText.from_pretrained(tmp_path / "base")
+        stock = auto_class(backbone.model.config).from_pretrained(tmp_path / "base")
         again = MemoryEncoder.from_pretrained(
             tmp_path / "back", Backbone(stock, backbone.processor, name=str(tmp_path / "base"))
         )

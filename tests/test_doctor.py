@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import comem_memory.memory as memory_module
 from comem_memory import MemoryEncoder, cli
 from comem_memory.backbone import Backbone
-from comem_memory.doctor import CONTEXT, devices, make_plan, tables
+from comem_memory.doctor import CONTEXT, Device, devices, make_plan, tables
 from comem_memory.errors import ModelError
 from comem_memory.testing import tiny_backbone, tiny_key
 
@@ -62,6 +62,19 @@ def test_the_machine_is_named_and_the_tables_can_be_read(folder: Path):
         for table in tables(plan, devices()):
             console.print(table)
     assert all(word in shown.get() for word in ("tiny", "4-bit", "int8", "1,000 items", "yes"))
+
+
+def test_what_fits_now_and_what_did_if_the_device_were_free(tmp_path: Path):
+    tiny_backbone("llama").model.config.save_pretrained(tmp_path)
+    plan = make_plan(str(tmp_path), items=1, key_dimension=8)
+    answer, train = plan.needed("fp32"), plan.needed("fp32") + plan.training - plan.adapter
+    some = (answer + train) * 5 // 8  # less a fifth, half way between them
+    device = Device("gpu", 2 * train, some)
+    assert (device.fits(answer), device.fits(train)) == ("yes", "if freed")
+    assert Device("small", some, some).fits(train) == "no"
+    with (console := Console(width=200)).capture() as shown:
+        console.print(tables(plan, [device])[0])
+    assert "yes / if freed" in shown.get()
 
 
 def test_a_model_that_is_not_there():

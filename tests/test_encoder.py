@@ -71,6 +71,23 @@ def training_loss(encoder: MemoryEncoder) -> torch.Tensor:
     return backbone.answer_loss(prompts, lengths, [memories[:3].flatten(0, 1), memories[3]])
 
 
+def gradients(encoder: MemoryEncoder) -> tuple[dict[str, torch.Tensor], int]:
+    """Of the training loss, and the bytes that are kept for the backward pass."""
+    kept = 0
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal kept
+        kept += tensor.nbytes
+        return tensor
+
+    encoder.train()
+    torch.manual_seed(0)  # of the dropout
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        loss = training_loss(encoder)
+    loss.backward()
+    return {name: parameter.grad for name, parameter in trained(encoder).items()}, kept
+
+
 # -- encoding ------------------------------------------------------------------------------------------------
 
 
@@ -101,6 +118,20 @@ def test_text_and_picture_both_count():
     ]
     vectors = encoder.encode([encoder.inputs(*pair) for pair in pairs]).flatten(1)
     assert torch.pdist(vectors).min() > 1e-3
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "llava", "llama"])
+def test_gradient_checkpointing_changes_nothing_but_memory(family: str):
+    plain, recomputed = tiny_encoder(tiny_backbone(family)), tiny_encoder(tiny_backbone(family))
+    recomputed.gradient_checkpointing_enable()
+    (expected, much), (found, little) = gradients(plain), gradients(recomputed)
+    assert little < 0.7 * much
+    assert any("lora_" in name and gradient.abs().max() > 0 for name, gradient in expected.items())
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, msg=name)
+    recomputed.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(training_loss(recomputed), training_loss(plain.eval()))
 
 
 def test_an_item_beyond_the_window(encoder: MemoryEncoder):
@@ -144,6 +175,7 @@ def test_no_base_weight_ever_changes(family: Any):
     weights = {name: parameter.detach().clone() for name, parameter in trained(encoder).items()}
     optimizer = torch.optim.AdamW(trained(encoder).values(), lr=1e-3)
     encoder.train()
+    torch.manual_seed(0)  # of the dropout
     training_loss(encoder).backward()
     assert all(p.grad is None for n, p in encoder.named_parameters() if n not in weights)
     optimizer.step()

@@ -19,12 +19,13 @@ from typer.testing import CliRunner
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory import cli
+from comem_memory.backbone import ModelInputs
 from comem_memory.config import Answers
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import CorpusError
 from comem_memory.evaluation.metrics import contains, normalise
 from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP, chosen
-from comem_memory.memory import prompt_with
+from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.testing import tiny_backbone, tiny_key, tiny_picture
 from comem_memory.training import phrases, recipes
 from comem_memory.training.agent_topics import AGENT_TOPICS
@@ -34,6 +35,7 @@ from comem_memory.training.groups import ITEMS, TASKS, Group, Mixture, group
 from comem_memory.training.languages import TRANSLATED
 from comem_memory.training.own_items import OwnDrafts
 from comem_memory.training.pictures import Picture
+from comem_memory.training.recipes import train_encoder
 from comem_memory.training.scenes import SIDE, Scene
 from comem_memory.training.splits import SHARED, SPLITS, Split, patterns_of
 from comem_memory.training.synthesis import MAX_NEW_TOKENS, frozen_reader, synthesize
@@ -381,13 +383,17 @@ def test_the_frozen_model_answers_from_items(tmp_path: Path):
     asked = [("Who?", [DraftItem("a", "Ada is here.", tiny_picture(1)), DraftItem("b", "So is Bob.")]), ("Where?", [])]
     [first, _] = frozen_reader(backbone)(asked)
     assert first is None  # a random model comes to no end
-    [tokens] = backbone.generate([prompt_with(backbone, "Who?", None, [])], max_new_tokens=4)
+
+    def prompt(question: str, items: Sequence[DraftItem]) -> ModelInputs:
+        content = retrieval_content(question, [PromptItem(item.text, item.image) for item in items], sees=True)
+        return backbone.prompt_inputs([{"role": "user", "content": content}])
+
+    [tokens] = backbone.generate([prompt("Who?", [])], max_new_tokens=4)
     backbone.model.generation_config.eos_token_id = tokens[-1]
     said = frozen_reader(backbone)([*asked, ("Who?", [])])
     assert said[-1] is not None
     for (question, items), answer in zip(asked, said[:2], strict=True):
-        prompt = prompt_with(backbone, question, None, [(item.text, item.image) for item in items])
-        [tokens] = backbone.generate([prompt], max_new_tokens=MAX_NEW_TOKENS)
+        [tokens] = backbone.generate([prompt(question, items)], max_new_tokens=MAX_NEW_TOKENS)
         assert answer == (backbone.decode(tokens) if len(tokens) < MAX_NEW_TOKENS else None)
     long = [("Who?", [DraftItem("a", "w" * backbone.max_length)])]
     assert frozen_reader(backbone)(long) == [None]
@@ -560,3 +566,8 @@ def test_the_commands_make_a_corpus_and_train_on_it(tmp_path: Path, monkeypatch:
     comem("train", adapter, "--data", made, "--steps", 2, "--start", start)
     loaded = MemoryEncoder.from_pretrained(adapter, tiny_backbone("llava"))
     assert loaded.encode([loaded.inputs("The door is blue.")]).shape == (1, 8, 64)
+
+
+def test_the_number_of_facts_is_of_made_up_worlds_only(tmp_path: Path):
+    with pytest.raises(CorpusError, match="Leave out max_facts"):
+        train_encoder(tiny_backbone("llama"), tmp_path, steps=1, data=tmp_path, max_facts=2)

@@ -12,14 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from saved import save_tiny
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.testing import tiny_backbone, tiny_picture
 from comem_memory.training import recipes
-from comem_memory.training.data import POOL, Batch, WorldBatches
+from comem_memory.training.data import POOL, Asked, Batch, WorldBatches
 from comem_memory.training.pictures import Picture
 from comem_memory.training.recipes import country_words, train_encoder
 from comem_memory.training.trainer import MemoryTrainer, training_arguments
@@ -56,6 +56,16 @@ def test_every_answer_stands_in_the_text():
                 begins_a_sentence = question.value[0].upper() + question.value[1:]
                 assert question.value in said or begins_a_sentence in said, (question, said)
             assert "{" not in sample.text + question.text + question.answer
+
+
+def test_items_have_as_many_facts_as_is_asked_for():
+    short, usual = (
+        sum(len(sample.text) for sample in itertools.islice(samples(1, **chosen), 200)) / 200
+        for chosen in ({"num_facts": (1,)}, {})
+    )
+    assert short < usual / 2.5
+    for sample in itertools.islice(samples(1, num_facts=(1,)), 200):
+        assert 1 <= len(sample.questions) <= 3, sample  # its fact, what it is and where, if the opening says so
 
 
 def test_items_are_the_same_in_every_process():
@@ -119,7 +129,13 @@ class InterruptAt(TrainerCallback):
         control.should_training_stop = state.global_step >= self.step
 
 
-def make_trainer(folder: Path, batches: Any, **changes: Any) -> MemoryTrainer:
+class Worsen(TrainerCallback):
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        for group in given["optimizer"].param_groups:
+            group["maximize"] = True
+
+
+def make_trainer(folder: Path, batches: Any, *, distillation: float = 0.0, **changes: Any) -> MemoryTrainer:
     torch.manual_seed(0)
     backbone = tiny_backbone("llava")
     with torch.no_grad():
@@ -135,9 +151,10 @@ def make_trainer(folder: Path, batches: Any, **changes: Any) -> MemoryTrainer:
     }
     return MemoryTrainer(
         encoder,
-        training_arguments(folder, steps=STEPS, learning_rate=3e-3, **settings | changes),
+        training_arguments(folder, **{"steps": STEPS, "learning_rate": 3e-3} | settings | changes),
         batches,
         WorldBatches(seed=2, num_batches=1, items=3, questions=1),
+        distillation=distillation,
     )
 
 
@@ -168,6 +185,45 @@ def test_training_learns_a_batch(tmp_path: Path):
     losses = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     assert {entry["step"] for entry in losses} == {18, 36}
     assert all(entry["eval_shuffled_loss"] > 0 for entry in losses)
+
+
+def test_distillation_follows_what_the_model_expects_when_it_reads_the_text(tmp_path: Path):
+    batch = WorldBatches(seed=3, num_batches=1, items=3, questions=1, restated_share=0.0)[0]
+    trainer = make_trainer(tmp_path, [batch] * 8, distillation=1.0, max_steps=8, eval_steps=8, save_strategy="no")
+    before, backbone = loss_on(trainer, batch), trainer.backbone
+
+    def logits(content: str, asked: Asked, memory: torch.Tensor | None) -> torch.Tensor:
+        prompt = backbone.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)
+        with torch.no_grad():
+            return backbone.answer_logits([prompt], [len(backbone.answer_ids(asked.answer))], [memory])[0]
+
+    apart = []
+    vectors = trainer.encoder.encode([trainer.encoder.inputs(item.text) for item in batch["items"]])
+    for asked in batch["asked"]:
+        texts = "".join(f"{batch['items'][i].text}\n" for i in asked.items)
+        read = logits(f"{texts}\n{asked.question}", asked, None).log_softmax(-1)
+        remembered = logits(asked.question, asked, vectors[asked.items].flatten(0, 1)).log_softmax(-1)
+        apart.append((read.exp() * (read - remembered)).sum(-1))
+    assert before == pytest.approx(torch.cat(apart).mean().item(), rel=1e-3)
+    trainer.train()
+    assert loss_on(trainer, batch) < 0.95 * before
+    with pytest.raises(ValueError, match="share from 0 to 1"):
+        make_trainer(tmp_path, [batch], distillation=2.0)
+
+
+def test_training_stops_early_and_keeps_the_best_weights(tmp_path: Path):
+    batches = WorldBatches(seed=1, num_batches=STEPS, items=3, questions=1)
+    often = {"save_steps": 1, "eval_steps": 1, "load_best_model_at_end": True}
+    trainer = make_trainer(tmp_path, batches, **often)
+    trainer.add_callback(EarlyStoppingCallback(2))
+    trainer.add_callback(Worsen())
+    trainer.train()
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert losses == sorted(losses)
+    assert trainer.state.global_step == 3
+    kept = load_file(tmp_path / "checkpoint-1" / "qformer.safetensors")
+    for name, weight in trainer.encoder.qformer.state_dict().items():
+        assert torch.equal(weight, kept[name]), name
 
 
 def test_an_interrupted_training_resumes_exactly(tmp_path: Path):

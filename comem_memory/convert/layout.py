@@ -3,6 +3,7 @@
 As `save_pretrained` of transformers 4.49 writes their dual model: the encoder's merged weights under the stock names
 (`model.*`, `visual.*`, `lm_head.weight`), the answering model's under `model_inf.` and the Q-Former's under
 `knowledge_processor.`. Published Qwen models have the same stock names, which transformers 5 maps while loading.
+A checkpoint of a language model is taken to be the same without `visual.*`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
-from comem_memory.backbone import Backbone, weights_fingerprint
+from comem_memory.backbone import Backbone, auto_class, weights_fingerprint
 from comem_memory.config import LoraSettings, QFormerConfig
 from comem_memory.convert.weights import INDEX_FILE, WeightFiles, local_path
 from comem_memory.encoder import MemoryEncoder, Weights, encoder_config, linear_names
@@ -24,8 +25,8 @@ from comem_memory.qformer import QFormer
 FROZEN, QFORMER = "model_inf.", "knowledge_processor."
 ARCHITECTURE_SUFFIX = "_new"
 """The authors' classes are called like the stock ones with this behind."""
-MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl")
-"""The families that the authors' code knows."""
+MODEL_TYPES = ("qwen2", "qwen2_vl", "qwen2_5_vl")
+"""The families that the authors' code knows; qwen2 is Qwen2 and Qwen2.5 without pictures."""
 
 
 def to_authors(parameter: str) -> str:
@@ -62,10 +63,10 @@ class BaseModel:
         if config.model_type not in MODEL_TYPES:
             raise CheckpointError(
                 f"{self.name} is a {config.model_type}, but the authors' checkpoints are of "
-                f"{' or '.join(MODEL_TYPES)}. Pass the base model that the checkpoint was trained from."
+                f"{', '.join(MODEL_TYPES)}. Pass the base model that the checkpoint was trained from."
             )
         with torch.device("meta"):
-            self.model: PreTrainedModel = AutoModelForImageTextToText.from_config(config)
+            self.model: PreTrainedModel = auto_class(config).from_config(config)
         self.shapes = {to_authors(name): tuple(weight.shape) for name, weight in self.model.named_parameters()}
         """Of every weight by its stored name, in the model's order; a tied output head is not among them."""
         self.linears = {f"{to_authors(name)}.weight": name for name in linear_names(self.model)}
@@ -144,8 +145,8 @@ def check_checkpoint(files: WeightFiles, base: BaseModel, qformer: QFormerConfig
         files,
         shapes,
         {"lm_head.weight", FROZEN + "lm_head.weight"} - shapes.keys(),
-        f"Pass a complete checkpoint of the authors' layout (model.*, visual.*, {FROZEN}*, {QFORMER}*) and the base "
-        "model that it was trained from.",
+        f"Pass a complete checkpoint of the authors' layout (model.*, visual.* if it sees, the same under {FROZEN}*, "
+        f"and {QFORMER}*), and the base model that it was trained from.",
     )
 
 

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from comem_memory.backbone import RESTATE_INSTRUCTION
 from comem_memory.training.pictures import Picture
-from comem_memory.training.worlds import Question, samples
+from comem_memory.training.worlds import NUM_FACTS, Question, samples
 
 POOL = 16
 """Batches drawn together and cut by length, so that a batch holds items of similar length."""
@@ -60,7 +60,7 @@ class WorldBatches(Sequence[Batch]):
         questions: questions per item.
         max_memories: a question sees up to this many items,
         alone: but in the first so many batches only its own.
-        words: some names are made of these; see `samples`.
+        words, num_facts: of the items; see `samples`.
         pictures: some items carry one of these.
         picture_share: share of items with a picture.
         restated_share: share of items that are also to be restated whole.
@@ -76,6 +76,7 @@ class WorldBatches(Sequence[Batch]):
         max_memories: int = 3,
         alone: int = 0,
         words: Sequence[str] = (),
+        num_facts: Sequence[int] = NUM_FACTS,
         pictures: Sequence[Picture] = (),
         picture_share: float = 0.4,
         restated_share: float = 0.12,
@@ -83,7 +84,8 @@ class WorldBatches(Sequence[Batch]):
         if max_memories > items:
             raise ValueError(f"max_memories {max_memories} exceeds the {items} items of a batch. Lower it.")
         self.seed, self.num_batches, self.items, self.questions = seed, num_batches, items, questions
-        self.max_memories, self.alone, self.words, self.pictures = max_memories, alone, words, pictures
+        self.max_memories, self.alone, self.pictures = max_memories, alone, pictures
+        self.words, self.num_facts = words, num_facts
         self.picture_share, self.restated_share = picture_share, restated_share
         self._pool = lru_cache(maxsize=2)(self._draw_pool)
 
@@ -97,7 +99,7 @@ class WorldBatches(Sequence[Batch]):
 
     def _draw_pool(self, number: int) -> list[Batch]:
         rng = random.Random(f"{self.seed}/{number}")
-        drawn = itertools.islice(samples(rng.getrandbits(64), self.words), POOL * self.items)
+        drawn = itertools.islice(samples(rng.getrandbits(64), self.words, self.num_facts), POOL * self.items)
         items = sorted((self._item(rng, s.text, s.questions) for s in drawn), key=lambda item: item.size)
         most = 1 if number * POOL < self.alone else self.max_memories
         batches = [self._batch(rng, items[i : i + self.items], most) for i in range(0, len(items), self.items)]

@@ -1,8 +1,8 @@
 """The two trainings behind the embedded default, and the first of them for any model.
 
 On 2 cores with AMX a step of 16 items and about 45 questions takes 2.2 s, of which these save most: base weights in
-bfloat16, an output head that sees only the answers' positions, eager attention (the backward pass of PyTorch's CPU
-flash attention is slow at these lengths), and compiled decoder layers (3.6 s without).
+bfloat16 (where the CPU has it in hardware), an output head that sees only the answers' positions, eager attention (the
+backward pass of PyTorch's CPU flash attention is slow at these lengths), and compiled decoder layers (3.6 s without).
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ from typing import Any
 import torch
 import torch._dynamo
 import torch.utils.cpp_extension  # before anything imports the standard library's distutils, or compiling fails
+from transformers import EarlyStoppingCallback
 
 from comem_memory import mini
 from comem_memory.backbone import Backbone
 from comem_memory.config import LoraSettings
 from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, load_weights
+from comem_memory.errors import CorpusError
 from comem_memory.evaluation.countries import questions, rows
 from comem_memory.training.corpus import CorpusBatches, read_corpus
 from comem_memory.training.data import Batch, WorldBatches
 from comem_memory.training.pictures import Picture, emoji
 from comem_memory.training.reading import Reading, ReadingTrainer, fit_start, texts_of
 from comem_memory.training.splits import Split
-from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, training_arguments
+from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, bfloat16_is_fast, training_arguments
+from comem_memory.training.worlds import NUM_FACTS
 
 DEVELOPMENT_SEED, READING_SEED, SPLIT_SEED = -1, -2, 0
 """A training's own seed is never negative."""
@@ -49,9 +52,14 @@ def train_encoder(
     reading_steps: int = 200,
     learning_rate: float = 5e-4,
     pictures: bool = True,
+    max_facts: int | None = None,
     seed: int = 1,
     start: Path | None = None,
     data: Path | None = None,
+    distillation: float = 0.0,
+    patience: int | None = None,
+    gradient_checkpointing: bool = False,
+    report_to: str = "none",
 ) -> MemoryEncoder:
     """Trains a memory encoder on made-up worlds or on a corpus; run it again with the same arguments to resume.
 
@@ -62,14 +70,24 @@ def train_encoder(
         reading_steps: of 8 items, before that; see `reading`.
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
         pictures: let some items carry an emoji (needs npm); of a corpus, use what needs pictures.
+        max_facts: items of up to so many facts, each number as likely; by default up to 8, long ones more often.
         seed: another seed, other items.
         start: adapter folder to go on from with fresh items and schedule, instead of learning to read.
         data: corpus folder of `comem synthesize`, instead of made-up worlds.
+        distillation: see `MemoryTrainer`.
+        patience: stop after so many evaluations without a lower loss than before, and keep the best weights.
+        gradient_checkpointing: less memory, about a third more time.
+        report_to: also log there, as TrainingArguments takes it: tensorboard, wandb, ...
 
     Raises:
-        CorpusError: as in `CorpusBatches`, before anything is trained.
+        CorpusError: as in `CorpusBatches`, before anything is trained; or `max_facts` for a corpus.
     """
-    make_batches = _world_batches if data is None else partial(_corpus_batches, data)
+    if data is None:
+        make_batches = partial(_world_batches, num_facts=range(1, max_facts + 1) if max_facts else NUM_FACTS)
+    elif max_facts is None:
+        make_batches = partial(_corpus_batches, data)
+    else:
+        raise CorpusError("A corpus has the items that it has. Leave out max_facts, or train on made-up worlds.")
     train, development, typical = make_batches(backbone, steps, reading_steps + TYPICAL, pictures=pictures, seed=seed)
     if not torch.cuda.is_available():
         _speed_up_on_cpu(backbone)
@@ -79,9 +97,23 @@ def train_encoder(
         lora=LoraSettings(lora_dropout=0.0),  # every item is seen once; drawing masks took a quarter of a step
         max_length=512,
     )
+    if gradient_checkpointing:
+        encoder.gradient_checkpointing_enable()
     trainer = MemoryTrainer(
-        encoder, training_arguments(output_dir, steps=steps, learning_rate=learning_rate), train, development
+        encoder,
+        training_arguments(
+            output_dir,
+            steps=steps,
+            learning_rate=learning_rate,
+            load_best_model_at_end=patience is not None,
+            report_to=report_to,
+        ),
+        train,
+        development,
+        distillation=distillation,
     )
+    if patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(patience))
     checkpoint = trainer.last_checkpoint()
     if checkpoint is None and start is not None:
         load_weights(encoder, start)
@@ -97,9 +129,12 @@ Batches = tuple[Sequence[Batch], Sequence[Batch], Sequence[Batch]]
 """To train with, to develop with, and typical ones to learn to read with."""
 
 
-def _world_batches(backbone: Backbone, steps: int, reading: int, *, pictures: bool, seed: int) -> Batches:
+def _world_batches(
+    backbone: Backbone, steps: int, reading: int, *, num_facts: Sequence[int], pictures: bool, seed: int
+) -> Batches:
     shown, unseen = split_emoji(random.Random(SPLIT_SEED)) if pictures else ([], [])
-    world: dict[str, Any] = {"items": ITEMS, "words": vocabulary_words(backbone, but=country_words())}
+    words = vocabulary_words(backbone, but=country_words())
+    world: dict[str, Any] = {"items": ITEMS, "words": words, "num_facts": num_facts}
     return (
         WorldBatches(seed=seed, num_batches=steps, pictures=shown, alone=_alone(steps), **world),
         WorldBatches(seed=DEVELOPMENT_SEED, num_batches=16, pictures=unseen, max_memories=1, **world),
@@ -155,8 +190,9 @@ def train_projector(output_dir: Path, *, steps: int, batch: int = 32) -> None:
     model, processor = mini.assemble()
     backbone = Backbone(model, processor, name=mini.NAME)
     model.set_attn_implementation("eager")
-    model.model.language_model.to(torch.bfloat16)
-    model.lm_head.to(torch.bfloat16)
+    if bfloat16_is_fast():
+        model.model.language_model.to(torch.bfloat16)
+        model.lm_head.to(torch.bfloat16)
     rng, order = random.Random(SPLIT_SEED), list[Picture]()
     shown, unseen = split_emoji(rng)
     while len(order) < steps * batch:
@@ -195,7 +231,8 @@ def emoji_of_splits() -> dict[Split, Sequence[Picture]]:
 
 
 def _speed_up_on_cpu(backbone: Backbone) -> None:
-    backbone.model.to(torch.bfloat16)
+    if bfloat16_is_fast():
+        backbone.model.to(torch.bfloat16)
     backbone.model.set_attn_implementation("eager")
     if shutil.which("g++"):  # torch.compile writes C++
         torch._dynamo.config.recompile_limit = 64  # with and without adapter, mask and gradient

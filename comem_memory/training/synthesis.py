@@ -20,7 +20,7 @@ from comem_memory.backbone import Backbone, prompt_length
 from comem_memory.config import Answers
 from comem_memory.errors import CorpusError
 from comem_memory.images import image_digest, keep_picture, load_image
-from comem_memory.memory import prompt_with
+from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.training.corpus import CorpusItem, CorpusSample
 from comem_memory.training.drafts import Draft, DraftItem, Drafts, Reader
 from comem_memory.training.splits import SPLITS, Split
@@ -50,7 +50,11 @@ def frozen_reader(backbone: Backbone) -> Reader:
             raise CorpusError(
                 f"{backbone.name} takes no pictures. Pass --no-pictures or items without them, or another model."
             )
-        prompts = [prompt_with(backbone, q, None, [(item.text, item.image) for item in items]) for q, items in asked]
+        prompts = []
+        for question, items in asked:
+            shown = [PromptItem(item.text, item.image) for item in items]
+            content = retrieval_content(question, shown, sees=backbone.sees)
+            prompts.append(backbone.prompt_inputs([{"role": "user", "content": content}]))
         lengths = [prompt_length(prompt, None) for prompt in prompts]
         fitting = [n for n, length in enumerate(lengths) if length + MAX_NEW_TOKENS <= backbone.max_length]
         said: list[str | None] = [None] * len(prompts)

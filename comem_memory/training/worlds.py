@@ -34,21 +34,25 @@ class Sample:
     questions: list[Question] = field(default_factory=list)
 
 
-def samples(seed: int, words: Sequence[str] = ()) -> Iterator[Sample]:
+NUM_FACTS = (1, 2, 3, 4, 5, 6, 7, 8, 8, 8)
+
+
+def samples(seed: int, words: Sequence[str] = (), num_facts: Sequence[int] = NUM_FACTS) -> Iterator[Sample]:
     """An endless stream of items, the same for the same seed.
 
     Args:
         seed: of everything that is drawn.
         words: half of the made-up names are made of these instead of syllables.
+        num_facts: an item has one of these numbers of facts, each as likely as it is frequent here.
     """
-    world = _World(random.Random(seed), words)
+    world = _World(random.Random(seed), words, num_facts)
     while True:
         yield world.sample()
 
 
 class _World:
-    def __init__(self, rng: random.Random, words: Sequence[str]) -> None:
-        self.rng = rng
+    def __init__(self, rng: random.Random, words: Sequence[str], num_facts: Sequence[int]) -> None:
+        self.rng, self.num_facts = rng, num_facts
         self.values = Values(rng, words)
 
     def sample(self) -> Sample:
@@ -61,7 +65,7 @@ class _World:
             pronoun, possessive = "he", "his"
         self.values.name = name
         opening, place = rng.choice(OPENINGS), self.values.draw(domain.where.kind)
-        chosen = rng.sample(domain.attributes, rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 8, 8)))
+        chosen = rng.sample(domain.attributes, rng.choice(self.num_facts))
         sentences = [polished(opening.format(n=name, k=noun, x=place))] if opening else []
         questions = []
         for position, attribute in enumerate(chosen):
