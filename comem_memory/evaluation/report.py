@@ -19,7 +19,7 @@ from comem_memory.codec import PRECISIONS, Precision, encode_block
 from comem_memory.evaluation import tables
 from comem_memory.evaluation.comparison import SOURCES, Comparison, QuestionSet, compare
 from comem_memory.evaluation.first_token import Cost, first_token
-from comem_memory.evaluation.question_sets import of_countries, of_flags, of_worlds
+from comem_memory.evaluation.question_sets import MADE_UP, of_countries, of_flags, of_worlds
 from comem_memory.memory import ContinuousMemory
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     Args:
         memory: its namespaces receive the question sets, so best an empty, temporary one.
         folder: made if missing.
-        limit: questions of a comparison; each point of a curve takes a third of them.
+        limit: questions of a comparison; each point of a curve, and each kind apart, takes a third of them.
 
     Returns:
         the page.
@@ -61,6 +61,11 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         notes,
         results.compare("worlds", partial(of_worlds, limit=limit), sources=SOURCES),
         results.compare("flags", partial(of_flags, limit=fewer), k=1),
+    ]
+    apart = [
+        results.compare(f"made-up {name}", partial(of_worlds, name, limit=fewer))
+        for name in MADE_UP
+        if name != "worlds"
     ]
     by_facts = {n: results.compare(f"facts-{n}", partial(of_countries, num_facts=n, limit=fewer)) for n in FACTS}
     by_k = {
@@ -97,6 +102,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     for comparison in sets:
         parts += [f"## {comparison.name.capitalize()}", tables.scores(comparison).as_markdown()]
         parts += [tables.kinds(comparison).as_markdown(), _failures(comparison)]
+    parts += ["## Made-up items apart", _sets_table(apart).as_markdown()]
     parts += ["## Facts in an item", _curve_table(by_facts, "facts").as_markdown()]
     parts += ["## Items found by search", _curve_table(by_k, "k").as_markdown()]
     parts += ["## Bytes of an item", _precision_table(by_precision, sizes).as_markdown()]
@@ -163,6 +169,12 @@ def _draw(axes: Axes, curve: Mapping[int, Comparison]) -> None:
         low, high = zip(*(score.interval for score in scores), strict=True)
         axes.fill_between(list(curve), low, high, alpha=0.15, color=line[0].get_color(), linewidth=0)
     axes.set_ylim(0, 1)
+
+
+def _sets_table(comparisons: Sequence[Comparison]) -> tables.Grid:
+    rows = [[c.name, *(f"{c.scores[source].contains:.1%}" for source in CURVES)] for c in comparisons]
+    caption = f"{comparisons[0].n} questions of each kind or language: answers that contain the right one"
+    return tables.Grid(caption, ["about", *CURVES], rows)
 
 
 def _curve_table(curve: Mapping[int, Comparison], name: str) -> tables.Grid:

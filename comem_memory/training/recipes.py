@@ -106,6 +106,7 @@ def train_encoder(
             steps=steps,
             learning_rate=learning_rate,
             load_best_model_at_end=patience is not None,
+            restore_callback_states_from_checkpoint=patience is not None,
             report_to=report_to,
         ),
         train,
