@@ -90,7 +90,7 @@ def train_encoder(
         raise CorpusError("A corpus has the items that it has. Leave out max_facts, or train on made-up worlds.")
     train, development, typical = make_batches(backbone, steps, reading_steps + TYPICAL, pictures=pictures, seed=seed)
     if not torch.cuda.is_available():
-        _speed_up_on_cpu(backbone)
+        _speed_up_on_cpu(backbone, compiled=not gradient_checkpointing)  # which compiling would have to see through
     encoder = MemoryEncoder.create(
         backbone,
         num_attention_heads=backbone.model.config.get_text_config().num_attention_heads,
@@ -231,11 +231,11 @@ def emoji_of_splits() -> dict[Split, Sequence[Picture]]:
     }
 
 
-def _speed_up_on_cpu(backbone: Backbone) -> None:
+def _speed_up_on_cpu(backbone: Backbone, *, compiled: bool) -> None:
     if bfloat16_is_fast():
         backbone.model.to(torch.bfloat16)
     backbone.model.set_attn_implementation("eager")
-    if shutil.which("g++"):  # torch.compile writes C++
+    if compiled and shutil.which("g++"):  # torch.compile writes C++
         torch._dynamo.config.recompile_limit = 64  # with and without adapter, mask and gradient
         for layer in backbone.model.get_decoder().layers:
             layer.compile(dynamic=True)
