@@ -37,3 +37,10 @@ def open_work(out: Path, doing: str, files: Iterable[Path], error: type[ComemErr
     work.mkdir(parents=True, exist_ok=True)
     (work / "run.json").write_text(run)
     return work
+
+
+def write_whole(text: str, file: Path) -> None:
+    """Writes a text file that is complete whenever it exists."""
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(file)

@@ -21,7 +21,7 @@ from comem_memory.convert.weights import (
 )
 from comem_memory.encoder import Weights, load_weights_file, write_adapter
 from comem_memory.errors import CheckpointError
-from comem_memory.unfinished import open_work, refuse_existing
+from comem_memory.unfinished import open_work, refuse_existing, write_whole
 
 FROZEN_FOLDER, REPORT_FILE = "frozen", "convert.json"
 LORA_SCALE = 2
@@ -166,9 +166,7 @@ def _examine(
             )
         save_whole({"a": factors.a, "b": factors.b / LORA_SCALE}, folder / f"{name}.safetensors")
         found = TensorFindings(frozen_difference=difference, update=update)
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.write_text(found.model_dump_json())
-    unfinished.replace(file)
+    write_whole(found.model_dump_json(), file)
     return found
 
 

@@ -11,9 +11,11 @@ from comem_memory.errors import BenchmarkError
 from comem_memory.evaluation import benchmarks, countries
 from comem_memory.evaluation.benchmarks import BENCHMARKS, BenchmarkQuestion, Predictions
 from comem_memory.evaluation.comparison import Asked, QuestionSet
+from comem_memory.training import languages
 from comem_memory.types import MemoryItem
 
-LANGUAGES = ("spanish", "french", "german", "portuguese", "italian")
+LANGUAGES = languages.LANGUAGES[1:]
+"""Besides English."""
 MADE_UP = ("worlds", "agents", "numbers", "names", "yes-no", "which", "not-in-memory", "scenes", *LANGUAGES)
 """Sets of made-up items; see `of_worlds`."""
 

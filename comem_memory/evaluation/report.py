@@ -21,6 +21,7 @@ from comem_memory.evaluation.comparison import SOURCES, Comparison, QuestionSet,
 from comem_memory.evaluation.first_token import Cost, first_token
 from comem_memory.evaluation.question_sets import MADE_UP, of_countries, of_flags, of_worlds
 from comem_memory.memory import ContinuousMemory
+from comem_memory.unfinished import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,9 +157,7 @@ class _Results:
             return TypeAdapter(kind).validate_python(kept["result"])
         result = run()
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(made_by | {"result": result.as_dict()}, indent=1, ensure_ascii=False) + "\n")
-        unfinished.replace(path)
+        write_whole(json.dumps(made_by | {"result": result.as_dict()}, indent=1, ensure_ascii=False) + "\n", path)
         return result
 
 

@@ -50,6 +50,14 @@ def _seen(picture: Picture) -> Question:
     return Question("What does the picture show?", picture.name, answer, names_item=False)
 
 
+def in_order(rng: random.Random, own: Sequence[int], others: Sequence[int]) -> list[int]:
+    """Positions of the items that are given: retrieval puts the best last, but is not always right."""
+    given = [*others, *own]
+    if rng.random() < 0.4:
+        rng.shuffle(given)
+    return given
+
+
 class WorldBatches(Sequence[Batch]):
     """Batch number i, from the seed and i alone, so that training resumes exactly.
 
@@ -119,10 +127,8 @@ class WorldBatches(Sequence[Batch]):
         for position, item in enumerate(items):
             for question in item.questions[: self.questions]:
                 others = rng.choice((0, 0, *range(most))) if question.names_item else 0
-                seen = [*rng.sample([i for i in range(len(items)) if i != position], others), position]
-                if rng.random() < 0.4:  # retrieval puts the best last, but is not always right
-                    rng.shuffle(seen)
-                asked.append(Asked(question.text, question.answer, seen))
+                seen = rng.sample([i for i in range(len(items)) if i != position], others)
+                asked.append(Asked(question.text, question.answer, in_order(rng, [position], seen)))
         restated = [
             Asked(RESTATE_INSTRUCTION, item.text, [position])
             for position, item in enumerate(items)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from comem_memory.errors import CorpusError
 from comem_memory.evaluation.metrics import contains
+from comem_memory.training.data import in_order
 from comem_memory.training.groups import GroupItem, Mixture, Task, group
 from comem_memory.training.languages import LANGUAGES
 from comem_memory.training.pictures import Picture
@@ -120,14 +121,6 @@ def mixtures(languages: Sequence[str], emoji: Mapping[Split, Sequence[Picture]] 
     if emoji is None:
         return {split: Mixture(languages=chosen, pictured=0.0) for split in SPLITS}
     return {split: Mixture(languages=chosen, emoji=emoji[split]) for split in SPLITS}
-
-
-def in_order(rng: random.Random, own: Sequence[int], others: Sequence[int]) -> list[int]:
-    """Positions of the items that are given: retrieval puts the best last, but is not always right."""
-    given = [*others, *own]
-    if rng.random() < 0.4:
-        rng.shuffle(given)
-    return given
 
 
 def _given(rng: random.Random, task: Task, count: int) -> list[int]:

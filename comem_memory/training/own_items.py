@@ -15,7 +15,8 @@ from comem_memory.errors import CorpusError
 from comem_memory.images import load_image
 from comem_memory.keys import RetrievalKey
 from comem_memory.training.corpus import first_error
-from comem_memory.training.drafts import Draft, DraftItem, Reader, in_order
+from comem_memory.training.data import in_order
+from comem_memory.training.drafts import Draft, DraftItem, Reader
 from comem_memory.training.splits import SPLITS, Split
 
 NEIGHBOURS = 9

@@ -24,10 +24,8 @@ from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.training.corpus import CorpusItem, CorpusSample
 from comem_memory.training.drafts import Draft, DraftItem, Drafts, Reader
 from comem_memory.training.splits import SPLITS, Split
-from comem_memory.unfinished import open_work, refuse_existing
+from comem_memory.unfinished import open_work, refuse_existing, write_whole
 
-SAMPLES = 15_600
-"""Of the paper."""
 HELD_OUT = 20
 """Development and test have one sample each to so many of training."""
 PATIENCE = 20
@@ -107,7 +105,7 @@ def synthesize(
                         _sample(draft, f"{split}-{number}-{n}", number, corpus).model_dump_json() + "\n"
                         for n, draft in enumerate(_right(group, answers, read))
                     ]
-                    _write(part, "".join(lines))
+                    write_whole("".join(lines), part)
                 parts.append(part)
                 found = min(len(part.read_text(encoding="utf-8").splitlines()), wanted[split] - kept)
                 kept += found
@@ -122,7 +120,7 @@ def synthesize(
                     "or take known answers with --answers known; own items may also be too few."
                 )
             lines = "".join(part.read_text(encoding="utf-8") for part in parts).splitlines(keepends=True)
-            _write(corpus / f"{split}.jsonl", "".join(lines[: wanted[split]]))
+            write_whole("".join(lines[: wanted[split]]), corpus / f"{split}.jsonl")
             counts[split] = kept
     (corpus / "README.md").write_text(_card(counts, {"answers": str(answers), **settings}), encoding="utf-8")
     corpus.replace(out)
@@ -169,12 +167,6 @@ def _kept(image: Any, corpus: Path) -> str | None:
     if not path.is_file():
         keep_picture(opened, path)
     return path.relative_to(corpus).as_posix()
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
 
 
 def _card(counts: dict[Split, int], settings: dict[str, object]) -> str:
