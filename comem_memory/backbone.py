@@ -135,7 +135,7 @@ class Backbone:
         """
         embed = self.model.get_input_embeddings()
         with torch.no_grad():
-            return embed(torch.arange(len(embed.weight), device=self.device))
+            return embed(torch.arange(len(embed.weight), device=self.device)).detach()  # checkpointing wants a gradient
 
     @property
     def image_token_id(self) -> int | None:

@@ -278,6 +278,7 @@ def train(
     max_facts: Annotated[
         int | None, typer.Option(min=1, max=8, help="Short notes of up to so many facts, instead of all lengths.")
     ] = None,
+    vectors: Annotated[int, typer.Option(min=1, help="An item becomes so many.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other items.")] = 1,
     start: Annotated[Path | None, typer.Option(help="Adapter to go on from, instead of learning to read.")] = None,
     distillation: Annotated[
@@ -301,6 +302,7 @@ def train(
         learning_rate=learning_rate,
         pictures=pictures,
         max_facts=max_facts,
+        num_vectors=vectors,
         seed=seed,
         start=start,
         distillation=distillation,

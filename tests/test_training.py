@@ -17,6 +17,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.encoder import MemoryEncoder
+from comem_memory.errors import AdapterError
 from comem_memory.testing import tiny_backbone, tiny_picture
 from comem_memory.training import recipes
 from comem_memory.training.data import POOL, Asked, Batch, WorldBatches
@@ -287,6 +288,15 @@ def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
     assert not torch.equal(first.qformer.query_tokens, expected)
     other = train("other", start=adapter, seed=2, max_facts=1, distillation=0.5, patience=1)
     assert not torch.equal(first.qformer.query_tokens, other.qformer.query_tokens)
+
+
+def test_an_item_becomes_as_many_vectors_as_asked_for(tmp_path: Path):
+    settings: dict[str, Any] = {"steps": 2, "reading_steps": 2, "pictures": False, "gradient_checkpointing": True}
+    train_encoder(tiny_backbone("llava"), tmp_path, num_vectors=3, **settings)
+    loaded = MemoryEncoder.from_pretrained(tmp_path, tiny_backbone("llava"))
+    assert loaded.encode([loaded.inputs("The door is blue.")]).shape == (1, 3, 64)
+    with pytest.raises(AdapterError, match="makes 3 vectors of an item. Pass num_vectors=3"):
+        train_encoder(tiny_backbone("llava"), tmp_path / "on", start=tmp_path, **settings)
 
 
 def test_names_may_be_words_of_the_vocabulary():

@@ -23,8 +23,8 @@ from transformers import EarlyStoppingCallback
 from comem_memory import mini
 from comem_memory.backbone import Backbone
 from comem_memory.config import LoraSettings
-from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, load_weights
-from comem_memory.errors import CorpusError
+from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, load_weights, read_config
+from comem_memory.errors import AdapterError, CorpusError
 from comem_memory.evaluation.countries import questions, rows
 from comem_memory.training.corpus import CorpusBatches, read_corpus
 from comem_memory.training.data import Batch, WorldBatches
@@ -53,6 +53,7 @@ def train_encoder(
     learning_rate: float = 5e-4,
     pictures: bool = True,
     max_facts: int | None = None,
+    num_vectors: int = 8,
     seed: int = 1,
     start: Path | None = None,
     data: Path | None = None,
@@ -71,6 +72,7 @@ def train_encoder(
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
         pictures: let some items carry an emoji (needs npm); of a corpus, use what needs pictures.
         max_facts: items of up to so many facts, each number as likely; by default up to 8, long ones more often.
+        num_vectors: an item becomes so many.
         seed: another seed, other items.
         start: adapter folder to go on from with fresh items and schedule, instead of learning to read.
         data: corpus folder of `comem synthesize`, instead of made-up worlds.
@@ -81,7 +83,10 @@ def train_encoder(
 
     Raises:
         CorpusError: as in `CorpusBatches`, before anything is trained; or `max_facts` for a corpus.
+        AdapterError: `start` makes another number of vectors, or is incomplete or damaged.
     """
+    if start is not None and (given := read_config(start).qformer.num_query_tokens) != num_vectors:
+        raise AdapterError(f"{start} makes {given} vectors of an item. Pass num_vectors={given}, or leave out start.")
     if data is None:
         make_batches = partial(_world_batches, num_facts=range(1, max_facts + 1) if max_facts else NUM_FACTS)
     elif max_facts is None:
@@ -93,6 +98,7 @@ def train_encoder(
         _speed_up_on_cpu(backbone, compiled=not gradient_checkpointing)  # which compiling would have to see through
     encoder = MemoryEncoder.create(
         backbone,
+        num_query_tokens=num_vectors,
         num_attention_heads=backbone.model.config.get_text_config().num_attention_heads,
         lora=LoraSettings(lora_dropout=0.0),  # every item is seen once; drawing masks took a quarter of a step
         max_length=512,

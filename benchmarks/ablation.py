@@ -1,0 +1,146 @@
+"""How many vectors an item needs, and how many training samples: `python benchmarks/ablation.py runs/ablation`.
+
+Trains encoders of the embedded model side by side, each from the start on made-up notes of one or two facts, and asks
+each about real countries. Run it again to resume. The page and its plot are written to `docs/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+
+from comem_memory import Backbone, mini
+from comem_memory.evaluation.tables import Grid
+from comem_memory.training.data import WorldBatches
+from comem_memory.training.recipes import ITEMS, country_words, vocabulary_words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+VECTORS = (1, 2, 4, 8, 16)
+SAMPLES = (1_000, 4_000, 15_600)
+MAX_FACTS = 2
+INTRODUCTION = (
+    "A sample is a question with its answer. Every encoder is trained from the start, with its own schedule, on notes "
+    "of one or two made-up facts; no country is among them. Asked are notes of one fact about real countries."
+)
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE, PLOT = "ABLATION.md", "ablation.png"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An encoder of so many vectors, trained on so many samples (questions with their answers)."""
+
+    folder: Path
+    vectors: int
+    steps: int
+
+    def run(self, limit: int) -> None:
+        """Trains and evaluates what is not there yet."""
+        if not (self.folder / "config.json").is_file():
+            words = ("--vectors", self.vectors, "--max-facts", MAX_FACTS, "--no-pictures", "--reading-steps", 100)
+            comem("train", self.folder, "--steps", self.steps, *words)
+        if not self.answers.is_file():
+            asked = ("--facts", 1, "--limit", limit, "--json")
+            self.answers.write_bytes(comem("--adapter", self.folder, "evaluate", *asked, stdout=subprocess.PIPE))
+
+    @property
+    def answers(self) -> Path:
+        return self.folder / "notes.json"
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """By source, as `comem evaluate --json` tells them."""
+        return json.loads(self.answers.read_bytes())["scores"]
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Of unseen made-up notes at the end: with their own memory, and with another note's."""
+        [state] = self.folder.glob(f"checkpoint-{self.steps}/trainer_state.json")
+        last = [entry for entry in json.loads(state.read_bytes())["log_history"] if "eval_loss" in entry][-1]
+        return {"own": last["eval_loss"], "shuffled": last["eval_shuffled_loss"]}
+
+
+def comem(*words: object, stdout: int | None = None) -> bytes:
+    command = [Path(sys.executable).with_name("comem"), *map(str, words)]
+    return subprocess.run(command, check=True, stdout=stdout).stdout or b""
+
+
+def steps_of(samples: int, backbone: Backbone) -> int:
+    """After how many steps of the recipe so many questions were asked."""
+    words = vocabulary_words(backbone, but=country_words())
+    facts = range(1, MAX_FACTS + 1)
+    batches = WorldBatches(seed=1, num_batches=samples, items=ITEMS, words=words, num_facts=facts)
+    asked = itertools.accumulate(len(batches[i]["asked"]) for i in range(samples))
+    return 1 + sum(1 for _ in itertools.takewhile(lambda so_far: so_far < samples, asked))
+
+
+def table(curve: dict[int, Trained], name: str) -> Grid:
+    header = [name, "steps", "loss, own memory", "loss, another's", "memory", "another's memory", "none", "text"]
+    rows = []
+    for value, trained in curve.items():
+        scores, losses = trained.scores, trained.losses
+        low, high = scores["memory"]["interval"]
+        row = [f"{value:,}", str(trained.steps), f"{losses['own']:.2f}", f"{losses['shuffled']:.2f}"]
+        row += [f"{scores['memory']['contains']:.0%} ({low:.0%} to {high:.0%})"]
+        rows.append(row + [f"{scores[source]['contains']:.0%}" for source in ("shuffled memory", "none", "text")])
+    return Grid("Losses on unseen made-up notes; shares of answers about countries that are right", header, rows)
+
+
+def draw(loss: Axes, right: Axes, curve: dict[int, Trained], name: str) -> None:
+    values, all_trained = list(curve), list(curve.values())
+    loss.plot(values, [trained.losses["own"] for trained in all_trained], marker="o", label="own memory")
+    loss.plot(values, [trained.losses["shuffled"] for trained in all_trained], marker="o", label="another's memory")
+    for source in ("none", "memory", "shuffled memory"):
+        scores = [trained.scores[source] for trained in all_trained]
+        [line] = right.plot(values, [score["contains"] for score in scores], marker="o", label=source)
+        low, high = zip(*(score["interval"] for score in scores), strict=True)
+        right.fill_between(values, low, high, alpha=0.15, color=line.get_color(), linewidth=0)
+    for axes, what in ((loss, "loss on unseen made-up notes"), (right, "answers about countries that are right")):
+        axes.set(xlabel=name, ylabel=what, xscale="log", ylim=0)
+        axes.set_xticks(values, [f"{value:,}" for value in values], minor=False)
+        axes.legend()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="of the encoders; 150 MB each")
+    parser.add_argument("--vectors", nargs="+", type=int, default=VECTORS)
+    parser.add_argument("--samples", nargs="+", type=int, default=SAMPLES)
+    parser.add_argument("--samples-of-vectors", type=int, default=4_000, help="with which each number is trained")
+    parser.add_argument("--limit", type=int, default=100, help="questions")
+    given = parser.parse_args()
+    backbone = mini.load_backbone()
+
+    def trained(vectors: int, samples: int) -> Trained:
+        one = Trained(given.folder / f"{vectors}-vectors-{samples}", vectors, steps_of(samples, backbone))
+        one.run(given.limit)
+        return one
+
+    curves = {
+        "vectors": {vectors: trained(vectors, given.samples_of_vectors) for vectors in given.vectors},
+        "samples": {samples: trained(8, samples) for samples in given.samples},
+    }
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    parts = [
+        f"# Vectors and samples\n\nMade by `{' '.join(['python', *sys.argv])}`. {INTRODUCTION}",
+        f"![Curves]({PLOT})",
+    ]
+    for row, (name, curve) in zip(axes, curves.items(), strict=True):
+        draw(*row, curve, name)
+        parts += [f"## {name.capitalize()}", table(curve, name).as_markdown()]
+    figure.savefig(DOCS / PLOT, dpi=110)
+    (DOCS / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
