@@ -125,7 +125,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     image: ImageFile = None,
     k: K = 3,
-    mode: Annotated[str, typer.Option(help="memory, text or none.")] = "memory",
+    mode: Annotated[str, typer.Option(help="memory, text, both or none.")] = "memory",
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from memory, printing as the model writes."""

@@ -37,7 +37,7 @@ def run(memory: ContinuousMemory, console: Console) -> None:
         "Asking with another artist's waving flag finds the country: "
         + ", ".join(f"recall@{k} {share:.2f}" for k, share in recall.items())
     )
-    modes: tuple[Mode, ...] = ("none", "text", "memory")
+    modes: tuple[Mode, ...] = ("none", "text", "memory", "both")
     for question, flag in ASKED:
         image = None if flag is None else FOLDER / "flags_waving" / f"{flag}.png"
         console.print(f"\n{question}" + (f" (with the waving flag {flag}.png)" if flag else ""))

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from comem_memory.integrations.langchain import ComemRetriever as LangChainRetriever
     from comem_memory.integrations.llama_index import ComemRetriever as LlamaIndexRetriever
 
-Mode = Literal["memory", "text", "none"]
+Mode = Literal["memory", "text", "both", "none"]
 CHUNK = 64
 """Items that `add` encodes and stores at a time; each chunk is durable before the next one begins."""
 CHUNK_PIXELS = 64_000_000
@@ -566,7 +566,7 @@ class ContinuousMemory:
             question, image: what to ask, and to search with.
             k, where: as in `search`.
             mode: `memory` puts the items' vectors before the prompt, `text` their texts and pictures into it (plain
-                retrieval-augmented prompting), `none` asks the bare model.
+                retrieval-augmented prompting), `both` does both, `none` asks the bare model.
             max_new_tokens: longest answer.
             **generation_kwargs: as in transformers' `generate`.
 
@@ -611,10 +611,10 @@ class ContinuousMemory:
         self, question: str, picture: Image.Image | None, hits: Sequence[MemoryHit], mode: Mode
     ) -> tuple[ModelInputs, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
-        items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)] if mode == "text" else []
+        items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)] if mode in ("text", "both") else []
         content = retrieval_content(question, items, picture, sees=self.backbone.sees)
         prompt = self.backbone.prompt_inputs([{"role": "user", "content": content}])
-        return prompt, joined(hits) if mode == "memory" else None
+        return prompt, joined(hits) if mode in ("memory", "both") else None
 
     def describe(self, id: str, *, max_new_tokens: int = 128) -> Description:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.

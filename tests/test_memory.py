@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ from comem_memory.errors import (
 from comem_memory.images import load_image
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.keys import RetrievalKey
-from comem_memory.memory import identity_of
+from comem_memory.memory import Mode, identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 from comem_memory.tiny_models import CHATML
 
@@ -922,13 +922,14 @@ def test_a_missing_picture_stops_a_reencode_before_anything_is_swapped(
 
 
 def test_modes_differ_in_what_the_model_reads(filled: ContinuousMemory):
-    none, text, vectors = (
+    none, text, vectors, both = (
         filled.answer("Which key opens the blue door?", k=2, mode=mode, max_new_tokens=6)
-        for mode in ("none", "text", "memory")
+        for mode in ("none", "text", "memory", "both")
     )
     assert none.prompt_tokens < vectors.prompt_tokens == none.prompt_tokens + 8 * 2 < text.prompt_tokens
+    assert both.prompt_tokens == text.prompt_tokens + 8 * 2
     assert none.hits == []
-    assert [hit.id for hit in vectors.hits] == [hit.id for hit in text.hits]
+    assert [hit.id for hit in both.hits] == [hit.id for hit in vectors.hits] == [hit.id for hit in text.hits]
     assert len(text.hits) == 2
     similarities = [hit.similarity for hit in vectors.hits]
     assert similarities == sorted(similarities, reverse=True)
@@ -963,7 +964,7 @@ def test_the_most_relevant_item_stands_next_to_the_question(filled: ContinuousMe
     assert torch.equal(vectors[-8:], hits[0].memory_embeddings)
 
 
-@pytest.mark.parametrize("mode", ["memory", "text", "none"])
+@pytest.mark.parametrize("mode", get_args(Mode))
 def test_a_stream_says_what_the_answer_says(filled: ContinuousMemory, mode: Any):
     answer = filled.answer("The door?", tiny_picture(2), mode=mode, max_new_tokens=12)
     assert "".join(filled.stream("The door?", tiny_picture(2), mode=mode, max_new_tokens=12)).strip() == answer.text
@@ -980,7 +981,7 @@ def test_memory_changes_the_answer(filled: ContinuousMemory):
 
 def test_unknown_modes_are_refused_at_once(filled: ContinuousMemory):
     for call in (filled.answer, filled.stream, filled.prepare):
-        with pytest.raises(QueryError, match=r"mode is 'magic'. Use one of memory, text, none"):
+        with pytest.raises(QueryError, match=r"mode is 'magic'. Use one of memory, text, both, none"):
             call("door", mode="magic")
 
 
