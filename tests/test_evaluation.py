@@ -287,7 +287,7 @@ def test_question_sets_that_cannot_be_made(name: str, settings: dict[str, Any], 
 def test_the_report_resumes_and_says_what_made_it(
     memory: ContinuousMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(report, "KS", (1, 3))
+    monkeypatch.setattr(report, "KS", (1, 10))
     monkeypatch.setattr(report, "FACTS", (1, 2))
     real, compared = report.compare, list[str]()
 
@@ -312,6 +312,17 @@ def test_the_report_resumes_and_says_what_made_it(
     for heading in ("Countries", "Flags", "Unseen worlds", "Made-up items", "Facts in an item", "Items found", "Bytes"):
         assert f"## {heading}" in page
     assert "## Cost" in page
+    found = {
+        name: json.loads((tmp_path / "answers" / f"{name}.json").read_text())["result"] for name in ("notes", "cost")
+    }
+    scores = {source: score["contains"] for source, score in found["notes"]["scores"].items()}
+    above = scores["memory and text"] - scores["text"]
+    reached = "yes" if above >= 0.1 else "no"
+    assert (
+        f"| countries, 1 fact: memory and text 10 points above text | {above * 100:+.1f} points | {reached} |" in page
+    )
+    tokens = found["cost"]["prompt_tokens"]
+    assert f"10 times the tokens | {tokens['text']['10'] / tokens['memory']['10']:.1f} times |" in page
     for kind in ("agents", "numbers", "names", "yes-no", "not-in-memory", "scenes", "spanish", "italian"):
         assert f"| {kind} |" in page
     for precision in ("fp32", "bf16", "int8", "int4"):

@@ -100,6 +100,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         "All questions and answers are in `answers/`.",
         f"![Right answers over facts in an item, over items found, and over bytes of a block]({PLOTS})",
     ]
+    parts += [_aims(sets[:3], by_k, by_precision, cost).as_markdown()]
     for comparison in sets:
         parts += [f"## {comparison.name.capitalize()}", tables.scores(comparison).as_markdown()]
         parts += [tables.kinds(comparison).as_markdown(), _failures(comparison)]
@@ -159,6 +160,45 @@ class _Results:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(json.dumps(made_by | {"result": result.as_dict()}, indent=1, ensure_ascii=False) + "\n", path)
         return result
+
+
+def _aims(
+    own_item: Sequence[Comparison],
+    by_k: Mapping[int, Comparison],
+    by_precision: Mapping[Precision, Comparison],
+    cost: Cost,
+) -> tables.Grid:
+    """What the method should give, after arXiv 2505.17670, beside what it gives here."""
+    rows: list[tuple[str, str, bool]] = []
+    for one in own_item:
+        text, memory, both = (one.scores[source].contains for source in ("text", "memory", "memory and text"))
+        none, shuffled = (one.scores[source].contains for source in ("none", "shuffled memory"))
+        rows += [
+            (f"{one.name}: memory 10 points above text", _points(memory - text), memory - text >= 0.1),
+            (f"{one.name}: memory and text 10 points above text", _points(both - text), both - text >= 0.1),
+            (f"{one.name}: memory above none", _points(memory - none), one.scores["memory"].above_none[0] > 0),
+            (f"{one.name}: another item's memory no better than none", _points(shuffled - none), shuffled <= none),
+        ]
+    at_1, at_10 = by_k[1].scores["memory"].contains, by_k[10].scores["memory"].contains
+    text = by_k[10].scores["text"].contains
+    fewer = cost.prompt_tokens["text"][10] / cost.prompt_tokens["memory"][10]
+    faster = cost.seconds["text"][10] / cost.seconds["memory"][10]
+    loss = by_precision["int8"].scores["memory"].contains - by_precision["fp32"].scores["memory"].contains
+    rows += [
+        ("10 found items: memory within 3 points of 1 found item", _points(at_10 - at_1), abs(at_10 - at_1) <= 0.03),
+        ("10 found items: memory above text", _points(at_10 - text), at_10 > text),
+        ("10 items: text takes at least 10 times the tokens", f"{fewer:.1f} times", fewer >= 10),
+        ("10 items: text takes at least 8 times as long to the first token", f"{faster:.1f} times", faster >= 8),
+        ("int8 within 0.5 points of fp32", _points(loss), abs(loss) <= 0.005),
+    ]
+    table = [[aim, found, "yes" if reached else "no"] for aim, found, reached in rows]
+    return tables.Grid(
+        "What the method should give, and what this model and encoder give", ["", "here", "reached"], table
+    )
+
+
+def _points(difference: float) -> str:
+    return f"{difference * 100:+.1f} points"
 
 
 def _draw(axes: Axes, curve: Mapping[int, Comparison]) -> None:
