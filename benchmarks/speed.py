@@ -1,7 +1,7 @@
 """What memory costs in time and space, as ratios of one run: `python benchmarks/speed.py`; `--json` for the numbers.
 
-Recall at hidden size 3584 in int8; the rest with the embedded default model. What is compared takes turns, so that
-other work on the machine slows all of it alike. A store of 100,000 items takes 12 GB while it is measured.
+Recall in int8, the rest with the embedded default model. What is compared takes turns, so that other work on the
+machine slows all of it alike. A store of 100,000 items takes 12 GB at hidden size 3584 while it is measured.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from convert import peak_resident
 from rich.console import Console
 from rich.table import Table
 from storage import TEXT, random_identity
+from tqdm.auto import tqdm
 
 from comem_memory import Backbone, MemoryEncoder, mini
 from comem_memory.backbone import Message
@@ -32,7 +33,7 @@ from comem_memory.evaluation.countries import item, rows
 from comem_memory.memory import default_key
 from comem_memory.store import MemoryRecord
 
-HIDDEN_SIZE, K = 3584, 10
+K = 10
 QUESTION = "Which of these countries has the longest coast?"
 DECODED = 64
 """Tokens of an answer, of which all but the first are timed."""
@@ -58,14 +59,14 @@ def timed(function: Callable[[], Any]) -> float:
 # -- recall --------------------------------------------------------------------------------------------------
 
 
-def recall(sizes: Sequence[int], questions: int) -> dict[str, dict[str, float]]:
+def recall(sizes: Sequence[int], questions: int, hidden_size: int) -> dict[str, dict[str, float]]:
     """By number of items: median milliseconds of a question's key, search and, of that, fetching; and of decoding."""
     key = default_key()
     asked = [f"{row['name']}, {TEXT[: 20 + i % 40]}" for i, row in zip(range(questions), rows() * 100, strict=False)]
     found: dict[str, dict[str, float]] = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            store = random_store(Path(folder), size, key.name, key.dimension)
+            store = random_store(Path(folder), size, hidden_size, key.name, key.dimension)
             parts: dict[str, list[float]] = {"key": [], "search": [], "fetch": [], "decode": []}
             for question in asked:
                 start = time.perf_counter()
@@ -87,14 +88,14 @@ def recall(sizes: Sequence[int], questions: int) -> dict[str, dict[str, float]]:
     return found
 
 
-def random_store(folder: Path, size: int, key_name: str, key_dimension: int) -> ChromaStore:
+def random_store(folder: Path, size: int, hidden_size: int, key_name: str, key_dimension: int) -> ChromaStore:
     """Items with random keys of unit length; their blocks are 64 random ones in turn."""
     generator = np.random.default_rng(0)
-    identity = random_identity(HIDDEN_SIZE, key_name, key_dimension)
+    identity = random_identity(hidden_size, key_name, key_dimension)
     store = ChromaStore.embedded(folder, identity=identity)
-    vectors = torch.from_numpy(generator.standard_normal((64, 8, HIDDEN_SIZE), np.float32))
+    vectors = torch.from_numpy(generator.standard_normal((64, 8, hidden_size), np.float32))
     blocks = [encode_block(one, "int8") for one in vectors]
-    for start in range(0, size, 1000):
+    for start in tqdm(range(0, size, 1000), desc=f"{size:,} items", unit="k", disable=None):
         keys = generator.standard_normal((min(1000, size - start), key_dimension), np.float32)
         keys /= np.linalg.norm(keys, axis=1, keepdims=True)
         store.put(
@@ -240,13 +241,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--stores", nargs="+", type=int, default=(1_000, 10_000), help="items; 100000 takes 12 GB")
+    parser.add_argument("--hidden-size", type=int, default=3584, help="of the recalled vectors")
     parser.add_argument("--questions", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found: dict[str, Any] = {}
     if "recall" in arguments.parts:
-        found["recall"] = recall(arguments.stores, arguments.questions)
+        found["recall"] = recall(arguments.stores, arguments.questions, arguments.hidden_size)
     if {"first_token", "decoding", "second_turn"} & set(arguments.parts):
         backbone = mini.load_backbone()
         if "first_token" in arguments.parts:

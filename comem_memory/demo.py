@@ -1,4 +1,4 @@
-"""`comem demo`: real countries into memory, questions by flag and by text, answers side by side."""
+"""`comem demo`: notes about real countries into memory, questions by text and by flag, answers side by side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from comem_memory.backbone import prompt_length
-from comem_memory.evaluation.countries import FOLDER, find_by_flag, item, rows
+from comem_memory.evaluation.countries import FOLDER, find_by_flag, notes, rows
 from comem_memory.memory import ContinuousMemory, Mode
 
 ASKED = (
@@ -16,21 +16,26 @@ ASKED = (
     ("In which part of the world is Kiribati?", None),
     ("What language do people in Brazil speak?", None),
     ("Which city is the capital of Latvia?", None),
-    ("What is the name of this country's money?", "JP"),
-    ("What do you call someone from here?", "CH"),
+    ("In which part of the world is this country?", "JP"),
+    ("Which country has this flag?", "CH"),
 )
 """Questions, and whose waving flag goes with them."""
 
 
+KINDS = ("region", "capital", "currency", "language", "people")
+"""What the notes of a country tell, one each."""
+
+
 def run(memory: ContinuousMemory, console: Console) -> None:
-    """Stores the countries in a memory, asks `ASKED` in every mode, and prints the answers with their cost."""
+    """Stores the notes in a memory, asks `ASKED` in every mode, and prints the answers with their cost."""
     backbone = memory.backbone
     console.print(f"{memory.encoder.num_parameters()}; the base model stays frozen.")
     start = time.perf_counter()
-    memory.add([item(row) for row in rows()])
+    ids = memory.add([note for row in rows() for note in notes(row, KINDS)])
     console.print(
-        f"{memory.count()} countries, each {tuple(memory.get('IS')[0].memory_embeddings.shape)} vectors, are stored "
-        f"after {time.perf_counter() - start:.0f} s (items already there are not encoded again)."
+        f"{memory.count()} notes about {len(rows())} countries, one with its flag each, are stored after "
+        f"{time.perf_counter() - start:.0f} s, each as {tuple(memory.get(ids[0])[0].memory_embeddings.shape)} vectors "
+        "(notes already there are not encoded again)."
     )
     recall = find_by_flag(memory)
     console.print(

@@ -13,7 +13,7 @@ from rich.console import Console
 from saved import save_roomy
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.demo import ASKED, run
+from comem_memory.demo import ASKED, KINDS, run
 from comem_memory.errors import BenchmarkError, QueryError
 from comem_memory.evaluation import report, tables
 from comem_memory.evaluation.benchmarks import BENCHMARKS, load
@@ -366,7 +366,9 @@ def test_the_demo_runs_with_any_memory(memory: ContinuousMemory, capsys: Any):
     run(memory.namespace("demo"), Console(width=200))
     shown = capsys.readouterr().out
     assert "parameters are trained" in shown
-    assert f"{len(rows())} countries, each (8, 64) vectors" in shown
+    assert f"notes about {len(rows())} countries, one with its flag each" in shown
+    assert "each as (8, 64) vectors" in shown
+    assert memory.namespace("demo").count(where={"name": "Iceland"}) == len(KINDS)
     assert "recall@1" in shown
     assert all(question.split()[0] in shown for question, _ in ASKED)
     assert shown.count("memory") >= len(ASKED)

@@ -53,6 +53,13 @@ def short_item(row: Row, kind: str, num_facts: int) -> MemoryItem:
     return MemoryItem(id=f"{row['code']}/{kind}/{num_facts}", text=text, metadata=_metadata(row))
 
 
+def notes(row: Row, kinds: Sequence[str], folder: Path = FOLDER) -> list[MemoryItem]:
+    """A country as notes of one fact each, for the facts that it has; the note of its region carries its flat flag."""
+    found = [short_item(row, kind, 1) for kind in kinds if kind in _facts(row)]
+    flag = {"image": folder / row["flag"]}
+    return [note.model_copy(update=flag if "/region/" in str(note.id) else {}) for note in found]
+
+
 def _facts(row: Row) -> dict[str, str]:
     name = row["name"]
     facts = {
@@ -104,6 +111,6 @@ def find_by_flag(memory: ContinuousMemory, folder: Path = FOLDER, *, k: int = 10
     """Recall@1, @5, @k of the stored flat flag when asked with the other artist's waving one."""
     ranks = []
     for row in tqdm(rows(folder), desc="flags", unit="flag", disable=None):
-        found = [hit.id for hit in memory.search(image=load_image(folder / row["flag_waving"]), k=k)]
-        ranks.append(found.index(row["code"]) if row["code"] in found else k)
+        found = [hit.metadata["name"] for hit in memory.search(image=load_image(folder / row["flag_waving"]), k=k)]
+        ranks.append(found.index(row["name"]) if row["name"] in found else k)
     return {at: sum(rank < at for rank in ranks) / len(ranks) for at in (1, 5, k)}
