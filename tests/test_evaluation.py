@@ -2,12 +2,15 @@
 
 import itertools
 import json
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 from saved import save_roomy
@@ -29,6 +32,7 @@ from comem_memory.evaluation.countries import (
 )
 from comem_memory.evaluation.first_token import first_token
 from comem_memory.evaluation.metrics import contains, exact_match, interval, normalise, token_f1
+from comem_memory.evaluation.peak_memory import peak_bytes
 from comem_memory.evaluation.question_sets import chosen, of_countries, of_flags, of_worlds
 from comem_memory.images import load_image
 from comem_memory.memory import Mode
@@ -213,7 +217,22 @@ def test_what_the_first_token_costs(memory: ContinuousMemory):
         assert memory_tokens == pytest.approx(cost.prompt_tokens["none"][k] + 8 * k)
         assert memory_tokens < cost.prompt_tokens["text"][k]
     assert all(seconds > 0 for by_k in cost.seconds.values() for seconds in by_k.values())
+    known = {peak is not None for by_k in cost.peak_bytes.values() for peak in by_k.values()}
+    assert known == {sys.platform == "linux" or torch.cuda.is_available()}
     assert "1.00 : 1" in tables.costs(cost).as_markdown()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or torch.cuda.is_available(), reason="resident memory, read from /proc")
+def test_the_peak_of_a_computation_is_what_it_held_at_most():
+    megabytes = 2**20 // torch.float32.itemsize
+    held = torch.ones(300 * megabytes)
+
+    def run(size: int) -> None:
+        torch.ones(size * megabytes).sum()
+
+    peaks = [peak_bytes(partial(run, size)) for size in (200, 50, 200)]
+    assert [round((peak or 0) / 2**20 / 50) for peak in peaks] == [4, 1, 4]
+    assert held.sum() == 300 * megabytes  # was there before, and does not count
 
 
 def test_a_grid_is_markdown():

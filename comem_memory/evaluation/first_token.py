@@ -1,4 +1,4 @@
-"""What memory costs and saves: tokens of the prompt and time to the first token, by how the items are given."""
+"""What memory costs and saves: prompt tokens, time and memory to the first token, by how the items are given."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-from comem_memory.backbone import prompt_length
+import torch
+
+from comem_memory.backbone import ModelInputs, prompt_length
 from comem_memory.evaluation.comparison import Asked
+from comem_memory.evaluation.peak_memory import peak_bytes
 from comem_memory.memory import ContinuousMemory, Mode
 
 MODES: tuple[Mode, ...] = ("none", "text", "memory")
@@ -17,10 +21,12 @@ MODES: tuple[Mode, ...] = ("none", "text", "memory")
 
 @dataclass(frozen=True)
 class Cost:
-    """By mode and k: mean tokens of the prompt, and median seconds to the first token, recall not included."""
+    """By mode and k: mean tokens of the prompt, median seconds and, of one question, highest bytes beyond the model's
+    to the first token; without the search. See `peak_bytes` for where bytes are `None`."""
 
     prompt_tokens: dict[Mode, dict[int, float]]
     seconds: dict[Mode, dict[int, float]]
+    peak_bytes: dict[Mode, dict[int, int | None]]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -36,16 +42,24 @@ def first_token(memory: ContinuousMemory, asked: Sequence[Asked], ks: Sequence[i
     """
     tokens: dict[Mode, dict[int, list[int]]] = {mode: {k: [] for k in ks} for mode in MODES}
     seconds: dict[Mode, dict[int, list[float]]] = {mode: {k: [] for k in ks} for mode in MODES}
+    peaks: dict[Mode, dict[int, int | None]] = {mode: {} for mode in MODES}
+
+    def first(prompt: ModelInputs, vectors: torch.Tensor | None) -> None:
+        memory.backbone.generate([prompt], [vectors], max_new_tokens=1)
+
     for question in asked:
         for k in ks:
             hits = memory.search(question.text, k=k)
             for mode in MODES:
                 start = time.perf_counter()
                 prompt, vectors = memory.prompt(question.text, None, [] if mode == "none" else hits, mode)
-                memory.backbone.generate([prompt], [vectors], max_new_tokens=1)
+                first(prompt, vectors)
                 seconds[mode][k].append(time.perf_counter() - start)
                 tokens[mode][k].append(prompt_length(prompt, vectors))
+                if k not in peaks[mode]:
+                    peaks[mode][k] = peak_bytes(partial(first, prompt, vectors))
     return Cost(
         {mode: {k: statistics.mean(found) for k, found in by_k.items()} for mode, by_k in tokens.items()},
         {mode: {k: statistics.median(found) for k, found in by_k.items()} for mode, by_k in seconds.items()},
+        peaks,
     )

@@ -76,17 +76,19 @@ def published(comparison: Comparison) -> Grid:
 
 
 def costs(cost: Cost) -> Grid:
-    """By mode and k: prompt tokens and time to the first token, and how many times as much as memory it is."""
+    """By mode and k: prompt tokens, time to the first token as a multiple of memory's, and memory where it is known."""
     ks = list(cost.seconds["memory"])
     rows = []
     for mode, by_k in cost.seconds.items():
         cells = [
             f"{cost.prompt_tokens[mode][k]:.0f}, {seconds / cost.seconds['memory'][k]:.2f} : 1"
+            + ("" if (peak := cost.peak_bytes[mode][k]) is None else f", {peak / 2**20:.0f} MiB")
             for k, seconds in by_k.items()
         ]
         rows.append([mode, *cells])
     return Grid(
-        "Tokens of the prompt, and time to the first token (memory = 1, one run, without the search)",
+        "Tokens of the prompt, time to the first token (memory = 1, one run, without the search), and highest memory "
+        "until then beyond the model's",
         ["with", *(f"k = {k}" for k in ks)],
         rows,
     )
