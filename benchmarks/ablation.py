@@ -13,11 +13,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
+from pydantic import TypeAdapter
 
 from comem_memory import Backbone, mini
+from comem_memory.evaluation.comparison import Comparison
+from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.tables import Grid
 from comem_memory.training.data import WorldBatches
 from comem_memory.training.recipes import ITEMS, country_words, vocabulary_words
@@ -58,9 +61,8 @@ class Trained:
         return self.folder / "notes.json"
 
     @property
-    def scores(self) -> dict[str, Any]:
-        """By source, as `comem evaluate --json` tells them."""
-        return json.loads(self.answers.read_bytes())["scores"]
+    def comparison(self) -> Comparison:
+        return TypeAdapter(Comparison).validate_json(self.answers.read_bytes())
 
     @property
     def losses(self) -> dict[str, float]:
@@ -88,11 +90,11 @@ def table(curve: dict[int, Trained], name: str) -> Grid:
     header = [name, "steps", "loss, own memory", "loss, another's", "memory", "another's memory", "none", "text"]
     rows = []
     for value, trained in curve.items():
-        scores, losses = trained.scores, trained.losses
-        low, high = scores["memory"]["interval"]
+        scores, losses = trained.comparison.scores, trained.losses
+        low, high = scores["memory"].interval
         row = [f"{value:,}", str(trained.steps), f"{losses['own']:.2f}", f"{losses['shuffled']:.2f}"]
-        row += [f"{scores['memory']['contains']:.0%} ({low:.0%} to {high:.0%})"]
-        rows.append(row + [f"{scores[source]['contains']:.0%}" for source in ("shuffled memory", "none", "text")])
+        row += [f"{scores['memory'].contains:.0%} ({low:.0%} to {high:.0%})"]
+        rows.append(row + [f"{scores[source].contains:.0%}" for source in ("shuffled memory", "none", "text")])
     return Grid("Losses on unseen made-up notes; shares of answers about countries that are right", header, rows)
 
 
@@ -100,13 +102,11 @@ def draw(loss: Axes, right: Axes, curve: dict[int, Trained], name: str) -> None:
     values, all_trained = list(curve), list(curve.values())
     loss.plot(values, [trained.losses["own"] for trained in all_trained], marker="o", label="own memory")
     loss.plot(values, [trained.losses["shuffled"] for trained in all_trained], marker="o", label="another's memory")
-    for source in ("none", "memory", "shuffled memory"):
-        scores = [trained.scores[source] for trained in all_trained]
-        [line] = right.plot(values, [score["contains"] for score in scores], marker="o", label=source)
-        low, high = zip(*(score["interval"] for score in scores), strict=True)
-        right.fill_between(values, low, high, alpha=0.15, color=line.get_color(), linewidth=0)
+    answered = {value: trained.comparison for value, trained in curve.items()}
+    draw_curve(right, answered, ("none", "memory", "shuffled memory"))
     for axes, what in ((loss, "loss on unseen made-up notes"), (right, "answers about countries that are right")):
-        axes.set(xlabel=name, ylabel=what, xscale="log", ylim=0)
+        axes.set(xlabel=name, ylabel=what, xscale="log")
+        axes.set_ylim(bottom=0)
         axes.set_xticks(values, [f"{value:,}" for value in values], minor=False)
         axes.legend()
 

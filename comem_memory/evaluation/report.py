@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import TypeAdapter
@@ -19,12 +19,10 @@ from comem_memory.codec import PRECISIONS, Precision, encode_block
 from comem_memory.evaluation import tables
 from comem_memory.evaluation.comparison import SOURCES, Comparison, QuestionSet, compare
 from comem_memory.evaluation.first_token import Cost, first_token
+from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import MADE_UP, of_countries, of_flags, of_worlds
 from comem_memory.memory import ContinuousMemory
 from comem_memory.unfinished import write_whole
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 PAGE, PLOTS = "RESULTS.md", "results.png"
 FACTS = (1, 2, 4, 8)
@@ -57,12 +55,12 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     fewer = max(1, limit // 3)
     one_fact = partial(of_countries, num_facts=1, limit=limit)
     notes = results.compare("notes", one_fact, sources=SOURCES)
-    sets = [
+    own_item = [
         results.compare("countries", partial(of_countries, limit=limit), sources=SOURCES),
         notes,
         results.compare("worlds", partial(of_worlds, limit=limit), sources=SOURCES),
-        results.compare("flags", partial(of_flags, limit=fewer), k=1),
     ]
+    sets = [*own_item, results.compare("flags", partial(of_flags, limit=fewer), k=1)]
     apart = [
         results.compare(f"made-up {name}", partial(of_worlds, name, limit=fewer))
         for name in MADE_UP
@@ -86,7 +84,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     stored.set(xlabel="bytes of an item's block", xscale="log")
     by_size = {sizes[p]: replace(one, scores=notes.scores | one.scores) for p, one in by_precision.items()}
     for axes, curve in ((facts, by_facts), (found, by_k), (stored, by_size)):
-        _draw(axes, curve)
+        draw_curve(axes, curve, CURVES)
     for precision, size in sizes.items():
         stored.annotate(precision, (size, by_precision[precision].scores["memory"].interval[1]))
     facts.legend()
@@ -100,7 +98,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         "All questions and answers are in `answers/`.",
         f"![Right answers over facts in an item, over items found, and over bytes of a block]({PLOTS})",
     ]
-    parts += [_aims(sets[:3], by_k, by_precision, cost).as_markdown()]
+    parts += [_aims(own_item, by_k, by_precision, cost).as_markdown()]
     for comparison in sets:
         parts += [f"## {comparison.name.capitalize()}", tables.scores(comparison).as_markdown()]
         parts += [tables.kinds(comparison).as_markdown(), _failures(comparison)]
@@ -199,15 +197,6 @@ def _aims(
 
 def _points(difference: float) -> str:
     return f"{difference * 100:+.1f} points"
-
-
-def _draw(axes: Axes, curve: Mapping[int, Comparison]) -> None:
-    for source in CURVES:
-        scores = [comparison.scores[source] for comparison in curve.values()]
-        line = axes.plot(list(curve), [score.contains for score in scores], marker="o", label=source)
-        low, high = zip(*(score.interval for score in scores), strict=True)
-        axes.fill_between(list(curve), low, high, alpha=0.15, color=line[0].get_color(), linewidth=0)
-    axes.set_ylim(0, 1)
 
 
 def _sets_table(comparisons: Sequence[Comparison]) -> tables.Grid:
