@@ -18,6 +18,7 @@ from comem_memory.config import FrozenWeights, QFormerConfig
 from comem_memory.convert import convert_checkpoint
 from comem_memory.convert.layout import FROZEN, BaseModel, to_authors, to_authors_qformer
 from comem_memory.convert.weights import INDEX_FILE, SINGLE_FILE
+from comem_memory.evaluation.peak_memory import peak_resident
 from comem_memory.qformer import QFormer
 
 WIDTH, RANK, HEADS = 512, 16, 16
@@ -77,13 +78,6 @@ def _peak(kwargs: dict[str, Any], results: multiprocessing.Queue) -> None:
     start, before = time.perf_counter(), peak_resident()
     report = convert_checkpoint(**kwargs)
     results.put((before, peak_resident(), time.perf_counter() - start, report.lora.r))
-
-
-def peak_resident() -> int:
-    """Highest resident set of this process so far, in bytes; mapped file pages count. (Linux; getrusage would give
-    a spawned process its parent's peak.)"""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from convert import peak_resident
 from rich.console import Console
 from rich.table import Table
 from storage import TEXT, random_identity
@@ -30,6 +29,7 @@ from comem_memory.chat import Chat, ChatSettings
 from comem_memory.chroma import ChromaStore
 from comem_memory.codec import decode_block, encode_block
 from comem_memory.evaluation.countries import item, rows
+from comem_memory.evaluation.peak_memory import peak_resident
 from comem_memory.memory import default_key
 from comem_memory.store import MemoryRecord
 

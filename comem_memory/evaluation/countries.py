@@ -55,9 +55,9 @@ def short_item(row: Row, kind: str, num_facts: int) -> MemoryItem:
 
 def notes(row: Row, kinds: Sequence[str], folder: Path = FOLDER) -> list[MemoryItem]:
     """A country as notes of one fact each, for the facts that it has; the note of its region carries its flat flag."""
-    found = [short_item(row, kind, 1) for kind in kinds if kind in _facts(row)]
-    flag = {"image": folder / row["flag"]}
-    return [note.model_copy(update=flag if "/region/" in str(note.id) else {}) for note in found]
+    carried = {"region": {"image": folder / row["flag"]}}
+    told = [kind for kind in kinds if kind in _facts(row)]
+    return [short_item(row, kind, 1).model_copy(update=carried.get(kind)) for kind in told]
 
 
 def _facts(row: Row) -> dict[str, str]:

@@ -30,11 +30,13 @@ def peak_bytes(run: Callable[[], object]) -> int | None:
     except (AttributeError, OSError):  # another C library, or not Linux
         run()
         return None
-    before = _resident("VmRSS")
+    before = peak_resident()
     run()
-    return max(0, _resident("VmHWM") - before)
+    return peak_resident() - before
 
 
-def _resident(name: str) -> int:
-    [line] = [line for line in (PROCESS / "status").read_text().splitlines() if line.startswith(f"{name}:")]
+def peak_resident() -> int:
+    """Highest resident set of this process so far, in bytes; mapped file pages count. (Linux; getrusage would give
+    a spawned process its parent's peak.)"""
+    [line] = [line for line in (PROCESS / "status").read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
