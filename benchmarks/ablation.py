@@ -1,7 +1,7 @@
 """How many vectors an item needs, and how many training samples: `python benchmarks/ablation.py runs/ablation`.
 
-Trains encoders of the embedded model side by side, each from the start on made-up notes of one or two facts, and asks
-each about real countries. Run it again to resume. The page and its plot are written to `docs/`.
+Trains encoders of the embedded model side by side on made-up notes of one or two facts, and asks each about real
+countries. Run it again to resume. The page and its plot are written to `docs/`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 from pydantic import TypeAdapter
 
-from comem_memory import Backbone, mini
-from comem_memory.evaluation.comparison import Comparison
+from comem_memory import Backbone, ContinuousMemory, mini
+from comem_memory.evaluation.comparison import Comparison, compare
 from comem_memory.evaluation.plots import draw_curve
+from comem_memory.evaluation.question_sets import of_countries
 from comem_memory.evaluation.tables import Grid
 from comem_memory.training.data import WorldBatches
 from comem_memory.training.recipes import ITEMS, country_words, vocabulary_words
+from comem_memory.unfinished import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,30 +34,38 @@ if TYPE_CHECKING:
 VECTORS = (1, 2, 4, 8, 16)
 SAMPLES = (1_000, 4_000, 15_600)
 MAX_FACTS = 2
+SOURCES = ("none", "memory", "shuffled memory")
 INTRODUCTION = (
-    "A sample is a question with its answer. Every encoder is trained from the start, with its own schedule, on notes "
-    "of one or two made-up facts; no country is among them. Asked are notes of one fact about real countries."
+    "A sample is a question with its answer. Every encoder is trained with its own schedule on notes of one or two "
+    "made-up facts; no country is among them. Asked are notes of one fact about real countries."
 )
+ABOUT = {
+    "vectors": "Each goes on from the shipped encoder, whose 8 query tokens are interpolated to so many; so 8 has the "
+    "advantage of its longer training.",
+    "samples": "Each is trained from the start: 100 steps of learning to read without the answering model, then these.",
+}
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, PLOT = "ABLATION.md", "ablation.png"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """An encoder of so many vectors, trained on so many samples (questions with their answers)."""
+    """An encoder, trained for so many steps."""
 
     folder: Path
-    vectors: int
     steps: int
+    how: Sequence[str]
+    """Options of `comem train`."""
 
     def run(self, limit: int) -> None:
         """Trains and evaluates what is not there yet."""
         if not (self.folder / "config.json").is_file():
-            words = ("--vectors", self.vectors, "--max-facts", MAX_FACTS, "--no-pictures", "--reading-steps", 100)
-            comem("train", self.folder, "--steps", self.steps, *words)
+            words = ("train", self.folder, "--steps", self.steps, "--max-facts", MAX_FACTS, "--no-pictures", *self.how)
+            subprocess.run([Path(sys.executable).with_name("comem"), *map(str, words)], check=True)
         if not self.answers.is_file():
-            asked = ("--facts", 1, "--limit", limit, "--json")
-            self.answers.write_bytes(comem("--adapter", self.folder, "evaluate", *asked, stdout=subprocess.PIPE))
+            with ContinuousMemory.from_pretrained(adapter=self.folder) as memory:
+                comparison = compare(memory, of_countries(num_facts=1, limit=limit), sources=SOURCES)
+            write_whole(json.dumps(comparison.as_dict()), self.answers)
 
     @property
     def answers(self) -> Path:
@@ -72,11 +83,6 @@ class Trained:
         return {"own": last["eval_loss"], "shuffled": last["eval_shuffled_loss"]}
 
 
-def comem(*words: object, stdout: int | None = None) -> bytes:
-    command = [Path(sys.executable).with_name("comem"), *map(str, words)]
-    return subprocess.run(command, check=True, stdout=stdout).stdout or b""
-
-
 def steps_of(samples: int, backbone: Backbone) -> int:
     """After how many steps of the recipe so many questions were asked."""
     words = vocabulary_words(backbone, but=country_words())
@@ -87,14 +93,14 @@ def steps_of(samples: int, backbone: Backbone) -> int:
 
 
 def table(curve: dict[int, Trained], name: str) -> Grid:
-    header = [name, "steps", "loss, own memory", "loss, another's", "memory", "another's memory", "none", "text"]
+    header = [name, "steps", "loss, own memory", "loss, another's", "memory", "another's memory", "none"]
     rows = []
     for value, trained in curve.items():
         scores, losses = trained.comparison.scores, trained.losses
         low, high = scores["memory"].interval
         row = [f"{value:,}", str(trained.steps), f"{losses['own']:.2f}", f"{losses['shuffled']:.2f}"]
         row += [f"{scores['memory'].contains:.0%} ({low:.0%} to {high:.0%})"]
-        rows.append(row + [f"{scores[source].contains:.0%}" for source in ("shuffled memory", "none", "text")])
+        rows.append(row + [f"{scores[source].contains:.0%}" for source in ("shuffled memory", "none")])
     return Grid("Losses on unseen made-up notes; shares of answers about countries that are right", header, rows)
 
 
@@ -103,11 +109,12 @@ def draw(loss: Axes, right: Axes, curve: dict[int, Trained], name: str) -> None:
     loss.plot(values, [trained.losses["own"] for trained in all_trained], marker="o", label="own memory")
     loss.plot(values, [trained.losses["shuffled"] for trained in all_trained], marker="o", label="another's memory")
     answered = {value: trained.comparison for value, trained in curve.items()}
-    draw_curve(right, answered, ("none", "memory", "shuffled memory"))
+    draw_curve(right, answered, SOURCES)
     for axes, what in ((loss, "loss on unseen made-up notes"), (right, "answers about countries that are right")):
         axes.set(xlabel=name, ylabel=what, xscale="log")
         axes.set_ylim(bottom=0)
-        axes.set_xticks(values, [f"{value:,}" for value in values], minor=False)
+        axes.set_xticks(values, [f"{value:,}" for value in values])
+        axes.minorticks_off()
         axes.legend()
 
 
@@ -116,28 +123,31 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the encoders; 150 MB each")
     parser.add_argument("--vectors", nargs="+", type=int, default=VECTORS)
     parser.add_argument("--samples", nargs="+", type=int, default=SAMPLES)
-    parser.add_argument("--samples-of-vectors", type=int, default=4_000, help="with which each number is trained")
+    parser.add_argument("--samples-of-vectors", type=int, default=1_000, help="with which each number is trained on")
     parser.add_argument("--limit", type=int, default=100, help="questions")
     given = parser.parse_args()
     backbone = mini.load_backbone()
 
-    def trained(vectors: int, samples: int) -> Trained:
-        one = Trained(given.folder / f"{vectors}-vectors-{samples}", vectors, steps_of(samples, backbone))
+    def trained(name: str, samples: int, *how: str) -> Trained:
+        one = Trained(given.folder / name, steps_of(samples, backbone), how)
         one.run(given.limit)
         return one
 
+    shipped = ("--start", str(mini.ADAPTER), "--seed", "8")
     curves = {
-        "vectors": {vectors: trained(vectors, given.samples_of_vectors) for vectors in given.vectors},
-        "samples": {samples: trained(8, samples) for samples in given.samples},
+        "vectors": {
+            n: trained(f"vectors-{n}", given.samples_of_vectors, "--vectors", str(n), *shipped) for n in given.vectors
+        },
+        "samples": {n: trained(f"samples-{n}", n, "--reading-steps", "100") for n in given.samples},
     }
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
     parts = [
         f"# Vectors and samples\n\nMade by `{' '.join(['python', *sys.argv])}`. {INTRODUCTION}",
         f"![Curves]({PLOT})",
     ]
-    for row, (name, curve) in zip(axes, curves.items(), strict=True):
-        draw(*row, curve, name)
-        parts += [f"## {name.capitalize()}", table(curve, name).as_markdown()]
+    for (loss, right), (name, curve) in zip(axes, curves.items(), strict=True):
+        draw(loss, right, curve, name)
+        parts += [f"## {name.capitalize()}", ABOUT[name], table(curve, name).as_markdown()]
     figure.savefig(DOCS / PLOT, dpi=110)
     (DOCS / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 

@@ -278,7 +278,9 @@ def train(
     max_facts: Annotated[
         int | None, typer.Option(min=1, max=8, help="Short notes of up to so many facts, instead of all lengths.")
     ] = None,
-    vectors: Annotated[int, typer.Option(min=1, help="An item becomes so many.")] = 8,
+    vectors: Annotated[
+        int | None, typer.Option(min=1, help="An item becomes so many; by default 8, or as many as with --start.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other items.")] = 1,
     start: Annotated[Path | None, typer.Option(help="Adapter to go on from, instead of learning to read.")] = None,
     distillation: Annotated[
@@ -403,7 +405,7 @@ def evaluate(
     from comem_memory.evaluation.first_token import first_token
     from comem_memory.evaluation.question_sets import chosen
 
-    asked = chosen(questions, num_facts=facts, folder=folder, split=split, limit=limit)
+    asked = chosen(questions, num_facts=facts, searched=k is not None, folder=folder, split=split, limit=limit)
     with _memory(context, persist_directory=None, chroma_url=None) as memory:
         comparison = compare(memory, asked, k=k)
         cost = first_token(memory, comparison.asked[:: max(1, comparison.n // 12)][:12])

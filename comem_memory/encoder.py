@@ -305,24 +305,35 @@ def encoder_config(
     )
 
 
-def load_weights(encoder: MemoryEncoder, folder: Path) -> None:
+def load_weights(encoder: MemoryEncoder, folder: Path, *, resize: bool = False) -> None:
     """Replaces an encoder's trained weights by those of an adapter folder.
+
+    Args:
+        encoder: whose.
+        folder: the adapter's, or a checkpoint's.
+        resize: where the folder's encoder makes another number of vectors, interpolate its query tokens in their
+            order, as position embeddings of vision transformers are.
 
     Raises:
         AdapterError: a weight is missing, unexpected or of another shape.
     """
-    lora, qformer = read_weights(encoder, folder)
+    lora, qformer = read_weights(encoder, folder, resize=resize)
     set_peft_model_state_dict(encoder.peft, lora)
     encoder.qformer.load_state_dict(qformer)
 
 
-def read_weights(encoder: MemoryEncoder, folder: Path) -> tuple[Weights, Weights]:
+def read_weights(encoder: MemoryEncoder, folder: Path, *, resize: bool = False) -> tuple[Weights, Weights]:
     """LoRA and Q-Former weights of an adapter folder that fit the encoder, which may be on the meta device.
+
+    `resize` as in `load_weights`.
 
     Raises:
         AdapterError: a weight is missing, unexpected or of another shape.
     """
     lora, qformer = load_weights_file(folder / LORA_FILE), load_weights_file(folder / QFORMER_FILE)
+    if resize and (tokens := qformer.get("query_tokens")) is not None:  # (1, Q, H)
+        number = encoder.encoder_config.qformer.num_query_tokens
+        qformer["query_tokens"] = nn.functional.interpolate(tokens.mT.float(), size=number, mode="linear").mT
     _check_weights(folder / LORA_FILE, lora, encoder._lora_weights())
     _check_weights(folder / QFORMER_FILE, qformer, encoder.qformer.state_dict())
     return lora, qformer

@@ -16,7 +16,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
-from comem_memory.encoder import MemoryEncoder
+from comem_memory.encoder import MemoryEncoder, load_weights
 from comem_memory.errors import AdapterError
 from comem_memory.testing import tiny_backbone, tiny_picture
 from comem_memory.training import recipes
@@ -295,8 +295,23 @@ def test_an_item_becomes_as_many_vectors_as_asked_for(tmp_path: Path):
     train_encoder(tiny_backbone("llava"), tmp_path, num_vectors=3, **settings)
     loaded = MemoryEncoder.from_pretrained(tmp_path, tiny_backbone("llava"))
     assert loaded.encode([loaded.inputs("The door is blue.")]).shape == (1, 3, 64)
-    with pytest.raises(AdapterError, match="makes 3 vectors of an item. Pass num_vectors=3"):
-        train_encoder(tiny_backbone("llava"), tmp_path / "on", start=tmp_path, **settings)
+    on = train_encoder(tiny_backbone("llava"), tmp_path / "on", start=tmp_path, **settings)
+    assert on.encoder_config.qformer.num_query_tokens == 3
+    with pytest.raises(AdapterError, match="wrong shape"):  # the checkpoint's
+        train_encoder(tiny_backbone("llava"), tmp_path / "on", start=tmp_path, num_vectors=5, **settings)
+
+
+def test_query_tokens_of_another_number_lie_between_those_of_the_start(tmp_path: Path):
+    _, adapter = save_tiny(tmp_path)
+    weights = load_file(adapter / "qformer.safetensors")
+    tokens = weights["query_tokens"][0]
+    for number, expected in ((4, (tokens[::2] + tokens[1::2]) / 2), (len(tokens), tokens)):
+        other = MemoryEncoder.create(tiny_backbone("llava"), num_query_tokens=number, num_attention_heads=4)
+        load_weights(other, adapter, resize=True)
+        assert torch.equal(other.qformer.query_tokens[0], expected)
+        assert torch.equal(other.qformer.proj_in.weight, weights["proj_in.weight"])
+    with pytest.raises(AdapterError, match="wrong shape for 1 weights, first 'query_tokens'"):
+        load_weights(MemoryEncoder.create(tiny_backbone("llava"), num_query_tokens=4, num_attention_heads=4), adapter)
 
 
 def test_names_may_be_words_of_the_vocabulary():

@@ -130,6 +130,11 @@ class Comparison:
         kinds = sorted({asked.kind for asked in self.asked})
         return {kind: sum(asked.kind == kind for asked in self.asked) for kind in kinds}
 
+    def right(self, source: str) -> list[bool]:
+        """Whether each answer contains a right one."""
+        said = self.scores[source].said
+        return [any(contains(s, a) for a in one.answers) for s, one in zip(said, self.asked, strict=True)]
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON, without the questions' pictures."""
         whole = asdict(replace(self, asked=[replace(one, image=None) for one in self.asked]))

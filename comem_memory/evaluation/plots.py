@@ -19,3 +19,5 @@ def draw_curve(axes: Axes, curve: Mapping[int, Comparison], sources: Sequence[st
         low, high = zip(*(score.interval for score in scores), strict=True)
         axes.fill_between(list(curve), low, high, alpha=0.15, color=line[0].get_color(), linewidth=0)
     axes.set_ylim(0, 1)
+    axes.set_xticks(list(curve), [f"{value:,}" for value in curve])
+    axes.minorticks_off()

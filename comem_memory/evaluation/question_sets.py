@@ -24,6 +24,7 @@ def chosen(
     name: str,
     *,
     num_facts: int | None = None,
+    searched: bool = False,
     folder: Path | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -32,7 +33,7 @@ def chosen(
 
     Args:
         name: which.
-        num_facts: of countries, see `of_countries`.
+        num_facts, searched: of countries, see `of_countries`.
         folder, split: of a benchmark, where its published files are and which of them.
         limit: so many questions; 300 of the endless made-up ones unless given.
 
@@ -40,7 +41,7 @@ def chosen(
         BenchmarkError: there is no such set, a benchmark comes without folder or split, or as in `of_benchmark`.
     """
     if name == "countries":
-        return of_countries(num_facts=num_facts, limit=limit)
+        return of_countries(num_facts=num_facts, searched=searched, limit=limit)
     if name == "flags":
         return of_flags(limit=limit)
     if name in MADE_UP:
@@ -53,11 +54,12 @@ def chosen(
     return of_benchmark(name, folder, split, limit=limit)
 
 
-def of_countries(*, num_facts: int | None = None, limit: int | None = None) -> QuestionSet:
+def of_countries(*, num_facts: int | None = None, searched: bool = False, limit: int | None = None) -> QuestionSet:
     """Questions that name their country.
 
     Args:
         num_facts: items are notes of so many facts (`countries.short_item`); by default whole countries with flags.
+        searched: the notes of all questions are items, to be searched among; else those of the selected questions.
         limit: a random selection of so many questions, always the same.
     """
     drawn = _drawn(limit)
@@ -65,9 +67,10 @@ def of_countries(*, num_facts: int | None = None, limit: int | None = None) -> Q
         items = [countries.item(row) for row in countries.rows()]
         asked = [_asked(question, question.code) for question, _ in drawn]
         return QuestionSet("countries", items, asked)
-    items = [countries.short_item(row, question.kind, num_facts) for question, row in drawn]
-    asked = [_asked(question, str(item.id)) for (question, _), item in zip(drawn, items, strict=True)]
-    return QuestionSet(f"countries, {num_facts} fact{'s' * (num_facts > 1)}", items, asked)
+    items = [countries.short_item(row, question.kind, num_facts) for question, row in (_drawn() if searched else drawn)]
+    asked = [_asked(question, str(item.id)) for (question, _), item in zip(drawn, items, strict=False)]
+    name = f"countries, {num_facts} fact{'s' * (num_facts > 1)}"
+    return QuestionSet(f"{name}, all notes" if searched else name, items, asked)
 
 
 def of_flags(*, limit: int | None = None) -> QuestionSet:
@@ -177,7 +180,7 @@ def _of_benchmark(question: BenchmarkQuestion) -> Asked:
     )
 
 
-def _drawn(limit: int | None) -> list[tuple[countries.CountryQuestion, countries.Row]]:
+def _drawn(limit: int | None = None) -> list[tuple[countries.CountryQuestion, countries.Row]]:
     drawn = [(question, row) for row in countries.rows() for question in countries.questions(row)]
     random.Random(0).shuffle(drawn)
     return drawn[:limit]

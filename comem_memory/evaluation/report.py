@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from pydantic import TypeAdapter
 
+from comem_memory.backbone import Backbone
 from comem_memory.codec import PRECISIONS, Precision, encode_block
 from comem_memory.evaluation import tables
 from comem_memory.evaluation.comparison import SOURCES, Comparison, QuestionSet, compare
@@ -29,6 +30,8 @@ FACTS = (1, 2, 4, 8)
 KS = (1, 3, 5, 10, 20, 50)
 CURVES = ("none", "text", "memory")
 """Sources along a curve."""
+PLOTTED = (*CURVES, "memory and text")
+"""Sources that are drawn, where a curve has them."""
 TIMED = 12
 """Questions whose first token is timed."""
 
@@ -70,6 +73,10 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     by_k = {
         k: results.compare(f"k-{k}", partial(of_countries, limit=fewer), k=k, batch_size=max(1, 48 // k)) for k in KS
     }
+    among_notes = partial(of_countries, num_facts=1, searched=True, limit=fewer)
+    notes_by_k = {
+        k: results.compare(f"notes-k-{k}", among_notes, k=k, sources=(*CURVES, "memory and text")) for k in KS
+    }
     by_precision = {
         precision: results.compare(f"stored-{precision}", one_fact, precision=precision, sources=("memory",))
         for precision in PRECISIONS
@@ -78,16 +85,17 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
 
     one_item = torch.ones(memory.encoder.encoder_config.qformer.num_query_tokens, memory.backbone.hidden_size)
     sizes = {precision: len(encode_block(one_item, precision)) for precision in PRECISIONS}
-    figure, (facts, found, stored) = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained", sharey=True)
-    facts.set(xlabel="facts in the item", ylabel="answers that contain the right one")
-    found.set(xlabel="items found by search (k)", xscale="log")
-    stored.set(xlabel="bytes of an item's block", xscale="log")
     by_size = {sizes[p]: replace(one, scores=notes.scores | one.scores) for p, one in by_precision.items()}
-    for axes, curve in ((facts, by_facts), (found, by_k), (stored, by_size)):
-        draw_curve(axes, curve, CURVES)
-    for precision, size in sizes.items():
-        stored.annotate(precision, (size, by_precision[precision].scores["memory"].interval[1]))
-    facts.legend()
+    figure, ((facts, stored), (found, found_notes)) = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")
+    facts.set(xlabel="facts in the item")
+    stored.set(xlabel="characters of an item's block", xscale="log")
+    found.set(xlabel="whole countries found by search (k)", xscale="log")
+    found_notes.set(xlabel="notes of one fact found by search (k)", xscale="log")
+    for axes, curve in ((facts, by_facts), (stored, by_size), (found, by_k), (found_notes, notes_by_k)):
+        axes.set_ylabel("answers that contain the right one")
+        draw_curve(axes, curve, [source for source in PLOTTED if source in next(iter(curve.values())).scores])
+        axes.legend()
+    stored.set_xticks(list(by_size), [f"{size:,}\n{precision}" for precision, size in sizes.items()])
     figure.savefig(folder / PLOTS, dpi=110)
     plt.close(figure)
 
@@ -98,13 +106,16 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         "All questions and answers are in `answers/`.",
         f"![Right answers over facts in an item, over items found, and over bytes of a block]({PLOTS})",
     ]
-    parts += [_aims(own_item, by_k, by_precision, cost).as_markdown()]
+    by_search = {"whole countries": by_k, "notes": notes_by_k}
+    parts += [_aims(own_item, by_search, by_precision, cost).as_markdown()]
     for comparison in sets:
         parts += [f"## {comparison.name.capitalize()}", tables.scores(comparison).as_markdown()]
         parts += [tables.kinds(comparison).as_markdown(), _failures(comparison)]
+        parts += [tables.lengths(comparison, partial(_tokens, memory.backbone)).as_markdown()]
     parts += ["## Made-up items apart", _sets_table(apart).as_markdown()]
     parts += ["## Facts in an item", _curve_table(by_facts, "facts").as_markdown()]
-    parts += ["## Items found by search", _curve_table(by_k, "k").as_markdown()]
+    for name, curve in by_search.items():
+        parts += [f"## {name.capitalize()} found by search", _curve_table(curve, "k").as_markdown()]
     parts += ["## Bytes of an item", _precision_table(by_precision, sizes).as_markdown()]
     parts += ["## Cost", tables.costs(cost).as_markdown()]
     (folder / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -162,7 +173,7 @@ class _Results:
 
 def _aims(
     own_item: Sequence[Comparison],
-    by_k: Mapping[int, Comparison],
+    by_search: Mapping[str, Mapping[int, Comparison]],
     by_precision: Mapping[Precision, Comparison],
     cost: Cost,
 ) -> tables.Grid:
@@ -177,14 +188,17 @@ def _aims(
             (f"{one.name}: memory above none", _points(memory - none), one.scores["memory"].above_none[0] > 0),
             (f"{one.name}: another item's memory no better than none", _points(shuffled - none), shuffled <= none),
         ]
-    at_1, at_10 = by_k[1].scores["memory"].contains, by_k[10].scores["memory"].contains
-    text = by_k[10].scores["text"].contains
+    for name, by_k in by_search.items():
+        at_1, at_10 = (by_k[k].scores["memory"].contains for k in (1, 10))
+        more = at_10 - by_k[10].scores["text"].contains
+        rows += [
+            (f"10 found {name}: memory within 3 points of 1", _points(at_10 - at_1), abs(at_10 - at_1) <= 0.03),
+            (f"10 found {name}: memory above text", _points(more), more > 0),
+        ]
     fewer = cost.prompt_tokens["text"][10] / cost.prompt_tokens["memory"][10]
     faster = cost.seconds["text"][10] / cost.seconds["memory"][10]
     loss = by_precision["int8"].scores["memory"].contains - by_precision["fp32"].scores["memory"].contains
     rows += [
-        ("10 found items: memory within 3 points of 1 found item", _points(at_10 - at_1), abs(at_10 - at_1) <= 0.03),
-        ("10 found items: memory above text", _points(at_10 - text), at_10 > text),
         ("10 items: text takes at least 10 times the tokens", f"{fewer:.1f} times", fewer >= 10),
         ("10 items: text takes at least 8 times as long to the first token", f"{faster:.1f} times", faster >= 8),
         ("int8 within 0.5 points of fp32", _points(loss), abs(loss) <= 0.005),
@@ -199,6 +213,10 @@ def _points(difference: float) -> str:
     return f"{difference * 100:+.1f} points"
 
 
+def _tokens(backbone: Backbone, answer: str) -> int:
+    return len(backbone.text_ids(f" {answer}"))
+
+
 def _sets_table(comparisons: Sequence[Comparison]) -> tables.Grid:
     rows = [[c.name, *(f"{c.scores[source].contains:.1%}" for source in CURVES)] for c in comparisons]
     caption = f"{comparisons[0].n} questions of each kind or language: answers that contain the right one"
@@ -210,7 +228,7 @@ def _curve_table(curve: Mapping[int, Comparison], name: str) -> tables.Grid:
     found = all(comparison.k is not None for comparison in comparisons)
     rows = [
         [source, *(f"{c.scores[source].contains:.1%}, {c.scores[source].prompt_tokens:.0f}" for c in comparisons)]
-        for source in CURVES
+        for source in comparisons[0].scores
     ]
     rows += [["right item found", *(f"{comparison.recall:.1%}" for comparison in comparisons)]] if found else []
     caption = f"{comparisons[0].n} questions at each point: answers that contain the right one, and prompt tokens"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
 from comem_memory.evaluation.comparison import Comparison
 from comem_memory.evaluation.first_token import Cost
+
+LONG = 4
+"""Tokens; right answers of so many and more are told together."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,22 @@ def kinds(comparison: Comparison) -> Grid:
         f"{comparison.name}: answers that contain the right one, by kind (number of questions)",
         ["with", *(f"{kind} ({count})" for kind, count in counted.items())],
         [[source, *(f"{score.by_kind[kind]:.0%}" for kind in counted)] for source, score in comparison.scores.items()],
+    )
+
+
+def lengths(comparison: Comparison, tokens: Callable[[str], int]) -> Grid:
+    """By source and length of the shortest right answer in tokens: share of answers that contain a right one."""
+    long = [min(LONG, *(tokens(answer) for answer in one.answers)) for one in comparison.asked]
+    counted = Counter(sorted(long))
+    rows = []
+    for source in comparison.scores:
+        right = Counter(length for length, good in zip(long, comparison.right(source), strict=True) if good)
+        rows.append([source, *(f"{right[length] / count:.0%}" for length, count in counted.items())])
+    names = {length: f"{length} token{'s' * (length > 1)}" for length in counted} | {LONG: f"{LONG} or more"}
+    return Grid(
+        f"{comparison.name}: answers that contain the right one, by its tokens (number of questions)",
+        ["with", *(f"{names[length]} ({count})" for length, count in counted.items())],
+        rows,
     )
 
 

@@ -24,7 +24,7 @@ from comem_memory import mini
 from comem_memory.backbone import Backbone
 from comem_memory.config import LoraSettings
 from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, load_weights, read_config
-from comem_memory.errors import AdapterError, CorpusError
+from comem_memory.errors import CorpusError
 from comem_memory.evaluation.countries import questions, rows
 from comem_memory.training.corpus import CorpusBatches, read_corpus
 from comem_memory.training.data import Batch, WorldBatches
@@ -53,7 +53,7 @@ def train_encoder(
     learning_rate: float = 5e-4,
     pictures: bool = True,
     max_facts: int | None = None,
-    num_vectors: int = 8,
+    num_vectors: int | None = None,
     seed: int = 1,
     start: Path | None = None,
     data: Path | None = None,
@@ -72,9 +72,10 @@ def train_encoder(
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
         pictures: let some items carry an emoji (needs npm); of a corpus, use what needs pictures.
         max_facts: items of up to so many facts, each number as likely; by default up to 8, long ones more often.
-        num_vectors: an item becomes so many.
+        num_vectors: an item becomes so many; by default 8, or as many as with `start`.
         seed: another seed, other items.
-        start: adapter folder to go on from with fresh items and schedule, instead of learning to read.
+        start: adapter folder to go on from with fresh items and schedule, instead of learning to read; for another
+            number of vectors its query tokens are interpolated.
         data: corpus folder of `comem synthesize`, instead of made-up worlds.
         distillation: see `MemoryTrainer`.
         patience: stop after so many evaluations without a lower loss than before, and keep the best weights.
@@ -83,10 +84,10 @@ def train_encoder(
 
     Raises:
         CorpusError: as in `CorpusBatches`, before anything is trained; or `max_facts` for a corpus.
-        AdapterError: `start` makes another number of vectors, or is incomplete or damaged.
+        AdapterError: `start` is incomplete or damaged; or a checkpoint is of another number of vectors.
     """
-    if start is not None and (given := read_config(start).qformer.num_query_tokens) != num_vectors:
-        raise AdapterError(f"{start} makes {given} vectors of an item. Pass num_vectors={given}, or leave out start.")
+    if num_vectors is None:
+        num_vectors = read_config(start).qformer.num_query_tokens if start else 8
     if data is None:
         make_batches = partial(_world_batches, num_facts=range(1, max_facts + 1) if max_facts else NUM_FACTS)
     elif max_facts is None:
@@ -123,7 +124,7 @@ def train_encoder(
         trainer.add_callback(EarlyStoppingCallback(patience))
     checkpoint = trainer.last_checkpoint()
     if checkpoint is None and start is not None:
-        load_weights(encoder, start)
+        load_weights(encoder, start, resize=True)
     elif checkpoint is None:
         learn_to_read(encoder, output_dir / "start", typical, steps=reading_steps)
     trainer.train(resume_from_checkpoint=checkpoint)

@@ -45,7 +45,7 @@ def training_arguments(
         "output_dir": str(output_dir),
         "max_steps": steps,
         "learning_rate": learning_rate,
-        "warmup_steps": 60,
+        "warmup_steps": min(60, steps // 10),
         "lr_scheduler_type": "cosine",
         "per_device_train_batch_size": 1,
         "logging_steps": 20,
