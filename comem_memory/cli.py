@@ -397,17 +397,22 @@ def evaluate(
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="Of a benchmark: where its published files are.")] = None,
     split: Annotated[str | None, typer.Option(help="Of a benchmark: which split, as its files are named.")] = None,
+    sources: Annotated[
+        str | None,
+        typer.Option(help="Only these besides none: text, memory, shuffled memory, ...; separated by commas."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare none / text / memory / both / shuffled memory on questions about known items; --json has all answers."""
     from comem_memory.evaluation import tables
-    from comem_memory.evaluation.comparison import compare
+    from comem_memory.evaluation.comparison import SOURCES, compare
     from comem_memory.evaluation.first_token import first_token
     from comem_memory.evaluation.question_sets import chosen
 
+    asked_sources = SOURCES if sources is None else [source.strip() for source in sources.split(",")]
     asked = chosen(questions, num_facts=facts, searched=k is not None, folder=folder, split=split, limit=limit)
     with _memory(context, persist_directory=None, chroma_url=None) as memory:
-        comparison = compare(memory, asked, k=k)
+        comparison = compare(memory, asked, k=k, sources=asked_sources)
         cost = first_token(memory, comparison.asked[:: max(1, comparison.n // 12)][:12])
     if as_json:
         _print_json(comparison.as_dict() | {"first_token": cost.as_dict()})

@@ -241,8 +241,9 @@ def test_evaluate_and_demo(comem: Comem, tmp_path: Path):
     report = json.loads(comem(*chosen, "evaluate", "--limit", 3, "--json").splitlines()[-1])
     assert report["n"] == 3
     assert tuple(report["scores"]) == SOURCES
-    table = comem(*chosen, "evaluate", "--limit", 2, "--facts", 1)
+    table = comem(*chosen, "evaluate", "--limit", 2, "--facts", 1, "--sources", "text, memory and text")
     assert "memory and text" in table
+    assert "shuffled" not in table
     assert "2 questions" in " ".join(table.split())
     shown = comem(*chosen, "demo", "--directory", tmp_path / "demo")
     assert "recall@1" in shown

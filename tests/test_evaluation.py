@@ -20,7 +20,7 @@ from comem_memory.demo import ASKED, KINDS, run
 from comem_memory.errors import BenchmarkError, QueryError
 from comem_memory.evaluation import report, tables
 from comem_memory.evaluation.benchmarks import BENCHMARKS, load
-from comem_memory.evaluation.comparison import SOURCES, Asked, QuestionSet, _derangement, compare
+from comem_memory.evaluation.comparison import SOURCES, Asked, Comparison, QuestionSet, _derangement, _score, compare
 from comem_memory.evaluation.countries import (
     FOLDER,
     CountryQuestion,
@@ -328,8 +328,10 @@ def test_the_report_resumes_and_says_what_made_it(
     assert all((tmp_path / "answers" / name).read_bytes() == content for name, content in kept.items())
     assert memory.encoder.fingerprint.digest in page
     assert "--limit 3" in page
-    for heading in ("Countries", "Flags", "Unseen worlds", "Made-up items", "Facts in an item", "Items found", "Bytes"):
+    for heading in ("Countries", "Flags", "Unseen worlds", "Made-up items", "Facts in an item", "Bytes"):
         assert f"## {heading}" in page
+    for found_items in ("Whole countries", "Notes"):
+        assert f"## {found_items} found by search" in page
     assert "## Cost" in page
     found = {
         name: json.loads((tmp_path / "answers" / f"{name}.json").read_text())["result"] for name in ("notes", "cost")
@@ -365,6 +367,24 @@ def test_short_items_hold_what_is_asked_and_so_many_facts():
                 assert note.image is None
                 assert contains(str(note.text), question.answer)
             assert str(note.text) == whole[row["code"]]
+
+
+def test_all_notes_are_searched_among():
+    asked = chosen("countries", num_facts=1, searched=True, limit=4)
+    assert asked.asked == of_countries(num_facts=1, limit=4).asked
+    items = list(asked.items)
+    assert len(items) == len({item.id for item in items}) == sum(len(list(questions(row))) for row in rows())
+    assert {one.item_ids[0] for one in asked.asked} <= {item.id for item in items}
+
+
+def test_answers_are_told_by_their_length():
+    said = {"none": ["no", "no", "no", "no"], "memory": ["It is red.", "no", "a b c d e", "or blue"]}
+    right = (("red", "deep dark red"), ("a b",), ("a b c d e",), ("blue",))
+    asked = [Asked(f"q{n}", answers, "colour") for n, answers in enumerate(right)]
+    scores = {source: _score(asked, answers, said["none"], 1.0) for source, answers in said.items()}
+    table = tables.lengths(Comparison("colours", asked, None, None, scores, {}), lambda answer: len(answer.split()))
+    assert table.header == ["with", "1 token (2)", "2 tokens (1)", "4 or more (1)"]
+    assert table.rows == [["none", "0%", "0%", "0%"], ["memory", "100%", "0%", "100%"]]
 
 
 def test_notes_are_items_of_their_own(memory: ContinuousMemory):
