@@ -278,6 +278,10 @@ def train(
     max_facts: Annotated[
         int | None, typer.Option(min=1, max=8, help="Short notes of up to so many facts, instead of all lengths.")
     ] = None,
+    max_memories: Annotated[
+        int,
+        typer.Option(min=1, max=10, help="In the end a question sees up to so many items (of made-up ones up to 8)."),
+    ] = 3,
     vectors: Annotated[
         int | None, typer.Option(min=1, help="An item becomes so many; by default 8, or as many as with --start.")
     ] = None,
@@ -304,6 +308,7 @@ def train(
         learning_rate=learning_rate,
         pictures=pictures,
         max_facts=max_facts,
+        max_memories=max_memories,
         num_vectors=vectors,
         seed=seed,
         start=start,
@@ -430,7 +435,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="For RESULTS.md, plots and answers; rerun to resume.")],
     limit: Annotated[int, typer.Option(min=1, help="Questions of a comparison.")] = 300,
 ) -> None:
-    """Write every comparison with tables and plots (needs matplotlib and Faker; with 300 questions about an hour)."""
+    """Write every comparison with tables and plots (needs matplotlib and Faker; takes hours without a GPU)."""
     from comem_memory.evaluation.report import write_report
 
     with _memory(context, persist_directory=None, chroma_url=None) as memory:

@@ -23,6 +23,7 @@ from comem_memory.evaluation.benchmarks import (
 )
 from comem_memory.evaluation.benchmarks.answers import squad_exact_match, squad_f1, squad_normalise
 from comem_memory.evaluation.benchmarks.ok_vqa import vqa_accuracy, vqa_normalise
+from comem_memory.evaluation.question_sets import _of_benchmark, of_benchmark
 
 
 def write_lines(path: Path, *rows: dict[str, Any]) -> None:
@@ -96,7 +97,7 @@ def test_infoseek(infoseek_folder: Path):
         language="english",
         category="string",
     )
-    assert second.accepted_range == (3.6, 4.4) and second.answers == () and second.category == "numerical"
+    assert second.accepted_range == (3.6, 4.4) and second.answers == ("4",) and second.category == "numerical"
     assert second.image == infoseek_folder / "oven_images" / "05" / "oven_05000002.JPEG"
     scores = infoseek.score([first, second, third], {"q1": "The U.S.", "q2": "4.2 metres", "q3": "In 1866"})
     assert scores == {
@@ -162,6 +163,24 @@ def test_wikipedia(tmp_path: Path):
 # -- OVEN --------------------------------------------------------------------------------------------------------
 
 
+def test_numbers_are_asked_and_only_items_that_hold_answers_are_taken(infoseek_folder: Path):
+    articles = [{"wikidata_id": f"Q{number}", "wikipedia_title": "One"} for number in (1, 30, 31)]
+    write_lines(infoseek_folder / "Wiki6M_ver_1_0.jsonl", *articles)
+    own, searched = (of_benchmark("infoseek", infoseek_folder, "val", searched=searched) for searched in (False, True))
+    assert [one.id for one in own.asked] == [one.id for one in searched.asked] == ["q1", "q2", "q3"]
+    assert [item.id for item in own.items] == ["Q30"]
+    assert [item.id for item in searched.items] == ["Q1", "Q30", "Q31"]
+    assert own.published_score is not None
+    assert own.published_score({"q1": "the US", "q2": "4.2", "q3": "1866"})["score"] == 1
+
+
+def test_options_are_shown_as_the_rule_reads_them():
+    question = BenchmarkQuestion("q", "What is it?", options=("cat", "dog"), correct_option=1)
+    for name, line, module in (("mrag-bench", "(B) dog", mrag_bench), ("cvqa", "2. dog", cvqa)):
+        assert _of_benchmark(question, BENCHMARKS[name].option).text.splitlines()[-1] == line
+        assert module.chosen_option(line.removesuffix(". dog")) == 1
+
+
 def test_oven(tmp_path: Path):
     row = {"image_id": "oven_04925739", "question": "what bird?", "entity_id": "Q755737", "entity_text": "Killdeer"}
     for part in ("query", "entity"):
@@ -181,6 +200,8 @@ def test_oven(tmp_path: Path):
     assert scores["entity"] == scores["score"] == 0  # nothing seen was right
     assert oven.score(asked, said | {"entity0": "Q755737"})["score"] == pytest.approx(2 / 3)
     assert "score" not in oven.score(asked[:3], said)
+    write_lines(tmp_path / "Wiki6M_ver_1_0.jsonl", {"wikidata_id": "Q755737", "wikipedia_title": "Killdeer"})
+    assert of_benchmark("oven", tmp_path, "val").published_score is None  # it scores ids, not what a model says
 
 
 # -- multiple choice in tables -----------------------------------------------------------------------------------
@@ -488,14 +509,16 @@ def locomo_folder(tmp_path: Path) -> Path:
         {"question": "Would she?", "answer": "National park; she likes it", "evidence": [], "category": 3},
         {"question": "What?", "answer": "the big lake", "evidence": ["D1:2"], "category": 4},
         {"question": "Why?", "evidence": ["D1:2"], "category": 5, "adversarial_answer": "for fun"},
+        {"question": "How?", "evidence": ["D1:2"], "category": 5, "adversarial_answer": "by car"},
     ]
     write_file(tmp_path / "locomo10.json", [{"sample_id": "conv-26", "conversation": conversation, "qa": qa}])
     return tmp_path
 
 
 def test_locomo(locomo_folder: Path):
-    asked = list(load("locomo", locomo_folder, "locomo10"))
+    *asked, last = load("locomo", locomo_folder, "locomo10")
     assert [question.category for question in asked] == list(locomo.CATEGORIES.values())
+    assert last.options == ("by car", asked[4].options[0]) and last.correct_option == 1
     assert asked[0].item_ids == ("conv-26/D1:1", "conv-26/D1:2")
     assert asked[1].item_ids == ("conv-26/D1:2",) and asked[1].answers == ("2022",)
     assert all(question.where == {"conversation": "conv-26"} for question in asked)

@@ -20,7 +20,7 @@ from comem_memory.demo import ASKED, KINDS, run
 from comem_memory.errors import BenchmarkError, QueryError
 from comem_memory.evaluation import report, tables
 from comem_memory.evaluation.benchmarks import BENCHMARKS, load
-from comem_memory.evaluation.comparison import SOURCES, Asked, Comparison, QuestionSet, _derangement, _score, compare
+from comem_memory.evaluation.comparison import SOURCES, Asked, Comparison, QuestionSet, _others, _score, compare
 from comem_memory.evaluation.countries import (
     FOLDER,
     CountryQuestion,
@@ -31,7 +31,7 @@ from comem_memory.evaluation.countries import (
     short_item,
 )
 from comem_memory.evaluation.first_token import first_token
-from comem_memory.evaluation.metrics import contains, exact_match, interval, normalise, token_f1
+from comem_memory.evaluation.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
 from comem_memory.evaluation.peak_memory import peak_bytes
 from comem_memory.evaluation.question_sets import chosen, of_countries, of_flags, of_worlds
 from comem_memory.images import load_image
@@ -99,6 +99,8 @@ def test_intervals_hold_the_mean_and_shrink_with_more_values():
     longer = interval([0.0, 1.0] * 500)
     assert longer[1] - longer[0] < (high - low) / 2
     assert interval([1.0, 1.0]) == (1, 1)
+    assert share_interval([True, False] * 50) == (low, high)
+    assert share_interval([False] * 33) == pytest.approx((0, 1 - 0.025 ** (1 / 33)))
 
 
 def test_the_countries_are_whole():
@@ -122,11 +124,16 @@ def test_a_country_and_its_questions():
     )
 
 
-def test_shuffled_memory_is_never_ones_own():
-    codes = [row["code"] for row in rows()]
-    others = _derangement(codes)
-    assert sorted(others) == sorted(others.values()) == sorted(codes)
-    assert all(code != other for code, other in others.items())
+def test_shuffled_memory_is_never_ones_own(memory: ContinuousMemory):
+    view = memory.namespace("three")
+    ids = view.add([MemoryItem(text=f"The {thing}.") for thing in ("door is blue", "key is brass", "lamp is green")])
+    asked = [Asked("Which colour?", ("blue",), "colour", (ids[0],))]
+    questions = QuestionSet("three", [MemoryItem(text="The door is blue.")], asked)
+    assert tuple(compare(view, questions).scores) == ("none", "text", "memory", "memory and text")  # there is no other
+    hits = view.get(ids)
+    assert _others(hits[:1], ids) == [ids[1]]
+    assert _others(hits[1:], ids) == [ids[0], ids[0]]
+    assert _others([hits[2], hits[0]], ids) == [ids[1], ids[1]]
 
 
 @pytest.fixture(scope="module")
@@ -280,6 +287,7 @@ def test_a_benchmark_is_compared_and_scored_by_its_own_rule(memory: ContinuousMe
     comparison = compare(memory.namespace("squad"), questions, sources=("memory",))
     assert [one.id for one in comparison.asked] == ["q1"]  # the other has no answer
     assert set(comparison.published) == {"none", "memory"}
+    assert comparison.rescored() == comparison
     for source, score in comparison.scores.items():
         assert comparison.published[source]["f1"] == pytest.approx(
             BENCHMARKS["squad"].score(list(load("squad", tmp_path, "dev-v2.0"))[:1], {"q1": score.said[0]})["f1"]
@@ -292,6 +300,7 @@ def test_a_benchmark_is_compared_and_scored_by_its_own_rule(memory: ContinuousMe
     [
         ("trivia", {}, "There are no questions 'trivia'. There are: countries, flags"),
         ("squad", {}, "Pass folder and split of squad"),
+        ("worlds", {"num_facts": 1}, "Only notes of countries have a number of facts"),
         ("ok-vqa", {"folder": Path(), "split": "val2014"}, "lacks|no such|publishes no knowledge|should hold"),
     ],
 )

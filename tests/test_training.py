@@ -286,8 +286,19 @@ def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
     expected = load_file(adapter / "qformer.safetensors")["query_tokens"]
     assert torch.allclose(first.qformer.query_tokens, expected, atol=1e-3)
     assert not torch.equal(first.qformer.query_tokens, expected)
-    other = train("other", start=adapter, seed=2, max_facts=1, distillation=0.5, patience=1)
+    other = train("other", start=adapter, seed=2, max_facts=1, max_memories=8, distillation=0.5, patience=1)
     assert not torch.equal(first.qformer.query_tokens, other.qformer.query_tokens)
+    with pytest.raises(ValueError, match="max_memories 9 exceeds the 8 items of a batch"):
+        train("none", start=adapter, max_memories=9)
+    few, many = (
+        recipes._world_batches(
+            tiny_backbone("llava"), POOL * 10, 0, num_facts=(1,), pictures=False, max_memories=most, seed=1
+        )[0]
+        for most in (3, 8)
+    )
+    for batches, most in ((few, 3), (many, 8)):
+        counts = [max(len(one.items) for one in batches[index]["asked"]) for index in (0, POOL * 10 - 1)]
+        assert counts == [1, most]
 
 
 def test_an_item_becomes_as_many_vectors_as_asked_for(tmp_path: Path):

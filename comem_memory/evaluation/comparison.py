@@ -3,6 +3,7 @@ other items: what the vectors carry is what the last one lacks."""
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from tqdm.auto import tqdm
 
 from comem_memory.backbone import ModelInputs, prompt_length
 from comem_memory.errors import QueryError
-from comem_memory.evaluation.metrics import contains, exact_match, interval, token_f1
+from comem_memory.evaluation.metrics import contains, exact_match, interval, share_interval, token_f1
 from comem_memory.filters import Filter
 from comem_memory.images import load_image
 from comem_memory.memory import ContinuousMemory, Mode, joined
@@ -83,7 +84,7 @@ class Score:
 
     Args:
         exact_match, contains, token_f1: see `metrics`; of several right answers the best counts.
-        interval: of `contains`.
+        interval: of `contains`; see `share_interval`.
         above_none: of `contains` less the bare model's, question by question.
         by_kind: `contains` by the kind of question.
         prompt_tokens: text, pictures and vectors.
@@ -135,6 +136,12 @@ class Comparison:
         said = self.scores[source].said
         return [any(contains(s, a) for a in one.answers) for s, one in zip(said, self.asked, strict=True)]
 
+    def rescored(self) -> Comparison:
+        """The same answers, scored by the metrics as they are now."""
+        said = {source: score.said for source, score in self.scores.items()}
+        lengths = {source: score.prompt_tokens for source, score in self.scores.items()}
+        return replace(self, scores=_scores(self.asked, said, lengths))
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON, without the questions' pictures."""
         whole = asdict(replace(self, asked=[replace(one, image=None) for one in self.asked]))
@@ -161,6 +168,7 @@ def compare(
     Raises:
         QueryError: there are no questions; one does not say which item holds its answer, and there is no `k`; or a
             source is unknown.
+        ImportError: a benchmark's own rule needs a library that is not installed.
     """
     if not questions.asked:
         raise QueryError(f"{questions.name} has no questions. Raise the limit, or check the files.")
@@ -171,8 +179,10 @@ def compare(
         )
     if unknown := [source for source in sources if source not in SOURCES]:
         raise QueryError(f"There is no source {unknown[0]!r}. There are: {', '.join(SOURCES)}.")
-    ids = memory.add(questions.items, truncate=True)
-    others = _derangement(sorted(set(ids)))
+    if (rule := questions.published_score) is not None:
+        rule({str(one.id): "" for one in questions.asked})  # what it lacks is told before anything is generated
+    ids = sorted(set(memory.add(questions.items, truncate=True)))
+    shuffled = random.Random(0).sample(ids, len(ids))
     asked = sorted(questions.asked, key=lambda one: len(one.text))
     found = [_hits(memory, one, k) for one in asked]
     pictures = any(hit.image is not None for hits in found for hit in hits)
@@ -181,11 +191,13 @@ def compare(
     for source in dict.fromkeys(("none", *sources)):
         if source == "text without picture" and not pictures:
             continue
+        if source.startswith("shuffled") and len(shuffled) == max(map(len, found)):
+            continue  # there are no others
         said: list[str] = []
         tokens: list[int] = []
         for start in tqdm(range(0, len(asked), batch_size), desc=f"{questions.name}: {source}", disable=None):
             prompts = [
-                _prompt(memory, one, hits, others, source)
+                _prompt(memory, one, hits, shuffled, source)
                 for one, hits in zip(asked[start : start + batch_size], found[start : start + batch_size], strict=True)
             ]
             made = memory.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
@@ -196,14 +208,13 @@ def compare(
         ({*one.item_ids}, {hit.id for hit in hits}) for one, hits in zip(asked, found, strict=True) if one.item_ids
     ]
     recall = statistics.mean(len(own & hits) / len(own) for own, hits in known) if known else None
-    scores = {source: _score(asked, said, answers["none"], lengths[source]) for source, said in answers.items()}
     published = {}
-    if (rule := questions.published_score) is not None:
+    if rule is not None:
         by_id = {
             source: {str(one.id): s for one, s in zip(asked, said, strict=True)} for source, said in answers.items()
         }
         published = {source: rule(predictions) for source, predictions in by_id.items()}
-    return Comparison(questions.name, asked, k, recall, scores, published)
+    return Comparison(questions.name, asked, k, recall, _scores(asked, answers, lengths), published)
 
 
 def _hits(memory: ContinuousMemory, asked: Asked, k: int | None) -> list[MemoryHit]:
@@ -212,17 +223,19 @@ def _hits(memory: ContinuousMemory, asked: Asked, k: int | None) -> list[MemoryH
     return memory.search(asked.text, asked.image, k=k, where=asked.where)
 
 
-def _derangement(ids: list[str]) -> dict[str, str]:
-    """Every item's memory goes to another one; an only item has none to go to."""
-    shuffled = random.Random(0).sample(ids, len(ids))
-    return dict(zip(shuffled, shuffled[1:] + shuffled[:1], strict=True))
+def _others(hits: Sequence[MemoryHit], shuffled: Sequence[str]) -> list[str]:
+    """For each hit the next item in this order that is not a hit itself."""
+    own = {hit.id for hit in hits}
+    place = {id: position for position, id in enumerate(shuffled)}
+    behind = (itertools.islice(itertools.cycle(shuffled), place[hit.id] + 1, None) for hit in hits)
+    return [next(id for id in ids if id not in own) for ids in behind]
 
 
 def _prompt(
     memory: ContinuousMemory,
     asked: Asked,
     hits: Sequence[MemoryHit],
-    others: dict[str, str],
+    shuffled: Sequence[str],
     source: str,
 ) -> tuple[ModelInputs, torch.Tensor | None]:
     in_text = "text" in source
@@ -233,8 +246,14 @@ def _prompt(
     if "memory" not in source:
         return prompt, None
     if source.startswith("shuffled"):
-        hits = memory.get([others[hit.id] for hit in hits])
+        hits = memory.get(_others(hits, shuffled))
     return prompt, joined(hits)
+
+
+def _scores(
+    asked: Sequence[Asked], said: Mapping[str, list[str]], prompt_tokens: Mapping[str, float]
+) -> dict[str, Score]:
+    return {source: _score(asked, answers, said["none"], prompt_tokens[source]) for source, answers in said.items()}
 
 
 def _score(asked: Sequence[Asked], said: list[str], bare: Sequence[str], prompt_tokens: float) -> Score:
@@ -249,7 +268,7 @@ def _score(asked: Sequence[Asked], said: list[str], bare: Sequence[str], prompt_
         exact_match=statistics.mean(best(exact_match, said)),
         contains=statistics.mean(right),
         token_f1=statistics.mean(best(token_f1, said)),
-        interval=interval(right),
+        interval=share_interval([bool(one) for one in right]),
         above_none=interval([a - b for a, b in zip(right, without, strict=True)]),
         by_kind={kind: statistics.mean(by_kind[kind]) for kind in sorted(by_kind)},
         prompt_tokens=prompt_tokens,

@@ -113,4 +113,4 @@ def find_by_flag(memory: ContinuousMemory, folder: Path = FOLDER, *, k: int = 10
     for row in tqdm(rows(folder), desc="flags", unit="flag", disable=None):
         found = [hit.metadata["name"] for hit in memory.search(image=load_image(folder / row["flag_waving"]), k=k)]
         ranks.append(found.index(row["name"]) if row["name"] in found else k)
-    return {at: sum(rank < at for rank in ranks) / len(ranks) for at in (1, 5, k)}
+    return {at: sum(rank < at for rank in ranks) / len(ranks) for at in sorted({1, min(5, k), k})}

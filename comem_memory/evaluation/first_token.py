@@ -14,6 +14,7 @@ import torch
 from comem_memory.backbone import ModelInputs, prompt_length
 from comem_memory.evaluation.comparison import Asked
 from comem_memory.evaluation.peak_memory import peak_bytes
+from comem_memory.images import load_image
 from comem_memory.memory import ContinuousMemory, Mode
 
 MODES: tuple[Mode, ...] = ("none", "text", "memory")
@@ -38,8 +39,9 @@ def first_token(memory: ContinuousMemory, asked: Sequence[Asked], ks: Sequence[i
     Args:
         memory: is searched for k items.
         asked: a dozen questions give a median.
-        ks: how many items.
+        ks: how many items; those beyond the items that there are, are left out.
     """
+    ks = [k for k in ks if k <= memory.count()]
     tokens: dict[Mode, dict[int, list[int]]] = {mode: {k: [] for k in ks} for mode in MODES}
     seconds: dict[Mode, dict[int, list[float]]] = {mode: {k: [] for k in ks} for mode in MODES}
     peaks: dict[Mode, dict[int, int | None]] = {mode: {} for mode in MODES}
@@ -48,11 +50,12 @@ def first_token(memory: ContinuousMemory, asked: Sequence[Asked], ks: Sequence[i
         memory.backbone.generate([prompt], [vectors], max_new_tokens=1)
 
     for question in asked:
+        picture = None if question.image is None else load_image(question.image)
         for k in ks:
-            hits = memory.search(question.text, k=k)
+            hits = memory.search(question.text, question.image, k=k, where=question.where)
             for mode in MODES:
                 start = time.perf_counter()
-                prompt, vectors = memory.prompt(question.text, None, [] if mode == "none" else hits, mode)
+                prompt, vectors = memory.prompt(question.text, picture, [] if mode == "none" else hits, mode)
                 first(prompt, vectors)
                 seconds[mode][k].append(time.perf_counter() - start)
                 tokens[mode][k].append(prompt_length(prompt, vectors))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
 
 _QUOTES = "\u2018\u2019\u201c\u201d"
 _PUNCTUATION = str.maketrans("", "", string.punctuation.replace("+", "").replace(".", "") + _QUOTES)
@@ -38,6 +38,14 @@ def word_f1(said: Sequence[str], right: Sequence[str]) -> float:
     """Harmonic mean of precision and recall of words; 0 where they have none in common."""
     common = (Counter(said) & Counter(right)).total()
     return 2 * common / (len(said) + len(right)) if common else 0.0
+
+
+def share_interval(right: Sequence[bool]) -> tuple[float, float]:
+    """95% interval of a share: as `interval`; the exact one (Clopper-Pearson) where all are alike, 0 of 33 say."""
+    if 0 < sum(right) < len(right):
+        return interval([float(one) for one in right])
+    low, high = binomtest(sum(right), len(right)).proportion_ci()
+    return float(low), float(high)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -33,13 +33,17 @@ def chosen(
 
     Args:
         name: which.
-        num_facts, searched: of countries, see `of_countries`.
+        num_facts: of countries, see `of_countries`.
+        searched: items are all that there are, to be searched among; else, of a benchmark and of notes, only those
+            that hold the answers.
         folder, split: of a benchmark, where its published files are and which of them.
         limit: so many questions; 300 of the endless made-up ones unless given.
 
     Raises:
         BenchmarkError: there is no such set, a benchmark comes without folder or split, or as in `of_benchmark`.
     """
+    if num_facts is not None and name != "countries":
+        raise BenchmarkError(f"Only notes of countries have a number of facts. Leave it out for {name}.")
     if name == "countries":
         return of_countries(num_facts=num_facts, searched=searched, limit=limit)
     if name == "flags":
@@ -51,7 +55,7 @@ def chosen(
         raise BenchmarkError(f"There are no questions {name!r}. There are: {known}.")
     if folder is None or split is None:
         raise BenchmarkError(f"Pass folder and split of {name}: nothing is downloaded.")
-    return of_benchmark(name, folder, split, limit=limit)
+    return of_benchmark(name, folder, split, searched=searched, limit=limit)
 
 
 def of_countries(*, num_facts: int | None = None, searched: bool = False, limit: int | None = None) -> QuestionSet:
@@ -147,10 +151,13 @@ def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
     raise AssertionError("numbers never end")
 
 
-def of_benchmark(name: str, folder: Path, split: str, *, limit: int | None = None) -> QuestionSet:
+def of_benchmark(
+    name: str, folder: Path, split: str, *, searched: bool = True, limit: int | None = None
+) -> QuestionSet:
     """The questions of a published benchmark that have an answer; options stand below their question.
 
-    Kinds are the question's language, category or part of the split, whichever the benchmark has.
+    Kinds are the question's language, category or part of the split, whichever the benchmark has. Unless `searched`,
+    items are those that hold the answers.
 
     Raises:
         ImportError: the benchmark comes as parquet files, and pyarrow is not installed.
@@ -162,12 +169,20 @@ def of_benchmark(name: str, folder: Path, split: str, *, limit: int | None = Non
     def score(predictions: Predictions) -> dict[str, float]:
         return BENCHMARKS[name].score(questions, predictions)
 
-    asked = [_of_benchmark(one) for one in questions]
-    return QuestionSet(name, benchmarks.items(name, folder, split), asked, score)
+    benchmark = BENCHMARKS[name]
+    asked = [_of_benchmark(one, benchmark.option) for one in questions]
+    items = benchmarks.items(name, folder, split)
+    if not searched:
+        needed = {id for one in asked for id in one.item_ids}
+        items = (item for item in items if item.id in needed)
+    return QuestionSet(name, items, asked, score if benchmark.scores_text else None)
 
 
-def _of_benchmark(question: BenchmarkQuestion) -> Asked:
-    options = [f"{chr(ord('A') + i)}. {option}" for i, option in enumerate(question.options)]
+def _of_benchmark(question: BenchmarkQuestion, option: str) -> Asked:
+    options = [
+        option.format(letter=chr(ord("A") + place), number=place + 1, text=text)
+        for place, text in enumerate(question.options)
+    ]
     right = () if question.correct_option is None else (question.options[question.correct_option],)
     return Asked(
         "\n".join([question.text, *options]),

@@ -53,6 +53,7 @@ def train_encoder(
     learning_rate: float = 5e-4,
     pictures: bool = True,
     max_facts: int | None = None,
+    max_memories: int = 3,
     num_vectors: int | None = None,
     seed: int = 1,
     start: Path | None = None,
@@ -72,6 +73,8 @@ def train_encoder(
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
         pictures: let some items carry an emoji (needs npm); of a corpus, use what needs pictures.
         max_facts: items of up to so many facts, each number as likely; by default up to 8, long ones more often.
+        max_memories: in the last 40% of the steps a question sees up to so many items, its own among them; before,
+            its own alone.
         num_vectors: an item becomes so many; by default 8, or as many as with `start`.
         seed: another seed, other items.
         start: adapter folder to go on from with fresh items and schedule, instead of learning to read; for another
@@ -84,6 +87,7 @@ def train_encoder(
 
     Raises:
         CorpusError: as in `CorpusBatches`, before anything is trained; or `max_facts` for a corpus.
+        ValueError: `max_memories` is more than the 8 made-up items of a step.
         AdapterError: `start` is incomplete or damaged; or a checkpoint is of another number of vectors.
     """
     if num_vectors is None:
@@ -94,7 +98,9 @@ def train_encoder(
         make_batches = partial(_corpus_batches, data)
     else:
         raise CorpusError("A corpus has the items that it has. Leave out max_facts, or train on made-up worlds.")
-    train, development, typical = make_batches(backbone, steps, reading_steps + TYPICAL, pictures=pictures, seed=seed)
+    train, development, typical = make_batches(
+        backbone, steps, reading_steps + TYPICAL, pictures=pictures, max_memories=max_memories, seed=seed
+    )
     if not torch.cuda.is_available():
         _speed_up_on_cpu(backbone, compiled=not gradient_checkpointing)  # which compiling would have to see through
     encoder = MemoryEncoder.create(
@@ -138,23 +144,35 @@ Batches = tuple[Sequence[Batch], Sequence[Batch], Sequence[Batch]]
 
 
 def _world_batches(
-    backbone: Backbone, steps: int, reading: int, *, num_facts: Sequence[int], pictures: bool, seed: int
+    backbone: Backbone,
+    steps: int,
+    reading: int,
+    *,
+    num_facts: Sequence[int],
+    pictures: bool,
+    max_memories: int,
+    seed: int,
 ) -> Batches:
     shown, unseen = split_emoji(random.Random(SPLIT_SEED)) if pictures else ([], [])
     words = vocabulary_words(backbone, but=country_words())
     world: dict[str, Any] = {"items": ITEMS, "words": words, "num_facts": num_facts}
     return (
-        WorldBatches(seed=seed, num_batches=steps, pictures=shown, alone=_alone(steps), **world),
+        WorldBatches(
+            seed=seed, num_batches=steps, pictures=shown, alone=_alone(steps), max_memories=max_memories, **world
+        ),
         WorldBatches(seed=DEVELOPMENT_SEED, num_batches=16, pictures=unseen, max_memories=1, **world),
         WorldBatches(seed=READING_SEED, num_batches=reading, **world),
     )
 
 
-def _corpus_batches(data: Path, backbone: Backbone, steps: int, reading: int, *, pictures: bool, seed: int) -> Batches:
+def _corpus_batches(
+    data: Path, backbone: Backbone, steps: int, reading: int, *, pictures: bool, max_memories: int, seed: int
+) -> Batches:
+    learnt: dict[str, Any] = {"seed": seed, "alone": _alone(steps), "max_memories": max_memories}
     shown: dict[str, Any] = {"pictures": pictures and backbone.sees}
     batches = min(16, 1 + len(read_corpus(data, "development")) // 30)
     return (
-        CorpusBatches(data, "train", seed=seed, num_batches=steps, alone=_alone(steps), **shown),
+        CorpusBatches(data, "train", num_batches=steps, **learnt, **shown),
         CorpusBatches(data, "development", seed=DEVELOPMENT_SEED, num_batches=batches, max_memories=1, **shown),
         CorpusBatches(data, "train", seed=READING_SEED, num_batches=reading, max_memories=1, **shown),
     )

@@ -38,18 +38,22 @@ class Benchmark:
     """Shares, 0 to 1."""
     items: Callable[[Path, str], Iterator[MemoryItem]] | None = None
     """`None` where the benchmark publishes no knowledge."""
+    option: str = "({letter}) {text}"
+    """How an option is shown, so that the rule reads an answer that repeats it."""
+    scores_text: bool = True
+    """Whether the rule scores what a model says; OVEN's scores Wikidata ids."""
 
 
 BENCHMARKS = {
     "infoseek": Benchmark(infoseek.questions, infoseek.score, wikipedia.items),
     "multilingual-infoseek": Benchmark(infoseek.questions, infoseek.score, wikipedia.items),
-    "oven": Benchmark(oven.questions, oven.score, wikipedia.items),
+    "oven": Benchmark(oven.questions, oven.score, wikipedia.items, scores_text=False),
     "mrag-bench": Benchmark(mrag_bench.questions, mrag_bench.score, mrag_bench.items),
     "ok-vqa": Benchmark(ok_vqa.questions, ok_vqa.score),
     "a-okvqa-options": Benchmark(a_okvqa.questions, a_okvqa.score_options),
     "a-okvqa-answers": Benchmark(a_okvqa.questions, a_okvqa.score_answers),
     "viquae": Benchmark(viquae.questions, viquae.score, viquae.items),
-    "cvqa": Benchmark(cvqa.questions, cvqa.score),
+    "cvqa": Benchmark(cvqa.questions, cvqa.score, option="{number}. {text}"),
     "squad": Benchmark(squad.questions, squad.score, squad.items),
     "locomo": Benchmark(locomo.questions, locomo.score, locomo.items),
 }

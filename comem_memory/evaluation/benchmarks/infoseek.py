@@ -46,6 +46,7 @@ class _Row(BaseModel):
     data_id: str
     image_id: str
     question: str
+    answer: list[str] = []
     answer_eval: list[str | _Accepted] | _Accepted = []
     data_split: str | None = None
 
@@ -93,7 +94,7 @@ def _read(
             id=row.data_id,
             text=row.question,
             image=picture(folder, row.image_id, LAYOUT),
-            answers=tuple(value for value in accepted if isinstance(value, str)),
+            answers=tuple(row.answer if numbers else [value for value in accepted if isinstance(value, str)]),
             accepted_range=(numbers[0][0], numbers[0][1]) if numbers else None,
             item_ids=(entities[row.data_id],) if row.data_id in entities else (),
             split=row.data_split,

@@ -93,7 +93,8 @@ def questions(folder: Path, split: str) -> Iterator[BenchmarkQuestion]:
     """Questions, each to be asked with its own conversation's items: `where` narrows a search to them.
 
     `split` is the file's name without `.json`. `item_ids` are the turns of the evidence; a few pieces of evidence name
-    no turn that exists, and are left out. An adversarial question has two options, of which the first is right.
+    no turn that exists, and are left out. An adversarial question has two options, of which the first or, of
+    every second question, the second is right (the published script draws it).
 
     Raises:
         BenchmarkError: the file is missing, or an entry is malformed.
@@ -112,12 +113,14 @@ def _question(sample: _Sample, turns: set[str], number: int, asked: _Asked, spli
     named = re.findall(r"D:?(\d+):(\d+)", " ".join(asked.evidence))  # "D8:6; D9:17", "D:11:26" and "D30:05" occur
     evidence = (f"{sample.sample_id}/D{int(session)}:{int(turn)}" for session, turn in named)
     adversarial = asked.category == 5
+    options = (NOT_MENTIONED, asked.adversarial_answer) if adversarial and asked.adversarial_answer else ()
+    second = number % 2
     return BenchmarkQuestion(
         id=f"{sample.sample_id}/{number}",
         text=asked.question,
         answers=() if adversarial else (str(asked.answer),),
-        options=(NOT_MENTIONED, asked.adversarial_answer) if adversarial and asked.adversarial_answer else (),
-        correct_option=0 if adversarial and asked.adversarial_answer else None,
+        options=options[::-1] if second else options,
+        correct_option=second if options else None,
         item_ids=tuple(item_id for item_id in evidence if item_id in turns),
         where={"conversation": sample.sample_id},
         split=split,
