@@ -278,9 +278,11 @@ def train(
     max_facts: Annotated[
         int | None, typer.Option(min=1, max=8, help="Short notes of up to so many facts, instead of all lengths.")
     ] = None,
+    alone: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the steps, the first, in which a question sees its own item.")
+    ] = 0.6,
     max_memories: Annotated[
-        int,
-        typer.Option(min=1, max=10, help="In the end a question sees up to so many items (of made-up ones up to 8)."),
+        int, typer.Option(min=1, max=10, help="After them it sees up to so many (of made-up ones up to 8).")
     ] = 3,
     vectors: Annotated[
         int | None, typer.Option(min=1, help="An item becomes so many; by default 8, or as many as with --start.")
@@ -308,6 +310,7 @@ def train(
         learning_rate=learning_rate,
         pictures=pictures,
         max_facts=max_facts,
+        alone=alone,
         max_memories=max_memories,
         num_vectors=vectors,
         seed=seed,

@@ -292,12 +292,12 @@ def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
         train("none", start=adapter, max_memories=9)
     few, many = (
         recipes._world_batches(
-            tiny_backbone("llava"), POOL * 10, 0, num_facts=(1,), pictures=False, max_memories=most, seed=1
+            tiny_backbone("llava"), POOL * 4, 0, num_facts=(1,), pictures=False, alone=POOL, max_memories=most, seed=1
         )[0]
         for most in (3, 8)
     )
     for batches, most in ((few, 3), (many, 8)):
-        counts = [max(len(one.items) for one in batches[index]["asked"]) for index in (0, POOL * 10 - 1)]
+        counts = [max(len(one.items) for one in batches[index]["asked"]) for index in (0, POOL * 4 - 1)]
         assert counts == [1, most]
 
 

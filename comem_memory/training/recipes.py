@@ -53,6 +53,7 @@ def train_encoder(
     learning_rate: float = 5e-4,
     pictures: bool = True,
     max_facts: int | None = None,
+    alone: float = 0.6,
     max_memories: int = 3,
     num_vectors: int | None = None,
     seed: int = 1,
@@ -73,8 +74,8 @@ def train_encoder(
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
         pictures: let some items carry an emoji (needs npm); of a corpus, use what needs pictures.
         max_facts: items of up to so many facts, each number as likely; by default up to 8, long ones more often.
-        max_memories: in the last 40% of the steps a question sees up to so many items, its own among them; before,
-            its own alone.
+        alone: in that share of the steps, the first ones, a question sees its own item alone.
+        max_memories: after them it sees up to so many items, its own among them.
         num_vectors: an item becomes so many; by default 8, or as many as with `start`.
         seed: another seed, other items.
         start: adapter folder to go on from with fresh items and schedule, instead of learning to read; for another
@@ -99,7 +100,13 @@ def train_encoder(
     else:
         raise CorpusError("A corpus has the items that it has. Leave out max_facts, or train on made-up worlds.")
     train, development, typical = make_batches(
-        backbone, steps, reading_steps + TYPICAL, pictures=pictures, max_memories=max_memories, seed=seed
+        backbone,
+        steps,
+        reading_steps + TYPICAL,
+        pictures=pictures,
+        alone=int(alone * steps),
+        max_memories=max_memories,
+        seed=seed,
     )
     if not torch.cuda.is_available():
         _speed_up_on_cpu(backbone, compiled=not gradient_checkpointing)  # which compiling would have to see through
@@ -150,6 +157,7 @@ def _world_batches(
     *,
     num_facts: Sequence[int],
     pictures: bool,
+    alone: int,
     max_memories: int,
     seed: int,
 ) -> Batches:
@@ -157,18 +165,24 @@ def _world_batches(
     words = vocabulary_words(backbone, but=country_words())
     world: dict[str, Any] = {"items": ITEMS, "words": words, "num_facts": num_facts}
     return (
-        WorldBatches(
-            seed=seed, num_batches=steps, pictures=shown, alone=_alone(steps), max_memories=max_memories, **world
-        ),
+        WorldBatches(seed=seed, num_batches=steps, pictures=shown, alone=alone, max_memories=max_memories, **world),
         WorldBatches(seed=DEVELOPMENT_SEED, num_batches=16, pictures=unseen, max_memories=1, **world),
         WorldBatches(seed=READING_SEED, num_batches=reading, **world),
     )
 
 
 def _corpus_batches(
-    data: Path, backbone: Backbone, steps: int, reading: int, *, pictures: bool, max_memories: int, seed: int
+    data: Path,
+    backbone: Backbone,
+    steps: int,
+    reading: int,
+    *,
+    pictures: bool,
+    alone: int,
+    max_memories: int,
+    seed: int,
 ) -> Batches:
-    learnt: dict[str, Any] = {"seed": seed, "alone": _alone(steps), "max_memories": max_memories}
+    learnt: dict[str, Any] = {"seed": seed, "alone": alone, "max_memories": max_memories}
     shown: dict[str, Any] = {"pictures": pictures and backbone.sees}
     batches = min(16, 1 + len(read_corpus(data, "development")) // 30)
     return (
@@ -176,11 +190,6 @@ def _corpus_batches(
         CorpusBatches(data, "development", seed=DEVELOPMENT_SEED, num_batches=batches, max_memories=1, **shown),
         CorpusBatches(data, "train", seed=READING_SEED, num_batches=reading, max_memories=1, **shown),
     )
-
-
-def _alone(steps: int) -> int:
-    """So many steps first show each question its own item alone."""
-    return steps * 6 // 10
 
 
 def learn_to_read(encoder: MemoryEncoder, output_dir: Path, batches: Sequence[Batch], *, steps: int) -> None:
