@@ -56,20 +56,22 @@ class Trained:
     steps: int
     how: Sequence[str]
     """Options of `comem train`."""
+    limit: int
+    """Questions."""
 
-    def run(self, limit: int) -> None:
+    def run(self) -> None:
         """Trains and evaluates what is not there yet."""
         if not (self.folder / "config.json").is_file():
             words = ("train", self.folder, "--steps", self.steps, "--max-facts", MAX_FACTS, "--no-pictures", *self.how)
             subprocess.run([Path(sys.executable).with_name("comem"), *map(str, words)], check=True)
         if not self.answers.is_file():
             with ContinuousMemory.from_pretrained(adapter=self.folder) as memory:
-                comparison = compare(memory, of_countries(num_facts=1, limit=limit), sources=SOURCES)
+                comparison = compare(memory, of_countries(num_facts=1, limit=self.limit), sources=SOURCES)
             write_whole(json.dumps(comparison.as_dict()), self.answers)
 
     @property
     def answers(self) -> Path:
-        return self.folder / "notes.json"
+        return self.folder / f"notes-{self.limit}.json"
 
     @property
     def comparison(self) -> Comparison:
@@ -129,8 +131,8 @@ def main() -> None:
     backbone = mini.load_backbone()
 
     def trained(name: str, samples: int, *how: str) -> Trained:
-        one = Trained(given.folder / name, steps_of(samples, backbone), how)
-        one.run(given.limit)
+        one = Trained(given.folder / f"{name}-{samples}", steps_of(samples, backbone), how, given.limit)
+        one.run()
         return one
 
     shipped = ("--start", str(mini.ADAPTER), "--seed", "8")
@@ -138,7 +140,7 @@ def main() -> None:
         "vectors": {
             n: trained(f"vectors-{n}", given.samples_of_vectors, "--vectors", str(n), *shipped) for n in given.vectors
         },
-        "samples": {n: trained(f"samples-{n}", n, "--reading-steps", "100") for n in given.samples},
+        "samples": {n: trained("samples", n, "--reading-steps", "100") for n in given.samples},
     }
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
     parts = [

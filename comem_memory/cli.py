@@ -271,7 +271,9 @@ def synthesize(
 def train(
     context: typer.Context,
     output: Annotated[Path, typer.Argument(help="Checkpoints and the finished adapter; rerun to resume.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of 8 items.")] = 1800,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Optimizer steps of 8 items, or of 30 questions of a corpus.")
+    ] = 1800,
     reading_steps: Annotated[int, typer.Option(min=1, help="Steps of the start, which learns to read.")] = 200,
     learning_rate: Annotated[float, typer.Option(help="Of the LoRA.")] = 5e-4,
     pictures: Annotated[bool, typer.Option(help="Let some items carry an emoji (needs npm).")] = True,

@@ -258,24 +258,7 @@ class MemoryEncoder(nn.Module):
                 missing, unexpected, of another shape or not the one that was saved.
         """
         folder = Path(folder)
-        config = read_config(folder)
-        if backbone.hidden_size != config.qformer.hidden_size:
-            raise AdapterError(
-                f"Adapter {folder} was trained for hidden_size {config.qformer.hidden_size}, but {backbone.name} has "
-                f"{backbone.hidden_size}. Load it with {config.base_model}, or train an adapter for this model."
-            )
-        if config.prompt_version != PROMPT_VERSION:
-            raise AdapterError(
-                f"Adapter {folder} was trained with encoder prompt {config.prompt_version}, but this library uses "
-                f"{PROMPT_VERSION}. Install comem-memory {config.library_version}, which made it, or train again."
-            )
-        if (found := backbone.fingerprint()) != config.base_fingerprint:
-            raise AdapterError(
-                f"Adapter {folder} was trained on {config.base_model} (fingerprint {config.base_fingerprint}), but "
-                f"{backbone.name} has other weights (fingerprint {found}). Load it with {config.base_model}, or train "
-                "an adapter for this model."
-            )
-        encoder = cls(backbone, config)
+        encoder = cls(backbone, fitting_config(folder, backbone))
         try:
             load_weights(encoder, folder)
             _check_fingerprint(encoder, folder)
@@ -283,6 +266,32 @@ class MemoryEncoder(nn.Module):
             encoder._lora.unload()  # the backbone stays free for another adapter
             raise
         return encoder
+
+
+def fitting_config(folder: Path, backbone: Backbone) -> EncoderConfig:
+    """The settings of an adapter folder that was trained on this base model.
+
+    Raises:
+        AdapterError: it was trained on another, or with another encoder prompt; or as in `read_config`.
+    """
+    config = read_config(folder)
+    if backbone.hidden_size != config.qformer.hidden_size:
+        raise AdapterError(
+            f"Adapter {folder} was trained for hidden_size {config.qformer.hidden_size}, but {backbone.name} has "
+            f"{backbone.hidden_size}. Load it with {config.base_model}, or train an adapter for this model."
+        )
+    if config.prompt_version != PROMPT_VERSION:
+        raise AdapterError(
+            f"Adapter {folder} was trained with encoder prompt {config.prompt_version}, but this library uses "
+            f"{PROMPT_VERSION}. Install comem-memory {config.library_version}, which made it, or train again."
+        )
+    if (found := backbone.fingerprint()) != config.base_fingerprint:
+        raise AdapterError(
+            f"Adapter {folder} was trained on {config.base_model} (fingerprint {config.base_fingerprint}), but "
+            f"{backbone.name} has other weights (fingerprint {found}). Load it with {config.base_model}, or train "
+            "an adapter for this model."
+        )
+    return config
 
 
 def encoder_config(

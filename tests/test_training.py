@@ -16,12 +16,14 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
+from comem_memory.config import LoraSettings
 from comem_memory.encoder import MemoryEncoder, load_weights
-from comem_memory.errors import AdapterError
+from comem_memory.errors import AdapterError, CorpusError
 from comem_memory.testing import tiny_backbone, tiny_picture
 from comem_memory.training import recipes
 from comem_memory.training.data import POOL, Asked, Batch, WorldBatches
 from comem_memory.training.pictures import Picture
+from comem_memory.training.reading import Reading
 from comem_memory.training.recipes import country_words, train_encoder
 from comem_memory.training.trainer import MemoryTrainer, training_arguments
 from comem_memory.training.worlds import samples
@@ -271,8 +273,13 @@ def test_the_recipe_makes_an_adapter_and_resumes(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(recipes, "Reading", forbidden)
     start = load_file(tmp_path / "start" / "qformer.safetensors")
     again = train_encoder(tiny_backbone("llava"), tmp_path, steps=3, reading_steps=2, pictures=False)
-    assert again.fingerprint.digest != loaded.fingerprint.digest  # not rounded to bfloat16
+    assert again.fingerprint == loaded.fingerprint  # it was finished
     assert not torch.equal(start["query_tokens"], again.qformer.query_tokens)
+    with pytest.raises(AdapterError, match="holds work with another --seed. Delete it"):
+        train_encoder(tiny_backbone("llava"), tmp_path, steps=3, reading_steps=2, pictures=False, seed=2)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(AdapterError, match="holds an adapter already. Pass a new folder"):
+        train_encoder(tiny_backbone("llava"), tmp_path, steps=3, reading_steps=2, pictures=False)
 
 
 def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
@@ -308,7 +315,7 @@ def test_an_item_becomes_as_many_vectors_as_asked_for(tmp_path: Path):
     assert loaded.encode([loaded.inputs("The door is blue.")]).shape == (1, 3, 64)
     on = train_encoder(tiny_backbone("llava"), tmp_path / "on", start=tmp_path, **settings)
     assert on.encoder_config.qformer.num_query_tokens == 3
-    with pytest.raises(AdapterError, match="wrong shape"):  # the checkpoint's
+    with pytest.raises(AdapterError, match="with another --vectors"):
         train_encoder(tiny_backbone("llava"), tmp_path / "on", start=tmp_path, num_vectors=5, **settings)
 
 
@@ -323,6 +330,41 @@ def test_query_tokens_of_another_number_lie_between_those_of_the_start(tmp_path:
         assert torch.equal(other.qformer.proj_in.weight, weights["proj_in.weight"])
     with pytest.raises(AdapterError, match="wrong shape for 1 weights, first 'query_tokens'"):
         load_weights(MemoryEncoder.create(tiny_backbone("llava"), num_query_tokens=4, num_attention_heads=4), adapter)
+
+
+def test_training_goes_on_with_the_settings_of_its_start(tmp_path: Path):
+    settings: dict[str, Any] = {"steps": 1, "pictures": False, "gradient_checkpointing": True, "start": tmp_path}
+    lora = LoraSettings(r=4, lora_alpha=4)
+    MemoryEncoder.create(tiny_backbone("llava"), num_attention_heads=2, lora=lora).save_pretrained(tmp_path)
+    on = train_encoder(tiny_backbone("llava"), tmp_path / "on", **settings)
+    assert on.encoder_config.qformer.num_attention_heads == 2
+    assert (on.encoder_config.lora.r, on.encoder_config.lora.lora_alpha) == (4, 4)
+    with pytest.raises(AdapterError, match="has other weights"):
+        train_encoder(tiny_backbone("llava", seed=5), tmp_path / "other", **settings)
+
+
+def test_the_start_is_drawn_from_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recipes, "TYPICAL", 8)
+    settings: dict[str, Any] = {"steps": 1, "reading_steps": 1, "pictures": False, "gradient_checkpointing": True}
+    first, again, other = (
+        train_encoder(tiny_backbone("llava"), tmp_path / str(number), seed=seed, **settings).fingerprint
+        for number, seed in enumerate((1, 1, 2))
+    )
+    assert first == again != other
+
+
+def test_reading_cuts_long_texts_and_follows_the_model_to_its_device():
+    encoder = MemoryEncoder.create(tiny_backbone("llava"), num_attention_heads=4, max_length=128)
+    reading = Reading(encoder, ["The door is blue. " * 40])
+    batch, facts = reading.batch(["The door is blue. " * 40, "The door is blue."])
+    assert batch["input_ids"].shape[1] == 128
+    inside = facts.inside.sum(1)
+    assert inside[1] == len(encoder.backbone.text_ids("The door is blue."))
+    assert inside[1] < inside[0] < 128
+    encoder.backbone.model.to("meta")
+    assert reading.tokens({"input_ids": batch["input_ids"].to("meta")}).device.type == "meta"
+    with pytest.raises(CorpusError, match="No item has a text to learn to read from"):
+        Reading(encoder, [])
 
 
 def test_names_may_be_words_of_the_vocabulary():

@@ -158,8 +158,12 @@ class CorpusBatches(Sequence[Batch]):
 
 
 def _without_pictures(sample: CorpusSample) -> bool:
-    """Whether it can be asked of a model that takes none: every item has a text, and no answer is in a picture."""
-    return "picture" not in sample.kind and all(item.text for item in sample.items)
+    """Whether it can be asked of a model that takes none: every item has a text, and no answer is in a picture.
+
+    Where the answer of an own item is, is not known.
+    """
+    own_picture = sample.kind == "own" and any(sample.items[place].image for place in sample.gold)
+    return "picture" not in sample.kind and not own_picture and all(item.text for item in sample.items)
 
 
 def _seen(sample: CorpusSample, most: int) -> list[CorpusItem]:

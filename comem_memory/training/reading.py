@@ -25,6 +25,7 @@ from transformers import TrainingArguments
 
 from comem_memory.backbone import ModelInputs
 from comem_memory.encoder import MemoryEncoder
+from comem_memory.errors import CorpusError
 from comem_memory.qformer import QFormer
 from comem_memory.training.data import Batch
 from comem_memory.training.trainer import Batches, BatchTrainer
@@ -76,16 +77,22 @@ class Reading:
         self.encoder, self.backbone = encoder, encoder.backbone
         embeddings = self.backbone.token_embeddings.float()
         self.mean, self.std = embeddings.mean(0), embeddings.std(0)  # (H,)
-        ids = torch.tensor([i for text in texts for i in self.backbone.text_ids(text)])
+        ids = torch.tensor([i for text in texts for i in self.backbone.text_ids(text)], dtype=torch.long)
+        if not len(ids):
+            raise CorpusError("No item has a text to learn to read from. Go on from a trained adapter with --start.")
         counts = torch.bincount(ids, minlength=len(embeddings))
         self.weights = RARE / (RARE + counts / counts.sum())  # (vocabulary,)
         self._tail = len(self.backbone.turn_end_ids)
+        laid_out = encoder.inputs("a").tensors["input_ids"].shape[1]
+        self._around = laid_out - len(self.backbone.text_ids("a"))  # tokens of the turns
 
     def batch(self, texts: Sequence[str]) -> tuple[ModelInputs, Facts]:
         """The encoder's batch of B texts, left-padded to T tokens, and the facts."""
-        batch = self.backbone.batch([self.encoder.inputs(text).tensors for text in texts])
+        laid_out = [self.encoder.inputs(text, truncate=True).tensors for text in texts]
+        batch = self.backbone.batch(laid_out)
         ids = batch["input_ids"]
-        lengths = torch.tensor([len(self.backbone.text_ids(text)) for text in texts], device=ids.device)[:, None]
+        lengths = torch.tensor([one["input_ids"].shape[1] - self._around for one in laid_out], device=ids.device)
+        lengths = lengths[:, None]
         columns = torch.arange(ids.shape[1], device=ids.device)
         position = columns - (ids.shape[1] - self._tail - lengths)
         inside = (position >= 0) & (position < lengths)
@@ -95,7 +102,8 @@ class Reading:
 
     def tokens(self, batch: ModelInputs) -> torch.Tensor:
         """Token embeddings, standardised per dimension: (B, T, H), float32."""
-        return (self.backbone.model.get_input_embeddings()(batch["input_ids"]).float() - self.mean) / self.std
+        embeddings = self.backbone.model.get_input_embeddings()(batch["input_ids"]).float()
+        return (embeddings - self.mean.to(embeddings.device)) / self.std.to(embeddings.device)
 
     @torch.no_grad()
     def collect(self, texts: Sequence[str], *, batch_size: int = 16) -> tuple[torch.Tensor, ...]:

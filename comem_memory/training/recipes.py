@@ -22,9 +22,9 @@ from transformers import EarlyStoppingCallback
 
 from comem_memory import mini
 from comem_memory.backbone import Backbone
-from comem_memory.config import LoraSettings
-from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, load_weights, read_config
-from comem_memory.errors import CorpusError
+from comem_memory.config import LoraSettings, QFormerConfig
+from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config, load_weights
+from comem_memory.errors import AdapterError, CorpusError
 from comem_memory.evaluation.countries import questions, rows
 from comem_memory.training.corpus import CorpusBatches, read_corpus
 from comem_memory.training.data import Batch, WorldBatches
@@ -33,11 +33,14 @@ from comem_memory.training.reading import Reading, ReadingTrainer, fit_start, te
 from comem_memory.training.splits import Split
 from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, bfloat16_is_fast, training_arguments
 from comem_memory.training.worlds import NUM_FACTS
+from comem_memory.unfinished import NOTE, claim
 
 DEVELOPMENT_SEED, READING_SEED, SPLIT_SEED = -1, -2, 0
 """A training's own seed is never negative."""
 ITEMS = 8
 """Per optimizer step."""
+MAX_LENGTH = 512
+"""Tokens of an item; longer texts are cut."""
 TYPICAL = 64
 """Batches of items that token frequencies and the Q-Former's start are taken from."""
 DEVELOPMENT_NAMES = 100
@@ -69,12 +72,13 @@ def train_encoder(
     Args:
         backbone: the model, frozen throughout.
         output_dir: checkpoints, and in the end the adapter folder.
-        steps: of 8 items, up to four questions each.
+        steps: of 8 items, up to four questions each; of a corpus, of 30 questions.
         reading_steps: of 8 items, before that; see `reading`.
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
         pictures: let some items carry an emoji (needs npm); of a corpus, use what needs pictures.
         max_facts: items of up to so many facts, each number as likely; by default up to 8, long ones more often.
-        alone: in that share of the steps, the first ones, a question sees its own item alone.
+        alone: in that share of the steps, the first ones (of made-up items in multiples of 16), a question sees its
+            own item alone.
         max_memories: after them it sees up to so many items, its own among them.
         num_vectors: an item becomes so many; by default 8, or as many as with `start`.
         seed: another seed, other items.
@@ -89,10 +93,12 @@ def train_encoder(
     Raises:
         CorpusError: as in `CorpusBatches`, before anything is trained; or `max_facts` for a corpus.
         ValueError: `max_memories` is more than the 8 made-up items of a step.
-        AdapterError: `start` is incomplete or damaged; or a checkpoint is of another number of vectors.
+        AdapterError: `output_dir` holds a training with other arguments, or an adapter; or `start` is incomplete,
+            damaged or of another base model.
     """
-    if num_vectors is None:
-        num_vectors = read_config(start).qformer.num_query_tokens if start else 8
+    qformer, lora = _settings(backbone, start)
+    if num_vectors is not None:
+        qformer = qformer.model_copy(update={"num_query_tokens": num_vectors})
     if data is None:
         make_batches = partial(_world_batches, num_facts=range(1, max_facts + 1) if max_facts else NUM_FACTS)
     elif max_facts is None:
@@ -108,15 +114,28 @@ def train_encoder(
         max_memories=max_memories,
         seed=seed,
     )
+    if (output_dir / CONFIG_FILE).is_file() and not (output_dir / NOTE).is_file():
+        raise AdapterError(f"{output_dir} holds an adapter already. Pass a new folder, and go on from it with --start.")
+    claim(
+        output_dir,
+        AdapterError,
+        steps=steps,
+        reading_steps=reading_steps,
+        learning_rate=learning_rate,
+        pictures=pictures,
+        max_facts=max_facts,
+        alone=alone,
+        max_memories=max_memories,
+        vectors=qformer.num_query_tokens,
+        seed=seed,
+        start=start and str(start.resolve()),
+        data=data and str(data.resolve()),
+        distillation=distillation,
+    )
     if not torch.cuda.is_available():
         _speed_up_on_cpu(backbone, compiled=not gradient_checkpointing)  # which compiling would have to see through
-    encoder = MemoryEncoder.create(
-        backbone,
-        num_query_tokens=num_vectors,
-        num_attention_heads=backbone.model.config.get_text_config().num_attention_heads,
-        lora=LoraSettings(lora_dropout=0.0),  # every item is seen once; drawing masks took a quarter of a step
-        max_length=512,
-    )
+    torch.manual_seed(seed)  # the LoRA's random start
+    encoder = MemoryEncoder(backbone, encoder_config(backbone, backbone.fingerprint(), qformer, lora, MAX_LENGTH))
     if gradient_checkpointing:
         encoder.gradient_checkpointing_enable()
     trainer = MemoryTrainer(
@@ -135,6 +154,9 @@ def train_encoder(
     )
     if patience is not None:
         trainer.add_callback(EarlyStoppingCallback(patience))
+    if (output_dir / CONFIG_FILE).is_file():
+        load_weights(encoder, output_dir)
+        return encoder.eval()
     checkpoint = trainer.last_checkpoint()
     if checkpoint is None and start is not None:
         load_weights(encoder, start, resize=True)
@@ -144,6 +166,16 @@ def train_encoder(
     encoder.eval()
     encoder.save_pretrained(output_dir, dtype=torch.bfloat16)
     return encoder
+
+
+def _settings(backbone: Backbone, start: Path | None) -> tuple[QFormerConfig, LoraSettings]:
+    """Those of the adapter to start from, or the recipe's."""
+    lora = {"lora_dropout": 0.0}  # every item is seen once, and drawing masks took a quarter of a step
+    if start is not None:
+        config = fitting_config(start, backbone)
+        return config.qformer, config.lora.model_copy(update=lora)
+    heads = backbone.model.config.get_text_config().num_attention_heads
+    return QFormerConfig(hidden_size=backbone.hidden_size, num_attention_heads=heads), LoraSettings(**lora)
 
 
 Batches = tuple[Sequence[Batch], Sequence[Batch], Sequence[Batch]]
@@ -161,7 +193,7 @@ def _world_batches(
     max_memories: int,
     seed: int,
 ) -> Batches:
-    shown, unseen = split_emoji(random.Random(SPLIT_SEED)) if pictures else ([], [])
+    shown, unseen = split_emoji(random.Random(SPLIT_SEED)) if pictures and backbone.sees else ([], [])
     words = vocabulary_words(backbone, but=country_words())
     world: dict[str, Any] = {"items": ITEMS, "words": words, "num_facts": num_facts}
     return (

@@ -93,7 +93,7 @@ def synthesize(
     wanted = {split: samples if split == "train" else max(1, samples // HELD_OUT) for split in SPLITS}
     counts: dict[Split, int] = {}
     with tqdm(total=sum(wanted.values()), desc="synthesizing", unit="sample", disable=None) as bar:
-        for split in SPLITS:
+        for split in reversed(SPLITS):  # the small ones first: what cannot be made fails soon
             parts, kept = list[Path](), 0
             for number in itertools.count():
                 part = work / f"{split}-{number:06d}.jsonl"
@@ -122,6 +122,7 @@ def synthesize(
             lines = "".join(part.read_text(encoding="utf-8") for part in parts).splitlines(keepends=True)
             write_whole("".join(lines[: wanted[split]]), corpus / f"{split}.jsonl")
             counts[split] = kept
+    counts = {split: counts[split] for split in SPLITS}
     (corpus / "README.md").write_text(_card(counts, {"answers": str(answers), **settings}), encoding="utf-8")
     corpus.replace(out)
     shutil.rmtree(work)
@@ -200,8 +201,8 @@ Made by `comem synthesize` of comem-memory with {json.dumps(settings)}.
 {rows}
 
 A sample is a question, the items given with it (`image` is a path in this folder), the positions of those it is about
-(`gold`), and the answer to be learnt. No made-up name, value or pattern stands in two splits; own items are divided
-item by item.
+(`gold`), and the answer to be learnt. No made-up name or value stands in two splits, and of an
+attribute no pattern; own items are divided item by item.
 
 ```python
 from datasets import load_dataset

@@ -76,6 +76,8 @@ class BatchTrainer(Trainer):
     def __init__(
         self, backbone: Backbone, model: nn.Module, args: TrainingArguments, train: Batches, development: Batches
     ) -> None:
+        if args.device.type == "cuda":
+            args._n_gpu = 1  # a batch is not divided among several
         super().__init__(
             model=model,
             args=args,
@@ -161,7 +163,7 @@ class MemoryTrainer(BatchTrainer):
         inputs = []
         for item in batch["items"]:
             picture = load_image(item.picture.path) if item.picture else None
-            inputs.append(self.encoder.inputs(item.text, picture).tensors)
+            inputs.append(self.encoder.inputs(item.text, picture, truncate=True).tensors)
         return self.encoder.forward(self.backbone.batch(inputs))
 
     def _loss(self, asked: list[Asked], memories: torch.Tensor) -> torch.Tensor:
@@ -196,12 +198,11 @@ class MemoryTrainer(BatchTrainer):
             for batch in self.development:
                 memories = self._encode(batch)
                 own.append(self._loss(batch["asked"], memories).item())
-                shuffled.append(self._loss(batch["asked"], memories.roll(1, 0)).item())
+                if len(memories) > 1:
+                    shuffled.append(self._loss(batch["asked"], memories.roll(1, 0)).item())
+        losses = {"loss": own, "shuffled_loss": shuffled}
         return self._evaluated(
-            {
-                f"{metric_key_prefix}_loss": sum(own) / len(own),
-                f"{metric_key_prefix}_shuffled_loss": sum(shuffled) / len(shuffled),
-            }
+            {f"{metric_key_prefix}_{name}": sum(found) / len(found) for name, found in losses.items() if found}
         )
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
