@@ -20,7 +20,16 @@ from comem_memory.demo import ASKED, KINDS, run
 from comem_memory.errors import BenchmarkError, QueryError
 from comem_memory.evaluation import report, tables
 from comem_memory.evaluation.benchmarks import BENCHMARKS, load
-from comem_memory.evaluation.comparison import SOURCES, Asked, Comparison, QuestionSet, _others, _score, compare
+from comem_memory.evaluation.comparison import (
+    SOURCES,
+    Asked,
+    Comparison,
+    QuestionSet,
+    _derangement,
+    _others,
+    _score,
+    compare,
+)
 from comem_memory.evaluation.countries import (
     FOLDER,
     CountryQuestion,
@@ -125,15 +134,20 @@ def test_a_country_and_its_questions():
 
 
 def test_shuffled_memory_is_never_ones_own(memory: ContinuousMemory):
+    codes = [row["code"] for row in rows()]
+    others = _derangement(codes)
+    assert sorted(others) == sorted(others.values()) == sorted(codes)
+    assert all(code != other for code, other in others.items())
     view = memory.namespace("three")
     ids = view.add([MemoryItem(text=f"The {thing}.") for thing in ("door is blue", "key is brass", "lamp is green")])
     asked = [Asked("Which colour?", ("blue",), "colour", (ids[0],))]
     questions = QuestionSet("three", [MemoryItem(text="The door is blue.")], asked)
     assert tuple(compare(view, questions).scores) == ("none", "text", "memory", "memory and text")  # there is no other
     hits = view.get(ids)
-    assert _others(hits[:1], ids) == [ids[1]]
-    assert _others(hits[1:], ids) == [ids[0], ids[0]]
-    assert _others([hits[2], hits[0]], ids) == [ids[1], ids[1]]
+    circle = dict(zip(ids, [*ids[1:], ids[0]], strict=True))
+    assert _others(hits[:1], circle) == [ids[1]]
+    assert _others(hits[1:], circle) == [ids[0], ids[0]]
+    assert _others([hits[2], hits[0]], circle) == [ids[1], ids[1]]
 
 
 @pytest.fixture(scope="module")

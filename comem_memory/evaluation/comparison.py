@@ -3,7 +3,6 @@ other items: what the vectors carry is what the last one lacks."""
 
 from __future__ import annotations
 
-import itertools
 import random
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -133,8 +132,7 @@ class Comparison:
 
     def right(self, source: str) -> list[bool]:
         """Whether each answer contains a right one."""
-        said = self.scores[source].said
-        return [any(contains(s, a) for a in one.answers) for s, one in zip(said, self.asked, strict=True)]
+        return _right(self.asked, self.scores[source].said)
 
     def rescored(self) -> Comparison:
         """The same answers, scored by the metrics as they are now."""
@@ -181,8 +179,7 @@ def compare(
         raise QueryError(f"There is no source {unknown[0]!r}. There are: {', '.join(SOURCES)}.")
     if (rule := questions.published_score) is not None:
         rule({str(one.id): "" for one in questions.asked})  # what it lacks is told before anything is generated
-    ids = sorted(set(memory.add(questions.items, truncate=True)))
-    shuffled = random.Random(0).sample(ids, len(ids))
+    following = _derangement(sorted(set(memory.add(questions.items, truncate=True))))
     asked = sorted(questions.asked, key=lambda one: len(one.text))
     found = [_hits(memory, one, k) for one in asked]
     pictures = any(hit.image is not None for hits in found for hit in hits)
@@ -191,13 +188,13 @@ def compare(
     for source in dict.fromkeys(("none", *sources)):
         if source == "text without picture" and not pictures:
             continue
-        if source.startswith("shuffled") and len(shuffled) == max(map(len, found)):
+        if source.startswith("shuffled") and len(following) == max(map(len, found)):
             continue  # there are no others
         said: list[str] = []
         tokens: list[int] = []
         for start in tqdm(range(0, len(asked), batch_size), desc=f"{questions.name}: {source}", disable=None):
             prompts = [
-                _prompt(memory, one, hits, shuffled, source)
+                _prompt(memory, one, hits, following, source)
                 for one, hits in zip(asked[start : start + batch_size], found[start : start + batch_size], strict=True)
             ]
             made = memory.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
@@ -223,19 +220,29 @@ def _hits(memory: ContinuousMemory, asked: Asked, k: int | None) -> list[MemoryH
     return memory.search(asked.text, asked.image, k=k, where=asked.where)
 
 
-def _others(hits: Sequence[MemoryHit], shuffled: Sequence[str]) -> list[str]:
-    """For each hit the next item in this order that is not a hit itself."""
+def _derangement(ids: list[str]) -> dict[str, str]:
+    """All items in a circle, each with the one that follows it; an only item follows itself."""
+    shuffled = random.Random(0).sample(ids, len(ids))
+    return dict(zip(shuffled, shuffled[1:] + shuffled[:1], strict=True))
+
+
+def _others(hits: Sequence[MemoryHit], following: Mapping[str, str]) -> list[str]:
+    """For each hit the next item in the circle that is not a hit itself."""
     own = {hit.id for hit in hits}
-    place = {id: position for position, id in enumerate(shuffled)}
-    behind = (itertools.islice(itertools.cycle(shuffled), place[hit.id] + 1, None) for hit in hits)
-    return [next(id for id in ids if id not in own) for ids in behind]
+
+    def other(id: str) -> str:
+        while id in own:
+            id = following[id]
+        return id
+
+    return [other(hit.id) for hit in hits]
 
 
 def _prompt(
     memory: ContinuousMemory,
     asked: Asked,
     hits: Sequence[MemoryHit],
-    shuffled: Sequence[str],
+    following: Mapping[str, str],
     source: str,
 ) -> tuple[ModelInputs, torch.Tensor | None]:
     in_text = "text" in source
@@ -246,7 +253,7 @@ def _prompt(
     if "memory" not in source:
         return prompt, None
     if source.startswith("shuffled"):
-        hits = memory.get(_others(hits, shuffled))
+        hits = memory.get(_others(hits, following))
     return prompt, joined(hits)
 
 
@@ -256,21 +263,25 @@ def _scores(
     return {source: _score(asked, answers, said["none"], prompt_tokens[source]) for source, answers in said.items()}
 
 
+def _right(asked: Sequence[Asked], said: Sequence[str]) -> list[bool]:
+    return [any(contains(s, a) for a in one.answers) for s, one in zip(said, asked, strict=True)]
+
+
 def _score(asked: Sequence[Asked], said: list[str], bare: Sequence[str], prompt_tokens: float) -> Score:
     def best(rule: Callable[[str, str], float], answers: Sequence[str]) -> list[float]:
         return [max(float(rule(s, a)) for a in one.answers) for s, one in zip(answers, asked, strict=True)]
 
-    right, without = best(contains, said), best(contains, bare)
-    by_kind: dict[str, list[float]] = {}
+    right, without = _right(asked, said), _right(asked, bare)
+    by_kind: dict[str, list[bool]] = {}
     for one, value in zip(asked, right, strict=True):
         by_kind.setdefault(one.kind, []).append(value)
     return Score(
         exact_match=statistics.mean(best(exact_match, said)),
-        contains=statistics.mean(right),
+        contains=statistics.fmean(right),
         token_f1=statistics.mean(best(token_f1, said)),
-        interval=share_interval([bool(one) for one in right]),
-        above_none=interval([a - b for a, b in zip(right, without, strict=True)]),
-        by_kind={kind: statistics.mean(by_kind[kind]) for kind in sorted(by_kind)},
+        interval=share_interval(right),
+        above_none=interval([float(a) - float(b) for a, b in zip(right, without, strict=True)]),
+        by_kind={kind: statistics.fmean(by_kind[kind]) for kind in sorted(by_kind)},
         prompt_tokens=prompt_tokens,
         said=said,
     )

@@ -74,9 +74,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         k: results.compare(f"k-{k}", partial(of_countries, limit=fewer), k=k, batch_size=max(1, 48 // k)) for k in KS
     }
     among_notes = partial(of_countries, num_facts=1, searched=True, limit=fewer)
-    notes_by_k = {
-        k: results.compare(f"notes-k-{k}", among_notes, k=k, sources=(*CURVES, "memory and text")) for k in KS
-    }
+    notes_by_k = {k: results.compare(f"notes-k-{k}", among_notes, k=k, sources=PLOTTED) for k in KS}
     by_precision = {
         precision: results.compare(f"stored-{precision}", one_fact, precision=precision, sources=("memory",))
         for precision in PRECISIONS

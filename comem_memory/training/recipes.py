@@ -22,7 +22,7 @@ from transformers import EarlyStoppingCallback
 
 from comem_memory import mini
 from comem_memory.backbone import Backbone
-from comem_memory.config import LoraSettings, QFormerConfig
+from comem_memory.config import EncoderConfig, LoraSettings, QFormerConfig
 from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config, load_weights
 from comem_memory.errors import AdapterError, CorpusError
 from comem_memory.evaluation.countries import questions, rows
@@ -96,9 +96,7 @@ def train_encoder(
         AdapterError: `output_dir` holds a training with other arguments, or an adapter; or `start` is incomplete,
             damaged or of another base model.
     """
-    qformer, lora = _settings(backbone, start)
-    if num_vectors is not None:
-        qformer = qformer.model_copy(update={"num_query_tokens": num_vectors})
+    config = _config(backbone, start, num_vectors)
     if data is None:
         make_batches = partial(_world_batches, num_facts=range(1, max_facts + 1) if max_facts else NUM_FACTS)
     elif max_facts is None:
@@ -126,16 +124,18 @@ def train_encoder(
         max_facts=max_facts,
         alone=alone,
         max_memories=max_memories,
-        vectors=qformer.num_query_tokens,
+        vectors=config.qformer.num_query_tokens,
         seed=seed,
         start=start and str(start.resolve()),
         data=data and str(data.resolve()),
         distillation=distillation,
     )
+    if (output_dir / CONFIG_FILE).is_file():
+        return MemoryEncoder.from_pretrained(output_dir, backbone)
     if not torch.cuda.is_available():
         _speed_up_on_cpu(backbone, compiled=not gradient_checkpointing)  # which compiling would have to see through
     torch.manual_seed(seed)  # the LoRA's random start
-    encoder = MemoryEncoder(backbone, encoder_config(backbone, backbone.fingerprint(), qformer, lora, MAX_LENGTH))
+    encoder = MemoryEncoder(backbone, config)
     if gradient_checkpointing:
         encoder.gradient_checkpointing_enable()
     trainer = MemoryTrainer(
@@ -154,9 +154,6 @@ def train_encoder(
     )
     if patience is not None:
         trainer.add_callback(EarlyStoppingCallback(patience))
-    if (output_dir / CONFIG_FILE).is_file():
-        load_weights(encoder, output_dir)
-        return encoder.eval()
     checkpoint = trainer.last_checkpoint()
     if checkpoint is None and start is not None:
         load_weights(encoder, start, resize=True)
@@ -168,14 +165,19 @@ def train_encoder(
     return encoder
 
 
-def _settings(backbone: Backbone, start: Path | None) -> tuple[QFormerConfig, LoraSettings]:
-    """Those of the adapter to start from, or the recipe's."""
-    lora = {"lora_dropout": 0.0}  # every item is seen once, and drawing masks took a quarter of a step
-    if start is not None:
-        config = fitting_config(start, backbone)
-        return config.qformer, config.lora.model_copy(update=lora)
-    heads = backbone.model.config.get_text_config().num_attention_heads
-    return QFormerConfig(hidden_size=backbone.hidden_size, num_attention_heads=heads), LoraSettings(**lora)
+def _config(backbone: Backbone, start: Path | None, num_vectors: int | None) -> EncoderConfig:
+    """The recipe's settings, or those of the adapter to start from, with so many vectors."""
+    if start is None:
+        heads = backbone.model.config.get_text_config().num_attention_heads
+        qformer, lora = QFormerConfig(hidden_size=backbone.hidden_size, num_attention_heads=heads), LoraSettings()
+    else:
+        given = fitting_config(start, backbone)
+        qformer, lora = given.qformer, given.lora
+    if num_vectors is not None:
+        qformer = qformer.model_copy(update={"num_query_tokens": num_vectors})
+    # Every item is seen once, and drawing masks took a quarter of a step.
+    lora = lora.model_copy(update={"lora_dropout": 0.0})
+    return encoder_config(backbone, backbone.fingerprint(), qformer, lora, MAX_LENGTH)
 
 
 Batches = tuple[Sequence[Batch], Sequence[Batch], Sequence[Batch]]
