@@ -108,16 +108,15 @@ def table(curve: dict[int, Trained], name: str) -> Grid:
 
 def draw(loss: Axes, right: Axes, curve: dict[int, Trained], name: str) -> None:
     values, all_trained = list(curve), list(curve.values())
+    for axes, what in ((loss, "loss on unseen made-up notes"), (right, "answers about countries that are right")):
+        axes.set(xlabel=name, ylabel=what, xscale="log")
     loss.plot(values, [trained.losses["own"] for trained in all_trained], marker="o", label="own memory")
     loss.plot(values, [trained.losses["shuffled"] for trained in all_trained], marker="o", label="another's memory")
     answered = {value: trained.comparison for value, trained in curve.items()}
     draw_curve(right, answered, SOURCES)
-    for axes, what in ((loss, "loss on unseen made-up notes"), (right, "answers about countries that are right")):
-        axes.set(xlabel=name, ylabel=what, xscale="log")
-        axes.set_ylim(bottom=0)
-        axes.set_xticks(values, [f"{value:,}" for value in values])
-        axes.minorticks_off()
-        axes.legend()
+    loss.set_ylim(bottom=0)
+    loss.legend()
+    right.legend()
 
 
 def main() -> None:
@@ -142,7 +141,7 @@ def main() -> None:
         },
         "samples": {n: trained("samples", n, "--reading-steps", "100") for n in given.samples},
     }
-    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained", sharex="row")
     parts = [
         f"# Vectors and samples\n\nMade by `{' '.join(['python', *sys.argv])}`. {INTRODUCTION}",
         f"![Curves]({PLOT})",
