@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
 from comem_memory.config import Answers, FrozenWeights
-from comem_memory.errors import ComemError, InvalidItemError
-from comem_memory.types import MemoryHit, MemoryItem
+from comem_memory.errors import ComemError
+from comem_memory.item_files import read_items
+from comem_memory.types import MemoryHit
 
 if TYPE_CHECKING:
     from comem_memory.backbone import Backbone
@@ -31,8 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)  # users' texts are shown as they are
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}
 
 Directory = Annotated[
     Path, typer.Option("--directory", "-d", envvar="COMEM_DIRECTORY", help="Where the memory is kept.")
@@ -487,72 +486,6 @@ def demo(
         console.print(f"The memory is in {directory}.")
 
 
-def read_items(source: str) -> Iterator[MemoryItem]:
-    """Items of a .jsonl or text file, a picture, a folder of those, or standard input (JSON lines or texts).
-
-    Raises:
-        InvalidItemError: the source does not exist, or a line is no item; the message names the line.
-    """
-    if source == "-":
-        yield from _json_items(_decoded(sys.stdin, "standard input"), "standard input", Path())
-        return
-    path = Path(source)
-    if not path.exists():
-        raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
-    captions = {picture.with_suffix(".txt") for picture in pictures}
-    for file in files:
-        if file in pictures:
-            caption = file.with_suffix(".txt")
-            text = "".join(_text_lines(caption)).strip() if caption.is_file() else ""
-            yield MemoryItem(text=text or None, image=file, metadata={"source": str(file)})
-        elif file.suffix.lower() in {".jsonl", ".txt", ".md"}:
-            if file.suffix.lower() == ".jsonl":
-                yield from _json_items(_text_lines(file), str(file), file.parent)
-            elif file not in captions:
-                yield from (_text_item(line, str(file)) for line in _text_lines(file) if line.strip())
-        elif not path.is_dir():
-            raise InvalidItemError(f"{file} is neither .jsonl, .txt, .md nor a picture. Convert it to one of them.")
-
-
-def _text_lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8-sig") as lines:  # Windows programs put a byte order mark first
-        yield from _decoded(lines, str(file))
-
-
-def _decoded(lines: Iterable[str], name: str) -> Iterator[str]:
-    try:
-        yield from lines
-    except UnicodeDecodeError as error:
-        raise InvalidItemError(f"{name} is no UTF-8 text: {error}. Convert it to UTF-8.") from error
-
-
-def _text_item(line: str, name: str) -> MemoryItem:
-    return MemoryItem(text=line.strip(), metadata={"source": name})
-
-
-def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[MemoryItem]:
-    """One item a line: an object with the fields of MemoryItem, or a plain text."""
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        if not line.lstrip().startswith("{"):
-            yield _text_item(line, name)
-            continue
-        try:
-            fields = json.loads(line)
-            if isinstance(fields.get("image"), str):
-                fields["image"] = folder / fields["image"]
-            item = MemoryItem(**fields)
-        except ValueError as error:
-            raise InvalidItemError(
-                f"{name}, line {number}: {error} "
-                "Each line is an object with text, image, id and metadata, or plain text."
-            ) from error
-        yield item
-
-
 def _hit(hit: MemoryHit) -> dict[str, Any]:
     return {
         "id": hit.id,
@@ -574,5 +507,11 @@ def main() -> None:
     try:
         app()
     except ComemError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        sys.exit(1)
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        _fail(f"{error}. Install it, or all that is optional: pip install 'comem-memory[all]'")
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(1)

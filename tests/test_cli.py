@@ -17,6 +17,7 @@ import comem_memory.memory as memory_module
 from comem_memory import ContinuousMemory, MemoryItem, cli
 from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemError, QueryError
 from comem_memory.evaluation.comparison import SOURCES
+from comem_memory.item_files import read_items
 from comem_memory.testing import tiny_key, tiny_picture
 
 Comem = Callable[..., str]
@@ -152,24 +153,24 @@ def test_pictures_with_captions(comem: Comem, tmp_path: Path):
 def test_sources_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidItemError, match=message):
-        list(cli.read_items(str(tmp_path / name)))
+        list(read_items(str(tmp_path / name)))
 
 
 def test_a_byte_order_mark_and_braces_in_texts_are_no_obstacle(tmp_path: Path):
     (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "From Windows."}\n')
     (tmp_path / "b.txt").write_text("{curly} words\n", encoding="utf-8-sig")
-    assert [item.text for item in cli.read_items(str(tmp_path))] == ["From Windows.", "{curly} words"]
+    assert [item.text for item in read_items(str(tmp_path))] == ["From Windows.", "{curly} words"]
 
 
 def test_a_source_that_does_not_exist(tmp_path: Path):
     with pytest.raises(InvalidItemError, match=r"nothing.jsonl does not exist. Pass a file, a folder, or -"):
-        list(cli.read_items(str(tmp_path / "nothing.jsonl")))
+        list(read_items(str(tmp_path / "nothing.jsonl")))
 
 
 def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
     lines = io.StringIO("One.\nTwo.\n")
     monkeypatch.setattr(sys, "stdin", lines)
-    items = cli.read_items("-")
+    items = read_items("-")
     assert next(items) == MemoryItem(text="One.", metadata={"source": "standard input"})
     assert next(items).text == "Two."
 
@@ -213,6 +214,17 @@ def test_main_puts_an_error_on_one_line(monkeypatch: pytest.MonkeyPatch, capsys:
         cli.main()
     assert caught.value.code == 1
     assert capsys.readouterr().err == "error: two lines [bold]of[/bold] text\n"
+
+
+def test_a_missing_library_is_named_with_the_extra(comem: Comem, tmp_path: Path, monkeypatch: Any, capsys: Any):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    monkeypatch.setattr(sys, "argv", ["comem", "report", str(tmp_path / "report")])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "matplotlib" in line and "pip install 'comem-memory[all]'" in line
+    assert not (tmp_path / "report").exists()
 
 
 def test_ask_prints_while_the_model_writes(comem: Comem, jsonl: Path, monkeypatch: pytest.MonkeyPatch):

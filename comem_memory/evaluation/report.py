@@ -52,6 +52,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     Raises:
         ImportError: matplotlib (extra `notebooks`) or Faker (extra `train`) is not installed.
     """
+    import faker  # noqa: F401  # needed hours later, so what is missing is told now
     import matplotlib.pyplot as plt
 
     results = _Results(folder / "answers", memory, limit)
