@@ -16,7 +16,7 @@ from transformers import LlamaForCausalLM, pipeline
 from comem_memory import Backbone, ContinuousMemory, MemoryEncoder, mini
 from comem_memory.chroma import ChromaStore
 from comem_memory.integrations.langchain import ChatComem
-from comem_memory.memory import identity_of
+from comem_memory.opening import identity_of
 from comem_memory.testing import tiny_key
 
 PROMPT = "{}, please write a long letter to a friend about a journey by train through the mountains."

@@ -30,7 +30,7 @@ from comem_memory.chroma import ChromaStore
 from comem_memory.codec import decode_block, encode_block
 from comem_memory.evaluation.countries import item, rows
 from comem_memory.evaluation.peak_memory import peak_resident
-from comem_memory.memory import default_key
+from comem_memory.opening import default_key
 from comem_memory.store import MemoryRecord
 
 K = 10

@@ -242,7 +242,7 @@ def synthesize(
 ) -> None:
     """Make a corpus of questions about items, to train with: comem train ADAPTER --data OUTPUT."""
     from comem_memory import mini
-    from comem_memory.memory import default_key
+    from comem_memory.opening import default_key
     from comem_memory.training.drafts import Drafts, WorldDrafts, mixtures
     from comem_memory.training.own_items import OwnDrafts
     from comem_memory.training.recipes import emoji_of_splits
@@ -455,7 +455,7 @@ def doctor(
     """Say what a model and a store need, and whether this machine has it; the model's weights are not loaded."""
     from comem_memory import mini
     from comem_memory.doctor import devices, make_plan, tables
-    from comem_memory.memory import default_key
+    from comem_memory.opening import default_key
 
     name = context.obj["model"] or mini.NAME
     model = name

@@ -20,25 +20,21 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from comem_memory import mini
 from comem_memory.backbone import RESTATE_INSTRUCTION, Backbone, ModelInputs, prompt_length
 from comem_memory.chroma import ChromaStore
 from comem_memory.codec import Precision, decode_block, encode_block
-from comem_memory.convert import cached_adapter, is_checkpoint
-from comem_memory.encoder import EncoderInputs, MemoryEncoder, read_config
+from comem_memory.encoder import EncoderInputs, MemoryEncoder
 from comem_memory.errors import (
-    AdapterError,
-    CheckpointError,
     DuplicateIdError,
     EncoderMismatchError,
     InvalidItemError,
     ItemNotFoundError,
-    ModelError,
     QueryError,
 )
 from comem_memory.filters import Filter
 from comem_memory.images import image_digest, load_image
-from comem_memory.keys import PROBE, EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
+from comem_memory.keys import PROBE, RetrievalKey
+from comem_memory.opening import check_hidden_size, default_key, identity_of, load_encoder, open_store
 from comem_memory.pictures import PictureFolder
 from comem_memory.portable import read_folder, write_folder
 from comem_memory.retrieval_prompt import PromptItem, retrieval_content
@@ -133,7 +129,7 @@ class ContinuousMemory:
     ) -> None:
         self.encoder, self.key, self.store = encoder, key, store
         self.backbone = backbone or encoder.backbone
-        _check_hidden_size(encoder, self.backbone)
+        check_hidden_size(encoder, self.backbone)
         self.precision: Precision = precision
         self._namespace = namespace
         self._pictures = PictureFolder(picture_directory)
@@ -184,25 +180,23 @@ class ContinuousMemory:
             StoreLocationError, StoreInUseError: the directory or server cannot be opened.
             DownloadError: the embedded default's public weights cannot be fetched.
         """
-        if model is not None and adapter is None:
-            adapter, model = _with_encoder(model), None
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
-        encoder = _load_encoder(model, adapter or mini.ADAPTER, model_kwargs)
+        encoder = load_encoder(model, adapter, model_kwargs)
         backbone = encoder.backbone
         if answering_model is not None:
             others = {name: value for name, value in model_kwargs.items() if name != "revision"}
             backbone = Backbone.from_pretrained(answering_model, **others)
-            _check_hidden_size(encoder, backbone)  # before the store opens
+            check_hidden_size(encoder, backbone)  # before the store opens
         key = key or default_key()
         identity = identity_of(encoder, key)
 
         try:
-            store = _open(persist_directory, chroma_url, collection_name, identity)
+            store = open_store(persist_directory, chroma_url, collection_name, identity)
         except EncoderMismatchError:
             if not reencode:
                 raise
-            store = _open(persist_directory, chroma_url, collection_name, None)
+            store = open_store(persist_directory, chroma_url, collection_name, None)
         temporary: tempfile.TemporaryDirectory[str] | None = None
         pictures: Path | None = None
         if persist_directory is not None:
@@ -755,66 +749,6 @@ class ContinuousMemory:
         end = object()
         while (piece := await asyncio.to_thread(next, pieces, end)) is not end:
             yield str(piece)
-
-
-def default_key() -> RetrievalKey:
-    """all-MiniLM-L6-v2 for texts and EfficientNet-Lite0 for pictures: public weights that need no model hub."""
-    return RetrievalKey(
-        SentenceTransformerEmbedder(mini.minilm_directory()),
-        EfficientNetEmbedder(mini.efficientnet_weights()),
-    )
-
-
-def _with_encoder(model: str) -> str:
-    """The model, if it is a checkpoint that holds a memory encoder too."""
-    try:
-        if is_checkpoint(model):
-            return model
-        found = f"{model} is none."
-    except CheckpointError as error:
-        found = str(error)
-    raise AdapterError(
-        f"No adapter was given for {model}. Pass adapter=FOLDER, or train one with `comem train`; without model and "
-        f"adapter the embedded default is used. Only a checkpoint of CoMEM's authors needs no adapter: {found}"
-    )
-
-
-def _load_encoder(model: str | None, adapter: str | Path, model_kwargs: dict[str, Any]) -> MemoryEncoder:
-    if is_checkpoint(adapter):
-        adapter, model = cached_adapter(adapter, model), None  # which names the model that answers
-    config = read_config(Path(adapter))  # what is wrong with the folder is said before the model loads
-    if (model or config.base_model) == mini.NAME:
-        backbone = mini.load_backbone(**model_kwargs)
-    else:
-        if model is None:
-            model_kwargs = {"revision": config.base_revision} | model_kwargs
-        backbone = Backbone.from_pretrained(model or config.base_model, **model_kwargs)
-    return MemoryEncoder.from_pretrained(adapter, backbone)
-
-
-def _check_hidden_size(encoder: MemoryEncoder, backbone: Backbone) -> None:
-    made, read = encoder.backbone.hidden_size, backbone.hidden_size
-    if made != read:
-        raise ModelError(
-            f"The encoder makes vectors of hidden_size {made} ({encoder.backbone.name}), but {backbone.name} reads "
-            f"vectors of {read}. Answer with a model of hidden_size {made}, or leave it to the encoder's own."
-        )
-
-
-def _open(
-    directory: str | Path | None, url: str | None, collection_name: str, identity: CollectionIdentity | None
-) -> ChromaStore:
-    if url is not None:
-        return ChromaStore.server(url, identity=identity, collection_name=collection_name)
-    if directory is not None:
-        return ChromaStore.embedded(directory, identity=identity, collection_name=collection_name)
-    assert identity is not None  # what is new has no other
-    return ChromaStore.in_memory(identity=identity)
-
-
-def identity_of(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
-    """What a collection is written with."""
-    return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
 
 
 def _chunks(prepared: Iterable[_Prepared]) -> Iterator[list[_Prepared]]:

@@ -13,7 +13,8 @@ from comem_memory.backbone import Backbone
 from comem_memory.chroma import ChromaStore
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.keys import RetrievalKey
-from comem_memory.memory import ContinuousMemory, identity_of
+from comem_memory.memory import ContinuousMemory
+from comem_memory.opening import identity_of
 from comem_memory.tiny_models import FAMILIES, HIDDEN_SIZE, SPECIAL, Family, seeded, tiny_backbone
 
 __all__ = [

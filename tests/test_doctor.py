@@ -9,8 +9,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-import comem_memory.memory as memory_module
-from comem_memory import MemoryEncoder, cli
+from comem_memory import MemoryEncoder, cli, opening
 from comem_memory.backbone import Backbone
 from comem_memory.doctor import CONTEXT, Device, devices, make_plan, tables
 from comem_memory.errors import ModelError
@@ -83,7 +82,7 @@ def test_a_model_that_is_not_there():
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory_module, "default_key", tiny_key)
+    monkeypatch.setattr(opening, "default_key", tiny_key)
     tiny_backbone("qwen2_5_vl").model.config.save_pretrained(tmp_path)
     done = CliRunner().invoke(cli.app, ["--model", str(tmp_path), "doctor", "--items", "5", "--json"])
     assert done.exit_code == 0, done.output

@@ -41,7 +41,8 @@ from comem_memory.errors import (
 from comem_memory.images import load_image
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.keys import RetrievalKey
-from comem_memory.memory import Mode, identity_of
+from comem_memory.memory import Mode
+from comem_memory.opening import identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 from comem_memory.tiny_models import CHATML
 
