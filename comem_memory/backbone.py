@@ -56,6 +56,9 @@ CHATML_USER = "<|im_start|>user\n"
 PROMPT_VERSION = 1
 """Grows whenever items are laid out differently for the encoder, because vectors then change."""
 
+SMALLEST_PICTURE = 28
+"""Pixels; below this (one token of Qwen's) smaller pictures take no fewer tokens."""
+
 RESTATE_INSTRUCTION = "Repeat what you remember."
 """Asks the frozen model to say what its memory holds."""
 
@@ -185,7 +188,9 @@ class Backbone:
     ) -> tuple[ModelInputs, bool]:
         """One item as the encoder reads it: user turn = picture and instruction, assistant turn = the text.
 
-        ChatML models get the authors' exact layout, which has no system turn; others their own chat template.
+        ChatML models get the authors' exact layout, which has no system turn; others their own chat template. Where
+        item and picture do not fit together, a picture whose tokens grow with its size is scaled down, at most to half
+        of the window.
 
         Returns:
             the inputs, each with a batch axis of 1, and whether the text was cut.
@@ -199,13 +204,16 @@ class Backbone:
         head = self._render([user], add_generation_prompt=True)
         if (start := head.find(CHATML_USER)) > 0:
             head = head[start:]  # without the template's own system turn
-        inputs = self._tokenize(head, [image] if image is not None else [])
         body, end = self.text_ids(text or ""), self.turn_end_ids
+        if image is None:
+            inputs = self._tokenize(head, [])
+        else:
+            inputs = self._scaled_down(head, image, max(max_length // 2, max_length - len(body) - len(end)))
         room = max_length - inputs["input_ids"].shape[1] - len(end)
         if room < 0:
             raise ItemTooLongError(
                 f"The item's picture and turn markers alone need {max_length - room} tokens, but the encoder's "
-                f"window is {max_length}. Scale the picture down."
+                f"window is {max_length}. Use an encoder that is made for longer items, or leave the picture out."
             )
         truncated = len(body) > room
         if truncated and not truncate:
@@ -215,6 +223,17 @@ class Backbone:
                 "Split it into several items, or pass truncate=True to encode its beginning."
             )
         return _append(inputs, body[:room] + end), truncated
+
+    def _scaled_down(self, turn: str, image: Image.Image, most: int) -> ModelInputs:
+        """The turn with its picture made so small that both take at most so many tokens, if its size matters."""
+        given = inputs = self._tokenize(turn, [image])
+        before = 0
+        while (length := inputs["input_ids"].shape[1]) > most and min(image.size) > SMALLEST_PICTURE:
+            side = 0.5 if length == before else 0.95 * (most / length) ** 0.5  # tokens grow with the area
+            before = length
+            image = image.resize((max(1, int(image.width * side)), max(1, int(image.height * side))))
+            inputs = self._tokenize(turn, [image])
+        return inputs if length < given["input_ids"].shape[1] else given
 
     def prompt_inputs(
         self, messages: Sequence[Message], *, answer: str | None = None, tools: Sequence[dict[str, Any]] | None = None

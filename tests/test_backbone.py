@@ -327,6 +327,30 @@ def test_no_room_even_without_the_text(backbone: Backbone, text: str | None):
         backbone.encoder_inputs(text, tiny_picture() if backbone.sees else None, max_length=60, truncate=True)
 
 
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("size", [(640, 480), (4000, 3000), (300, 1200)])
+def test_a_picture_whose_size_matters_is_scaled_down_to_fit_beside_the_text(family: Family, size: tuple[int, int]):
+    backbone = tiny_backbone(family)
+    text, picture = "The cat sleeps on the mat.", tiny_picture(size=size)
+    [whole, fitting] = (backbone.encoder_inputs(text, picture, max_length=length) for length in (512, 100))
+    assert whole[0]["input_ids"].shape[1] > 100 >= fitting[0]["input_ids"].shape[1]
+    assert not whole[1] and not fitting[1]
+    ends = [inputs["input_ids"][0, -len(text) :].tolist() for inputs, _ in (whole, fitting)]
+    assert ends[0] == ends[1]
+    with pytest.raises(ItemTooLongError, match=r"has 500 tokens, .* has room for"):
+        backbone.encoder_inputs("a" * 500, picture, max_length=200)
+
+
+@pytest.mark.parametrize("family", ["llava", "gemma3"])
+def test_a_picture_whose_size_does_not_matter_stays_as_it_is(family: Family):
+    backbone, picture = tiny_backbone(family), tiny_picture(size=(640, 480))
+    whole, _ = backbone.encoder_inputs("a" * 400, picture, max_length=1024)
+    cut, truncated = backbone.encoder_inputs("a" * 400, picture, max_length=160, truncate=True)
+    assert truncated
+    assert cut["input_ids"].shape[1] == 160
+    assert torch.equal(cut["pixel_values"], whole["pixel_values"])
+
+
 def test_a_text_only_model_takes_no_pictures():
     backbone = tiny_backbone("llama")
     with pytest.raises(InvalidItemError, match="takes no pictures"):
