@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 from pydantic import TypeAdapter
 
-from comem_memory import Backbone, ContinuousMemory, mini
+from comem_memory import Backbone, ContinuousMemory, MemoryEncoder, mini
 from comem_memory.evaluation.comparison import Comparison, compare
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import of_countries
@@ -40,7 +40,7 @@ INTRODUCTION = (
     "made-up facts; no country is among them. Asked are notes of one fact about real countries."
 )
 ABOUT = {
-    "vectors": "Each goes on from the shipped encoder, whose 8 query tokens are interpolated to so many; so 8 has the "
+    "vectors": "Each goes on from the shipped encoder, `{shipped}`, whose 8 query tokens are interpolated to so many; so 8 has the "
     "advantage of its longer training.",
     "samples": "Each is trained from the start: 100 steps of learning to read without the answering model, then these.",
 }
@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=100, help="questions")
     given = parser.parse_args()
     backbone = mini.load_backbone()
+    start = MemoryEncoder.from_pretrained(mini.ADAPTER, backbone).fingerprint
 
     def trained(name: str, samples: int, *how: str) -> Trained:
         one = Trained(given.folder / f"{name}-{samples}", steps_of(samples, backbone), how, given.limit)
@@ -148,7 +149,7 @@ def main() -> None:
     ]
     for (loss, right), (name, curve) in zip(axes, curves.items(), strict=True):
         draw(loss, right, curve, name)
-        parts += [f"## {name.capitalize()}", ABOUT[name], table(curve, name).as_markdown()]
+        parts += [f"## {name.capitalize()}", ABOUT[name].format(shipped=start), table(curve, name).as_markdown()]
     figure.savefig(DOCS / PLOT, dpi=110)
     (DOCS / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 

@@ -152,7 +152,7 @@ def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
 
 
 def of_benchmark(
-    name: str, folder: Path, split: str, *, searched: bool = True, limit: int | None = None
+    name: str, folder: Path, split: str, *, searched: bool = False, limit: int | None = None
 ) -> QuestionSet:
     """The questions of a published benchmark that have an answer; options stand below their question.
 
