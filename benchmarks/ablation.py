@@ -40,8 +40,8 @@ INTRODUCTION = (
     "made-up facts; no country is among them. Asked are notes of one fact about real countries."
 )
 ABOUT = {
-    "vectors": "Each goes on from the shipped encoder, `{shipped}`, whose 8 query tokens are interpolated to so many; so 8 has the "
-    "advantage of its longer training.",
+    "vectors": "Each goes on from the shipped encoder, `{shipped}`, whose 8 query tokens are interpolated to so "
+    "many; so 8 has the advantage of its longer training.",
     "samples": "Each is trained from the start: 100 steps of learning to read without the answering model, then these.",
 }
 DOCS = Path(__file__).parent.parent / "docs"
