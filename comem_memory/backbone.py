@@ -34,6 +34,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils.import_utils import is_torchvision_available
 
 from comem_memory.errors import InvalidItemError, ItemTooLongError, ModelError
+from comem_memory.images import MODEL_PIXELS, at_most
 
 if TYPE_CHECKING:
     from comem_memory.prefix_cache import PrefixCache
@@ -57,7 +58,10 @@ PROMPT_VERSION = 1
 """Grows whenever items are laid out differently for the encoder, because vectors then change."""
 
 SMALLEST_PICTURE = 28
-"""Pixels; below this (one token of Qwen's) smaller pictures take no fewer tokens."""
+"""Pixels a side; below this (one token of Qwen's) smaller pictures take no fewer tokens."""
+
+UNTILED = {"crop_to_patches": False, "do_image_splitting": False}
+"""Settings of picture processors (InternVL's; Idefics3's) that show a picture once instead of in tiles."""
 
 RESTATE_INSTRUCTION = "Repeat what you remember."
 """Asks the frozen model to say what its memory holds."""
@@ -71,30 +75,43 @@ class Backbone:
         processor: its processor, or the tokenizer of a text-only model.
         name: what it was loaded from.
         revision: hub commit, if any.
+        max_pixels: larger pictures are scaled down before the model's own processor sees them.
 
     The model's own state (adapter on or off, cached rotary offsets) is not thread-safe, so whoever runs the model
     while other threads may holds `lock`, as `generate` and `MemoryEncoder.encode` do.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: Any, *, name: str, revision: str | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: Any,
+        *,
+        name: str,
+        revision: str | None = None,
+        max_pixels: int = MODEL_PIXELS,
+    ) -> None:
         self.model = _declaring_embeddings(model.eval().requires_grad_(False))
         self.processor = processor
         self.name = name
         self.revision = revision
+        self.max_pixels = max_pixels
         self.lock = threading.RLock()
         self.tokenizer = getattr(processor, "tokenizer", processor)
         if self.tokenizer is not None and self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str, *, revision: str | None = None, **model_kwargs: Any) -> Backbone:
+    def from_pretrained(
+        cls, name_or_path: str, *, revision: str | None = None, max_pixels: int = MODEL_PIXELS, **model_kwargs: Any
+    ) -> Backbone:
         """Loads a model and its processor through transformers' Auto classes.
 
         Args:
             name_or_path: a hub name or a folder.
             revision: hub branch, tag or commit.
+            max_pixels: see `Backbone`.
             **model_kwargs: handed to the model class (`dtype`, `device_map`, `attn_implementation`,
-                `quantization_config`, ...).
+                `quantization_config`, ...). Where there is a GPU, `device_map` is "auto" unless given.
 
         Raises:
             ModelError: there is no such model, transformers does not know its kind, or it cannot be loaded in this way.
@@ -102,8 +119,11 @@ class Backbone:
         config = load_config(name_or_path, revision)
         sees, model_class = sees_pictures(config), auto_class(config)
         processor_class = _processor_class(type(config)) if sees else AutoTokenizer
+        defaults: dict[str, Any] = {"dtype": "auto"}
+        if torch.cuda.is_available():
+            defaults["device_map"] = "auto"
         try:
-            model = model_class.from_pretrained(name_or_path, revision=revision, **{"dtype": "auto"} | model_kwargs)
+            model = model_class.from_pretrained(name_or_path, revision=revision, **defaults | model_kwargs)
         except (AssertionError, AttributeError, ImportError, OSError, TypeError, ValueError) as error:
             given = f" with {', '.join(model_kwargs)}" if model_kwargs else ""
             raise ModelError(
@@ -112,7 +132,7 @@ class Backbone:
             ) from error
         commit = getattr(model.config, "_commit_hash", None) or revision
         processor = processor_class.from_pretrained(name_or_path, revision=revision)
-        return cls(model, processor, name=str(name_or_path), revision=commit)
+        return cls(model, processor, name=str(name_or_path), revision=commit, max_pixels=max_pixels)
 
     @property
     def device(self) -> torch.device:
@@ -225,15 +245,18 @@ class Backbone:
         return _append(inputs, body[:room] + end), truncated
 
     def _scaled_down(self, turn: str, image: Image.Image, most: int) -> ModelInputs:
-        """The turn with its picture made so small that both take at most so many tokens, if its size matters."""
+        """The turn with its picture made so small that both take at most so many tokens, if that can be had."""
+        smaller = image = at_most(image, self.max_pixels)
         given = inputs = self._tokenize(turn, [image])
         before = 0
-        while (length := inputs["input_ids"].shape[1]) > most and min(image.size) > SMALLEST_PICTURE:
-            side = 0.5 if length == before else 0.95 * (most / length) ** 0.5  # tokens grow with the area
-            before = length
-            image = image.resize((max(1, int(image.width * side)), max(1, int(image.height * side))))
-            inputs = self._tokenize(turn, [image])
-        return inputs if length < given["input_ids"].shape[1] else given
+        while (length := inputs["input_ids"].shape[1]) > most and min(smaller.size) > SMALLEST_PICTURE:
+            share = 0.25 if length == before else 0.9 * most / length  # tokens grow with the area
+            before, smaller = length, at_most(smaller, int(share * smaller.width * smaller.height))
+            inputs = self._tokenize(turn, [smaller])
+        if length <= most:
+            return inputs
+        untiled = {name: value for name, value in UNTILED.items() if hasattr(self.processor.image_processor, name)}
+        return self._tokenize(turn, [image], **untiled) if untiled else given
 
     def prompt_inputs(
         self, messages: Sequence[Message], *, answer: str | None = None, tools: Sequence[dict[str, Any]] | None = None
@@ -323,7 +346,7 @@ class Backbone:
             text = text.replace(token, token[0] + " " + token[1:])
         return text
 
-    def _tokenize(self, text: str, images: Sequence[Image.Image]) -> ModelInputs:
+    def _tokenize(self, text: str, images: Sequence[Image.Image], **settings: bool) -> ModelInputs:
         if images and not self.sees:
             raise InvalidItemError(
                 f"{self.name} is a text-only model and takes no pictures. Use a vision-language model."
@@ -332,11 +355,14 @@ class Backbone:
             return dict(self.tokenizer(text, add_special_tokens=False, return_tensors="pt"))
         bos = self.tokenizer.bos_token
         templated = bos is not None and text.startswith(bos)  # else the tokenizer adds it: transformers' own rule
-        return dict(
-            self.processor(
-                text=[text], images=list(images) or None, add_special_tokens=not templated, return_tensors="pt"
+        bounded = [at_most(image, self.max_pixels) for image in images] or None
+        try:
+            processed = self.processor(
+                text=[text], images=bounded, add_special_tokens=not templated, return_tensors="pt", **settings
             )
-        )
+        except ValueError as error:  # Qwen's takes no strips
+            raise InvalidItemError(f"{self.name} does not take this picture: {error}. Crop it.") from error
+        return dict(processed)
 
     # -- the splice ---------------------------------------------------------------------------------------------
 

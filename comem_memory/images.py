@@ -17,6 +17,8 @@ from comem_memory.errors import InvalidItemError
 
 MAX_PIXELS = 89_478_485
 """Pillow's decompression-bomb limit, which Pillow itself only warns about up to twice this size."""
+MODEL_PIXELS = 1280 * 28 * 28
+"""Of a picture that a model is shown: 1,280 tokens of Qwen2.5-VL, the bound that its model card recommends."""
 MAX_DOWNLOAD = 32 * 2**20
 """Bytes; what a message names on the web may be of any size."""
 
@@ -48,6 +50,15 @@ def load_image(source: Any) -> Image.Image:
         raise InvalidItemError(
             f"Image {name} cannot be read: {error}. Pass a file that Pillow can open, such as PNG or JPEG."
         ) from error
+
+
+def at_most(image: Image.Image, pixels: int) -> Image.Image:
+    """The picture, scaled down where it has more pixels."""
+    area = image.width * image.height
+    if area <= pixels:
+        return image
+    side = (pixels / area) ** 0.5
+    return image.resize((max(1, int(image.width * side)), max(1, int(image.height * side))), reducing_gap=2)
 
 
 def named_picture(source: str, *, allowed: bool) -> bytes | Path:

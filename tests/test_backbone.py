@@ -341,6 +341,28 @@ def test_a_picture_whose_size_matters_is_scaled_down_to_fit_beside_the_text(fami
         backbone.encoder_inputs("a" * 500, picture, max_length=200)
 
 
+def test_a_picture_in_tiles_is_shown_once_where_they_do_not_fit():
+    backbone, picture = tiny_backbone("idefics3"), tiny_picture(size=(640, 480))
+    tiled, once = (backbone.encoder_inputs("a", picture, max_length=length)[0] for length in (512, 90))
+    assert tiled["pixel_values"].shape[1] == 5
+    assert once["pixel_values"].shape[1] == 1
+    assert once["input_ids"].shape[1] <= 90
+    assert backbone.generate([once], max_new_tokens=3)
+
+
+def test_larger_pictures_are_scaled_down_before_the_model_sees_them():
+    picture = tiny_picture(size=(640, 480))
+    backbone = tiny_backbone("qwen2_5_vl")
+    backbone.max_pixels = 56 * 56
+    tokens = [p["input_ids"].shape[1] for p in map(backbone.prompt_inputs, (user("a", picture), user("a")))]
+    assert 0 < tokens[0] - tokens[1] <= 4 + 2  # patches of 28 x 28 pixels, and the two marks around them
+
+
+def test_a_strip_that_the_model_does_not_take():
+    with pytest.raises(InvalidItemError, match=r"does not take this picture: .*aspect ratio.* Crop it"):
+        tiny_backbone("qwen2_5_vl").encoder_inputs("a", tiny_picture(size=(6000, 20)), max_length=512)
+
+
 @pytest.mark.parametrize("family", ["llava", "gemma3"])
 def test_a_picture_whose_size_does_not_matter_stays_as_it_is(family: Family):
     backbone, picture = tiny_backbone(family), tiny_picture(size=(640, 480))

@@ -11,7 +11,7 @@ from comem_memory.config import QFormerConfig
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.qformer import QFormer
 from comem_memory.testing import Family, tiny_backbone
-from comem_memory.training.data import WorldBatches
+from comem_memory.training.data import Batch, Item, WorldBatches
 from comem_memory.training.reading import END, OUTSIDE, STRETCH, Facts, Reading, ReadingTrainer, _write, texts_of
 from comem_memory.training.trainer import training_arguments
 
@@ -70,6 +70,17 @@ def test_hidden_states_learn_to_say_what_they_stand_on(tmp_path: Path):
     assert trainer.evaluate()["eval_loss"] < 0.8 * before
     now = dict(reading.backbone.model.named_parameters())
     assert all(torch.equal(now[name], weight) for name, weight in frozen.items())
+
+
+def test_a_batch_without_any_text_leaves_the_weights_finite(tmp_path: Path):
+    reading = make_reading("qwen2_5_vl")
+    trainer = make_trainer(reading, tmp_path, steps=1)
+    pictures_alone = Batch(items=[Item("", None, []), Item("", None, [])], asked=[], restated=[])
+    loss = trainer.compute_loss(reading.encoder, pictures_alone)
+    loss.backward()
+    assert loss.isfinite()
+    lora = [p.grad for name, p in reading.encoder.named_parameters() if "lora_" in name and p.grad is not None]
+    assert lora and all(gradient.isfinite().all() for gradient in lora)
 
 
 def test_the_fitted_qformer_averages_rare_tokens_around_each_place():
