@@ -78,12 +78,14 @@ def _memory(context: typer.Context, **other: Any) -> Iterator[ContinuousMemory]:
         yield memory
 
 
-def _backbone(context: typer.Context) -> Backbone:
+def _backbone(context: typer.Context, **model_kwargs: Any) -> Backbone:
     """The frozen model without a memory."""
     from comem_memory import Backbone, mini
 
     model = context.obj["model"]
-    return mini.load_backbone() if model in (None, mini.NAME) else Backbone.from_pretrained(model)
+    if model in (None, mini.NAME):
+        return mini.load_backbone(**model_kwargs)
+    return Backbone.from_pretrained(model, **model_kwargs)
 
 
 @app.command()
@@ -304,7 +306,7 @@ def train(
     from comem_memory.training.recipes import train_encoder
 
     encoder = train_encoder(
-        _backbone(context),
+        _backbone(context, device_map=None),  # Trainer moves it, onto one device
         output,
         steps=steps,
         reading_steps=reading_steps,

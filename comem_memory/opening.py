@@ -70,7 +70,7 @@ def check_hidden_size(encoder: MemoryEncoder, backbone: Backbone) -> None:
 def open_store(
     directory: str | Path | None, url: str | None, collection_name: str, identity: CollectionIdentity | None
 ) -> ChromaStore:
-    """The store at a server, in a directory, or in memory; one that exists may be opened with any identity."""
+    """The store at a server, in a directory, or in memory; without an identity, one that exists, whatever wrote it."""
     if url is not None:
         return ChromaStore.server(url, identity=identity, collection_name=collection_name)
     if directory is not None:

@@ -154,9 +154,8 @@ class ReadingTrainer(BatchTrainer):
         alike = torch.cosine_similarity(said[..., :-3], self.reading.tokens(batch), dim=-1)  # (B, T)
         weight = facts.weight * facts.inside
         wrong = ((said[..., -3:] - facts.features) * said.new_tensor([1, 1, 0.3])).square().sum(-1)
-        return (weight * (1 - alike)).sum() / weight.sum().clamp_min(OUTSIDE) + wrong[
-            batch["attention_mask"].bool()
-        ].mean()
+        unlike = (weight * (1 - alike)).sum() / weight.sum().clamp_min(OUTSIDE)  # 0 where no item has a text
+        return unlike + wrong[batch["attention_mask"].bool()].mean()
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         self.head.zero_grad()  # Trainer does so for the encoder alone
