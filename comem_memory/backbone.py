@@ -12,7 +12,7 @@ import inspect
 import json
 import re
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import cached_property
 from queue import Queue
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils.import_utils import is_torchvision_available
 
-from comem_memory.errors import InvalidItemError, ItemTooLongError, ModelError
+from comem_memory.errors import InvalidItemError, ItemTooLongError, ModelError, PromptTooLongError
 from comem_memory.images import MODEL_PIXELS, at_most
 
 if TYPE_CHECKING:
@@ -285,6 +285,20 @@ class Backbone:
         inputs = self._tokenize(self._render(messages, add_generation_prompt=True, **kwargs), images)
         return inputs if answer is None else _append(inputs, self.answer_ids(answer))
 
+    def room(self, prompt: ModelInputs, memory: torch.Tensor | None) -> int:
+        """Tokens that an answer may have after a prompt and its memory.
+
+        Raises:
+            PromptTooLongError: none.
+        """
+        length = prompt_length(prompt, memory)
+        if length >= self.max_length:
+            raise PromptTooLongError(
+                f"Prompt and memory take {length} tokens, but the model's window is {self.max_length}. "
+                "Shorten the conversation, or recall fewer items."
+            )
+        return self.max_length - length
+
     def text_ids(self, text: str) -> list[int]:
         """The tokens of a text that cannot forge turns or pictures."""
         return list(self.tokenizer(self._escape(text), add_special_tokens=False).input_ids)
@@ -487,6 +501,7 @@ class Backbone:
         *,
         seed: int | None = None,
         prefix: PrefixCache | None = None,
+        stopped: threading.Event | None = None,
         **generation_kwargs: Any,
     ) -> list[list[int]]:
         """New tokens per prompt through the stock `generate`; without memory exactly the bare model's.
@@ -497,6 +512,7 @@ class Backbone:
             seed: of sampling; the caller's random numbers stay as they are.
             prefix: of a conversation, whose next turn is the only prompt; not used with a seed, which promises the same
                 answer to the last bit.
+            stopped: when set, the answer ends at the next token, or before its first while it waits for `lock`.
             **generation_kwargs: as in transformers (`max_new_tokens`, `do_sample`, `streamer`, ...).
 
         Returns:
@@ -505,17 +521,25 @@ class Backbone:
         Raises:
             ModelError: settings under which the stock `generate` would lose the memory.
         """
-        with self.lock, torch.inference_mode(), torch.random.fork_rng(enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
-            batch = self.batch(prompts, memories)
-            settings = {"do_sample": False} | generation_kwargs
-            _check_read_once(batch, settings)
-            if prefix is None or seed is not None:
-                output = self.model.generate(**batch, **settings)
-            else:
-                [memory] = memories or [None]
-                output = prefix.generate(self, batch, memory, settings)
+        settings = {"do_sample": False} | generation_kwargs
+        if stopped is not None:
+            criteria = settings.get("stopping_criteria") or []
+            settings["stopping_criteria"] = [*criteria, _until_set(stopped)]
+        if not _acquired(self.lock, stopped):
+            return [[] for _ in prompts]
+        try:
+            with torch.inference_mode(), torch.random.fork_rng(enabled=seed is not None):
+                if seed is not None:
+                    torch.manual_seed(seed)
+                batch = self.batch(prompts, memories)
+                _check_read_once(batch, settings)
+                if prefix is None or seed is not None:
+                    output = self.model.generate(**batch, **settings)
+                else:
+                    [memory] = memories or [None]
+                    output = prefix.generate(self, batch, memory, settings)
+        finally:
+            self.lock.release()
         new = output[:, batch["input_ids"].shape[1] :]
         stops = generation_kwargs.get("eos_token_id", self.model.generation_config.eos_token_id)
         stops = set(stops if isinstance(stops, list) else [stops])
@@ -536,7 +560,6 @@ class Backbone:
 
         Stop iterating, or set `stopped`, to stop generating.
         """
-        criteria = list(generation_kwargs.pop("stopping_criteria", None) or [])
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         failures: Queue[Exception] = Queue()
         tokens: list[int] = []
@@ -544,19 +567,11 @@ class Backbone:
 
         def run() -> None:
             try:
-                [made] = self.generate(
-                    [prompt],
-                    [memory],
-                    streamer=streamer,
-                    stopping_criteria=[
-                        *criteria,
-                        lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device),
-                    ],
-                    **generation_kwargs,
-                )
+                [made] = self.generate([prompt], [memory], streamer=streamer, stopped=stopped, **generation_kwargs)
                 tokens.extend(made)
             except Exception as error:
                 failures.put(error)
+            finally:
                 streamer.end()
 
         worker = threading.Thread(target=run, daemon=True)
@@ -569,6 +584,21 @@ class Backbone:
         if not failures.empty():
             raise failures.get()
         return tokens
+
+
+def _until_set(stopped: threading.Event) -> Callable[[torch.Tensor, Any], torch.Tensor]:
+    """The event as a stopping criterion of `generate`."""
+    return lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device)
+
+
+def _acquired(lock: threading.RLock, stopped: threading.Event | None) -> bool:
+    """Waits for a lock, unless it is to stop waiting."""
+    if stopped is None:
+        return lock.acquire()
+    while not stopped.is_set():
+        if lock.acquire(timeout=0.1):
+            return True
+    return False
 
 
 def load_config(name_or_path: str, revision: str | None = None) -> PretrainedConfig:

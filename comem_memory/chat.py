@@ -5,18 +5,18 @@ What the adapters of agent frameworks share. Without memory, tools and schema it
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
+from jinja2.exceptions import TemplateError
 
 from comem_memory import tool_calls
 from comem_memory.backbone import Backbone, Message, ModelInputs, prompt_length
-from comem_memory.errors import GrammarError, PromptTooLongError
+from comem_memory.errors import GrammarError, ModelError
 from comem_memory.prefix_cache import PrefixCache
 from comem_memory.tool_calls import Tool, ToolCall
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from comem_memory.filters import Filter
     from comem_memory.memory import ContinuousMemory
     from comem_memory.types import MemoryHit
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -130,6 +127,7 @@ class Chat:
             PromptTooLongError: conversation and memory leave no room for an answer.
             GrammarError: the schema cannot be enforced, or `tool_choice` names no tool.
             InvalidItemError: a picture for a model that takes none.
+            ModelError: the model's chat template refuses the conversation.
         """
         turn = self._prepare(messages, memory, settings or ChatSettings())
         [tokens] = self.backbone.generate([turn.prompt], [memory], **turn.kwargs)
@@ -196,14 +194,8 @@ class Chat:
             messages = _with_system(messages, tool_calls.instructions(settings.tools))
         if settings.schema is not None:
             messages = _with_system(messages, f"Answer in JSON that fits this schema: {json.dumps(settings.schema)}")
-        prompt = self.backbone.prompt_inputs(messages, tools=settings.tools if native else None)
-        length = prompt_length(prompt, memory)
-        room = self.backbone.max_length - length
-        if room < 1:
-            raise PromptTooLongError(
-                f"Conversation and memory take {length} tokens, but the model's window is {self.backbone.max_length}. "
-                "Shorten the conversation, or recall fewer items."
-            )
+        prompt = self._prompt(messages, settings.tools if native else None)
+        room = self.backbone.room(prompt, memory)
         kwargs: dict[str, Any] = {"max_new_tokens": min(settings.max_tokens, room), "prefix": self._prefix}
         kwargs |= settings.generation_kwargs
         if settings.temperature:
@@ -215,6 +207,19 @@ class Chat:
         if constraint is not None:
             kwargs["logits_processor"] = [*kwargs.get("logits_processor", []), constraint]
         return _Turn(prompt, memory, settings, kwargs, constraint)
+
+    def _prompt(self, messages: Sequence[Message], tools: Sequence[Tool] | None) -> ModelInputs:
+        try:
+            return self.backbone.prompt_inputs(messages, tools=tools)
+        except TemplateError:  # some templates, as Gemma's, take roles that alternate only
+            messages = _alternating(messages)
+        try:
+            return self.backbone.prompt_inputs(messages, tools=tools)
+        except TemplateError as error:
+            raise ModelError(
+                f"The chat template of {self.backbone.name} does not take this conversation: {error}. "
+                "Pass turns of user and assistant, after one of system at most."
+            ) from error
 
     def _constraint(self, settings: ChatSettings, max_new_tokens: int) -> Constraint | None:
         tools = [tool for tool in settings.tools if tool["function"]["name"] in settings.callable]
@@ -259,7 +264,7 @@ def recall(
     k: int,
     where: Filter | None = None,
     ids: Sequence[str] | None = None,
-    named: Sequence[str] = (),
+    named: Sequence[str] | None = None,
 ) -> list[MemoryHit]:
     """The items that go before a conversation, best first.
 
@@ -269,15 +274,15 @@ def recall(
         k: items to search for; 0 searches for nothing.
         where: filter on their metadata.
         ids: exactly these.
-        named: without `ids`, these as far as they are still stored.
+        named: without `ids`, these as far as they are still stored; none of them means no item at all.
 
     Raises:
         ItemNotFoundError: one of `ids` is not stored in this namespace.
     """
     if ids is not None:
         return memory.get(list(ids)) if ids else []
-    if named:
-        return memory.get(list(named), skip_missing=True)
+    if named is not None:
+        return memory.get(list(named), skip_missing=True) if named else []
     users = [message for message in messages if message["role"] == "user"]
     text, picture = content_of(users[-1]) if users else ("", None)
     if k == 0 or not (text or picture is not None):
@@ -285,32 +290,10 @@ def recall(
     return memory.search(text or None, picture, k=k, where=where)
 
 
-async def in_threads(start: Callable[[threading.Event], Iterator[T]]) -> AsyncGenerator[T]:
-    """What an iterator yields, without holding up the event loop; when the caller gives up, the model stops.
-
-    Args:
-        start: makes the iterator; setting its argument ends the answer, as in `Chat.stream`.
-    """
-    stopped = threading.Event()
-    pieces = await asyncio.to_thread(start, stopped)
-    end: Any = object()
-    pending: asyncio.Future[T] | None = None
-    try:
-        while True:
-            pending = asyncio.ensure_future(asyncio.to_thread(next, pieces, end))
-            if (piece := await asyncio.shield(pending)) is end:
-                return
-            yield piece
-    finally:
-        stopped.set()
-        if pending is not None and not pending.done():
-            await asyncio.wait([pending])
-        if isinstance(pieces, Generator):
-            await asyncio.to_thread(pieces.close)
-
-
 def as_text(hits: Sequence[MemoryHit]) -> str:
     """Hits, best first, for models that cannot read vectors."""
+    if not hits:
+        return "You remember nothing about this."
     known = "\n".join(f"- {hit.text or hit.image}" for hit in reversed(hits))
     return f"What you remember, the most relevant last:\n{known}"
 
@@ -318,9 +301,8 @@ def as_text(hits: Sequence[MemoryHit]) -> str:
 def _without_tools(message: Message) -> Message:
     """The message for a template that knows only the roles system, user and assistant."""
     if message["role"] == "tool":
-        content = message["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        return {"role": "user", "content": [_trusted("<tool_response>\n"), *parts, _trusted("\n</tool_response>")]}
+        shown = [_trusted("<tool_response>\n"), *_parts(message), _trusted("\n</tool_response>")]
+        return {"role": "user", "content": shown}
     if "tool_calls" in message:
         calls = [call["function"] for call in message["tool_calls"]]
         parts = [{"type": "text", "text": said}] if (said := _text(message)) else []
@@ -335,10 +317,29 @@ def _without_tools(message: Message) -> Message:
 def _with_system(messages: Sequence[Message], text: str) -> list[Message]:
     """The messages with something more in the system turn that opens them."""
     if messages and messages[0]["role"] == "system":
-        content = messages[0]["content"]
-        said = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        return [{"role": "system", "content": [*said, _trusted(f"\n\n{text}")]}, *messages[1:]]
+        return [{"role": "system", "content": [*_parts(messages[0]), _trusted(f"\n\n{text}")]}, *messages[1:]]
     return [{"role": "system", "content": [_trusted(text)]}, *messages]
+
+
+def _alternating(messages: Sequence[Message]) -> list[Message]:
+    """The conversation with neighbouring turns of one role as one, begun by the user; later system turns are his."""
+    opening = 1 if messages and messages[0]["role"] == "system" else 0
+    turns: list[Message] = list(messages[:opening])
+    for message in messages[opening:]:
+        role = "user" if message["role"] == "system" else message["role"]
+        if len(turns) == opening and role != "user":
+            turns.append({"role": "user", "content": ""})
+        if len(turns) > opening and turns[-1]["role"] == role:
+            between = {"type": "text", "text": "\n\n"}
+            turns[-1] = turns[-1] | {"content": [*_parts(turns[-1]), between, *_parts(message)]}
+        else:
+            turns.append(message | {"role": role})
+    return turns
+
+
+def _parts(message: Message) -> list[Message]:
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _trusted(text: str) -> Message:

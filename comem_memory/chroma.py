@@ -13,6 +13,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import chromadb
+import httpx
 import numpy as np
 from chromadb.api.client import Client
 from chromadb.api.models.Collection import Collection
@@ -21,9 +22,16 @@ from chromadb.errors import InternalError, InvalidArgumentError, NotFoundError
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from comem_memory.errors import EncoderMismatchError, QueryError, StoreInUseError, StoreLocationError
+from comem_memory.errors import (
+    EncoderMismatchError,
+    QueryError,
+    StoreClosedError,
+    StoreConnectionError,
+    StoreInUseError,
+    StoreLocationError,
+)
 from comem_memory.filters import Filter, scoped
-from comem_memory.records import BATCH, SEPARATOR, batches, chroma_id, delete_ids, matching_ids, read, write
+from comem_memory.records import BATCH, SEPARATOR, batches, chroma_id, delete_ids, matching_ids, read, read_keys, write
 from comem_memory.store import CollectionIdentity, MemoryRecord, MemoryStore
 
 FORMAT_VERSION = 1
@@ -35,6 +43,8 @@ _HNSW = {"space": "ip", "ef_construction": 200, "ef_search": 200}
 
 MOST = 2**31 - 2
 """Chroma counts results in 32 bits."""
+
+_CLOSED = "This memory was closed. Open it again to use it."
 
 _opening = threading.Lock()  # Chroma's registry of clients and the lock's counter are not thread-safe
 
@@ -57,6 +67,7 @@ class ChromaStore(MemoryStore):
         self._client, self._release = client, release
         self._name = collection_name
         self._writing = threading.RLock()
+        self._closed = False
         _finish_replacement(client, collection_name)
         self._collection, self.identity = _open_collection(client, collection_name, identity)
 
@@ -183,14 +194,14 @@ class ChromaStore(MemoryStore):
             raise
 
     def put(self, records: Sequence[MemoryRecord]) -> None:
-        with self._writing, self._still_ours():
+        with self._writing, self._access():
             current = _find(self._client, self._name)
             if current is None or current.id != self._collection.id:  # a new identity comes with a new collection
                 raise NotFoundError
             write(self._collection, self.identity, records)
 
     def get(self, ids: Sequence[str], *, namespace: str) -> list[MemoryRecord]:
-        with self._still_ours():
+        with self._access():
             return list(read(self._collection, [chroma_id(namespace, id) for id in ids], namespace).values())
 
     def content_hashes(self, ids: Sequence[str], *, namespace: str) -> dict[str, str]:
@@ -212,7 +223,7 @@ class ChromaStore(MemoryStore):
                 f"{self.identity.key_dimension} numbers. Make it with the RetrievalKey that made them."
             )
         condition, prefix = scoped(namespace, where), chroma_id(namespace, "")
-        with self._still_ours():
+        with self._access():
             nearest = (None if where else self._nearest_of_all(key, k, prefix)) or self._nearest(key, k, condition)
             records = list(read(self._collection, nearest, namespace).values())
         if not records:
@@ -259,15 +270,13 @@ class ChromaStore(MemoryStore):
 
     def _exact_distances(self, ids: list[str], key: np.ndarray) -> list[float]:
         distances = dict.fromkeys(ids, np.inf)  # what is deleted meanwhile comes last
-        for batch in batches(ids, 1000):
-            answer = self._collection.get(ids=batch, include=["embeddings"])
-            keys = np.asarray(answer["embeddings"], np.float32).reshape(-1, key.size)
-            distances.update(zip(answer["ids"], -_similarities(keys, key), strict=True))
+        if keys := read_keys(self._collection, ids):
+            distances.update(zip(keys, -_similarities(np.stack(list(keys.values())), key), strict=True))
         return list(distances.values())
 
     def delete(self, *, namespace: str, ids: Sequence[str] | None = None, where: Filter | None = None) -> list[str]:
         condition = scoped(namespace, where)
-        with self._writing, self._still_ours():
+        with self._writing, self._access():
             # Chroma counts ids that it does not hold as deleted, so only those that match are named.
             among = None if ids is None else [chroma_id(namespace, id) for id in ids]
             matching = matching_ids(self._collection, condition, among)
@@ -275,23 +284,24 @@ class ChromaStore(MemoryStore):
         return [id.partition(SEPARATOR)[2] for id in matching]
 
     def count(self, *, namespace: str, where: Filter | None = None) -> int:
-        with self._still_ours():
+        with self._access():
             return len(matching_ids(self._collection, scoped(namespace, where)))
 
     def scan(
         self, *, namespace: str, where: Filter | None = None, batch_size: int = 64
     ) -> Iterator[list[MemoryRecord]]:
-        with self._still_ours():
+        with self._access():
             for batch in batches(sorted(matching_ids(self._collection, scoped(namespace, where))), batch_size):
                 yield list(read(self._collection, batch, namespace).values())
 
     def namespaces(self) -> list[str]:
-        with self._still_ours():
+        with self._access():
             return sorted({id.partition(SEPARATOR)[0] for id in matching_ids(self._collection)})
 
     def close(self) -> None:
-        self._release()
-        self._release = lambda: None
+        if not self._closed:
+            self._closed = True
+            self._release()
 
     def begin_migration(self, identity: CollectionIdentity) -> Migration:
         """Start, or resume, writing every namespace's items anew with another encoder or retrieval key.
@@ -313,15 +323,25 @@ class ChromaStore(MemoryStore):
         self._collection, self.identity = _open_collection(self._client, self._name, identity)
 
     @contextmanager
-    def _still_ours(self) -> Iterator[None]:
-        """What Chroma raises once another client has migrated the collection, as an error that says so."""
+    def _access(self) -> Iterator[None]:
+        """What Chroma raises once the collection cannot be used any more, as errors that say why."""
         try:
+            if self._closed:
+                raise StoreClosedError(_CLOSED)
             yield
-        except NotFoundError as error:
-            raise EncoderMismatchError(
-                f"Collection {self._name!r} belonged to {self.identity} when it was opened, and was replaced "
-                "since. Open it again with the encoder it now belongs to."
-            ) from error
+        except Exception as error:
+            if self._closed:
+                raise StoreClosedError(_CLOSED) from error
+            if isinstance(error, NotFoundError):
+                raise EncoderMismatchError(
+                    f"Collection {self._name!r} belonged to {self.identity} when it was opened, and was replaced "
+                    "since. Open it again with the encoder it now belongs to."
+                ) from error
+            if isinstance(error, httpx.TransportError):
+                raise StoreConnectionError(
+                    f"The Chroma server does not answer: {error}. Try again when it does; what was stored is there."
+                ) from error
+            raise
 
 
 class Migration:

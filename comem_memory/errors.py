@@ -32,6 +32,14 @@ class StoreLocationError(ComemError, ValueError):
     """The directory or server does not hold a memory of ours, or holds one written by a newer version."""
 
 
+class StoreClosedError(ComemError, RuntimeError):
+    """The memory was closed and is used again."""
+
+
+class StoreConnectionError(ComemError, ConnectionError):
+    """The Chroma server of an open memory does not answer."""
+
+
 class StoreInUseError(ComemError, RuntimeError):
     """Another process has this embedded directory open."""
 
@@ -49,7 +57,7 @@ class GrammarError(ComemError, ValueError):
 
 
 class ModelError(ComemError, ValueError):
-    """A model cannot be found, is of a kind that transformers does not load, or cannot read this memory's vectors."""
+    """A model cannot be found or loaded, or takes neither this memory's vectors nor such a conversation."""
 
 
 class AdapterError(ComemError, ValueError):

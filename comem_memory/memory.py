@@ -8,7 +8,8 @@ import hashlib
 import itertools
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,7 +32,7 @@ from comem_memory.errors import (
     ItemNotFoundError,
     QueryError,
 )
-from comem_memory.filters import Filter
+from comem_memory.filters import Filter, check_namespace
 from comem_memory.images import image_digest, load_image
 from comem_memory.keys import PROBE, RetrievalKey
 from comem_memory.opening import check_hidden_size, default_key, identity_of, load_encoder, open_store
@@ -39,6 +40,7 @@ from comem_memory.pictures import PictureFolder
 from comem_memory.portable import read_folder, write_folder
 from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.store import CollectionIdentity, MemoryRecord
+from comem_memory.threads import iterate_in_thread, run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
 if TYPE_CHECKING:
@@ -131,10 +133,11 @@ class ContinuousMemory:
         self.backbone = backbone or encoder.backbone
         check_hidden_size(encoder, self.backbone)
         self.precision: Precision = precision
-        self._namespace = namespace
+        self._namespace = check_namespace(namespace)
         self._pictures = PictureFolder(picture_directory)
         self._writing = threading.RLock()  # views share it: record and picture of an item change together
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._is_view = False
 
     @classmethod
     def from_pretrained(
@@ -228,9 +231,16 @@ class ContinuousMemory:
         return self._namespace
 
     def namespace(self, name: str) -> ContinuousMemory:
-        """The same memory seen by another tenant, user or agent; nothing is visible across namespaces."""
+        """The same memory seen by another tenant, user or agent; nothing is visible across namespaces.
+
+        Closing it leaves the memory open.
+
+        Raises:
+            QueryError: the name is no text, empty or not printable.
+        """
         view = copy.copy(self)
-        view._namespace = name
+        view._namespace = check_namespace(name)
+        view._is_view = True
         return view
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -300,7 +310,8 @@ class ContinuousMemory:
             ItemNotFoundError: no such item in this namespace.
             InvalidItemError, ItemTooLongError, EncoderMismatchError: as in `add`.
         """
-        with self._writing:
+        self._check_encoder()
+        while True:
             [old] = self._stored([id])
             item = MemoryItem(
                 id=id,
@@ -308,20 +319,30 @@ class ContinuousMemory:
                 image=self._found(old).image if image is None else image,
                 metadata=old.metadata if metadata is None else metadata,
             )
-            if text is None and image is None:
-                self.store.put([replace(old, metadata=item.metadata)])
-            else:
-                self._store([self._prepare(item, truncate)], batch_size=1)
+            one = None if text is None and image is None else self._prepare(item, truncate)
+            changed = [] if one is None or one.content_hash == old.content_hash else [one]
+            made = self._encode(changed, batch_size=1)
+            with self._writing:
+                if self._stored([id]) != [old]:
+                    continue  # another thread wrote it while this one encoded
+                if one is None:
+                    self._put([replace(old, metadata=item.metadata)])
+                elif changed:
+                    self._put([self._record(one, *made[0])])
+                else:
+                    self._refresh([one])
+                return
 
     def delete(self, *, ids: str | Sequence[str] | None = None, where: Filter | None = None) -> int:
         """Deletes items by id, by a filter on their metadata, or by both; returns how many.
 
         Raises:
-            QueryError: neither ids nor a filter that filters (`clear` deletes everything), or an unknown operator.
+            QueryError: neither ids nor a filter that filters (`clear` deletes everything), an id that is no text, or an
+                unknown operator.
         """
         if ids is None and not where:
             raise QueryError("delete() needs ids or where. To delete everything in this namespace, call clear().")
-        return self._delete([ids] if isinstance(ids, str) else ids, where)
+        return self._delete(None if ids is None else _listed(ids), where)
 
     def clear(self) -> int:
         """Deletes everything in this namespace; returns how many items that were."""
@@ -387,12 +408,13 @@ class ContinuousMemory:
 
     def _store(self, prepared: Sequence[_Prepared], batch_size: int) -> None:
         self._check_encoder()
-        hashes = self.store.content_hashes([one.id for one in prepared], namespace=self._namespace)
-        changed = [one for one in prepared if hashes.get(one.id) != one.content_hash]
-        made = zip(changed, self._encode(changed, batch_size), strict=True)
-        with self._writing:
-            self._put([self._record(one, key, block) for one, (key, block) in made])
-            self._refresh([one for one in prepared if hashes.get(one.id) == one.content_hash])
+        while prepared:
+            hashes = self.store.content_hashes([one.id for one in prepared], namespace=self._namespace)
+            changed = [one for one in prepared if hashes.get(one.id) != one.content_hash]
+            made = zip(changed, self._encode(changed, batch_size), strict=True)
+            with self._writing:
+                self._put([self._record(one, key, block) for one, (key, block) in made])
+                prepared = self._refresh([one for one in prepared if hashes.get(one.id) == one.content_hash])
 
     def _encode(self, prepared: Sequence[_Prepared], batch_size: int) -> list[tuple[np.ndarray, str]]:
         """Retrieval key and block of each item."""
@@ -425,17 +447,25 @@ class ContinuousMemory:
         for record in records:
             self._pictures.drop(namespace=record.namespace, id=record.id, but=record.image)
 
-    def _refresh(self, prepared: Sequence[_Prepared]) -> None:
-        """Items whose content is stored already: metadata may differ, and the same picture may lie elsewhere now."""
+    def _refresh(self, prepared: Sequence[_Prepared]) -> list[_Prepared]:
+        """Items whose content is stored already: metadata may differ, and the same picture may lie elsewhere now.
+
+        Returns:
+            those that another thread has changed or deleted meanwhile.
+        """
         known = {r.id: r for r in self.store.get([one.id for one in prepared], namespace=self._namespace)}
-        fresh = []
-        for one in (one for one in prepared if one.id in known):
-            old = known[one.id]
+        fresh, left = [], []
+        for one in prepared:
+            old = known.get(one.id)
+            if old is None or old.content_hash != one.content_hash:
+                left.append(one)
+                continue
             gone = old.image is not None and not Path(self._pictures.find(old.image)).is_file()
             if gone or old.metadata != one.item.metadata:
                 image = self._keep_picture(one) if gone else old.image
                 fresh.append(replace(old, metadata=one.item.metadata, image=image))
         self._put(fresh)
+        return left
 
     def _keep_picture(self, one: _Prepared) -> str | None:
         if one.picture is None:
@@ -467,10 +497,10 @@ class ContinuousMemory:
 
         Raises:
             ItemNotFoundError: an id is not stored in this namespace, and not `skip_missing`.
+            QueryError: an id is no text.
             CorruptBlockError: an item's stored vectors are damaged.
         """
-        asked = [ids] if isinstance(ids, str) else list(ids)
-        return [self._hit(record) for record in self._stored(asked, skip_missing=skip_missing)]
+        return [self._hit(record) for record in self._stored(_listed(ids), skip_missing=skip_missing)]
 
     def _stored(self, ids: Sequence[str], *, skip_missing: bool = False) -> list[MemoryRecord]:
         found = {r.id: r for r in self.store.get(ids, namespace=self._namespace)}
@@ -562,10 +592,11 @@ class ContinuousMemory:
             mode: `memory` puts the items' vectors before the prompt, `text` their texts and pictures into it (plain
                 retrieval-augmented prompting), `both` does both, `none` asks the bare model.
             max_new_tokens: longest answer.
-            **generation_kwargs: as in transformers' `generate`.
+            **generation_kwargs: as in `Backbone.generate`.
 
         Raises:
             QueryError: an unknown mode, or as in `search`.
+            PromptTooLongError: question and items leave no room for an answer.
             InvalidItemError, CorruptBlockError, EncoderMismatchError: as in `search`.
         """
         prompt, memory, hits = self.prepare(question, image, k=k, where=where, mode=mode)
@@ -608,10 +639,16 @@ class ContinuousMemory:
         items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)] if mode in ("text", "both") else []
         content = retrieval_content(question, items, picture, sees=self.backbone.sees)
         prompt = self.backbone.prompt_inputs([{"role": "user", "content": content}])
-        return prompt, joined(hits) if mode in ("memory", "both") else None
+        memory = joined(hits) if mode in ("memory", "both") else None
+        self.backbone.room(prompt, memory)
+        return prompt, memory
 
-    def describe(self, id: str, *, max_new_tokens: int = 128) -> Description:
+    def describe(self, id: str, *, max_new_tokens: int = 128, **generation_kwargs: Any) -> Description:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.
+
+        Args:
+            id: the item.
+            max_new_tokens, generation_kwargs: as in `answer`.
 
         Raises:
             ItemNotFoundError, CorruptBlockError: as in `get`.
@@ -620,7 +657,8 @@ class ContinuousMemory:
         self._check_encoder()
         [hit] = self.get(id)
         prompt = self.backbone.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
-        [tokens] = self.backbone.generate([prompt], [hit.memory_embeddings], max_new_tokens=max_new_tokens)
+        settings = {"max_new_tokens": max_new_tokens} | generation_kwargs
+        [tokens] = self.backbone.generate([prompt], [hit.memory_embeddings], **settings)
         return Description(hit.text, self.backbone.decode(tokens))
 
     # -- moving -------------------------------------------------------------------------------------------------
@@ -671,6 +709,8 @@ class ContinuousMemory:
 
     def close(self) -> None:
         """Lets go of the directory or server, and of pictures kept for a memory without a directory."""
+        if self._is_view:
+            return
         self.store.close()
         if self._temporary is not None:
             self._temporary.cleanup()
@@ -696,8 +736,8 @@ class ContinuousMemory:
     # -- async twins --------------------------------------------------------------------------------------------
 
     async def aadd(self, items: MemoryItem | Iterable[MemoryItem], **kwargs: Any) -> list[str]:
-        """`add` in a worker thread."""
-        return await asyncio.to_thread(self.add, items, **kwargs)
+        """`add` in a thread."""
+        return await run_in_thread(lambda _: self.add(items, **kwargs))
 
     async def aget(self, ids: str | Sequence[str], **kwargs: Any) -> list[MemoryHit]:
         """`get` in a worker thread."""
@@ -708,8 +748,8 @@ class ContinuousMemory:
         return await asyncio.to_thread(self.search, text, image, **kwargs)
 
     async def aupdate(self, id: str, **kwargs: Any) -> None:
-        """`update` in a worker thread."""
-        await asyncio.to_thread(self.update, id, **kwargs)
+        """`update` in a thread."""
+        await run_in_thread(lambda _: self.update(id, **kwargs))
 
     async def adelete(self, **kwargs: Any) -> int:
         """`delete` in a worker thread."""
@@ -724,8 +764,8 @@ class ContinuousMemory:
         return await asyncio.to_thread(self.count, **kwargs)
 
     async def areencode(self, **kwargs: Any) -> int:
-        """`reencode` in a worker thread."""
-        return await asyncio.to_thread(self.reencode, **kwargs)
+        """`reencode` in a thread."""
+        return await run_in_thread(lambda _: self.reencode(**kwargs))
 
     async def aexport(self, folder: str | Path, **kwargs: Any) -> int:
         """`export` in a worker thread."""
@@ -736,19 +776,19 @@ class ContinuousMemory:
         return await asyncio.to_thread(self.load, folder, **kwargs)
 
     async def adescribe(self, id: str, **kwargs: Any) -> Description:
-        """`describe` in a worker thread."""
-        return await asyncio.to_thread(self.describe, id, **kwargs)
+        """`describe` in a thread."""
+        return await run_in_thread(lambda stopped: self.describe(id, stopped=stopped, **kwargs))
 
     async def aanswer(self, question: str, image: Any = None, **kwargs: Any) -> Answer:
-        """`answer` in a worker thread."""
-        return await asyncio.to_thread(self.answer, question, image, **kwargs)
+        """`answer` in a thread; a caller who gives up stops the model."""
+        return await run_in_thread(lambda stopped: self.answer(question, image, stopped=stopped, **kwargs))
 
-    async def astream(self, question: str, image: Any = None, **kwargs: Any) -> AsyncIterator[str]:
-        """`stream` in a worker thread."""
-        pieces = await asyncio.to_thread(self.stream, question, image, **kwargs)
-        end = object()
-        while (piece := await asyncio.to_thread(next, pieces, end)) is not end:
-            yield str(piece)
+    async def astream(self, question: str, image: Any = None, **kwargs: Any) -> AsyncGenerator[str]:
+        """`stream` in a thread; a caller who gives up stops the model."""
+        pieces = iterate_in_thread(lambda stopped: self.stream(question, image, stopped=stopped, **kwargs))
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
 
 
 def _chunks(prepared: Iterable[_Prepared]) -> Iterator[list[_Prepared]]:
@@ -762,6 +802,14 @@ def _chunks(prepared: Iterable[_Prepared]) -> Iterator[list[_Prepared]]:
             chunk, pixels = [], 0
     if chunk:
         yield chunk
+
+
+def _listed(ids: str | Iterable[str]) -> list[str]:
+    listed = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
+    for id in listed:
+        if not isinstance(id, str):
+            raise QueryError(f"{id!r} is no id. Pass ids as texts, as add() returned them.")
+    return listed
 
 
 def _hidden(progress: bool | None) -> bool | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from chromadb.api.models.Collection import Collection
+from chromadb.errors import InternalError
 
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
 from comem_memory.filters import Filter, check_namespace
@@ -16,6 +18,10 @@ from comem_memory.types import RESERVED_PREFIX
 SEPARATOR = "\x1f"  # not printable, so neither namespace nor id contains it
 BATCH = 64
 """Records a request: at H = 8192 in fp32 about 20 MB, below the 40 MB that a Chroma server accepts."""
+KEYS_BATCH = 1000
+"""Retrieval keys a request."""
+ATTEMPTS = 3
+"""How often an item is read that is deleted and stored again meanwhile."""
 IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
 
@@ -45,14 +51,38 @@ def read(collection: Collection, ids: Sequence[str], namespace: str | None = Non
     """Records by Chroma id, in the order asked; `namespace=None` is for migrations, which take them all."""
     found: dict[str, MemoryRecord] = {}
     for batch in batches(list(dict.fromkeys(ids)), BATCH):
-        answer = cast(
-            dict[str, Any],
-            # The namespace is compared below: as a filter, Chroma would look through all of its items for each batch.
-            collection.get(ids=batch, include=["embeddings", "documents", "metadatas"]),
-        )
-        columns = (answer["ids"], answer["embeddings"], answer["documents"], answer["metadatas"])
-        found.update({id: _record(*rest) for id, *rest in zip(*columns, strict=True)})
+        # The namespace is compared below: as a filter, Chroma would look through all of its items for each batch.
+        for answer in _whole(collection, batch, ["embeddings", "documents", "metadatas"]):
+            columns = (answer["ids"], answer["embeddings"], answer["documents"], answer["metadatas"])
+            found.update({id: _record(*rest) for id, *rest in zip(*columns, strict=True)})
     return {id: found[id] for id in ids if id in found and namespace in (None, found[id].namespace)}
+
+
+def read_keys(collection: Collection, ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """Retrieval keys (D,) by Chroma id, nothing else being read."""
+    found: dict[str, np.ndarray] = {}
+    for batch in batches(ids, KEYS_BATCH):
+        for answer in _whole(collection, batch, ["embeddings"]):
+            found.update(zip(answer["ids"], np.asarray(answer["embeddings"], np.float32), strict=True))
+    return found
+
+
+def _whole(collection: Collection, ids: Sequence[str], include: list[str]) -> Iterator[dict[str, Any]]:
+    """What Chroma holds of these ids, in one answer unless some are deleted meanwhile.
+
+    Chroma looks up rows and then their embeddings, and fails where an embedding has gone between the two.
+    """
+    for attempt in itertools.count():
+        try:
+            yield cast(dict[str, Any], collection.get(ids=list(ids), include=cast(Any, include)))
+            return
+        except InternalError:
+            if len(ids) > 1:
+                yield from _whole(collection, ids[: len(ids) // 2], include)
+                yield from _whole(collection, ids[len(ids) // 2 :], include)
+                return
+            if attempt == ATTEMPTS:
+                raise
 
 
 def _record(key: Any, document: str | None, stored: dict[str, Any]) -> MemoryRecord:

@@ -64,7 +64,12 @@ class CollectionIdentity(Settings):
 
 
 class MemoryStore(ABC):
-    """Records in namespaces. Except for `namespaces`, every method sees the one namespace it is given."""
+    """Records in namespaces. Except for `namespaces`, every method sees the one namespace it is given.
+
+    Raises:
+        StoreClosedError: a method is called after `close`.
+        StoreConnectionError: the server that keeps the records does not answer.
+    """
 
     identity: CollectionIdentity
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import MemoryRecord
 from comem_memory.types import MemoryItem, Metadata
@@ -39,10 +40,17 @@ class Transcript:
     Args:
         memory: where; its namespace is the user's.
         session_id: one conversation of several.
+
+    Raises:
+        ValueError: an empty session_id.
     """
 
     def __init__(self, memory: ContinuousMemory, session_id: str) -> None:
-        self.memory, self.session_id = memory, session_id
+        if session_id in ("", None):
+            raise ValueError(f"session_id is {session_id!r}. Pass a name, so that conversations stay apart.")
+        self.memory, self.session_id = memory, str(session_id)
+        # An item with a session but no position is not a message.
+        self.where: Filter = {"$and": [{SESSION: self.session_id}, {POSITION: {"$gte": 0}}]}
 
     def append(self, messages: Sequence[Said]) -> None:
         """Stores messages; on return they are kept.
@@ -67,20 +75,23 @@ class Transcript:
 
     def records(self) -> list[MemoryRecord]:
         """The messages as stored, the oldest first."""
-        found = self.memory.store.scan(namespace=self.memory.name, where={SESSION: self.session_id})
+        found = self.memory.store.scan(namespace=self.memory.name, where=self.where)
         return sorted(itertools.chain.from_iterable(found), key=lambda record: int(record.metadata[POSITION]))
 
     def split(self, recent: int) -> tuple[list[MemoryRecord], list[MemoryRecord]]:
-        """Older messages and the newest `recent`, or a few more: a tool's result stays with its call."""
+        """Older messages and the newest `recent`, or a few more: they begin with what the user said.
+
+        So a tool's result stays with its call, and models whose roles alternate can read them.
+        """
         records = self.records()
         first = max(len(records) - recent, 0)
-        while 0 < first < len(records) and records[first].metadata[ROLE] == "tool":
+        while 0 < first < len(records) and records[first].metadata[ROLE] != "user":
             first -= 1
         return records[:first], records[first:]
 
     def clear(self) -> None:
         """Deletes the session's messages."""
-        self.memory.delete(where={SESSION: self.session_id})
+        self.memory.delete(where=self.where)
 
 
 def visible(metadata: Metadata) -> Metadata:

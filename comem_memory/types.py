@@ -48,6 +48,14 @@ class MemoryItem(BaseModel):
             except ValidationError as error:
                 raise _invalid(fields, error) from error
 
+    @field_validator("metadata", mode="before")
+    @classmethod
+    def _plain_values(cls, metadata: Any) -> Any:
+        """NumPy's scalars as Python's, so that a boolean stays one."""
+        if not isinstance(metadata, dict):
+            return metadata
+        return {key: value.item() if hasattr(value, "dtype") else value for key, value in metadata.items()}
+
     @field_validator("image")
     @classmethod
     def _image_kind(cls, image: Any) -> Any:

@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,8 @@ from comem_memory.errors import (
     DuplicateIdError,
     EncoderMismatchError,
     QueryError,
+    StoreClosedError,
+    StoreConnectionError,
     StoreLocationError,
 )
 from comem_memory.store import CollectionIdentity, MemoryRecord, MemoryStore
@@ -66,9 +70,10 @@ def ids_of(store: MemoryStore, namespace: str = "ann") -> list[str]:
 
 
 @contextmanager
-def chroma_server(path: Path) -> Iterator[str]:
+def chroma_server(path: Path, port: int = 0) -> Iterator[str]:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
     command = [Path(sys.executable).with_name("chroma"), "run", "--path", path]
     server = subprocess.Popen(
@@ -465,7 +470,6 @@ def test_what_was_acknowledged_survives_a_killed_process_and_its_lock_does_not(t
 
 def test_threads_write_and_search_together():
     store = ChromaStore.in_memory(identity=identity())
-    from concurrent.futures import ThreadPoolExecutor
 
     def work(worker: int) -> int:
         for i in range(10):
@@ -478,7 +482,67 @@ def test_threads_write_and_search_together():
     store.close()
 
 
+def test_reading_goes_on_while_others_delete(tmp_path: Path):
+    store = ChromaStore.embedded(tmp_path, identity=identity())
+    store.put([record("kept")])
+    passing = [record(f"passing {i}") for i in range(20)]
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            store.put(passing)
+            for one in passing:
+                store.delete(namespace="ann", ids=[one.id])
+        ended.set()
+
+    def read() -> int:
+        reads = 0
+        while not ended.is_set():
+            found = store.get([one.id for one in passing], namespace="ann")
+            assert all(one in passing for one in found)
+            assert [one.id for one, _ in store.search(record("kept").key, namespace="ann", k=1)] == ["kept"]
+            assert "kept" in ids_of(store)
+            reads += 1
+        return reads
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        pool.submit(come_and_go).result()
+        assert all(reader.result() > 5 for reader in readers)
+    store.close()
+
+
+def test_a_closed_store_says_so(store: ChromaStore):
+    store.put([record("a")])
+    store.close()
+    store.close()
+    for use in (
+        lambda: store.put([record("b")]),
+        lambda: store.get(["a"], namespace="ann"),
+        lambda: store.search(key(1), namespace="ann", k=1),
+        lambda: ids_of(store),
+        lambda: store.count(namespace="ann"),
+        lambda: store.delete(namespace="ann", ids=["a"]),
+    ):
+        with pytest.raises(StoreClosedError, match="was closed. Open it again"):
+            use()
+
+
 # Servers
+
+
+def test_a_server_that_is_gone_and_back(tmp_path: Path):
+    with chroma_server(tmp_path) as url:
+        store = ChromaStore.server(url, identity=identity())
+        store.put([record("a")])
+    with pytest.raises(StoreConnectionError, match="does not answer: .*Try again when it does"):
+        store.search(key(1), namespace="ann", k=1)
+    with pytest.raises(StoreConnectionError):
+        store.put([record("b")])
+    with chroma_server(tmp_path, port=int(url.rpartition(":")[2])):
+        assert ids_of(store) == ["a"]
+        store.close()
 
 
 def test_a_server_is_shared(server_url: str):

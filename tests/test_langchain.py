@@ -3,32 +3,46 @@
 import asyncio
 import base64
 import datetime
+import itertools
 import json
 import random
+import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 import torch
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd, load
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    trim_messages,
+)
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, Field, create_model
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.errors import GrammarError, ItemNotFoundError, PromptTooLongError
+from comem_memory.chat import ChatSettings
+from comem_memory.errors import GrammarError, ItemNotFoundError, ModelError, PromptTooLongError, QueryError
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, ComemRetriever
-from comem_memory.integrations.langchain.messages import memory_block
+from comem_memory.integrations.langchain.messages import memory_block, to_messages
 from comem_memory.testing import tiny_memory, tiny_picture
 
 QUESTION = "What opens the blue door?"
@@ -53,6 +67,12 @@ def memory(shared: ContinuousMemory) -> Iterator[ContinuousMemory]:
     yield shared.namespace("ada")
     for name in ("ada", "bob"):
         shared.namespace(name).clear()
+
+
+@pytest.fixture(scope="module")
+def gemma() -> Iterator[ContinuousMemory]:
+    with tiny_memory(family="gemma3") as memory:
+        yield memory
 
 
 @pytest.fixture
@@ -211,6 +231,53 @@ class TestConversation:
         assert torch.rand(1) == expected
 
 
+class TestConversations:
+    """Shapes that agents and histories bring; some templates, as Gemma's, take roles that alternate only."""
+
+    CALL = AIMessage("", tool_calls=[{"name": "add", "args": {"a": 1, "b": 2}, "id": "1", "type": "tool_call"}])
+    SHAPES: ClassVar[dict[str, list[BaseMessage]]] = {
+        "two questions": [HumanMessage("One"), HumanMessage("Two")],
+        "begun by the model": [AIMessage("Hello."), HumanMessage("Two")],
+        "begun by the model after a system turn": [SystemMessage("Brief."), AIMessage("Hello."), HumanMessage("Two")],
+        "a late system turn": [HumanMessage("One"), AIMessage("Fine."), SystemMessage("Brief."), HumanMessage("Two")],
+        "two system turns": [SystemMessage("Brief."), SystemMessage("Kind."), HumanMessage("Two")],
+        "a tool's results": [HumanMessage("Add"), CALL, ToolMessage("3", tool_call_id="1"), HumanMessage("Two")],
+        "a last word of the model": [HumanMessage("One"), AIMessage("Two")],
+    }
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_every_shape_is_read_whole(self, gemma: ContinuousMemory, shape: str):
+        chat = ChatComem(memory=gemma, max_tokens=3)
+        settings, said = chat._opened(), self.SHAPES[shape]
+        prompt = settings._prepare(to_messages(said), None, ChatSettings()).prompt
+        text = gemma.backbone.tokenizer.decode(prompt["input_ids"][0])
+        places = [text.index(message.text) for message in said if message.text]
+        assert places == sorted(places)
+        roles = re.findall(r"<start_of_turn>(\w+)", text)
+        assert all(one != next for one, next in itertools.pairwise(roles[:-1])) and roles[0] == "user"
+        assert chat.invoke(said).usage_metadata["input_tokens"] == prompt["input_ids"].shape[1]  # type: ignore[index]
+
+    def test_a_history_s_window_begins_with_the_user(self, gemma: ContinuousMemory):
+        history = ComemChatMessageHistory(gemma, "s1", recent=3)
+        said = [HumanMessage("1"), AIMessage("2"), HumanMessage("3"), AIMessage("4"), HumanMessage("5"), AIMessage("6")]
+        history.add_messages(said)
+        assert history.messages[1:] == said[2:]
+        assert ChatComem(memory=gemma, max_tokens=3).invoke([*history.messages, HumanMessage("7")]).usage_metadata
+        history.clear()
+
+    def test_a_template_that_refuses(self, gemma: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(gemma.backbone.processor, "chat_template", "{{ raise_exception('No critics.') }}")
+        with pytest.raises(ModelError, match=r"this conversation: No critics.. Pass turns of user and assistant"):
+            ChatComem(memory=gemma).invoke([ChatMessage(role="critic", content="Bad.")])
+
+    def test_tokens_are_counted_as_the_model_reads_them(self, chat: ChatComem, memory: ContinuousMemory):
+        said = [HumanMessage(f"Message {i}.") for i in range(5)]
+        assert chat.get_num_tokens("Message") == len(memory.backbone.tokenizer("Message").input_ids)
+        one = chat.get_num_tokens_from_messages(said[:1])
+        assert one > 5
+        assert trim_messages(said, token_counter=chat, max_tokens=2 * one) == said[-2:]
+
+
 class TestStreaming:
     def test_pieces_add_up_to_the_answer(self, chat: ChatComem):
         chunks = list(chat.stream(QUESTION))
@@ -264,6 +331,26 @@ class TestStreaming:
             start = time.perf_counter()
             await chat.ainvoke(QUESTION, max_tokens=1)
             assert time.perf_counter() - start < 0.5
+
+    async def test_a_timeout_ends_waiting_for_the_model(self, chat: ChatComem):
+        long = chat.bind(max_tokens=800, min_new_tokens=800)
+        answering = asyncio.create_task(long.ainvoke(QUESTION))
+        await asyncio.sleep(0.1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await chat.ainvoke(QUESTION)
+        assert not answering.done()
+        await answering
+
+    async def test_waiting_answers_hold_up_nothing_else(self, memory: ContinuousMemory, chat: ChatComem):
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        long = chat.bind(max_tokens=400, min_new_tokens=400)
+        answering = [asyncio.create_task(long.ainvoke(QUESTION)) for _ in range(4)]
+        answering.append(asyncio.create_task(memory.aanswer(QUESTION, max_new_tokens=400, min_new_tokens=400)))
+        await asyncio.sleep(0.1)
+        assert [hit.id for hit in await memory.asearch(QUESTION, k=1)] == ["key"]
+        assert not any(answer.done() for answer in answering)
+        await asyncio.gather(*answering)
 
     def test_a_cache_gives_nobody_another_one_s_answer(self, memory: ContinuousMemory):
         set_llm_cache(InMemoryCache())
@@ -497,6 +584,28 @@ class TestMiddleware:
         held = agent.get_state({"configurable": {"thread_id": "1"}}).values["messages"]
         assert [m.type for m in held] == ["human", "ai", "human", "ai"]
 
+    def test_the_user_stands_in_the_config_too_and_is_never_guessed(self, memory: ContinuousMemory):
+        chat = ChatComem(memory=memory, max_tokens=4)
+        agent = create_agent(chat, middleware=[ComemMiddleware(memory, tools=False, remember=lambda _: None)])
+        said = {"messages": [HumanMessage(QUESTION)]}
+        answer = agent.invoke(said, config={"configurable": {"user_id": "bob"}})["messages"][-1]
+        assert answer.response_metadata["memory_ids"] == ["secret"]
+        assert agent.invoke(said)["messages"][-1].response_metadata["memory_ids"] == ["key", "flag"]  # the memory's own
+        for nobody in ({"userid": "bob"}, Context(None)):  # type: ignore[arg-type]
+            with pytest.raises(QueryError, match="does not say whose memory this is. Give it a user_id"):
+                agent.invoke(said, context=nobody)
+
+    def test_what_is_forgotten_before_the_model_reads_is_left_out(self, memory: ContinuousMemory):
+        class Forgetting(AgentMiddleware):  # stands for another request of the same user
+            def wrap_model_call(self, request: Any, handler: Any) -> Any:
+                memory.delete(ids="key")
+                return handler(request)
+
+        chat = ChatComem(memory=memory, max_tokens=4)
+        agent = create_agent(chat, middleware=[ComemMiddleware(memory, tools=False), Forgetting()])
+        answer = agent.invoke({"messages": [HumanMessage(QUESTION)]})["messages"][-1]
+        assert answer.response_metadata["memory_ids"] == ["flag"]
+
     async def test_a_model_that_is_not_ours_gets_text(self, memory: ContinuousMemory):
         model = Scripted(answers=[AIMessage("With the brass key.")])
         agent = create_agent(model, system_prompt="Be brief.", middleware=[ComemMiddleware(memory, k=1)])
@@ -557,7 +666,7 @@ class TestHistory:
         history = ComemChatMessageHistory(memory, "s1", recent=2)
         said = [HumanMessage("My cat is Tom."), AIMessage("Nice."), HumanMessage("And a dog."), AIMessage("Fine.")]
         history.add_messages(said[:2])
-        assert history.messages == said[:2]
+        assert history.messages == [HumanMessage([memory_block([])]), *said[:2]]
         history.add_messages(said[2:])
         _old, *newest = history.messages
         assert newest == said[2:]
@@ -570,8 +679,24 @@ class TestHistory:
         first, second = (ComemChatMessageHistory(memory, session) for session in ("s1", "s2"))
         first.add_user_message("One")
         second.add_user_message("Two")
-        assert [m.text for m in first.messages] == ["One"]
+        chat = ChatComem(memory=memory, max_tokens=2)
+        for history, said in ((first, ["One"]), (second, ["Two"])):
+            block, *messages = history.messages
+            assert [m.text for m in messages] == said
+            # nor is anything else of the namespace recalled
+            answer = chat.invoke([block, *messages, HumanMessage(QUESTION)])
+            assert answer.response_metadata["memory_ids"] == []
         first.clear()
-        assert first.messages == []
-        assert [m.text for m in second.messages] == ["Two"]
+        assert ComemChatMessageHistory(memory, "s1", older=0).messages == []
+        assert ComemChatMessageHistory(memory, "s2", older=0).messages == second.messages[1:]
         assert memory.get("key")
+
+    async def test_a_session_holds_its_messages_alone(self, memory: ContinuousMemory):
+        memory.add(MemoryItem(id="fact", text="A fact.", metadata={"session_id": "7"}))
+        history = ComemChatMessageHistory(memory, 7)  # type: ignore[arg-type]  # as a URL or a database has it
+        await history.aadd_messages([HumanMessage("Hi")])
+        assert [m.text for m in ComemChatMessageHistory(memory, "7", older=0).messages] == ["Hi"]
+        history.clear()
+        assert memory.get("fact") and history.transcript.records() == []
+        with pytest.raises(ValueError, match="session_id is ''. Pass a name"):
+            ComemChatMessageHistory(memory, "")

@@ -219,6 +219,24 @@ class TestMemoryBlock:
         assert "User: I like tea." in (message.content or "")
         memory.namespace("eve").clear()
 
+    async def test_where_nothing_is_remembered_nothing_is_searched(self, memory: ContinuousMemory):
+        """In the block's stead the model would search the whole namespace, other sessions' items included."""
+        view = memory.namespace("ada")
+        llm = ComemLLM(memory=view, max_tokens=2)
+        assert llm.complete(QUESTION).raw["memory_ids"]
+        [nothing] = await ComemMemoryBlock(memory=view).aget([ChatMessage(QUESTION)], session_id="new")
+        assert nothing.content == "You remember nothing about this."  # for models that are not ours
+        output = await FunctionAgent(llm=llm, tools=[]).run(
+            QUESTION, memory=Memory.from_defaults(session_id="new", memory_blocks=[ComemMemoryBlock(memory=view)])
+        )
+        assert output.raw["memory_ids"] == []
+        for k in (0, 3):
+            output = await FunctionAgent(llm=llm, tools=[]).run(
+                QUESTION, memory=ComemMemory(memory=view, session_id="new", k=k, recent=20)
+            )
+            assert output.raw["memory_ids"] == []
+        ComemMemory(memory=view, session_id="new").reset()
+
 
 class TestMemory:
     def test_a_call_and_its_result_stay_together(self, memory: ContinuousMemory):
@@ -226,7 +244,7 @@ class TestMemory:
         call = ChatMessage(role="assistant", blocks=[ToolCallBlock(tool_call_id="1", tool_name="look")])
         result = ChatMessage("sunny", role="tool", additional_kwargs={"tool_call_id": "1"})
         kept.put_messages([ChatMessage("Weather?"), call, result, ChatMessage("Sunny.", role="assistant")])
-        assert [m.role.value for m in kept.get("Weather?")[1:]] == ["assistant", "tool", "assistant"]
+        assert [m.role.value for m in kept.get("Weather?")[1:]] == ["user", "assistant", "tool", "assistant"]
         kept.reset()
 
     def test_other_messages_take_the_place_of_the_old_ones(self, memory: ContinuousMemory):
@@ -239,12 +257,12 @@ class TestMemory:
         kept.reset()
 
     def test_older_messages_become_vectors(self, memory: ContinuousMemory):
-        kept = ComemMemory(memory=memory.namespace("ada"), session_id="s1", recent=2, k=1)
+        kept = ComemMemory(memory=memory.namespace("ada"), session_id="s1", recent=1, k=1)
         said = [ChatMessage("My cat is Tom."), ChatMessage("Nice.", role="assistant"), ChatMessage("And a dog.")]
         kept.put_messages(said)
         assert kept.get_all() == said
         recalled, *newest = kept.get("Who is Tom, my cat?")
-        assert newest == said[1:]
+        assert newest == said[2:]
         [hit] = memory.namespace("ada").get(recalled.additional_kwargs["memory_ids"])
         assert hit.text == "User: My cat is Tom."
         other = ComemMemory(memory=memory.namespace("ada"), session_id="s2", recent=2)

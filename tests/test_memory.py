@@ -9,10 +9,14 @@ import shutil
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -35,7 +39,9 @@ from comem_memory.errors import (
     ItemNotFoundError,
     ItemTooLongError,
     ModelError,
+    PromptTooLongError,
     QueryError,
+    StoreClosedError,
     StoreLocationError,
 )
 from comem_memory.images import load_image
@@ -153,6 +159,39 @@ def test_adding_twice_encodes_once(memory: ContinuousMemory, encoded: list[int])
     assert encoded == [1, 1]
 
 
+def test_closing_a_view_leaves_the_memory_open(memory: ContinuousMemory):
+    with memory.namespace("ada") as view:
+        view.add(MemoryItem(text="Tea."))
+    assert memory.namespace("ada").count() == 1
+    memory.close()
+    with pytest.raises(StoreClosedError):
+        view.search("Tea?")
+
+
+def test_names_and_ids_are_texts(memory: ContinuousMemory):
+    for name in (42, None, uuid.uuid4(), ""):
+        with pytest.raises(
+            QueryError, match=r"is no text, empty or not printable. Pass a name, such as str\(user_id\)"
+        ):
+            memory.namespace(name)  # type: ignore[arg-type]
+    for call in (memory.get, lambda ids: memory.delete(ids=ids)):
+        for ids in (1, [1]):
+            with pytest.raises(QueryError, match="1 is no id. Pass ids as texts"):
+                call(ids)  # type: ignore[arg-type]
+
+
+def test_a_question_that_is_too_long_is_refused_before_the_model_runs(filled: ContinuousMemory):
+    with pytest.raises(PromptTooLongError, match="window is 1024"):
+        filled.answer("word " * 1000)
+
+
+def test_numpy_values_stay_what_they_are(memory: ContinuousMemory):
+    metadata = {"yes": np.bool_(True), "count": np.int64(3), "share": np.float32(0.5)}
+    memory.add(MemoryItem(id="a", text="A.", metadata=metadata))  # type: ignore[arg-type]
+    assert [(type(v), v) for v in memory.get("a")[0].metadata.values()] == [(bool, True), (int, 3), (float, 0.5)]
+    assert memory.count(where={"yes": True}) == 1
+
+
 def test_a_file_its_bytes_and_the_picture_are_one_item(memory: ContinuousMemory, tmp_path: Path, encoded: list[int]):
     tiny_picture(4).save(tmp_path / "a.png")
     sources = [tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), tiny_picture(4)]
@@ -162,8 +201,6 @@ def test_a_file_its_bytes_and_the_picture_are_one_item(memory: ContinuousMemory,
 
 
 def test_threads_may_write_the_same_item(filled: ContinuousMemory):
-    from concurrent.futures import ThreadPoolExecutor
-
     def work(number: int) -> None:
         if number % 4 == 0:
             filled.delete(ids="shared")
@@ -182,6 +219,42 @@ def test_threads_may_write_the_same_item(filled: ContinuousMemory):
     assert len(kept_files(filled)) == 3
     filled.delete(ids="shared")
     assert len(kept_files(filled)) == 2
+
+
+@contextlib.contextmanager
+def waiting_for_the_model(memory: ContinuousMemory, work: Callable[[], Any]) -> Iterator[None]:
+    """Runs `work` in a thread that waits for the model, as while it answers, until the block ends."""
+    with ThreadPoolExecutor(1) as pool:
+        with memory.backbone.lock:
+            waiting = pool.submit(work)
+            time.sleep(0.3)
+            yield
+            assert not waiting.done()
+        waiting.result()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_is_deleted_or_changed_during_an_add_is_stored_all_the_same(memory: ContinuousMemory, changed: bool):
+    asked = [MemoryItem(id="a", text="One.", metadata={"n": 1}), MemoryItem(id="b", text="New.")]
+    memory.add([asked[0], MemoryItem(id="c", text="Two.", metadata={"m": 2})])
+    with waiting_for_the_model(memory, lambda: memory.add(asked)):
+        memory.delete(ids="a")
+        if changed:
+            [other] = memory.store.get(["c"], namespace=memory.name)
+            memory.store.put([replace(other, id="a")])
+    [hit] = memory.get("a")
+    assert (hit.text, hit.metadata) == ("One.", {"n": 1})
+    [vectors] = memory.encoder.encode([memory.encoder.inputs("One.", None)])
+    torch.testing.assert_close(hit.memory_embeddings, vectors, rtol=0.02, atol=0.02)
+
+
+def test_an_update_takes_what_others_write_meanwhile_and_keeps_nobody_waiting(memory: ContinuousMemory):
+    memory.add([MemoryItem(id="a", text="One."), MemoryItem(id="b", text="Other.")])
+    with waiting_for_the_model(memory, lambda: memory.update("a", text="Three.")):
+        assert memory.delete(ids="b") == 1
+        memory.update("a", metadata={"n": 1})
+    [hit] = memory.get("a")
+    assert (hit.text, hit.metadata) == ("Three.", {"n": 1})
 
 
 def test_a_picture_that_moved_is_found_again_once_added_from_there(
@@ -1267,8 +1340,6 @@ def test_a_directory_that_a_server_took_over(folders: tuple[Path, Path], tmp_pat
 
 
 def test_threads_share_a_memory(filled: ContinuousMemory):
-    from concurrent.futures import ThreadPoolExecutor
-
     alone = filled.answer("cat?", k=2, max_new_tokens=6).text
 
     def work(number: int) -> str:

@@ -27,10 +27,11 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from comem_memory.backbone import Message
-from comem_memory.chat import Chat, ChatSettings, Reply, in_threads, recall
+from comem_memory.chat import Chat, ChatSettings, Reply, recall
 from comem_memory.chroma import ChromaStore
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory, joined
+from comem_memory.threads import iterate_in_thread
 from comem_memory.tool_calls import chosen
 
 from .messages import memory_ids, to_messages, to_tool_calls
@@ -119,6 +120,12 @@ class ChatComem(BaseChatModel):
         params["ls_provider"] = "comem"
         return params
 
+    def get_token_ids(self, text: str) -> list[int]:
+        """The model's own tokens, with which `trim_messages` and others count."""
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        return self._opened().backbone.text_ids(text)
+
     # -- generation ---------------------------------------------------------------------------------------------
 
     def _generate(
@@ -160,7 +167,7 @@ class ChatComem(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        chunks = in_threads(lambda stopped: self._stream(messages, stop, None, stopped=stopped, **kwargs))
+        chunks = iterate_in_thread(lambda stopped: self._stream(messages, stop, None, stopped=stopped, **kwargs))
         async with aclosing(chunks):
             async for chunk in chunks:
                 if run_manager and chunk.text:

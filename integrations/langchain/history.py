@@ -10,6 +10,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dic
 
 from comem_memory.chat import content_of
 from comem_memory.memory import ContinuousMemory
+from comem_memory.threads import run_in_thread
 from comem_memory.transcript import MESSAGE, Said, Transcript
 
 from .messages import memory_block, to_messages
@@ -19,12 +20,13 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
     """The messages of one session, each an item of its own, kept as long as the memory is.
 
     `messages` returns the newest ones as they were, after one message with a memory block for those before, which a
-    `ChatComem` with the same memory and namespace reads. For other models say `older=0`.
+    `ChatComem` with the same memory and namespace reads. An empty block keeps it from searching other sessions. For
+    other models say `older=0`, which leaves the block out.
 
     Args:
         memory: where; its namespace is the user's.
         session_id: one conversation of several.
-        recent: messages that stay text, or a few more, so that a tool's result stays with its call.
+        recent: messages that stay text, or a few more, so that they begin with what the user said.
         older: messages before those that are shown as vectors, 8 tokens each.
     """
 
@@ -37,8 +39,10 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]  # as LangChain's own histories do
         past, kept = self.transcript.split(self.recent)
         newest = messages_from_dict([json.loads(str(record.metadata[MESSAGE])) for record in kept])
-        before = [record.id for record in past[max(len(past) - self.older, 0) :]]
-        return [HumanMessage([memory_block(before[::-1])]), *newest] if before else newest
+        if not self.older:
+            return newest
+        before = [record.id for record in past[-self.older :]]
+        return [HumanMessage([memory_block(before[::-1])]), *newest]
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Stores messages; on return they are kept. What the encoder cannot read is not in the vectors."""
@@ -47,6 +51,9 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
         for turn, written in zip(turns, messages_to_dict(messages), strict=True):
             said.append(Said(turn["role"], *content_of(turn), json.dumps(written)))
         self.transcript.append(said)
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        await run_in_thread(lambda _: self.add_messages(messages))
 
     def clear(self) -> None:
         self.transcript.clear()

@@ -30,14 +30,17 @@ SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call",
 
 
 def memory_block(ids: Sequence[str]) -> dict[str, Any]:
-    """A content block that puts stored items before the prompt; it carries ids, so that messages stay serialisable."""
+    """A content block that puts stored items, or none, before the prompt.
+
+    It carries ids, so that messages stay serialisable.
+    """
     return {"type": "memory", "ids": list(ids)}
 
 
-def memory_ids(messages: Sequence[BaseMessage]) -> list[str]:
-    """Ids in the messages' memory blocks, the latest first, each once."""
+def memory_ids(messages: Sequence[BaseMessage]) -> list[str] | None:
+    """Ids in the messages' memory blocks, the latest first, each once; `None` if no message has a block."""
     blocks = [block for message in messages for block in _blocks(message) if block["type"] == "memory"]
-    return list(dict.fromkeys(id for block in reversed(blocks) for id in block["ids"]))
+    return None if not blocks else list(dict.fromkeys(id for block in reversed(blocks) for id in block["ids"]))
 
 
 def to_messages(

@@ -7,15 +7,17 @@ from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
-from langchain_core.runnables.config import run_in_executor
+from langchain_core.runnables.config import ensure_config, run_in_executor
 
 from comem_memory.chat import as_text, content_of, recall
+from comem_memory.errors import QueryError
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
+from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem
 
 from .chat_model import ChatComem
-from .messages import to_messages
+from .messages import memory_block, to_messages
 from .tools import memory_tools
 
 NamespaceOf = Callable[[Any], str | None]
@@ -23,9 +25,22 @@ Remember = Callable[[Sequence[AnyMessage]], MemoryItem | None]
 
 
 def user_of(runtime: Any) -> str | None:
-    """`user_id` of the runtime's context, given as an attribute or a key."""
+    """`user_id` of the runtime's context, an attribute or a key, or else of the config's `configurable`.
+
+    Without either, `None`.
+
+    Raises:
+        QueryError: there is a context, but no `user_id`, so that users would share one memory.
+    """
     context = getattr(runtime, "context", None)
     found = context.get("user_id") if isinstance(context, Mapping) else getattr(context, "user_id", None)
+    if found is None:
+        found = ensure_config()["configurable"].get("user_id")
+    if found is None and context is not None:
+        raise QueryError(
+            f"The agent's context, {context!r}, does not say whose memory this is. Give it a user_id, "
+            "or pass ComemMiddleware(namespace=...), which names it from the runtime."
+        )
     return None if found is None else str(found)
 
 
@@ -51,8 +66,8 @@ class ComemMiddleware(AgentMiddleware):
         memory: where.
         k: items to recall for the last user turn; 0 recalls nothing.
         where: filter on their metadata.
-        namespace: from the runtime to whose items; by default `user_id` of its context, and without one the memory's
-            own namespace.
+        namespace: from the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
+            context or of the config's `configurable`, and the memory's own where neither is given.
         remember: from the messages to what is stored after a turn, or `None` for nothing; by default `last_turn`.
         tools: give the agent `remember`, `recall` and `forget`.
 
@@ -97,8 +112,9 @@ class ComemMiddleware(AgentMiddleware):
         users = [message for message in request.messages if isinstance(message, HumanMessage)]
         hits = recall(view, to_messages(users[-1:], skip_unreadable=True), k=self.k, where=self.where)
         if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
-            found = {"memory_ids": [hit.id for hit in hits], "namespace": view.name}
-            return request.override(model_settings=request.model_settings | found)
+            recalled = HumanMessage([memory_block([hit.id for hit in hits])])  # may be forgotten until the model reads
+            settings = request.model_settings | {"namespace": view.name}
+            return request.override(messages=[recalled, *request.messages], model_settings=settings)
         if isinstance(model, ChatComem):
             request = request.override(model_settings=request.model_settings | {"memory_ids": []})
         return request.override(system_message=_told(request.system_message, hits)) if hits else request
@@ -113,7 +129,7 @@ class ComemMiddleware(AgentMiddleware):
             view.add(item, truncate=True)
 
     async def aafter_agent(self, state: AgentState[Any], runtime: Any) -> None:
-        await run_in_executor(None, self.after_agent, state, runtime)
+        await run_in_thread(lambda _: self.after_agent(state, runtime))
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:

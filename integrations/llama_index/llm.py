@@ -27,9 +27,10 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
 from comem_memory.backbone import Message
-from comem_memory.chat import Chat, ChatSettings, Reply, in_threads, recall
+from comem_memory.chat import Chat, ChatSettings, Reply, recall
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory, joined
+from comem_memory.threads import iterate_in_thread
 from comem_memory.tool_calls import chosen
 
 from .messages import MEMORY_IDS, memory_ids, to_message, to_messages
@@ -120,7 +121,7 @@ class ComemLLM(FunctionCallingLLM):
             return [response async for response in responses][-1]
 
     def _aresponses(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> AsyncGenerator[ChatResponse]:
-        return in_threads(lambda stopped: self._responses(messages, kwargs, stopped))
+        return iterate_in_thread(lambda stopped: self._responses(messages, kwargs, stopped))
 
     def _responses(
         self, messages: Sequence[ChatMessage], kwargs: dict[str, Any], stopped: threading.Event | None = None

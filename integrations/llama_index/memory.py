@@ -21,13 +21,13 @@ class ComemMemory(BaseMemory):
     """The messages of one session, each an item of its own, kept as long as the memory is.
 
     `get` returns the newest ones as they were, after one message that names the older ones most similar to the input
-    (to the last message, without an input). A `ComemLLM` with the same memory reads those as vectors, other models as
-    text.
+    (to the last message, without an input), or none. A `ComemLLM` with the same memory reads those as vectors, other
+    models as text.
 
     Args:
         memory: where; its namespace is the user's.
         session_id: one conversation of several.
-        recent: messages that stay text.
+        recent: messages that stay text, or a few more, so that they begin with what the user said.
         k: older messages to recall.
     """
 
@@ -54,10 +54,11 @@ class ComemMemory(BaseMemory):
         past, kept = self._transcript.split(self.recent)
         newest = [_message(record) for record in kept]
         query = input or "".join(content_of(turn)[0] for turn in to_messages(newest[-1:], skip_unreadable=True))
-        if not past or not self.k or not query:
-            return newest
-        older = {"$and": [{SESSION: self.session_id}, {POSITION: {"$lte": past[-1].metadata[POSITION]}}]}
-        return [remembered(self.memory.search(query, k=self.k, where=older)), *newest]
+        hits = []
+        if past and self.k and query:
+            older = {"$and": [{SESSION: self.session_id}, {POSITION: {"$lte": past[-1].metadata[POSITION]}}]}
+            hits = self.memory.search(query, k=self.k, where=older)
+        return [remembered(hits), *newest]
 
     def get_all(self) -> list[ChatMessage]:
         return [_message(record) for record in self._transcript.records()]

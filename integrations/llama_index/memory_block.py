@@ -13,6 +13,7 @@ from llama_index.core.memory.memory import BaseMemoryBlock
 from comem_memory.chat import content_of, recall
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
+from comem_memory.threads import run_in_thread
 from comem_memory.transcript import SESSION
 from comem_memory.types import MemoryItem
 
@@ -22,7 +23,8 @@ from .messages import remembered, to_messages
 class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
     """Long-term memory of a `Memory`: recalls for the last user turn, stores each message that the window lets go.
 
-    A `ComemLLM` with the same memory reads the recalled items as vectors, any other model as text.
+    A `ComemLLM` with the same memory reads the recalled items as vectors, any other model as text; where there is
+    nothing to recall, both are told so.
 
     Args:
         memory: where; its namespace is the user's.
@@ -44,10 +46,10 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
             where[SESSION] = block_kwargs[SESSION]
         turns = to_messages(users[-1:], skip_unreadable=True)
         hits = await asyncio.to_thread(recall, self.memory, turns, k=self.k, where=where or None)
-        return [remembered(hits)] if hits else []
+        return [remembered(hits)]
 
     async def _aput(self, messages: list[ChatMessage]) -> None:
-        await asyncio.to_thread(self._put, messages)
+        await run_in_thread(lambda _: self._put(messages))
 
     def _put(self, messages: list[ChatMessage]) -> None:
         items = []

@@ -38,15 +38,15 @@ _ROLES = {
 
 
 def remembered(hits: Sequence[MemoryHit]) -> ChatMessage:
-    """Items, best first, as a message that `ComemLLM` reads as vectors and any other model as text."""
+    """Items, best first, or none, as a message that `ComemLLM` reads as vectors and any other model as text."""
     ids = [hit.id for hit in hits]
     return ChatMessage(as_text(hits), role=MessageRole.USER, additional_kwargs={MEMORY_IDS: ids})
 
 
-def memory_ids(messages: Sequence[ChatMessage]) -> list[str]:
-    """Ids that the messages name, those of the latest message first, each once."""
-    named = [id for message in reversed(messages) for id in message.additional_kwargs.get(MEMORY_IDS, [])]
-    return list(dict.fromkeys(named))
+def memory_ids(messages: Sequence[ChatMessage]) -> list[str] | None:
+    """Ids that the messages name, those of the latest message first, each once; `None` if no message has a list."""
+    lists = [found for message in messages if (found := message.additional_kwargs.get(MEMORY_IDS)) is not None]
+    return None if not lists else list(dict.fromkeys(id for ids in reversed(lists) for id in ids))
 
 
 def to_messages(
