@@ -70,7 +70,5 @@ def _unknown(part: Any) -> QueryError:
 
 def check_namespace(namespace: str) -> str:
     if not isinstance(namespace, str) or not namespace or not namespace.isprintable():
-        raise QueryError(
-            f"Namespace {namespace!r} is no text, empty or not printable. Pass a name, such as str(user_id)."
-        )
+        raise QueryError(f"Namespace {namespace!r} is no text, empty or not printable. Pass one like str(user_id).")
     return namespace

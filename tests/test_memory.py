@@ -170,9 +170,7 @@ def test_closing_a_view_leaves_the_memory_open(memory: ContinuousMemory):
 
 def test_names_and_ids_are_texts(memory: ContinuousMemory):
     for name in (42, None, uuid.uuid4(), ""):
-        with pytest.raises(
-            QueryError, match=r"is no text, empty or not printable. Pass a name, such as str\(user_id\)"
-        ):
+        with pytest.raises(QueryError, match=r"is no text, empty or not printable. Pass one like str\(user_id\)"):
             memory.namespace(name)  # type: ignore[arg-type]
     for call in (memory.get, lambda ids: memory.delete(ids=ids)):
         for ids in (1, [1]):
