@@ -233,7 +233,8 @@ class Backbone:
         if room < 0:
             raise ItemTooLongError(
                 f"The item's picture and turn markers alone need {max_length - room} tokens, but the encoder's "
-                f"window is {max_length}. Use an encoder that is made for longer items, or leave the picture out."
+                f"window is {max_length}. Use an encoder that is trained with a larger max_length, or leave the "
+                "picture out."
             )
         truncated = len(body) > room
         if truncated and not truncate:

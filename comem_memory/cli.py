@@ -273,10 +273,14 @@ def train(
     context: typer.Context,
     output: Annotated[Path, typer.Argument(help="Checkpoints and the finished adapter; rerun to resume.")],
     steps: Annotated[
-        int, typer.Option(min=1, help="Optimizer steps of 8 items, or of 30 questions of a corpus.")
-    ] = 1800,
+        int | None,
+        typer.Option(min=1, help="Optimizer steps; by default 1800 of 8 made-up items, or 3 times through a corpus."),
+    ] = None,
     reading_steps: Annotated[int, typer.Option(min=1, help="Steps of the start, which learns to read.")] = 200,
     learning_rate: Annotated[float, typer.Option(help="Of the LoRA.")] = 5e-4,
+    max_length: Annotated[
+        int | None, typer.Option(min=64, help="Tokens of an item; by default 512, or as with --start.")
+    ] = None,
     pictures: Annotated[bool, typer.Option(help="Let some items carry an emoji (needs npm).")] = True,
     max_facts: Annotated[
         int | None, typer.Option(min=1, max=8, help="Short notes of up to so many facts, instead of all lengths.")
@@ -301,6 +305,7 @@ def train(
     gradient_checkpointing: Annotated[bool, typer.Option(help="Less memory, about a third more time.")] = False,
     report_to: Annotated[str, typer.Option(help="Also log to tensorboard, wandb, ... (to be installed).")] = "none",
     data: Annotated[Path | None, typer.Option(help="Corpus of comem synthesize, instead of made-up worlds.")] = None,
+    questions: Annotated[int, typer.Option(min=1, help="Of a corpus, in each step; fewer take less memory.")] = 30,
 ) -> None:
     """Train a memory encoder for the base model on made-up worlds, or on a corpus."""
     from comem_memory.training.recipes import train_encoder
@@ -311,6 +316,7 @@ def train(
         steps=steps,
         reading_steps=reading_steps,
         learning_rate=learning_rate,
+        max_length=max_length,
         pictures=pictures,
         max_facts=max_facts,
         alone=alone,
@@ -323,6 +329,7 @@ def train(
         gradient_checkpointing=gradient_checkpointing,
         report_to=report_to,
         data=data,
+        questions=questions,
     )
     console.print(f"{encoder.num_parameters()}. Saved to {output}.")
 
@@ -396,7 +403,8 @@ def evaluate(
         str,
         typer.Option(
             help="countries, flags; made-up items: worlds, agents, numbers, names, yes-no, which, not-in-memory, "
-            "scenes, spanish, french, german, portuguese, italian; or a benchmark: squad, locomo, infoseek, ..."
+            "scenes, spanish, french, german, portuguese, italian; corpus, of comem synthesize; or a benchmark: "
+            "squad, locomo, infoseek, ..."
         ),
     ] = "countries",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
@@ -406,8 +414,10 @@ def evaluate(
     k: Annotated[
         int | None, typer.Option(min=1, help="Search for so many items; else each question gets its own.")
     ] = None,
-    folder: Annotated[Path | None, typer.Option(help="Of a benchmark: where its published files are.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of a benchmark: which split, as its files are named.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Of a corpus or benchmark: where its files are.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of a benchmark: which split, as its files are named; of a corpus, test.")
+    ] = None,
     sources: Annotated[
         str | None,
         typer.Option(help="Only these besides none: text, memory, shuffled memory, ...; separated by commas."),

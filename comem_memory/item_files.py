@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from comem_memory.errors import InvalidItemError
 from comem_memory.types import MemoryItem
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+TEXT_SUFFIXES = {".jsonl", ".txt", ".md"}
 
 
 def read_items(source: str) -> Iterator[MemoryItem]:
     """Items of a .jsonl or text file, a picture, a folder of those, or standard input (JSON lines or texts).
+
+    Of a folder, files of other kinds are left out, and a warning says which.
 
     Raises:
         InvalidItemError: the source does not exist, or a line is no item; the message names the line.
@@ -28,12 +33,16 @@ def read_items(source: str) -> Iterator[MemoryItem]:
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
     captions = {picture.with_suffix(".txt") for picture in pictures}
+    others = Counter(file.suffix.lower() for file in files if file.suffix.lower() not in IMAGE_SUFFIXES | TEXT_SUFFIXES)
+    if others and path.is_dir():
+        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(others.items()))
+        warnings.warn(f"{path} also holds files that are left out: {kinds}. Convert what should be read.", stacklevel=2)
     for file in files:
         if file in pictures:
             caption = file.with_suffix(".txt")
             text = "".join(_text_lines(caption)).strip() if caption.is_file() else ""
             yield MemoryItem(text=text or None, image=file, metadata={"source": str(file)})
-        elif file.suffix.lower() in {".jsonl", ".txt", ".md"}:
+        elif file.suffix.lower() in TEXT_SUFFIXES:
             if file.suffix.lower() == ".jsonl":
                 yield from _json_items(_text_lines(file), str(file), file.parent)
             elif file not in captions:

@@ -625,12 +625,17 @@ class ContinuousMemory:
         """What `answer` gives to the model: the prompt, the memory (n, H), and the items they come from.
 
         The most relevant item comes last, next to the question (the authors' inference order).
+
+        Raises:
+            PromptTooLongError: they leave no room for an answer.
         """
         if mode not in get_args(Mode):
             raise QueryError(f"mode is {mode!r}. Use one of {', '.join(get_args(Mode))}.")
         picture = None if image is None else load_image(image)
         hits = [] if mode == "none" else self.search(question, picture, k=k, where=where)
-        return *self.prompt(question, picture, hits, mode), hits
+        prompt, memory = self.prompt(question, picture, hits, mode)
+        self.backbone.room(prompt, memory)
+        return prompt, memory, hits
 
     def prompt(
         self, question: str, picture: Image.Image | None, hits: Sequence[MemoryHit], mode: Mode
@@ -639,9 +644,7 @@ class ContinuousMemory:
         items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)] if mode in ("text", "both") else []
         content = retrieval_content(question, items, picture, sees=self.backbone.sees)
         prompt = self.backbone.prompt_inputs([{"role": "user", "content": content}])
-        memory = joined(hits) if mode in ("memory", "both") else None
-        self.backbone.room(prompt, memory)
-        return prompt, memory
+        return prompt, joined(hits) if mode in ("memory", "both") else None
 
     def describe(self, id: str, *, max_new_tokens: int = 128, **generation_kwargs: Any) -> Description:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.

@@ -129,7 +129,9 @@ def test_pictures_with_captions(comem: Comem, tmp_path: Path):
     (folder / "a.jsonl").write_text('{"id": "beside", "text": "Not a caption."}\n')
     (folder / "notes.md").write_text("One.\nTwo.\n")
     (folder / "thesis.pdf").write_bytes(b"ignored")
-    assert json.loads(comem("add", folder, "--json"))["count"] == 6
+    (folder / "IMG_1.HEIC").write_bytes(b"from a telephone")
+    with pytest.warns(UserWarning, match=r"also holds files that are left out: 1 .heic, 1 .pdf. Convert"):
+        assert json.loads(comem("add", folder, "--json"))["count"] == 6
     hits = json.loads(comem("search", "a", "-k", 9, "--json"))
     found = {hit["text"]: hit for hit in hits}
     assert set(found) == {"A caption\nof two lines.", "Upper case.", None, "Not a caption.", "One.", "Two."}

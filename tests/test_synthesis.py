@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from saved import save_tiny
 from typer.testing import CliRunner
 
@@ -22,9 +23,10 @@ from comem_memory import cli
 from comem_memory.backbone import ModelInputs
 from comem_memory.config import Answers
 from comem_memory.encoder import MemoryEncoder
-from comem_memory.errors import CorpusError
+from comem_memory.errors import CorpusError, ItemTooLongError
 from comem_memory.evaluation.metrics import contains, normalise
 from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP, chosen
+from comem_memory.images import MODEL_PIXELS
 from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.testing import tiny_backbone, tiny_key, tiny_picture
 from comem_memory.training import phrases, recipes
@@ -453,6 +455,19 @@ def test_own_items_are_asked_with_their_neighbours(tmp_path: Path):
     assert max(len(sample.items) for sample in samples["train"]) > 4
 
 
+def test_a_photo_is_kept_no_larger_than_models_see_it(tmp_path: Path):
+    photo = tiny_picture(1).resize((3000, 2000))
+    photo.save(tmp_path / "photo.jpg")
+    item = {"image": "photo.jpg", "questions": [{"question": "What is it?", "answer": "colours"}]}
+    lines = [{"text": f"Door {n}."} | item for n in range(3)]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    drafts = OwnDrafts(tmp_path / "own.jsonl", 1, tiny_key(), never)
+    synthesize(tmp_path / "own", drafts, samples=3, answers=Answers.KNOWN, read=never)
+    [kept] = (tmp_path / "own" / "images").iterdir()
+    with Image.open(kept) as picture:
+        assert 0.99 * MODEL_PIXELS < picture.width * picture.height <= MODEL_PIXELS
+
+
 def test_neighbours_are_the_nearest(tmp_path: Path):
     texts = ["red apple pie", "red apple tart", "green submarine", "red apple cake", "yellow submarines", "dark tunnel"]
     path = tmp_path / "own.jsonl"
@@ -528,7 +543,7 @@ def test_a_question_sees_its_items_first_alone(corpus: Path):
 
 
 def test_a_corpus_without_its_pictures(corpus: Path):
-    batches = CorpusBatches(corpus, "train", seed=1, num_batches=5, pictures=False)
+    batches = CorpusBatches(corpus, "train", seed=1, num_batches=5, questions=30, pictures=False)
     assert all(item.text and not item.picture for batch in batches for item in batch["items"])
     pictured = {s.question for s in read_corpus(corpus, "train") if "picture" in s.kind}
     assert pictured and not pictured & {asked.question for batch in batches for asked in batch["asked"]}
@@ -561,11 +576,21 @@ def test_the_commands_make_a_corpus_and_train_on_it(tmp_path: Path, monkeypatch:
     assert languages <= {"english", "french", "german"} and len(languages) > 1
     with pytest.raises(CorpusError, match="no phrases in 'dutch'"):
         comem("synthesize", tmp_path / "x", "--languages", "dutch", "--no-pictures")
-    with pytest.raises(CorpusError, match="holds no development.jsonl"):
+    with pytest.raises(CorpusError, match="holds no train.jsonl"):
         comem("train", adapter, "--data", tmp_path)
-    comem("train", adapter, "--data", made, "--steps", 2, "--start", start)
+    comem("train", adapter, "--data", made, "--questions", 60, "--start", start, "--max-length", 300)
     loaded = MemoryEncoder.from_pretrained(adapter, tiny_backbone("llava"))
     assert loaded.encode([loaded.inputs("The door is blue.")]).shape == (1, 8, 64)
+    assert (adapter / "checkpoint-3").is_dir()  # three times through the corpus
+    with pytest.raises(ItemTooLongError, match="but the encoder's window of 300 has room"):
+        loaded.inputs("word " * 300)
+    asked = ("--questions", "corpus", "--folder", made, "--sources", "memory")
+    told = json.loads(comem("--adapter", adapter, "evaluate", *asked, "--json").splitlines()[-1])
+    test = [sample for sample in read_corpus(made, "test") if sample.gold]
+    assert told["n"] == len(test) and told["name"] == "corpus, test"
+    assert sorted(one["text"] for one in told["asked"]) == sorted(sample.question for sample in test)
+    searched = chosen("corpus", folder=made, split="train", searched=True, limit=2)
+    assert len(list(searched.items)) > 8 and len(searched.asked) == 2
 
 
 def test_the_number_of_facts_is_of_made_up_worlds_only(tmp_path: Path):

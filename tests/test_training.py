@@ -190,6 +190,18 @@ def test_training_learns_a_batch(tmp_path: Path):
     assert all(entry["eval_shuffled_loss"] > 0 for entry in losses)
 
 
+def test_of_a_text_that_is_cut_nothing_more_is_asked_for_than_the_vectors_hold(tmp_path: Path):
+    batch = WorldBatches(seed=3, num_batches=1, items=3, questions=1, restated_share=1.0)[0]
+    trainer = make_trainer(tmp_path, [batch], distillation=1.0)
+    tokenizer, most = trainer.backbone.tokenizer, trainer.encoder.encoder_config.max_length
+    batch["items"][0] = replace(batch["items"][0], text="A very long story. " * most)
+    batch["restated"][0] = replace(batch["restated"][0], answer=batch["items"][0].text)
+    cut = tokenizer.decode(tokenizer(batch["items"][0].text).input_ids[:most])
+    as_cut = [replace(batch["items"][0], text=cut), *batch["items"][1:]]
+    assert loss_on(trainer, batch) == loss_on(trainer, batch | {"items": as_cut, "restated": batch["restated"][1:]})
+    assert loss_on(trainer, batch) != loss_on(trainer, batch | {"restated": batch["restated"][2:]})
+
+
 def test_distillation_follows_what_the_model_expects_when_it_reads_the_text(tmp_path: Path):
     batch = WorldBatches(seed=3, num_batches=1, items=3, questions=1, restated_share=0.0)[0]
     trainer = make_trainer(tmp_path, [batch] * 8, distillation=1.0, max_steps=8, eval_steps=8, save_strategy="no")

@@ -12,6 +12,7 @@ from comem_memory.evaluation import benchmarks, countries
 from comem_memory.evaluation.benchmarks import BENCHMARKS, BenchmarkQuestion, Predictions
 from comem_memory.evaluation.comparison import Asked, QuestionSet
 from comem_memory.training import languages
+from comem_memory.training.corpus import read_corpus
 from comem_memory.types import MemoryItem
 
 LANGUAGES = languages.LANGUAGES[1:]
@@ -29,18 +30,19 @@ def chosen(
     split: str | None = None,
     limit: int | None = None,
 ) -> QuestionSet:
-    """A question set by its name: countries, flags, one of `MADE_UP`, or a benchmark's.
+    """A question set by its name: countries, flags, one of `MADE_UP`, corpus, or a benchmark's.
 
     Args:
         name: which.
         num_facts: of countries, see `of_countries`.
         searched: items are all that there are, to be searched among; else, of a benchmark and of notes, only those
             that hold the answers.
-        folder, split: of a benchmark, where its published files are and which of them.
+        folder, split: of a corpus or benchmark, where its files are and which of them; of a corpus `test` unless given.
         limit: so many questions; 300 of the endless made-up ones unless given.
 
     Raises:
         BenchmarkError: there is no such set, a benchmark comes without folder or split, or as in `of_benchmark`.
+        CorpusError: as in `of_corpus`.
     """
     if num_facts is not None and name != "countries":
         raise BenchmarkError(f"Only notes of countries have a number of facts. Leave it out for {name}.")
@@ -50,8 +52,10 @@ def chosen(
         return of_flags(limit=limit)
     if name in MADE_UP:
         return of_worlds(name, limit=limit or 300)
-    if name not in BENCHMARKS:
-        known = ", ".join(("countries", "flags", *MADE_UP, *BENCHMARKS))
+    if name == "corpus" and folder is not None:
+        return of_corpus(folder, split or "test", searched=searched, limit=limit)
+    if name not in (*BENCHMARKS, "corpus"):
+        known = ", ".join(("countries", "flags", *MADE_UP, "corpus", *BENCHMARKS))
         raise BenchmarkError(f"There are no questions {name!r}. There are: {known}.")
     if folder is None or split is None:
         raise BenchmarkError(f"Pass folder and split of {name}: nothing is downloaded.")
@@ -149,6 +153,27 @@ def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
             if len(asked) == limit:
                 return QuestionSet("unseen worlds" if name == "worlds" else name, list(items.values()), asked)
     raise AssertionError("numbers never end")
+
+
+def of_corpus(folder: Path, split: str = "test", *, searched: bool = False, limit: int | None = None) -> QuestionSet:
+    """The questions of a corpus of `comem synthesize` that are about one of its items, or several.
+
+    Unless `searched`, items are those that the questions are about.
+
+    Raises:
+        CorpusError: the folder is no corpus, or has no such split.
+    """
+    items, asked = dict[str, MemoryItem](), list[Asked]()
+    for sample in read_corpus(folder, split):
+        ids = tuple(sample.items[place].id for place in sample.gold)
+        wanted = bool(ids) and len(asked) != limit
+        if wanted:
+            asked.append(Asked(sample.question, tuple(sample.right), sample.kind, ids))
+        for item in sample.items:
+            if searched or (wanted and item.id in ids):
+                image = None if item.image is None else folder / item.image
+                items[item.id] = MemoryItem(id=item.id, text=item.text or None, image=image)
+    return QuestionSet(f"{folder.name}, {split}", list(items.values()), asked)
 
 
 def of_benchmark(

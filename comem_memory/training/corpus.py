@@ -48,7 +48,7 @@ class CorpusSample(BaseModel):
     """Positions of the items that the question is about; empty where none of them is given."""
 
 
-def read_corpus(folder: Path, split: Split) -> list[CorpusSample]:
+def read_corpus(folder: Path, split: str) -> list[CorpusSample]:
     """The samples of a split.
 
     Raises:
@@ -102,7 +102,7 @@ class CorpusBatches(Sequence[Batch]):
         *,
         seed: int,
         num_batches: int,
-        questions: int = 30,
+        questions: int,
         max_memories: int = 3,
         alone: int = 0,
         pictures: bool = True,

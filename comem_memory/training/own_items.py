@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from tqdm.auto import tqdm
 
 from comem_memory.errors import CorpusError
-from comem_memory.images import load_image
+from comem_memory.images import MODEL_PIXELS, at_most, load_image
 from comem_memory.keys import RetrievalKey
 from comem_memory.training.corpus import first_error
 from comem_memory.training.data import in_order
@@ -107,7 +107,7 @@ class OwnDrafts:
         keys = []
         for start in tqdm(range(0, len(self._items), 64), desc="finding neighbours", disable=None):
             items = self._items[start : start + 64]
-            pictures = [None if item.image is None else load_image(item.image) for item in items]
+            pictures = [None if i.image is None else at_most(load_image(i.image), MODEL_PIXELS) for i in items]
             keys.append(self.key.item_keys([item.text for item in items], pictures))
         return np.concatenate(keys)
 

@@ -7,6 +7,7 @@ backward pass of PyTorch's CPU flash attention is slow at these lengths), and co
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import shutil
@@ -25,7 +26,7 @@ from comem_memory.backbone import Backbone
 from comem_memory.config import EncoderConfig, LoraSettings, QFormerConfig
 from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config, load_weights
 from comem_memory.errors import AdapterError, CorpusError
-from comem_memory.evaluation.countries import questions, rows
+from comem_memory.evaluation import countries
 from comem_memory.training.corpus import CorpusBatches, read_corpus
 from comem_memory.training.data import Batch, WorldBatches
 from comem_memory.training.pictures import Picture, emoji
@@ -39,8 +40,14 @@ DEVELOPMENT_SEED, READING_SEED, SPLIT_SEED = -1, -2, 0
 """A training's own seed is never negative."""
 ITEMS = 8
 """Per optimizer step."""
+STEPS = 1800
+"""On made-up worlds."""
+QUESTIONS = 30
+"""Of a corpus, per optimizer step."""
+EPOCHS = 3
+"""Times through a corpus."""
 MAX_LENGTH = 512
-"""Tokens of an item; longer texts are cut."""
+"""Tokens of an item."""
 TYPICAL = 64
 """Batches of items that token frequencies and the Q-Former's start are taken from."""
 DEVELOPMENT_NAMES = 100
@@ -51,9 +58,10 @@ def train_encoder(
     backbone: Backbone,
     output_dir: Path,
     *,
-    steps: int,
+    steps: int | None = None,
     reading_steps: int = 200,
     learning_rate: float = 5e-4,
+    max_length: int | None = None,
     pictures: bool = True,
     max_facts: int | None = None,
     alone: float = 0.6,
@@ -62,6 +70,7 @@ def train_encoder(
     seed: int = 1,
     start: Path | None = None,
     data: Path | None = None,
+    questions: int = QUESTIONS,
     distillation: float = 0.0,
     patience: int | None = None,
     gradient_checkpointing: bool = False,
@@ -72,9 +81,12 @@ def train_encoder(
     Args:
         backbone: the model, frozen throughout.
         output_dir: checkpoints, and in the end the adapter folder.
-        steps: of 8 items, up to four questions each; of a corpus, of 30 questions.
+        steps: of 8 items, up to four questions each; of a corpus, of `questions`. By default 1,800 of made-up worlds,
+            and three times through a corpus.
         reading_steps: of 8 items, before that; see `reading`.
         learning_rate: of the LoRA; see `QFORMER_RATE` for the Q-Former's.
+        max_length: tokens of an item; longer texts are cut, larger pictures scaled down. By default 512, or those of
+            `start`.
         pictures: let some items carry an emoji (needs npm); of a corpus, use what needs pictures.
         max_facts: items of up to so many facts, each number as likely; by default up to 8, long ones more often.
         alone: in that share of the steps, the first ones (of made-up items in multiples of 16), a question sees its
@@ -85,6 +97,7 @@ def train_encoder(
         start: adapter folder to go on from with fresh items and schedule, instead of learning to read; for another
             number of vectors its query tokens are interpolated.
         data: corpus folder of `comem synthesize`, instead of made-up worlds.
+        questions: of a corpus, in each step; fewer take less memory.
         distillation: see `MemoryTrainer`.
         patience: stop after so many evaluations without a lower loss than before, and keep the best weights.
         gradient_checkpointing: less memory, about a third more time.
@@ -96,11 +109,13 @@ def train_encoder(
         AdapterError: `output_dir` holds a training with other arguments, or an adapter; or `start` is incomplete,
             damaged or of another base model.
     """
-    config = _config(backbone, start, num_vectors)
+    config = _config(backbone, start, num_vectors, max_length)
     if data is None:
+        steps = steps or STEPS
         make_batches = partial(_world_batches, num_facts=range(1, max_facts + 1) if max_facts else NUM_FACTS)
     elif max_facts is None:
-        make_batches = partial(_corpus_batches, data)
+        steps = steps or math.ceil(EPOCHS * len(read_corpus(data, "train")) / questions)
+        make_batches = partial(_corpus_batches, data, questions)
     else:
         raise CorpusError("A corpus has the items that it has. Leave out max_facts, or train on made-up worlds.")
     train, development, typical = make_batches(
@@ -120,6 +135,7 @@ def train_encoder(
         steps=steps,
         reading_steps=reading_steps,
         learning_rate=learning_rate,
+        max_length=config.max_length,
         pictures=pictures,
         max_facts=max_facts,
         alone=alone,
@@ -128,6 +144,7 @@ def train_encoder(
         seed=seed,
         start=start and str(start.resolve()),
         data=data and str(data.resolve()),
+        questions=questions,
         distillation=distillation,
     )
     if (output_dir / CONFIG_FILE).is_file():
@@ -165,19 +182,21 @@ def train_encoder(
     return encoder
 
 
-def _config(backbone: Backbone, start: Path | None, num_vectors: int | None) -> EncoderConfig:
-    """The recipe's settings, or those of the adapter to start from, with so many vectors."""
+def _config(backbone: Backbone, start: Path | None, num_vectors: int | None, max_length: int | None) -> EncoderConfig:
+    """The recipe's settings, or those of the adapter to start from, with so many vectors and tokens of an item."""
     if start is None:
         heads = backbone.model.config.get_text_config().num_attention_heads
         qformer, lora = QFormerConfig(hidden_size=backbone.hidden_size, num_attention_heads=heads), LoraSettings()
+        max_length = max_length or MAX_LENGTH
     else:
         given = fitting_config(start, backbone)
         qformer, lora = given.qformer, given.lora
+        max_length = max_length or given.max_length
     if num_vectors is not None:
         qformer = qformer.model_copy(update={"num_query_tokens": num_vectors})
     # Every item is seen once, and drawing masks took a quarter of a step.
     lora = lora.model_copy(update={"lora_dropout": 0.0})
-    return encoder_config(backbone, backbone.fingerprint(), qformer, lora, MAX_LENGTH)
+    return encoder_config(backbone, backbone.fingerprint(), qformer, lora, max_length)
 
 
 Batches = tuple[Sequence[Batch], Sequence[Batch], Sequence[Batch]]
@@ -207,6 +226,7 @@ def _world_batches(
 
 def _corpus_batches(
     data: Path,
+    questions: int,
     backbone: Backbone,
     steps: int,
     reading: int,
@@ -217,8 +237,8 @@ def _corpus_batches(
     seed: int,
 ) -> Batches:
     learnt: dict[str, Any] = {"seed": seed, "alone": alone, "max_memories": max_memories}
-    shown: dict[str, Any] = {"pictures": pictures and backbone.sees}
-    batches = min(16, 1 + len(read_corpus(data, "development")) // 30)
+    shown: dict[str, Any] = {"questions": questions, "pictures": pictures and backbone.sees}
+    batches = math.ceil(min(16 * QUESTIONS, len(read_corpus(data, "development"))) / questions)
     return (
         CorpusBatches(data, "train", num_batches=steps, **learnt, **shown),
         CorpusBatches(data, "development", seed=DEVELOPMENT_SEED, num_batches=batches, max_memories=1, **shown),
@@ -249,7 +269,7 @@ def vocabulary_words(backbone: Backbone, *, but: Container[str] = ()) -> list[st
 
 def country_words() -> set[str]:
     """Every word of what the countries' questions and answers say."""
-    said = (f"{question.text} {question.answer}" for row in rows() for question in questions(row))
+    said = (f"{question.text} {question.answer}" for row in countries.rows() for question in countries.questions(row))
     return {word for text in said for word in re.findall(r"\w+", text)}
 
 

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from comem_memory.backbone import Backbone, prompt_length
 from comem_memory.config import Answers
 from comem_memory.errors import CorpusError
-from comem_memory.images import image_digest, keep_picture, load_image
+from comem_memory.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image
 from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.training.corpus import CorpusItem, CorpusSample
 from comem_memory.training.drafts import Draft, DraftItem, Drafts, Reader
@@ -160,10 +160,10 @@ def _sample(draft: Draft, id: str, group: int, corpus: Path) -> CorpusSample:
 
 
 def _kept(image: Any, corpus: Path) -> str | None:
-    """The picture as a file of the corpus, once however many samples see it."""
+    """The picture as a file of the corpus, no larger than models see it, and once however many samples do."""
     if image is None:
         return None
-    opened = load_image(image)
+    opened = at_most(load_image(image), MODEL_PIXELS)
     path = corpus / "images" / f"{image_digest(opened).hex()[:24]}.png"
     if not path.is_file():
         keep_picture(opened, path)

@@ -146,7 +146,7 @@ class MemoryTrainer(BatchTrainer):
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
         with self._autocast():
-            memories = self._encode(inputs)
+            memories, whole = self._encode(inputs)
             expected, tokens = self._answers(inputs["asked"], memories)
             loss = nn.functional.cross_entropy(expected, tokens)
             if self.distillation:
@@ -155,16 +155,18 @@ class MemoryTrainer(BatchTrainer):
                     nn.functional.log_softmax(expected, -1), as_read, reduction="batchmean", log_target=True
                 )
                 loss = torch.lerp(loss, apart, self.distillation)
-            if inputs["restated"]:
-                loss = loss + RESTATE_WEIGHT * self._loss(inputs["restated"], memories)
+            if restated := [one for one in inputs["restated"] if all(whole[i] for i in one.items)]:
+                loss = loss + RESTATE_WEIGHT * self._loss(restated, memories)
         return loss
 
-    def _encode(self, batch: Batch) -> torch.Tensor:
+    def _encode(self, batch: Batch) -> tuple[torch.Tensor, list[bool]]:
+        """Memories of the items (N, Q, H), and which items are in them to their end."""
         inputs = []
         for item in batch["items"]:
             picture = load_image(item.picture.path) if item.picture else None
-            inputs.append(self.encoder.inputs(item.text, picture, truncate=True).tensors)
-        return self.encoder.forward(self.backbone.batch(inputs))
+            inputs.append(self.encoder.inputs(item.text, picture, truncate=True))
+        memories = self.encoder.forward(self.backbone.batch([one.tensors for one in inputs]))
+        return memories, [not one.truncated for one in inputs]
 
     def _loss(self, asked: list[Asked], memories: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(*self._answers(asked, memories))
@@ -176,11 +178,14 @@ class MemoryTrainer(BatchTrainer):
         return self.backbone.answer_logits(prompts, self._lengths(asked), seen)
 
     def _as_read(self, batch: Batch) -> torch.Tensor:
-        """What it expects there when it reads the same items as text."""
-        prompts = []
+        """What it expects there when it reads the same items as text, no more of it than the encoder may."""
+        tokenizer, most, prompts = self.backbone.tokenizer, self.encoder.encoder_config.max_length, []
         for one in batch["asked"]:
-            shown = [batch["items"][i] for i in one.items]
-            items = [PromptItem(item.text, item.picture and item.picture.path) for item in shown]
+            items = []
+            for item in (batch["items"][i] for i in one.items):
+                tokens = tokenizer(item.text, add_special_tokens=False).input_ids
+                text = item.text if len(tokens) <= most else tokenizer.decode(tokens[:most])
+                items.append(PromptItem(text, item.picture and item.picture.path))
             prompts.append(self._prompt(one, retrieval_content(one.question, items, sees=self.backbone.sees)))
         with torch.no_grad():
             return self.backbone.answer_logits(prompts, self._lengths(batch["asked"]))[0]
@@ -196,7 +201,7 @@ class MemoryTrainer(BatchTrainer):
         own, shuffled = [], []
         with torch.no_grad(), self._autocast():
             for batch in self.development:
-                memories = self._encode(batch)
+                memories = self._encode(batch)[0]
                 own.append(self._loss(batch["asked"], memories).item())
                 if len(memories) > 1:
                     shuffled.append(self._loss(batch["asked"], memories.roll(1, 0)).item())
