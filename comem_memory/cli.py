@@ -522,6 +522,13 @@ def main() -> None:
         _fail(str(error))
     except ModuleNotFoundError as error:
         _fail(f"{error}. Install it, or all that is optional: pip install 'comem-memory[all]'")
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            raise
+        _fail(
+            f"{str(error).partition('.')[0]}. docs/PRECISION.md has settings that take less memory; a training goes on "
+            "with --gradient-checkpointing when it is given again."
+        )
 
 
 def _fail(message: str) -> NoReturn:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from saved import save_roomy, save_tiny
 from typer.testing import CliRunner
 
@@ -227,6 +228,17 @@ def test_a_missing_library_is_named_with_the_extra(comem: Comem, tmp_path: Path,
     *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and "matplotlib" in line and "pip install 'comem-memory[all]'" in line
     assert not (tmp_path / "report").exists()
+
+
+def test_a_gpu_that_is_too_small_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    def fails() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total ...")
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().err
+    assert said.startswith("error: CUDA out of memory. docs/PRECISION.md") and "--gradient-checkpointing" in said
 
 
 def test_ask_prints_while_the_model_writes(comem: Comem, jsonl: Path, monkeypatch: pytest.MonkeyPatch):
