@@ -221,21 +221,20 @@ class TestMemoryBlock:
 
     async def test_where_nothing_is_remembered_nothing_is_searched(self, memory: ContinuousMemory):
         """In the block's stead the model would search the whole namespace, other sessions' items included."""
-        view = memory.namespace("ada")
-        llm = ComemLLM(memory=view, max_tokens=2)
+        llm = ComemLLM(memory=memory, max_tokens=2)
         assert llm.complete(QUESTION).raw["memory_ids"]
-        [nothing] = await ComemMemoryBlock(memory=view).aget([ChatMessage(QUESTION)], session_id="new")
+        [nothing] = await ComemMemoryBlock(memory=memory).aget([ChatMessage(QUESTION)], session_id="new")
         assert nothing.content == "You remember nothing about this."  # for models that are not ours
         output = await FunctionAgent(llm=llm, tools=[]).run(
-            QUESTION, memory=Memory.from_defaults(session_id="new", memory_blocks=[ComemMemoryBlock(memory=view)])
+            QUESTION, memory=Memory.from_defaults(session_id="new", memory_blocks=[ComemMemoryBlock(memory=memory)])
         )
         assert output.raw["memory_ids"] == []
         for k in (0, 3):
             output = await FunctionAgent(llm=llm, tools=[]).run(
-                QUESTION, memory=ComemMemory(memory=view, session_id="new", k=k, recent=20)
+                QUESTION, memory=ComemMemory(memory=memory, session_id="new", k=k, recent=20)
             )
             assert output.raw["memory_ids"] == []
-        ComemMemory(memory=view, session_id="new").reset()
+        ComemMemory(memory=memory, session_id="new").reset()
 
 
 class TestMemory:

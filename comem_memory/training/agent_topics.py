@@ -14,7 +14,7 @@ AGENT_TOPICS = (
         "person",
         "she her,he his",
         """
-        favourite drink | drink | {n} always orders {v}; {n} prefers {v}; {n} likes {v} best; {n} asked for {v} again; {n} never says no to {v} | What does {n} like to drink?; What should I order for {n} to drink?; Which drink does {n} prefer?; What did {n} ask for again?; To which drink does {n} never say no?
+        favourite drink | drink | {n} always orders {v}; {n} would rather drink {v}; {n} likes {v} best; {n} asked for {v} again; {n} never says no to {v} | What does {n} like to drink?; What should I order for {n} to drink?; Which drink does {n} prefer?; What did {n} ask for again?; To which drink does {n} never say no?
         seat | seat | {n} wants a {v}; {n} always books a {v}; {n} prefers a {v}; {n} feels best in a {v}; {n} insists on a {v} | Where does {n} want to sit?; What seat does {n} always book?; Which seat does {n} prefer?; In what seat does {n} feel best?; On what seat does {n} insist?
         style of answers | style | {n} wants answers as {v}; {n} likes to read {v}; {n} asked me to write {v}; {n} is happiest with {v}; {n} expects replies in the form of {v} | How does {n} want answers?; What does {n} like to read?; What did {n} ask me to write?; With what kind of answer is {n} happiest?; In what form does {n} expect replies?
         editor | program | {n} works in {v}; {n} writes everything with {v}; {n} has {v} installed; {n} swears by {v}; {n} will not part from {v} | In which program does {n} work?; With what does {n} write everything?; What has {n} installed?; By which program does {n} swear?; From which program will {n} not part?

@@ -43,7 +43,7 @@ def _translated(block: str) -> Translated:
 
 _TABLE = """
 person | birthplace | place
-english: {n} was born in {v}; {n} comes from {v}; {n} grew up in {v}; {n} is a native of {v} | Where was {n} born?; Where does {n} come from?; In which place did {n} grow up?; Of which town is {n} a native?
+english: {n} was born in {v}; {n} comes from {v}; {n} grew up in {v}; {n} is a native of {v}; {n} first saw the light in {v} | Where was {n} born?; Where does {n} come from?; In which place did {n} grow up?; Of which town is {n} a native?; What is the town of {n}'s birth?
 spanish: {n} nació en {v}; {n} viene de {v}; {n} se crió en {v}; la ciudad natal de {n} es {v} | ¿Dónde nació {n}?; ¿De dónde viene {n}?; ¿En qué lugar se crió {n}?; ¿Cuál es la ciudad natal de {n}?
 french: {n} est né à {v}; {n} vient de {v}; {n} a grandi à {v}; la ville natale de {n} est {v} | Où est né {n} ?; D'où vient {n} ?; Dans quelle ville {n} a-t-il grandi ?; Quelle est la ville natale de {n} ?
 german: {n} wurde in {v} geboren; {n} kommt aus {v}; {n} wuchs in {v} auf; der Geburtsort von {n} ist {v} | Wo wurde {n} geboren?; Woher kommt {n}?; In welchem Ort wuchs {n} auf?; Was ist der Geburtsort von {n}?
@@ -51,7 +51,7 @@ portuguese: {n} nasceu em {v}; {n} vem de {v}; {n} cresceu em {v}; a cidade nata
 italian: {n} è nato a {v}; {n} viene da {v}; {n} è cresciuto a {v}; la città natale di {n} è {v} | Dove è nato {n}?; Da dove viene {n}?; In quale luogo è cresciuto {n}?; Qual è la città natale di {n}?
 
 person | home town | place
-english: {n} lives in {v}; {n} has a flat in {v}; {n} moved to {v}; {n} settled down in {v} | Where does {n} live?; Where is {n}'s flat?; Where did {n} move?; Where has {n} settled down?
+english: {n} lives in {v}; {n} has a flat in {v}; {n} moved to {v}; {n} settled down in {v}; {n} makes a home in {v} | Where does {n} live?; Where is {n}'s flat?; Where did {n} move?; Where has {n} settled down?
 spanish: {n} vive en {v}; {n} tiene un piso en {v}; {n} se mudó a {v}; {n} reside en {v} | ¿Dónde vive {n}?; ¿Dónde tiene {n} un piso?; ¿Adónde se mudó {n}?; ¿En qué ciudad reside {n}?
 french: {n} habite à {v}; {n} a un appartement à {v}; {n} a déménagé à {v}; {n} réside à {v} | Où habite {n} ?; Où {n} a-t-il un appartement ?; Où {n} a-t-il déménagé ?; Dans quelle ville réside {n} ?
 german: {n} wohnt in {v}; {n} hat eine Wohnung in {v}; {n} ist nach {v} gezogen; {n} hat sich in {v} niedergelassen | Wo wohnt {n}?; Wo hat {n} eine Wohnung?; Wohin ist {n} gezogen?; Wo hat sich {n} niedergelassen?
@@ -59,7 +59,7 @@ portuguese: {n} mora em {v}; {n} tem um apartamento em {v}; {n} mudou-se para {v
 italian: {n} abita a {v}; {n} ha un appartamento a {v}; {n} si è trasferito a {v}; {n} risiede a {v} | Dove abita {n}?; Dove ha un appartamento {n}?; Dove si è trasferito {n}?; In quale città risiede {n}?
 
 person | employer | company
-english: {n} works for {v}; {n} is employed at {v}; {n} has a contract with {v}; {n} joined {v} | Who does {n} work for?; Where is {n} employed?; With which company does {n} have a contract?; Which company did {n} join?
+english: {n} works for {v}; {n} is employed at {v}; {n} has a contract with {v}; {n} joined {v}; {n} is on the payroll of {v} | Who does {n} work for?; Where is {n} employed?; With which company does {n} have a contract?; Which company did {n} join?
 spanish: {n} trabaja para {v}; {n} está empleado en {v}; {n} tiene un contrato con {v}; {n} entró en {v} | ¿Para quién trabaja {n}?; ¿Dónde está empleado {n}?; ¿Con qué empresa tiene {n} un contrato?; ¿En qué empresa entró {n}?
 french: {n} travaille pour {v}; {n} est employé chez {v}; {n} a un contrat avec {v}; {n} a rejoint {v} | Pour qui travaille {n} ?; Chez qui {n} est-il employé ?; Avec quelle entreprise {n} a-t-il un contrat ?; Quelle entreprise {n} a-t-il rejointe ?
 german: {n} arbeitet für {v}; {n} ist bei {v} angestellt; {n} hat einen Vertrag mit {v}; {n} ist bei {v} eingetreten | Für wen arbeitet {n}?; Bei wem ist {n} angestellt?; Mit welcher Firma hat {n} einen Vertrag?; In welche Firma ist {n} eingetreten?
@@ -67,7 +67,7 @@ portuguese: {n} trabalha para {v}; {n} é empregado da {v}; {n} tem um contrato 
 italian: {n} lavora per {v}; {n} è impiegato presso {v}; {n} ha un contratto con {v}; {n} è entrato in {v} | Per chi lavora {n}?; Presso chi è impiegato {n}?; Con quale azienda {n} ha un contratto?; In quale azienda è entrato {n}?
 
 person | year of birth | year
-english: {n} was born in {v}; {n} came into the world in {v}; {n} has {v} as year of birth; {n} dates from {v} | When was {n} born?; In which year was {n} born?; What is {n}'s birth year?; Which year did {n} come into the world?
+english: {n} was born in {v}; {n} came into the world in {v}; {n} has {v} as year of birth; {n} dates from {v}; {n} entered the world in {v} | When was {n} born?; In which year was {n} born?; What is {n}'s birth year?; Which year did {n} come into the world?; From what year is {n}?
 spanish: {n} nació en {v}; {n} vino al mundo en {v}; el año de nacimiento de {n} es {v}; {n} es de {v} | ¿Cuándo nació {n}?; ¿En qué año nació {n}?; ¿Cuál es el año de nacimiento de {n}?; ¿De qué año es {n}?
 french: {n} est né en {v}; {n} est venu au monde en {v}; l'année de naissance de {n} est {v}; {n} est de {v} | Quand est né {n} ?; En quelle année est né {n} ?; Quelle est l'année de naissance de {n} ?; De quelle année est {n} ?
 german: {n} wurde {v} geboren; {n} kam {v} zur Welt; das Geburtsjahr von {n} ist {v}; {n} ist Jahrgang {v} | Wann wurde {n} geboren?; In welchem Jahr wurde {n} geboren?; Was ist das Geburtsjahr von {n}?; Welcher Jahrgang ist {n}?
@@ -83,7 +83,7 @@ portuguese: {n} está na sala {v}; {n} tem o escritório {v}; encontra-se {n} na
 italian: {n} è nella stanza {v}; {n} ha l'ufficio {v}; si trova {n} nella stanza {v}; {n} lavora dietro la porta {v} | In quale stanza è {n}?; Quale ufficio ha {n}?; In quale stanza si trova {n}?; Dietro quale porta lavora {n}?
 
 company | founder | person
-english: {n} was founded by {v}; {v} started {n}; {n} was set up by {v}; {v} brought {n} to life | Who founded {n}?; Who started {n}?; By whom was {n} set up?; Who brought {n} to life?
+english: {n} was founded by {v}; {v} started {n}; {n} was set up by {v}; {v} brought {n} to life; {n} goes back to an idea of {v} | Who founded {n}?; Who started {n}?; By whom was {n} set up?; Who brought {n} to life?; To whose idea does {n} go back?
 spanish: {n} fue fundada por {v}; {v} creó {n}; la fundación de {n} se debe a {v}; {v} dio vida a {n} | ¿Quién fundó {n}?; ¿Quién creó {n}?; ¿A quién se debe la fundación de {n}?; ¿Quién dio vida a {n}?
 french: {n} a été fondée par {v}; {v} a créé {n}; la fondation de {n} est due à {v}; {v} a donné vie à {n} | Qui a fondé {n} ?; Qui a créé {n} ?; À qui est due la fondation de {n} ?; Qui a donné vie à {n} ?
 german: {n} wurde von {v} gegründet; {v} hat {n} aufgebaut; die Gründung von {n} geht auf {v} zurück; {v} rief {n} ins Leben | Wer hat {n} gegründet?; Wer hat {n} aufgebaut?; Auf wen geht die Gründung von {n} zurück?; Wer rief {n} ins Leben?
@@ -91,7 +91,7 @@ portuguese: {n} foi fundada por {v}; {v} criou {n}; a fundação de {n} deve-se 
 italian: {n} è stata fondata da {v}; {v} ha creato {n}; la fondazione di {n} si deve a {v}; {v} ha dato vita a {n} | Chi ha fondato {n}?; Chi ha creato {n}?; A chi si deve la fondazione di {n}?; Chi ha dato vita a {n}?
 
 company | headquarters | place
-english: {n} is based in {v}; {n} has its head office in {v}; {n} is run from {v}; {n} has its seat in {v} | Where is {n} based?; Where is the head office of {n}?; From which town is {n} run?; Where does {n} have its seat?
+english: {n} is based in {v}; {n} has its head office in {v}; {n} is run from {v}; {n} has its seat in {v}; {n} resides in {v} | Where is {n} based?; Where is the head office of {n}?; From which town is {n} run?; Where does {n} have its seat?; In which town does {n} reside?
 spanish: {n} tiene su sede en {v}; la oficina central de {n} está en {v}; {n} se dirige desde {v}; {n} está domiciliada en {v} | ¿Dónde tiene su sede {n}?; ¿Dónde está la oficina central de {n}?; ¿Desde qué ciudad se dirige {n}?; ¿Dónde está domiciliada {n}?
 french: {n} a son siège à {v}; le bureau principal de {n} est à {v}; {n} est dirigée depuis {v}; {n} est domiciliée à {v} | Où {n} a-t-elle son siège ?; Où est le bureau principal de {n} ?; Depuis quelle ville {n} est-elle dirigée ?; Où {n} est-elle domiciliée ?
 german: {n} hat den Sitz in {v}; die Zentrale von {n} ist in {v}; {n} wird von {v} aus geleitet; {n} ist in {v} ansässig | Wo hat {n} den Sitz?; Wo ist die Zentrale von {n}?; Von welcher Stadt aus wird {n} geleitet?; Wo ist {n} ansässig?
@@ -99,7 +99,7 @@ portuguese: {n} tem sede em {v}; o escritório central da {n} fica em {v}; {n} �
 italian: {n} ha sede a {v}; l'ufficio centrale di {n} è a {v}; {n} è diretta da {v}; {n} è domiciliata a {v} | Dove ha sede {n}?; Dove è l'ufficio centrale di {n}?; Da quale città è diretta {n}?; Dove è domiciliata {n}?
 
 company | year of foundation | year
-english: {n} was set up in {v}; {n} opened in {v}; {n} has existed since {v}; {n} dates back to {v} | When was {n} set up?; In which year did {n} open?; Since when has {n} existed?; To what year does {n} date back?
+english: {n} was set up in {v}; {n} opened in {v}; {n} has existed since {v}; {n} started work in {v}; {n} dates back to {v} | When was {n} set up?; In which year did {n} open?; Since when has {n} existed?; When did {n} start work?; To what year does {n} date back?
 spanish: {n} se creó en {v}; {n} abrió en {v}; {n} existe desde {v}; {n} se remonta a {v} | ¿Cuándo se creó {n}?; ¿En qué año abrió {n}?; ¿Desde cuándo existe {n}?; ¿A qué año se remonta {n}?
 french: {n} a été créée en {v}; {n} a ouvert en {v}; {n} existe depuis {v}; {n} remonte à {v} | Quand {n} a-t-elle été créée ?; En quelle année {n} a-t-elle ouvert ?; Depuis quand {n} existe-t-elle ?; À quelle année remonte {n} ?
 german: {n} entstand {v}; {n} öffnete {v}; {n} besteht seit {v}; {n} geht auf das Jahr {v} zurück | Wann entstand {n}?; In welchem Jahr öffnete {n}?; Seit wann besteht {n}?; Auf welches Jahr geht {n} zurück?

@@ -5,8 +5,7 @@ Disjoint between the splits are
 - names and every value that has letters of its own (people, places, companies, titles, words of the lists): first
   names, last names, towns and made-up words each belong to one split, and so does what is made of them;
 - numbers, whatever they count: 45 kg and 45 km hold the same one;
-- of an attribute, the patterns of sentences and of questions, also of the openings and of the answers; a few are an
-  attribute's in one table and another's in another split.
+- the patterns of sentences and of questions, also of the openings and of the answers.
 
 Shared are names of days, months, seasons and directions, which are few, and the labels of attributes ("capital").
 """

@@ -201,8 +201,8 @@ Made by `comem synthesize` of comem-memory with {json.dumps(settings)}.
 {rows}
 
 A sample is a question, the items given with it (`image` is a path in this folder), the positions of those it is about
-(`gold`), and the answer to be learnt. No made-up name or value stands in two splits, and of an
-attribute no pattern; own items are divided item by item.
+(`gold`), and the answer to be learnt. No made-up name, value or pattern stands in two
+splits; own items are divided item by item.
 
 ```python
 from datasets import load_dataset
