@@ -24,13 +24,13 @@ from storage import TEXT, random_identity
 from tqdm.auto import tqdm
 
 from comem_memory import Backbone, MemoryEncoder, mini
-from comem_memory.backbone import Message
 from comem_memory.chat import Chat, ChatSettings
 from comem_memory.chroma import ChromaStore
 from comem_memory.codec import decode_block, encode_block
 from comem_memory.evaluation.countries import item, rows
 from comem_memory.evaluation.peak_memory import peak_resident
 from comem_memory.opening import default_key
+from comem_memory.prompts import Message
 from comem_memory.store import MemoryRecord
 
 K = 10

@@ -15,9 +15,10 @@ import torch
 from jinja2.exceptions import TemplateError
 
 from comem_memory import tool_calls
-from comem_memory.backbone import Backbone, Message, ModelInputs, prompt_length
+from comem_memory.backbone import Backbone
 from comem_memory.errors import GrammarError, ModelError
 from comem_memory.prefix_cache import PrefixCache
+from comem_memory.prompts import Message, ModelInputs, prompt_length
 from comem_memory.tool_calls import Tool, ToolCall
 
 if TYPE_CHECKING:

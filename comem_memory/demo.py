@@ -7,9 +7,9 @@ import time
 from rich.console import Console
 from rich.table import Column, Table
 
-from comem_memory.backbone import prompt_length
 from comem_memory.evaluation.countries import FOLDER, find_by_flag, notes, rows
 from comem_memory.memory import ContinuousMemory, Mode
+from comem_memory.prompts import prompt_length
 
 ASKED = (
     ("What is the currency of Iceland?", None),

@@ -19,9 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from comem_memory.backbone import PROMPT_VERSION, Backbone, ModelInputs
+from comem_memory.backbone import Backbone
 from comem_memory.config import EncoderConfig, EncoderFingerprint, LoraSettings, QFormerConfig
 from comem_memory.errors import AdapterError
+from comem_memory.prompts import PROMPT_VERSION, ModelInputs
 from comem_memory.qformer import QFormer
 
 CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from comem_memory.backbone import RESTATE_INSTRUCTION, Backbone, ModelInputs, prompt_length
+from comem_memory.backbone import Backbone
 from comem_memory.chroma import ChromaStore
 from comem_memory.codec import Precision, decode_block, encode_block
 from comem_memory.encoder import EncoderInputs, MemoryEncoder
@@ -38,6 +38,7 @@ from comem_memory.keys import PROBE, RetrievalKey
 from comem_memory.opening import check_hidden_size, default_key, identity_of, load_encoder, open_store
 from comem_memory.pictures import PictureFolder
 from comem_memory.portable import read_folder, write_folder
+from comem_memory.prompts import RESTATE_INSTRUCTION, ModelInputs, prompt_length
 from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.store import CollectionIdentity, MemoryRecord
 from comem_memory.threads import iterate_in_thread, run_in_thread

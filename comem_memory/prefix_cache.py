@@ -10,7 +10,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from comem_memory.backbone import Backbone, ModelInputs, runs_along_tokens
+from comem_memory.backbone import Backbone
+from comem_memory.prompts import ModelInputs, runs_along_tokens
 
 CHOOSING = frozenset(
     {

@@ -14,8 +14,9 @@ from tokenizers.processors import TemplateProcessing
 from transformers import LogitsProcessor
 
 import comem_memory.backbone as backbone_module
-from comem_memory.backbone import Backbone, Message, ModelInputs
+from comem_memory.backbone import Backbone
 from comem_memory.errors import InvalidItemError, ItemTooLongError, ModelError
+from comem_memory.prompts import Message, ModelInputs
 from comem_memory.testing import Family, tiny_backbone, tiny_encoder, tiny_picture
 
 PARITY = Path(__file__).parent / "data" / "parity"

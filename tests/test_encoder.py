@@ -14,7 +14,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
-from comem_memory.backbone import Backbone, Message, ModelInputs
+from comem_memory.backbone import Backbone
 from comem_memory.config import EncoderConfig
 from comem_memory.encoder import (
     CONFIG_FILE,
@@ -26,6 +26,7 @@ from comem_memory.encoder import (
     load_weights,
 )
 from comem_memory.errors import AdapterError, InvalidItemError, ItemTooLongError
+from comem_memory.prompts import Message, ModelInputs
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 
 QUESTION: list[Message] = [{"role": "user", "content": "What opens the door?"}]

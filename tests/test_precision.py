@@ -10,10 +10,11 @@ import torch
 from transformers import BitsAndBytesConfig
 
 from comem_memory import ContinuousMemory, MemoryItem, mini
-from comem_memory.backbone import Backbone, ModelInputs
+from comem_memory.backbone import Backbone
 from comem_memory.config import EncoderFingerprint
 from comem_memory.encoder import FINGERPRINT_FILE, MemoryEncoder
 from comem_memory.errors import AdapterError, EncoderMismatchError, ModelError
+from comem_memory.prompts import ModelInputs
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 
 QUANTISED = {

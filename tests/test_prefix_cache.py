@@ -14,10 +14,11 @@ import torch
 from recorder import Recorder
 from transformers import DynamicCache, LogitsProcessor, MistralConfig, MistralForCausalLM
 
-from comem_memory.backbone import Backbone, Message, ModelInputs, prompt_length
+from comem_memory.backbone import Backbone
 from comem_memory.chat import Chat, ChatSettings, Reply
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.prefix_cache import PrefixCache
+from comem_memory.prompts import Message, ModelInputs, prompt_length
 from comem_memory.testing import tiny_backbone, tiny_picture
 
 QUESTIONS = ["What is behind the blue door?", "And where is the key?", "Who has it?"]

@@ -20,13 +20,13 @@ from typer.testing import CliRunner
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory import cli
-from comem_memory.backbone import ModelInputs
 from comem_memory.config import Answers
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import CorpusError, ItemTooLongError
 from comem_memory.evaluation.metrics import contains, normalise
 from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP, chosen
 from comem_memory.images import MODEL_PIXELS
+from comem_memory.prompts import ModelInputs
 from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.testing import tiny_backbone, tiny_key, tiny_picture
 from comem_memory.training import phrases, recipes

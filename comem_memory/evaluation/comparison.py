@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from comem_memory.backbone import ModelInputs, prompt_length
 from comem_memory.errors import QueryError
 from comem_memory.evaluation.metrics import contains, exact_match, interval, share_interval, token_f1
 from comem_memory.filters import Filter
 from comem_memory.images import load_image
 from comem_memory.memory import ContinuousMemory, Mode, joined
+from comem_memory.prompts import ModelInputs, prompt_length
 from comem_memory.types import MemoryHit, MemoryItem
 
 MAX_NEW_TOKENS = 24

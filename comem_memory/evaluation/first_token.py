@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from comem_memory.backbone import ModelInputs, prompt_length
 from comem_memory.evaluation.comparison import Asked
 from comem_memory.evaluation.peak_memory import peak_bytes
 from comem_memory.images import load_image
 from comem_memory.memory import ContinuousMemory, Mode
+from comem_memory.prompts import ModelInputs, prompt_length
 
 MODES: tuple[Mode, ...] = ("none", "text", "memory")
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from comem_memory.backbone import RESTATE_INSTRUCTION
 from comem_memory.errors import CorpusError
+from comem_memory.prompts import RESTATE_INSTRUCTION
 from comem_memory.training.data import Asked, Batch, Item
 from comem_memory.training.pictures import Picture
 from comem_memory.training.splits import Split

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypedDict
 
-from comem_memory.backbone import RESTATE_INSTRUCTION
+from comem_memory.prompts import RESTATE_INSTRUCTION
 from comem_memory.training.pictures import Picture
 from comem_memory.training.worlds import NUM_FACTS, Question, samples
 

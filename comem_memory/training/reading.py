@@ -23,9 +23,9 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from comem_memory.backbone import ModelInputs
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import CorpusError
+from comem_memory.prompts import ModelInputs
 from comem_memory.qformer import QFormer
 from comem_memory.training.data import Batch
 from comem_memory.training.trainer import Batches, BatchTrainer

@@ -16,10 +16,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from comem_memory.backbone import Backbone, prompt_length
+from comem_memory.backbone import Backbone
 from comem_memory.config import Answers
 from comem_memory.errors import CorpusError
 from comem_memory.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image
+from comem_memory.prompts import prompt_length
 from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.training.corpus import CorpusItem, CorpusSample
 from comem_memory.training.drafts import Draft, DraftItem, Drafts, Reader

@@ -16,9 +16,10 @@ from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from comem_memory.backbone import Backbone, ModelInputs
+from comem_memory.backbone import Backbone
 from comem_memory.encoder import MemoryEncoder, load_weights
 from comem_memory.images import load_image
+from comem_memory.prompts import ModelInputs
 from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.training.data import Asked, Batch
 

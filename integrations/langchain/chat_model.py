@@ -26,11 +26,11 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from comem_memory.backbone import Message
 from comem_memory.chat import Chat, ChatSettings, Reply, recall
 from comem_memory.chroma import ChromaStore
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory, joined
+from comem_memory.prompts import Message
 from comem_memory.threads import iterate_in_thread
 from comem_memory.tool_calls import chosen
 

@@ -21,8 +21,8 @@ from langchain_core.messages import (
 from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.messages.tool import tool_call
 
-from comem_memory.backbone import Message
 from comem_memory.images import load_image, named_picture
+from comem_memory.prompts import Message
 from comem_memory.tool_calls import ToolCall
 
 SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call", "tool_call_chunk", "memory")
