@@ -7,6 +7,7 @@ Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import inspect
 import json
@@ -351,7 +352,7 @@ class Backbone(Prompts):
     ) -> Generator[str, None, list[int]]:
         """Like `generate` for one prompt, yielding text as it is made; the generator's value is the new token ids.
 
-        Stop iterating, or set `stopped`, to stop generating.
+        Stop iterating, which also sets `stopped`, or set it yourself, to stop generating.
         """
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
         failures: Queue[Exception] = Queue()
@@ -368,12 +369,20 @@ class Backbone(Prompts):
                 streamer.end()
 
         worker = threading.Thread(target=run, daemon=True)
+
+        def leave() -> None:
+            if worker.is_alive():
+                stopped.set()
+                worker.join()
+
         worker.start()
+        atexit.register(leave)  # a stream that is left open must not be torn down at work
         try:
             yield from (piece for piece in streamer if piece)
-        finally:
-            stopped.set()
             worker.join()
+        finally:
+            leave()
+            atexit.unregister(leave)
         if not failures.empty():
             raise failures.get()
         return tokens

@@ -281,7 +281,7 @@ def recall(
         ItemNotFoundError: one of `ids` is not stored in this namespace.
     """
     if ids is not None:
-        return memory.get(list(ids)) if ids else []
+        return memory.get(ids) if ids else []
     if named is not None:
         return memory.get(list(named), skip_missing=True) if named else []
     users = [message for message in messages if message["role"] == "user"]
@@ -323,18 +323,24 @@ def _with_system(messages: Sequence[Message], text: str) -> list[Message]:
 
 
 def _alternating(messages: Sequence[Message]) -> list[Message]:
-    """The conversation with neighbouring turns of one role as one, begun by the user; later system turns are his."""
+    """The conversation with neighbouring turns of user or assistant as one, begun by the user.
+
+    System turns that do not open it are the user's.
+    """
     opening = 1 if messages and messages[0]["role"] == "system" else 0
     turns: list[Message] = list(messages[:opening])
     for message in messages[opening:]:
         role = "user" if message["role"] == "system" else message["role"]
         if len(turns) == opening and role != "user":
             turns.append({"role": "user", "content": ""})
-        if len(turns) > opening and turns[-1]["role"] == role:
-            between = {"type": "text", "text": "\n\n"}
-            turns[-1] = turns[-1] | {"content": [*_parts(turns[-1]), between, *_parts(message)]}
-        else:
+        last = turns[-1] if len(turns) > opening else message
+        if last is message or last["role"] != role or role == "tool":
             turns.append(message | {"role": role})
+            continue
+        between = [{"type": "text", "text": "\n\n"}] if last["content"] and message["content"] else []
+        calls = [*last.get("tool_calls", []), *message.get("tool_calls", [])]
+        joined = last | {"content": [*_parts(last), *between, *_parts(message)]}
+        turns[-1] = joined | {"tool_calls": calls} if calls else joined
     return turns
 
 

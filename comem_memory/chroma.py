@@ -309,12 +309,13 @@ class ChromaStore(MemoryStore):
         An unfinished migration to a third identity is dropped. Until `Migration.commit` this store stays in
         use; what is added, changed or deleted meanwhile is taken along.
         """
-        _finish_replacement(self._client, self._name)
-        staging = _find(self._client, self._name + _STAGING)
-        if staging is not None and not _identity_of(staging).matches(identity):
-            self._client.delete_collection(self._name + _STAGING)
-            staging = None
-        return Migration(self, staging or _create(self._client, self._name + _STAGING, identity), identity)
+        with self._access():
+            _finish_replacement(self._client, self._name)
+            staging = _find(self._client, self._name + _STAGING)
+            if staging is not None and not _identity_of(staging).matches(identity):
+                self._client.delete_collection(self._name + _STAGING)
+                staging = None
+            return Migration(self, staging or _create(self._client, self._name + _STAGING, identity), identity)
 
     def _replace(self, identity: CollectionIdentity) -> None:
         """Put the staging collection in this one's place. The first rename decides; opening does the rest."""
@@ -362,25 +363,31 @@ class Migration:
     @property
     def total(self) -> int:
         """Items to migrate, in all namespaces."""
-        return self._store._collection.count()
+        with self._store._access():
+            return self._store._collection.count()
 
     @property
     def done(self) -> int:
         """Items migrated so far, in all namespaces."""
-        return self._staging.count()
+        with self._store._access():
+            return self._staging.count()
 
     def pending(self, batch_size: int) -> Iterator[list[MemoryRecord]]:
         """Batches of old records, of all namespaces, that are not in staging or have changed since."""
-        for ids in batches(sorted(matching_ids(self._store._collection)), batch_size):
-            staged = read(self._staging, ids)
-            old = read(self._store._collection, ids)
+        with self._store._access():
+            found = sorted(matching_ids(self._store._collection))
+        for ids in batches(found, batch_size):
+            with self._store._access():
+                staged = read(self._staging, ids)
+                old = read(self._store._collection, ids)
             todo = [r for id, r in old.items() if id not in staged or _content(staged[id]) != _content(r)]
             if todo:
                 yield todo
 
     def put(self, records: Sequence[MemoryRecord]) -> None:
         """Store records with new key, block and `truncated`, the rest as `pending` gave it; then durable."""
-        write(self._staging, self.identity, records)
+        with self._store._access():
+            write(self._staging, self.identity, records)
 
     def commit(self) -> None:
         """Put the new collection in the old one's place, without items that were deleted meanwhile.
@@ -390,7 +397,7 @@ class Migration:
         Raises:
             EncoderMismatchError: some items are not migrated yet; nothing has changed.
         """
-        with self._store._writing:
+        with self._store._writing, self._store._access():
             if left := sum(len(records) for records in self.pending(BATCH)):
                 raise EncoderMismatchError(
                     f"{left} of {self.total} items are still encoded with {self._store.identity}. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comem_memory.errors import QueryError
-from comem_memory.types import RESERVED_PREFIX, is_storable
+from comem_memory.types import RESERVED_PREFIX, is_storable, plain
 
 Filter = dict[str, Any]
 """A condition on metadata, as Chroma writes it: `{"year": {"$gte": 2020}}`, `{"$or": [{"a": 1}, {"b": 2}]}`.
@@ -46,6 +46,7 @@ def _conditions(where: Filter) -> list[Filter]:
 
 
 def _comparison(operator: str, operand: Any) -> Filter:
+    operand = [plain(one) for one in operand] if isinstance(operand, list) else plain(operand)
     numbers = isinstance(operand, int | float) and not isinstance(operand, bool)
     one_kind = isinstance(operand, list) and len({type(value) for value in operand}) == 1
     valid = {

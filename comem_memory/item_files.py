@@ -19,7 +19,7 @@ TEXT_SUFFIXES = {".jsonl", ".txt", ".md"}
 def read_items(source: str) -> Iterator[MemoryItem]:
     """Items of a .jsonl or text file, a picture, a folder of those, or standard input (JSON lines or texts).
 
-    Of a folder, files of other kinds are left out, and a warning says which.
+    Of a folder, hidden files are left out, and files of other kinds, of which a warning tells.
 
     Raises:
         InvalidItemError: the source does not exist, or a line is no item; the message names the line.
@@ -30,7 +30,7 @@ def read_items(source: str) -> Iterator[MemoryItem]:
     path = Path(source)
     if not path.exists():
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = sorted(_visible(path)) if path.is_dir() else [path]
     pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
     captions = {picture.with_suffix(".txt") for picture in pictures}
     others = Counter(file.suffix.lower() for file in files if file.suffix.lower() not in IMAGE_SUFFIXES | TEXT_SUFFIXES)
@@ -49,6 +49,12 @@ def read_items(source: str) -> Iterator[MemoryItem]:
                 yield from (_text_item(line, str(file)) for line in _text_lines(file) if line.strip())
         elif not path.is_dir():
             raise InvalidItemError(f"{file} is neither .jsonl, .txt, .md nor a picture. Convert it to one of them.")
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    for file in folder.rglob("*"):
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts):
+            yield file
 
 
 def _text_lines(file: Path) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import hashlib
 import itertools
 import tempfile
 import threading
@@ -24,20 +23,20 @@ from tqdm.auto import tqdm
 from comem_memory.backbone import Backbone
 from comem_memory.chroma import ChromaStore
 from comem_memory.codec import Precision, decode_block, encode_block
-from comem_memory.encoder import EncoderInputs, MemoryEncoder
+from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import (
     DuplicateIdError,
     EncoderMismatchError,
-    InvalidItemError,
     ItemNotFoundError,
     QueryError,
 )
 from comem_memory.filters import Filter, check_namespace
-from comem_memory.images import image_digest, load_image
+from comem_memory.images import load_image
 from comem_memory.keys import PROBE, RetrievalKey
 from comem_memory.opening import check_hidden_size, default_key, identity_of, load_encoder, open_store
 from comem_memory.pictures import PictureFolder
 from comem_memory.portable import read_folder, write_folder
+from comem_memory.prepared import CHUNK, PreparedItem, in_chunks, prepare
 from comem_memory.prompts import RESTATE_INSTRUCTION, ModelInputs, prompt_length
 from comem_memory.retrieval_prompt import PromptItem, retrieval_content
 from comem_memory.store import CollectionIdentity, MemoryRecord
@@ -49,10 +48,6 @@ if TYPE_CHECKING:
     from comem_memory.integrations.llama_index import ComemRetriever as LlamaIndexRetriever
 
 Mode = Literal["memory", "text", "both", "none"]
-CHUNK = 64
-"""Items that `add` encodes and stores at a time; each chunk is durable before the next one begins."""
-CHUNK_PIXELS = 64_000_000
-"""Fewer items make a chunk when their opened pictures have more pixels together, 3 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +74,6 @@ class Description:
 
     text: str | None
     restated: str
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """An item checked and opened, ready to be encoded."""
-
-    item: MemoryItem
-    id: str
-    picture: Image.Image | None
-    content_hash: str
-    inputs: EncoderInputs
 
 
 def joined(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
@@ -234,7 +218,7 @@ class ContinuousMemory:
     def namespace(self, name: str) -> ContinuousMemory:
         """The same memory seen by another tenant, user or agent; nothing is visible across namespaces.
 
-        Closing it leaves the memory open.
+        Closing it leaves the memory open, so keep that too; who needs one namespace alone opens the memory with it.
 
         Raises:
             QueryError: the name is no text, empty or not printable.
@@ -282,7 +266,7 @@ class ContinuousMemory:
         if progress is None and total is not None and total <= CHUNK:
             progress = False
         with tqdm(total=total, unit="item", desc="encoding", disable=_hidden(progress)) as bar:
-            for chunk in _chunks(self._prepare(item, truncate) for item in given):
+            for chunk in in_chunks(prepare(item, self.encoder, truncate=truncate) for item in given):
                 for one in chunk:
                     if seen.setdefault(one.id, one.content_hash) != one.content_hash:
                         raise DuplicateIdError(f"Two items of this call have the id {one.id!r}. Give each its own id.")
@@ -320,7 +304,7 @@ class ContinuousMemory:
                 image=self._found(old).image if image is None else image,
                 metadata=old.metadata if metadata is None else metadata,
             )
-            one = None if text is None and image is None else self._prepare(item, truncate)
+            one = None if text is None and image is None else prepare(item, self.encoder, truncate=truncate)
             changed = [] if one is None or one.content_hash == old.content_hash else [one]
             made = self._encode(changed, batch_size=1)
             with self._writing:
@@ -372,7 +356,7 @@ class ContinuousMemory:
         ) as bar:
             for old in migration.pending(CHUNK):
                 items = [MemoryItem(id=r.id, text=r.text, image=self._found(r).image) for r in old]
-                prepared = [self._prepare(item, truncate=True) for item in items]
+                prepared = [prepare(item, self.encoder, truncate=True) for item in items]
                 made = zip(old, prepared, self._encode(prepared, batch_size), strict=True)
                 migration.put([replace(o, key=k, block=b, truncated=p.inputs.truncated) for o, p, (k, b) in made])
                 encoded += len(old)
@@ -391,23 +375,7 @@ class ContinuousMemory:
                 "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode()."
             )
 
-    def _prepare(self, item: MemoryItem, truncate: bool) -> _Prepared:
-        """Everything that can be wrong with an item is found here, before anything is encoded."""
-        if not isinstance(item, MemoryItem):
-            raise InvalidItemError(f"{item!r:.80} is no MemoryItem. Pass MemoryItem(text=..., image=...).")
-        try:
-            picture = None if item.image is None else load_image(item.image)
-            inputs = self.encoder.inputs(item.text, picture, truncate=truncate)
-        except InvalidItemError as error:
-            name = item.id or (item.text or "")[:40]
-            raise type(error)(f"Item {name!r}: {error}" if name else str(error)) from error
-        digest = hashlib.sha256((item.text or "").encode() + b"\0")
-        if picture is not None:
-            digest.update(image_digest(picture))
-        content_hash = digest.hexdigest()
-        return _Prepared(item, item.id or content_hash[:32], picture, content_hash, inputs)
-
-    def _store(self, prepared: Sequence[_Prepared], batch_size: int) -> None:
+    def _store(self, prepared: Sequence[PreparedItem], batch_size: int) -> None:
         self._check_encoder()
         while prepared:
             hashes = self.store.content_hashes([one.id for one in prepared], namespace=self._namespace)
@@ -417,7 +385,7 @@ class ContinuousMemory:
                 self._put([self._record(one, key, block) for one, (key, block) in made])
                 prepared = self._refresh([one for one in prepared if hashes.get(one.id) == one.content_hash])
 
-    def _encode(self, prepared: Sequence[_Prepared], batch_size: int) -> list[tuple[np.ndarray, str]]:
+    def _encode(self, prepared: Sequence[PreparedItem], batch_size: int) -> list[tuple[np.ndarray, str]]:
         """Retrieval key and block of each item."""
         if not prepared:
             return []
@@ -425,7 +393,7 @@ class ContinuousMemory:
         vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
         return [(key, encode_block(vector, self.precision)) for key, vector in zip(keys, vectors, strict=True)]
 
-    def _record(self, one: _Prepared, key: np.ndarray, block: str) -> MemoryRecord:
+    def _record(self, one: PreparedItem, key: np.ndarray, block: str) -> MemoryRecord:
         return MemoryRecord(
             id=one.id,
             namespace=self._namespace,
@@ -448,7 +416,7 @@ class ContinuousMemory:
         for record in records:
             self._pictures.drop(namespace=record.namespace, id=record.id, but=record.image)
 
-    def _refresh(self, prepared: Sequence[_Prepared]) -> list[_Prepared]:
+    def _refresh(self, prepared: Sequence[PreparedItem]) -> list[PreparedItem]:
         """Items whose content is stored already: metadata may differ, and the same picture may lie elsewhere now.
 
         Returns:
@@ -468,7 +436,7 @@ class ContinuousMemory:
         self._put(fresh)
         return left
 
-    def _keep_picture(self, one: _Prepared) -> str | None:
+    def _keep_picture(self, one: PreparedItem) -> str | None:
         if one.picture is None:
             return None
         path = one.item.image if isinstance(one.item.image, Path) else None
@@ -740,7 +708,7 @@ class ContinuousMemory:
     # -- async twins --------------------------------------------------------------------------------------------
 
     async def aadd(self, items: MemoryItem | Iterable[MemoryItem], **kwargs: Any) -> list[str]:
-        """`add` in a thread."""
+        """`add` in a thread, which goes on when the caller gives up, until the memory is closed."""
         return await run_in_thread(lambda _: self.add(items, **kwargs))
 
     async def aget(self, ids: str | Sequence[str], **kwargs: Any) -> list[MemoryHit]:
@@ -752,7 +720,7 @@ class ContinuousMemory:
         return await asyncio.to_thread(self.search, text, image, **kwargs)
 
     async def aupdate(self, id: str, **kwargs: Any) -> None:
-        """`update` in a thread."""
+        """`update` in a thread, as `aadd`."""
         await run_in_thread(lambda _: self.update(id, **kwargs))
 
     async def adelete(self, **kwargs: Any) -> int:
@@ -768,7 +736,7 @@ class ContinuousMemory:
         return await asyncio.to_thread(self.count, **kwargs)
 
     async def areencode(self, **kwargs: Any) -> int:
-        """`reencode` in a thread."""
+        """`reencode` in a thread, as `aadd`."""
         return await run_in_thread(lambda _: self.reencode(**kwargs))
 
     async def aexport(self, folder: str | Path, **kwargs: Any) -> int:
@@ -793,19 +761,6 @@ class ContinuousMemory:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
-
-
-def _chunks(prepared: Iterable[_Prepared]) -> Iterator[list[_Prepared]]:
-    chunk: list[_Prepared] = []
-    pixels = 0
-    for one in prepared:
-        chunk.append(one)
-        pixels += 0 if one.picture is None else one.picture.width * one.picture.height
-        if len(chunk) == CHUNK or pixels >= CHUNK_PIXELS:
-            yield chunk
-            chunk, pixels = [], 0
-    if chunk:
-        yield chunk
 
 
 def _listed(ids: str | Iterable[str]) -> list[str]:

@@ -38,7 +38,8 @@ async def iterate_in_thread(start: Callable[[threading.Event], Iterator[T]]) -> 
         except BaseException as error:
             tell(error)
 
-    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="comem", daemon=True).start()
+    # No daemon: nothing that was begun is cut off when the interpreter ends, and torch is not torn down at work.
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="comem").start()
     try:
         while (result := await results.get()) is not None:
             if isinstance(result, BaseException):

@@ -54,7 +54,7 @@ class MemoryItem(BaseModel):
         """NumPy's scalars as Python's, so that a boolean stays one."""
         if not isinstance(metadata, dict):
             return metadata
-        return {key: value.item() if hasattr(value, "dtype") else value for key, value in metadata.items()}
+        return {key: plain(value) for key, value in metadata.items()}
 
     @field_validator("image")
     @classmethod
@@ -92,6 +92,11 @@ class MemoryItem(BaseModel):
                     f"{name}: {text[:40]!r} holds half a character (a lone surrogate). Decode it again, as UTF-8."
                 )
         return self
+
+
+def plain(value: Any) -> Any:
+    """NumPy's and torch's scalars as Python's."""
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def is_storable(value: Any) -> bool:

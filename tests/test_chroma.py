@@ -524,6 +524,7 @@ def test_a_closed_store_says_so(store: ChromaStore):
         lambda: ids_of(store),
         lambda: store.count(namespace="ann"),
         lambda: store.delete(namespace="ann", ids=["a"]),
+        lambda: store.begin_migration(identity("other")),
     ):
         with pytest.raises(StoreClosedError, match="was closed. Open it again"):
             use()

@@ -39,7 +39,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, Field, create_model
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.chat import ChatSettings
+from comem_memory.chat import ChatSettings, _alternating
 from comem_memory.errors import GrammarError, ItemNotFoundError, ModelError, PromptTooLongError, QueryError
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, ComemRetriever
 from comem_memory.integrations.langchain.messages import memory_block, to_messages
@@ -256,6 +256,21 @@ class TestConversations:
         roles = re.findall(r"<start_of_turn>(\w+)", text)
         assert all(one != next for one, next in itertools.pairwise(roles[:-1])) and roles[0] == "user"
         assert chat.invoke(said).usage_metadata["input_tokens"] == prompt["input_ids"].shape[1]  # type: ignore[index]
+
+    def test_joining_turns_keeps_every_call_and_result(self):
+        call = {"type": "function", "function": {"name": "add", "arguments": {}}}
+        results = [{"role": "tool", "content": text} for text in ("3", "4")]
+        said = [
+            {"role": "user", "content": "One"},
+            {"role": "user", "content": "Two"},
+            {"role": "assistant", "content": "Let me see."},
+            {"role": "assistant", "content": "", "tool_calls": [call, call]},
+            *results,
+        ]
+        user, assistant, *rest = _alternating(said)
+        assert [part["text"] for part in user["content"]] == ["One", "\n\n", "Two"]
+        assert "".join(part["text"] for part in assistant["content"]) == "Let me see."
+        assert assistant["tool_calls"] == [call, call] and rest == results
 
     def test_a_history_s_window_begins_with_the_user(self, gemma: ContinuousMemory):
         history = ComemChatMessageHistory(gemma, "s1", recent=3)
@@ -594,6 +609,14 @@ class TestMiddleware:
         for nobody in ({"userid": "bob"}, Context(None)):  # type: ignore[arg-type]
             with pytest.raises(QueryError, match="does not say whose memory this is. Give it a user_id"):
                 agent.invoke(said, context=nobody)
+
+    def test_a_model_with_settings_around_it_is_still_ours(self, memory: ContinuousMemory):
+        memory.namespace("default").add(MemoryItem(text="Everyone's blue door opens with a fork."))
+        chat = ChatComem(memory=memory.namespace("default"), max_tokens=4)
+        for model in (chat.bind(seed=1), chat.with_config(tags=["x"]), chat.bind(seed=1).with_config(tags=["x"])):
+            agent = create_agent(model, middleware=[ComemMiddleware(memory, tools=False, remember=lambda _: None)])
+            assert self.ask(agent, QUESTION, "bob").response_metadata["memory_ids"] == ["secret"]
+        memory.namespace("default").clear()
 
     def test_what_is_forgotten_before_the_model_reads_is_left_out(self, memory: ContinuousMemory):
         class Forgetting(AgentMiddleware):  # stands for another request of the same user

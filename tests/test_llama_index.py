@@ -22,6 +22,7 @@ from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import ItemNotFoundError
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.integrations.llama_index import ComemLLM, ComemMemory, ComemMemoryBlock, ComemRetriever
+from comem_memory.integrations.llama_index.messages import remembered
 from comem_memory.testing import tiny_memory, tiny_picture
 
 QUESTION = "What opens the blue door?"
@@ -89,6 +90,14 @@ class TestLLM:
         assert [r async for r in await llm.astream_chat(asked)][-1].message.content == text
         assert (await llm.acomplete(QUESTION)).text == text
         assert [r async for r in await llm.astream_complete(QUESTION)][-1].text == text
+
+    def test_items_of_another_memory_are_read_as_text_beside_its_own(self, llm: ComemLLM):
+        other = llm.memory.namespace("bob")
+        mine, theirs = (remembered(memory.search(QUESTION, k=1)) for memory in (llm.memory, other))
+        asked = ChatMessage(QUESTION)
+        alone, both = llm.chat([mine, asked]).raw, llm.chat([mine, theirs, asked]).raw
+        assert alone["memory_ids"] == both["memory_ids"] == ["key"]
+        assert both["prompt_tokens"] > alone["prompt_tokens"] + len("Bob's blue door opens with a spoon.")
 
     def test_pictures_as_bytes_and_paths_only_when_allowed(self, llm: ComemLLM, tmp_path: Path):
         data = BytesIO()

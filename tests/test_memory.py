@@ -6,6 +6,7 @@ import gc
 import json
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ from test_chroma import chroma_server, run
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import comem_memory.memory as memory_module
+import comem_memory.prepared as prepared_module
 from comem_memory import Backbone, ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import (
     AdapterError,
@@ -292,7 +294,7 @@ def test_other_content_replaces_and_other_metadata_is_only_written(
 
 
 def test_a_generator_is_read_one_chunk_ahead(memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory_module, "CHUNK", 5)
+    monkeypatch.setattr(prepared_module, "CHUNK", 5)
     ahead = []
 
     def items() -> Iterator[MemoryItem]:
@@ -306,7 +308,7 @@ def test_a_generator_is_read_one_chunk_ahead(memory: ContinuousMemory, monkeypat
 
 
 def test_few_large_pictures_are_open_at_a_time(memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory_module, "CHUNK_PIXELS", 3 * 400 * 300)
+    monkeypatch.setattr(prepared_module, "CHUNK_PIXELS", 3 * 400 * 300)
     opened = []
 
     def items() -> Iterator[MemoryItem]:
@@ -337,7 +339,7 @@ def test_batch_size_bounds_a_forward_pass(memory: ContinuousMemory, encoded: lis
 def test_what_was_stored_before_an_error_stays(
     memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch, bad: Any, error: type[ComemError], message: str
 ):
-    monkeypatch.setattr(memory_module, "CHUNK", 4)
+    monkeypatch.setattr(prepared_module, "CHUNK", 4)
     good = [MemoryItem(id=str(number), text=f"Item {number}.") for number in range(10)]
     with pytest.raises(error, match=message):
         memory.add([*good[:6], bad, *good[6:]])
@@ -808,7 +810,7 @@ NURSERY = """
     # Imports once, then forks: workers that are killed, and an inspector after each. Chroma is opened in forks only.
     import random
     from test_memory import *
-    memory_module.CHUNK = 4
+    prepared_module.CHUNK = 4
     torch.set_num_threads(1)  # a fork has no other
     encoder, directory, rng = tiny_encoder(tiny_backbone("llava")), Path(sys.argv[1]), random.Random(0)
     fresh(encoder, versioned(1, 1))
@@ -1172,6 +1174,35 @@ def test_async_twins(filled: ContinuousMemory, tmp_path: Path):
                 pass
 
     asyncio.run(use())
+
+
+AT_THE_END = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_memory import *
+
+memory = embedded(tiny_encoder(tiny_backbone("llava")), Path(sys.argv[1]))
+long = {{"mode": "none", "max_new_tokens": 900, "min_new_tokens": 900}}
+
+async def work():
+    async for _ in memory.astream("cat?", **long):
+        break
+    asyncio.create_task(memory.aadd([MemoryItem(id=str(n), text=f"Item {{n}}.") for n in range(20)]))
+    await asyncio.sleep(0)
+
+asyncio.run(work())
+left = memory.stream("cat?", **long)
+next(left)
+"""
+
+
+def test_a_process_that_ends_finishes_what_it_began_to_store_and_leaves_answers_alone(
+    llava: MemoryEncoder, tmp_path: Path
+):
+    ended = subprocess.run([sys.executable, "-c", AT_THE_END, tmp_path], capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 0, ended.stderr
+    with embedded(llava, tmp_path) as memory:
+        assert memory.count() == 20
 
 
 def test_the_event_loop_goes_on_while_the_model_works(filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):

@@ -52,9 +52,11 @@ def chosen(
         return of_flags(limit=limit)
     if name in MADE_UP:
         return of_worlds(name, limit=limit or 300)
-    if name == "corpus" and folder is not None:
+    if name == "corpus":
+        if folder is None:
+            raise BenchmarkError("Pass the folder of the corpus, which `comem synthesize` made.")
         return of_corpus(folder, split or "test", searched=searched, limit=limit)
-    if name not in (*BENCHMARKS, "corpus"):
+    if name not in BENCHMARKS:
         known = ", ".join(("countries", "flags", *MADE_UP, "corpus", *BENCHMARKS))
         raise BenchmarkError(f"There are no questions {name!r}. There are: {known}.")
     if folder is None or split is None:

@@ -69,6 +69,18 @@ def read_corpus(folder: Path, split: str) -> list[CorpusSample]:
     return samples
 
 
+def usable_samples(folder: Path, split: Split, *, pictures: bool) -> list[CorpusSample]:
+    """The samples of a split, without those that need pictures for a model that takes none.
+
+    Raises:
+        CorpusError: as in `read_corpus`; or nothing is left.
+    """
+    samples = [one for one in read_corpus(folder, split) if pictures or _without_pictures(one)]
+    if not samples:
+        raise CorpusError(f"No sample of {folder} can do without pictures. Train with them, or make another corpus.")
+    return samples
+
+
 def first_error(error: ValidationError) -> str:
     """What pydantic found first, on one line."""
     found = error.errors()[0]
@@ -92,7 +104,7 @@ class CorpusBatches(Sequence[Batch]):
         restated_share: share of items with text that are also to be restated whole.
 
     Raises:
-        CorpusError: as in `read_corpus`; or nothing is left without pictures.
+        CorpusError: as in `usable_samples`.
     """
 
     def __init__(
@@ -112,13 +124,8 @@ class CorpusBatches(Sequence[Batch]):
         self.max_memories, self.alone = max_memories, alone
         self.pictures, self.restated_share = pictures, restated_share
         self._groups: dict[int, list[CorpusSample]] = {}
-        for sample in read_corpus(folder, split):
-            if pictures or _without_pictures(sample):
-                self._groups.setdefault(sample.group, []).append(sample)
-        if not self._groups:
-            raise CorpusError(
-                f"No sample of {folder} can do without pictures. Train with them, or make another corpus."
-            )
+        for sample in usable_samples(folder, split, pictures=pictures):
+            self._groups.setdefault(sample.group, []).append(sample)
         self._epoch = lru_cache(maxsize=2)(self._shuffled)
 
     def __len__(self) -> int:

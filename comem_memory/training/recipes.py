@@ -27,7 +27,7 @@ from comem_memory.config import EncoderConfig, LoraSettings, QFormerConfig
 from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config, load_weights
 from comem_memory.errors import AdapterError, CorpusError
 from comem_memory.evaluation import countries
-from comem_memory.training.corpus import CorpusBatches, read_corpus
+from comem_memory.training.corpus import CorpusBatches, read_corpus, usable_samples
 from comem_memory.training.data import Batch, WorldBatches
 from comem_memory.training.pictures import Picture, emoji
 from comem_memory.training.reading import Reading, ReadingTrainer, fit_start, texts_of
@@ -114,7 +114,8 @@ def train_encoder(
         steps = steps or STEPS
         make_batches = partial(_world_batches, num_facts=range(1, max_facts + 1) if max_facts else NUM_FACTS)
     elif max_facts is None:
-        steps = steps or math.ceil(EPOCHS * len(read_corpus(data, "train")) / questions)
+        samples = usable_samples(data, "train", pictures=pictures and backbone.sees)
+        steps = steps or math.ceil(EPOCHS * len(samples) / questions)
         make_batches = partial(_corpus_batches, data, questions)
     else:
         raise CorpusError("A corpus has the items that it has. Leave out max_facts, or train on made-up worlds.")
@@ -144,7 +145,7 @@ def train_encoder(
         seed=seed,
         start=start and str(start.resolve()),
         data=data and str(data.resolve()),
-        questions=questions,
+        questions=data and questions,
         distillation=distillation,
     )
     if (output_dir / CONFIG_FILE).is_file():

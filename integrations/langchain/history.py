@@ -20,8 +20,9 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
     """The messages of one session, each an item of its own, kept as long as the memory is.
 
     `messages` returns the newest ones as they were, after one message with a memory block for those before, which a
-    `ChatComem` with the same memory and namespace reads. An empty block keeps it from searching other sessions. For
-    other models say `older=0`, which leaves the block out.
+    `ChatComem` with the same memory and namespace reads. An empty block keeps it from searching other sessions, so
+    shorten with `recent` rather than with `trim_messages`, which would drop it. For other models say `older=0`, which
+    leaves it out.
 
     Args:
         memory: where; its namespace is the user's.

@@ -7,6 +7,7 @@ from typing import Any
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import RunnableBinding
 from langchain_core.runnables.config import ensure_config, run_in_executor
 
 from comem_memory.chat import as_text, content_of, recall
@@ -108,7 +109,7 @@ class ComemMiddleware(AgentMiddleware):
         return await handler(await run_in_executor(None, self._with_memory, request))
 
     def _with_memory(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        view, model = self._view(request.runtime), request.model
+        view, model = self._view(request.runtime), _unwrapped(request.model)
         users = [message for message in request.messages if isinstance(message, HumanMessage)]
         hits = recall(view, to_messages(users[-1:], skip_unreadable=True), k=self.k, where=self.where)
         if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
@@ -130,6 +131,13 @@ class ComemMiddleware(AgentMiddleware):
 
     async def aafter_agent(self, state: AgentState[Any], runtime: Any) -> None:
         await run_in_thread(lambda _: self.after_agent(state, runtime))
+
+
+def _unwrapped(model: Any) -> Any:
+    """The model itself, without what `bind` and `with_config` put around it."""
+    while isinstance(model, RunnableBinding):
+        model = model.bound
+    return model
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:

@@ -162,8 +162,12 @@ class ComemLLM(FunctionCallingLLM):
         if not turns:
             raise ValueError("The messages hold nothing to answer. Pass at least one besides what is remembered.")
         hits = recall(memory, turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
-        if named and not hits and kwargs.get("memory_ids") is None:  # of another memory: as text, like any model
-            turns = to_messages(messages, allow_urls=self.allow_image_urls)
+        if named and kwargs.get("memory_ids") is None:  # those of another memory: as text, like any model
+            found = {hit.id for hit in hits}
+            elsewhere = [message for message in messages if (ids := memory_ids([message])) and found.isdisjoint(ids)]
+            if elsewhere:
+                kept = [message for message in messages if message in shown or message in elsewhere]
+                turns = to_messages(kept, allow_urls=self.allow_image_urls)
         return turns, joined(hits), settings, [hit.id for hit in hits]
 
     # -- completion ---------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from llama_index.core.memory.types import BaseMemory
 from comem_memory.chat import content_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import MemoryRecord
+from comem_memory.threads import run_in_thread
 from comem_memory.transcript import MESSAGE, POSITION, SESSION, Said, Transcript
 
 from .messages import remembered, to_messages
@@ -71,6 +72,15 @@ class ComemMemory(BaseMemory):
 
     def set(self, messages: list[ChatMessage]) -> None:
         self._transcript.replace(_written(messages))
+
+    async def aput(self, message: ChatMessage) -> None:
+        await self.aput_messages([message])
+
+    async def aput_messages(self, messages: list[ChatMessage]) -> None:
+        await run_in_thread(lambda _: self.put_messages(messages))
+
+    async def aset(self, messages: list[ChatMessage]) -> None:
+        await run_in_thread(lambda _: self.set(messages))
 
     def reset(self) -> None:
         self._transcript.clear()
