@@ -23,7 +23,7 @@ from comem_memory import Backbone, ContinuousMemory, MemoryEncoder, mini
 from comem_memory.evaluation.comparison import Comparison, compare
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import of_countries
-from comem_memory.evaluation.tables import Grid
+from comem_memory.evaluation.tables import Grid, lengths
 from comem_memory.training.data import WorldBatches
 from comem_memory.training.recipes import ITEMS, country_words, vocabulary_words
 from comem_memory.unfinished import write_whole
@@ -106,6 +106,16 @@ def table(curve: dict[int, Trained], name: str) -> Grid:
     return Grid("Losses on unseen made-up notes; shares of answers about countries that are right", header, rows)
 
 
+def by_length(curve: dict[int, Trained], name: str, backbone: Backbone) -> Grid:
+    grids = {
+        n: lengths(one.comparison, lambda answer: len(backbone.text_ids(f" {answer}"))) for n, one in curve.items()
+    }
+    rows = [
+        [f"{value:,}", *cells] for value, grid in grids.items() for source, *cells in grid.rows if source == "memory"
+    ]
+    return Grid("Memory alone, by the tokens of the right answer", [name, *next(iter(grids.values())).header[1:]], rows)
+
+
 def draw(loss: Axes, right: Axes, curve: dict[int, Trained], name: str) -> None:
     values, all_trained = list(curve), list(curve.values())
     for axes, what in ((loss, "loss on unseen made-up notes"), (right, "answers about countries that are right")):
@@ -149,7 +159,8 @@ def main() -> None:
     ]
     for (loss, right), (name, curve) in zip(axes, curves.items(), strict=True):
         draw(loss, right, curve, name)
-        parts += [f"## {name.capitalize()}", ABOUT[name].format(shipped=start), table(curve, name).as_markdown()]
+        parts += [f"## {name.capitalize()}", ABOUT[name].format(shipped=start)]
+        parts += [table(curve, name).as_markdown(), by_length(curve, name, backbone).as_markdown()]
     figure.savefig(DOCS / PLOT, dpi=110)
     (DOCS / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
