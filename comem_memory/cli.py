@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -91,7 +92,9 @@ def _backbone(context: typer.Context, **model_kwargs: Any) -> Backbone:
 @app.command()
 def add(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(help="A .jsonl or .txt file, a picture, a folder of those, or - for stdin.")],
+    source: Annotated[
+        str, typer.Argument(help="A .jsonl, .txt or .md file, a picture, a folder of those, - for stdin.")
+    ],
     truncate: Annotated[bool, typer.Option(help="Cut texts that are too long.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -302,7 +305,9 @@ def train(
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many evaluations without a lower loss; keep the best.")
     ] = None,
-    gradient_checkpointing: Annotated[bool, typer.Option(help="Less memory, about a third more time.")] = False,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, about a third more time.")
+    ] = False,
     report_to: Annotated[str, typer.Option(help="Also log to tensorboard, wandb, ... (to be installed).")] = "none",
     data: Annotated[Path | None, typer.Option(help="Corpus of comem synthesize, instead of made-up worlds.")] = None,
     questions: Annotated[int, typer.Option(min=1, help="Of a corpus, in each step; fewer take less memory.")] = 30,
@@ -516,6 +521,7 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Runs the command; what a user can mend is one line on standard error and exit code 1."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
     except ComemError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
@@ -68,10 +69,10 @@ class MemoryEncoder(nn.Module):
             )
         self.backbone = backbone
         self.encoder_config = config
-        self.peft = get_peft_model(
-            backbone.model,
-            LoraConfig(**config.lora.model_dump(), target_modules=linear_names(backbone.model)),
-        )
+        lora = LoraConfig(**config.lora.model_dump(), target_modules=linear_names(backbone.model))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks for what transformers has renamed
+            self.peft = get_peft_model(backbone.model, lora)
         self.peft.peft_config["default"].base_model_name_or_path = config.base_model  # not where it was loaded from
         for module in self.peft.modules():
             if isinstance(module, LoraLayer):

@@ -19,7 +19,7 @@ TEXT_SUFFIXES = {".jsonl", ".txt", ".md"}
 def read_items(source: str) -> Iterator[MemoryItem]:
     """Items of a .jsonl or text file, a picture, a folder of those, or standard input (JSON lines or texts).
 
-    Of a folder, hidden files are left out, and files of other kinds, of which a warning tells.
+    Of a folder, hidden files are left out, and files of other kinds with their captions, of which a warning tells.
 
     Raises:
         InvalidItemError: the source does not exist, or a line is no item; the message names the line.
@@ -32,10 +32,11 @@ def read_items(source: str) -> Iterator[MemoryItem]:
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
     files = sorted(_visible(path)) if path.is_dir() else [path]
     pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
-    captions = {picture.with_suffix(".txt") for picture in pictures}
-    others = Counter(file.suffix.lower() for file in files if file.suffix.lower() not in IMAGE_SUFFIXES | TEXT_SUFFIXES)
+    others = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES | TEXT_SUFFIXES]
+    captions = {file.with_suffix(".txt") for file in (*pictures, *others)}
     if others and path.is_dir():
-        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(others.items()))
+        counts = Counter(file.suffix.lower() for file in others)
+        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(counts.items()))
         warnings.warn(f"{path} also holds files that are left out: {kinds}. Convert what should be read.", stacklevel=2)
     for file in files:
         if file in pictures:

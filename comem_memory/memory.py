@@ -259,7 +259,7 @@ class ContinuousMemory:
             DuplicateIdError: two items of this call have the same id but different content.
             EncoderMismatchError: another encoder or retrieval key wrote this collection.
         """
-        given = [items] if isinstance(items, MemoryItem) else items
+        given: Iterable[Any] = [items] if isinstance(items, MemoryItem | str | dict) else items  # to refuse them whole
         seen: dict[str, str] = {}
         ids: list[str] = []
         total = 1 if isinstance(items, MemoryItem) else len(items) if isinstance(items, Sequence) else None

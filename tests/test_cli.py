@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,7 @@ def test_pictures_with_captions(comem: Comem, tmp_path: Path):
     (folder / "notes.md").write_text("One.\nTwo.\n")
     (folder / "thesis.pdf").write_bytes(b"ignored")
     (folder / "IMG_1.HEIC").write_bytes(b"from a telephone")
+    (folder / "IMG_1.txt").write_text("The caption of a picture that is left out.")
     with pytest.warns(UserWarning, match=r"also holds files that are left out: 1 .heic, 1 .pdf. Convert"):
         assert json.loads(comem("add", folder, "--json"))["count"] == 6
     hits = json.loads(comem("search", "a", "-k", 9, "--json"))
@@ -217,6 +219,16 @@ def test_main_puts_an_error_on_one_line(monkeypatch: pytest.MonkeyPatch, capsys:
         cli.main()
     assert caught.value.code == 1
     assert capsys.readouterr().err == "error: two lines [bold]of[/bold] text\n"
+
+
+def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # as it was, when the test ends
+    monkeypatch.setattr(cli, "app", lambda: warnings.warn("Files are left out.", stacklevel=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", lambda *said: sys.stderr.write(warnings.formatwarning(*said)))
+        cli.main()
+    assert capsys.readouterr().err == "warning: Files are left out.\n"
 
 
 def test_a_missing_library_is_named_with_the_extra(comem: Comem, tmp_path: Path, monkeypatch: Any, capsys: Any):

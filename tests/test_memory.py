@@ -170,6 +170,12 @@ def test_closing_a_view_leaves_the_memory_open(memory: ContinuousMemory):
         view.search("Tea?")
 
 
+@pytest.mark.parametrize("given", ["a text", {"text": "a dict"}])
+def test_what_is_no_item_is_named_whole(memory: ContinuousMemory, given: Any):
+    with pytest.raises(InvalidItemError, match=re.escape(f"{given!r} is no MemoryItem. Pass MemoryItem(")):
+        memory.add(given)
+
+
 def test_names_and_ids_are_texts(memory: ContinuousMemory):
     for name in (42, None, uuid.uuid4(), "", "a\x1fb", "a\nb"):
         with pytest.raises(QueryError, match=r"is no text, empty or not printable. Pass one like str\(user_id\)"):

@@ -7,8 +7,16 @@ except ImportError as error:
 
 from .chat_model import ChatComem
 from .history import ComemChatMessageHistory
+from .messages import memory_block
 from .middleware import ComemMiddleware
 from .retriever import ComemRetriever
 from .tools import memory_tools
 
-__all__ = ["ChatComem", "ComemChatMessageHistory", "ComemMiddleware", "ComemRetriever", "memory_tools"]
+__all__ = [
+    "ChatComem",
+    "ComemChatMessageHistory",
+    "ComemMiddleware",
+    "ComemRetriever",
+    "memory_block",
+    "memory_tools",
+]
