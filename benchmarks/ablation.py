@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from comem_memory import Backbone, ContinuousMemory, MemoryEncoder, mini
 from comem_memory.evaluation.comparison import Comparison, compare
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import of_countries
-from comem_memory.evaluation.tables import Grid, lengths
+from comem_memory.evaluation.tables import Grid, answer_tokens, lengths
 from comem_memory.training.data import WorldBatches
 from comem_memory.training.recipes import ITEMS, country_words, vocabulary_words
 from comem_memory.unfinished import write_whole
@@ -107,9 +108,7 @@ def table(curve: dict[int, Trained], name: str) -> Grid:
 
 
 def by_length(curve: dict[int, Trained], name: str, backbone: Backbone) -> Grid:
-    grids = {
-        n: lengths(one.comparison, lambda answer: len(backbone.text_ids(f" {answer}"))) for n, one in curve.items()
-    }
+    grids = {n: lengths(one.comparison, partial(answer_tokens, backbone)) for n, one in curve.items()}
     rows = [
         [f"{value:,}", *cells] for value, grid in grids.items() for source, *cells in grid.rows if source == "memory"
     ]

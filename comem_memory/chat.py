@@ -281,9 +281,9 @@ def recall(
         ItemNotFoundError: one of `ids` is not stored in this namespace.
     """
     if ids is not None:
-        return memory.get(ids) if ids else []
+        return memory.get(ids)
     if named is not None:
-        return memory.get(list(named), skip_missing=True) if named else []
+        return memory.get(named, skip_missing=True)
     users = [message for message in messages if message["role"] == "user"]
     text, picture = content_of(users[-1]) if users else ("", None)
     if k == 0 or not (text or picture is not None):
@@ -333,8 +333,8 @@ def _alternating(messages: Sequence[Message]) -> list[Message]:
         role = "user" if message["role"] == "system" else message["role"]
         if len(turns) == opening and role != "user":
             turns.append({"role": "user", "content": ""})
-        last = turns[-1] if len(turns) > opening else message
-        if last is message or last["role"] != role or role == "tool":
+        last = turns[-1] if len(turns) > opening else None
+        if last is None or last["role"] != role or role == "tool":
             turns.append(message | {"role": role})
             continue
         between = [{"type": "text", "text": "\n\n"}] if last["content"] and message["content"] else []

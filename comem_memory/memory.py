@@ -629,8 +629,9 @@ class ContinuousMemory:
         self._check_encoder()
         [hit] = self.get(id)
         prompt = self.backbone.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
-        settings = {"max_new_tokens": max_new_tokens} | generation_kwargs
-        [tokens] = self.backbone.generate([prompt], [hit.memory_embeddings], **settings)
+        [tokens] = self.backbone.generate(
+            [prompt], [hit.memory_embeddings], max_new_tokens=max_new_tokens, **generation_kwargs
+        )
         return Description(hit.text, self.backbone.decode(tokens))
 
     # -- moving -------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import torch
 from pydantic import TypeAdapter
 
-from comem_memory.backbone import Backbone
 from comem_memory.codec import PRECISIONS, Precision, encode_block
 from comem_memory.evaluation import tables
 from comem_memory.evaluation.comparison import MAX_NEW_TOKENS, SOURCES, Comparison, QuestionSet, compare
@@ -110,7 +109,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     for comparison in sets:
         parts += [f"## {comparison.name.capitalize()}", tables.scores(comparison).as_markdown()]
         parts += [tables.kinds(comparison).as_markdown(), _failures(comparison)]
-        parts += [tables.lengths(comparison, partial(_tokens, memory.backbone)).as_markdown()]
+        parts += [tables.lengths(comparison, partial(tables.answer_tokens, memory.backbone)).as_markdown()]
     parts += ["## Made-up items apart", _sets_table(apart).as_markdown()]
     parts += ["## Facts in an item", _curve_table(by_facts, "facts").as_markdown()]
     for name, curve in by_search.items():
@@ -212,10 +211,6 @@ def _aims(
 
 def _points(difference: float) -> str:
     return f"{difference * 100:+.1f} points"
-
-
-def _tokens(backbone: Backbone, answer: str) -> int:
-    return len(backbone.text_ids(f" {answer}"))
 
 
 def _sets_table(comparisons: Sequence[Comparison]) -> tables.Grid:

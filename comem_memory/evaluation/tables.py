@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from comem_memory.backbone import Backbone
 from comem_memory.evaluation.comparison import Comparison
 from comem_memory.evaluation.first_token import Cost
 
@@ -70,6 +71,11 @@ def kinds(comparison: Comparison) -> Grid:
         ["with", *(f"{kind} ({count})" for kind, count in counted.items())],
         [[source, *(f"{score.by_kind[kind]:.0%}" for kind in counted)] for source, score in comparison.scores.items()],
     )
+
+
+def answer_tokens(backbone: Backbone, answer: str) -> int:
+    """Tokens of an answer within a sentence, for `lengths`."""
+    return len(backbone.text_ids(f" {answer}"))
 
 
 def lengths(comparison: Comparison, tokens: Callable[[str], int]) -> Grid:

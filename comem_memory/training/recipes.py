@@ -114,8 +114,8 @@ def train_encoder(
         steps = steps or STEPS
         make_batches = partial(_world_batches, num_facts=range(1, max_facts + 1) if max_facts else NUM_FACTS)
     elif max_facts is None:
-        samples = usable_samples(data, "train", pictures=pictures and backbone.sees)
-        steps = steps or math.ceil(EPOCHS * len(samples) / questions)
+        sees = pictures and backbone.sees
+        steps = steps or math.ceil(EPOCHS * len(usable_samples(data, "train", pictures=sees)) / questions)
         make_batches = partial(_corpus_batches, data, questions)
     else:
         raise CorpusError("A corpus has the items that it has. Leave out max_facts, or train on made-up worlds.")

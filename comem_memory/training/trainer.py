@@ -21,7 +21,7 @@ from comem_memory.encoder import MemoryEncoder, load_weights
 from comem_memory.images import load_image
 from comem_memory.prompts import ModelInputs
 from comem_memory.retrieval_prompt import PromptItem, retrieval_content
-from comem_memory.training.data import Asked, Batch
+from comem_memory.training.data import Asked, Batch, Item
 
 RESTATE_WEIGHT = 0.3
 QFORMER_RATE = 0.6
@@ -179,17 +179,20 @@ class MemoryTrainer(BatchTrainer):
         return self.backbone.answer_logits(prompts, self._lengths(asked), seen)
 
     def _as_read(self, batch: Batch) -> torch.Tensor:
-        """What it expects there when it reads the same items as text, no more of it than the encoder may."""
-        tokenizer, most, prompts = self.backbone.tokenizer, self.encoder.encoder_config.max_length, []
+        """What it expects there when it reads the same items as text."""
+        read, prompts = [self._read(item) for item in batch["items"]], []
         for one in batch["asked"]:
-            items = []
-            for item in (batch["items"][i] for i in one.items):
-                tokens = tokenizer(item.text, add_special_tokens=False).input_ids
-                text = item.text if len(tokens) <= most else tokenizer.decode(tokens[:most])
-                items.append(PromptItem(text, item.picture and item.picture.path))
+            items = [read[i] for i in one.items]
             prompts.append(self._prompt(one, retrieval_content(one.question, items, sees=self.backbone.sees)))
         with torch.no_grad():
             return self.backbone.answer_logits(prompts, self._lengths(batch["asked"]))[0]
+
+    def _read(self, item: Item) -> PromptItem:
+        """The item as text, no more of it than fits the encoder's window."""
+        tokenizer, most = self.backbone.tokenizer, self.encoder.encoder_config.max_length
+        tokens = tokenizer(item.text, add_special_tokens=False).input_ids
+        text = item.text if len(tokens) <= most else tokenizer.decode(tokens[:most])
+        return PromptItem(text, item.picture and item.picture.path)
 
     def _prompt(self, asked: Asked, content: Any) -> ModelInputs:
         return self.backbone.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)

@@ -157,16 +157,15 @@ class ComemLLM(FunctionCallingLLM):
         )
         memory = self.memory if given["namespace"] is None else self.memory.namespace(given["namespace"])
         named = memory_ids(messages)
-        shown = [message for message in messages if MEMORY_IDS not in message.additional_kwargs]
+        shown = [message for message in messages if memory_ids([message]) is None]
         turns = to_messages(shown, allow_urls=self.allow_image_urls)
         if not turns:
             raise ValueError("The messages hold nothing to answer. Pass at least one besides what is remembered.")
         hits = recall(memory, turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
         if named and kwargs.get("memory_ids") is None:  # those of another memory: as text, like any model
             found = {hit.id for hit in hits}
-            elsewhere = [message for message in messages if (ids := memory_ids([message])) and found.isdisjoint(ids)]
-            if elsewhere:
-                kept = [message for message in messages if message in shown or message in elsewhere]
+            kept = [m for m in messages if (ids := memory_ids([m])) is None or (ids and found.isdisjoint(ids))]
+            if len(kept) > len(shown):
                 turns = to_messages(kept, allow_urls=self.allow_image_urls)
         return turns, joined(hits), settings, [hit.id for hit in hits]
 
