@@ -21,8 +21,8 @@ from comem_memory.memory import ContinuousMemory, Mode, joined
 from comem_memory.prompts import ModelInputs, prompt_length
 from comem_memory.types import MemoryHit, MemoryItem
 
-MAX_NEW_TOKENS = 24
-"""Long enough for a sentence; every source gets the same."""
+MAX_NEW_TOKENS = 64
+"""As `ContinuousMemory.answer` has by default."""
 
 SOURCES = (
     "none",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,22 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from comem_memory.evaluation.metrics import contains
 from comem_memory.images import load_image
 from comem_memory.memory import ContinuousMemory
 from comem_memory.types import MemoryItem, Metadata
 
 FOLDER = Path(__file__).parent.parent / "data" / "countries"
 Row = dict[str, Any]
+SHORT = {
+    "South-Eastern": "Southeast",
+    "Northern": "North",
+    "Southern": "South",
+    "Eastern": "East",
+    "Western": "West",
+    "Middle": "Central",
+}
+"""Parts of the world as people call them, beside the United Nations' names."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,9 @@ class CountryQuestion:
     kind: str
     text: str
     answer: str
+    """In the item's words."""
+    also: tuple[str, ...] = ()
+    """Other wordings of it."""
 
 
 def rows(folder: Path = FOLDER) -> list[Row]:
@@ -67,7 +81,7 @@ def _facts(row: Row) -> dict[str, str]:
         "capital": f"The capital city is {row['capital']}." if row["capital"] else "",
         "language": f"The languages of {name} are {_joined(row['languages'])}." if row["languages"] else "",
         "currency": f"Its money is the {_joined(row['currencies'])}." if row["currencies"] else "",
-        "area": f"The country has an area of {row['area_km2']:.0f} square km.",
+        "area": f"The country has an area of {row['area_km2']:.0f} square km." if row["area_km2"] > 0 else "",
         "calling code": f"Its telephone code is {row['calling_code']}." if row["calling_code"] else "",
         "internet domain": f"Its internet addresses end with {row['top_level_domain']}."
         if row["top_level_domain"]
@@ -82,21 +96,39 @@ def _metadata(row: Row) -> Metadata:
 
 
 def questions(row: Row) -> Iterator[CountryQuestion]:
-    """What can be asked about a country whose answer is a single value."""
+    """What can be asked about a country whose answer is a single value, which the question does not hold."""
     name, code = row["name"], row["code"]
     asked = (
         ("capital", f"Which city is the capital of {name}?", row["capital"]),
         ("language", f"What language do people in {name} speak?", _only(row["languages"])),
         ("currency", f"What is the currency of {name}?", _only(row["currencies"])),
         ("region", f"In which part of the world is {name}?", row["subregion"] or row["region"]),
-        ("area", f"What is the area of {name}?", f"{row['area_km2']:.0f}"),
+        ("area", f"What is the area of {name}?", f"{row['area_km2']:.0f}" if row["area_km2"] > 0 else None),
         ("calling code", f"What is the calling code of {name}?", row["calling_code"]),
         ("internet domain", f"What is the internet domain of {name}?", row["top_level_domain"]),
         ("people", f"What do you call someone from {name}?", row["demonym"]),
     )
     for kind, text, answer in asked:
-        if answer:
-            yield CountryQuestion(code, kind, text, answer)
+        if answer and not contains(text, answer):
+            yield CountryQuestion(code, kind, text, answer, tuple(_also(kind, answer)))
+
+
+def _also(kind: str, answer: str) -> Iterator[str]:
+    match kind:
+        case "currency":  # the krona, US dollars
+            yield from (answer.split()[-1], f"{answer.split()[-1]}s", f"{answer}s")
+            if answer.startswith("United States "):
+                yield answer.replace("United States", "US")
+        case "region":
+            yield " ".join(SHORT.get(word, word) for word in answer.split())
+        case "language" if answer == "Chinese":
+            yield "Mandarin"
+        case "calling code":
+            yield answer.removeprefix("+")
+        case "people":
+            yield from (wording for one in answer.split(", ") for wording in (one, f"{one}s"))
+        case "capital":
+            yield "".join(letter for letter in unicodedata.normalize("NFKD", answer) if letter.isascii())
 
 
 def _only(values: Sequence[str]) -> str | None:

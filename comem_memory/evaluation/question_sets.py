@@ -229,7 +229,7 @@ def _drawn(limit: int | None = None) -> list[tuple[countries.CountryQuestion, co
 
 
 def _asked(question: countries.CountryQuestion, item_id: str) -> Asked:
-    return Asked(question.text, (question.answer,), question.kind, (item_id,))
+    return Asked(question.text, (question.answer, *question.also), question.kind, (item_id,))
 
 
 def _kind(value: str) -> str:

@@ -70,11 +70,8 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         if name != "worlds"
     ]
     by_facts = {n: results.compare(f"facts-{n}", partial(of_countries, num_facts=n, limit=fewer)) for n in FACTS}
-    by_k = {
-        k: results.compare(f"k-{k}", partial(of_countries, limit=fewer), k=k, batch_size=max(1, 48 // k)) for k in KS
-    }
-    among_notes = partial(of_countries, num_facts=1, searched=True, limit=fewer)
-    notes_by_k = {k: results.compare(f"notes-k-{k}", among_notes, k=k, sources=PLOTTED) for k in KS}
+    among_notes = partial(of_countries, num_facts=1, searched=True, limit=limit)
+    by_k = {k: results.compare(f"k-{k}", among_notes, k=k, sources=PLOTTED) for k in KS}
     by_precision = {
         precision: results.compare(f"stored-{precision}", one_fact, precision=precision, sources=("memory",))
         for precision in PRECISIONS
@@ -84,16 +81,15 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     one_item = torch.ones(memory.encoder.encoder_config.qformer.num_query_tokens, memory.backbone.hidden_size)
     sizes = {precision: len(encode_block(one_item, precision)) for precision in PRECISIONS}
     by_size = {sizes[p]: replace(one, scores=notes.scores | one.scores) for p, one in by_precision.items()}
-    figure, ((facts, stored), (found, found_notes)) = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")
+    figure, (facts, found, stored) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained", sharey=True)
     facts.set(xlabel="facts in the item")
     stored.set(xlabel="characters of an item's block", xscale="log")
-    found.set(xlabel="whole countries found by search (k)", xscale="log")
-    found_notes.set(xlabel="notes of one fact found by search (k)", xscale="log")
-    for axes, curve in ((facts, by_facts), (stored, by_size), (found, by_k), (found_notes, notes_by_k)):
-        axes.set_ylabel("answers that contain the right one")
+    found.set(xlabel="notes of one fact found by search (k)", xscale="log")
+    facts.set_ylabel("answers that contain the right one")
+    for axes, curve in ((facts, by_facts), (found, by_k), (stored, by_size)):
         draw_curve(axes, curve, [source for source in PLOTTED if source in next(iter(curve.values())).scores])
     stored.set_xticks(list(by_size), [f"{size:,}\n{precision}" for precision, size in sizes.items()])
-    figure.legend(*found_notes.get_legend_handles_labels(), loc="outside upper center", ncols=len(PLOTTED))
+    figure.legend(*found.get_legend_handles_labels(), loc="outside upper center", ncols=len(PLOTTED))
     figure.savefig(folder / PLOTS, dpi=110)
     plt.close(figure)
 
@@ -104,16 +100,14 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         "is in what `comem train` and `comem synthesize` make up. All questions and answers are in `answers/`.",
         f"![Right answers over facts in an item, over items found, and over bytes of a block]({PLOTS})",
     ]
-    by_search = {"whole countries": by_k, "notes": notes_by_k}
-    parts += [_aims(own_item, by_search, by_precision, cost).as_markdown()]
+    parts += [_aims(own_item, by_k, by_precision, cost).as_markdown()]
     for comparison in sets:
         parts += [f"## {comparison.name.capitalize()}", tables.scores(comparison).as_markdown()]
         parts += [tables.kinds(comparison).as_markdown(), _failures(comparison)]
         parts += [tables.lengths(comparison, partial(tables.answer_tokens, memory.backbone)).as_markdown()]
     parts += ["## Made-up items apart", _sets_table(apart).as_markdown()]
     parts += ["## Facts in an item", _curve_table(by_facts, "facts").as_markdown()]
-    for name, curve in by_search.items():
-        parts += [f"## {name.capitalize()} found by search", _curve_table(curve, "k").as_markdown()]
+    parts += ["## Notes found by search", _curve_table(by_k, "k").as_markdown()]
     parts += ["## Bytes of an item", _precision_table(by_precision, sizes).as_markdown()]
     parts += ["## Cost", tables.costs(cost).as_markdown()]
     (folder / PAGE).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -172,7 +166,7 @@ class _Results:
 
 def _aims(
     own_item: Sequence[Comparison],
-    by_search: Mapping[str, Mapping[int, Comparison]],
+    by_k: Mapping[int, Comparison],
     by_precision: Mapping[Precision, Comparison],
     cost: Cost,
 ) -> tables.Grid:
@@ -188,13 +182,12 @@ def _aims(
             (f"{one.name}: memory above none", _points(memory - none), one.scores["memory"].above_none[0] > 0),
             (f"{one.name}: another item's memory no better than none", _points(shuffled - none), shuffled <= none),
         ]
-    for name, by_k in by_search.items():
-        at_1, at_10 = (by_k[k].scores["memory"].contains for k in (1, 10))
-        more = at_10 - by_k[10].scores["text"].contains
-        rows += [
-            (f"10 found {name}: memory within 3 points of 1", _points(at_10 - at_1), at_10 - at_1 >= -0.03),
-            (f"10 found {name}: memory above text", _points(more), more > 0),
-        ]
+    at_1, at_10 = (by_k[k].scores["memory"].contains for k in (1, 10))
+    more = at_10 - by_k[10].scores["text"].contains
+    rows += [
+        ("10 found notes: memory within 3 points of 1", _points(at_10 - at_1), at_10 - at_1 >= -0.03),
+        ("10 found notes: memory above text", _points(more), more > 0),
+    ]
     fewer = cost.prompt_tokens["text"][10] / cost.prompt_tokens["memory"][10]
     faster = cost.seconds["text"][10] / cost.seconds["memory"][10]
     loss = by_precision["int8"].scores["memory"].contains - by_precision["fp32"].scores["memory"].contains
