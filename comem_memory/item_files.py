@@ -22,7 +22,7 @@ def read_items(source: str) -> Iterator[MemoryItem]:
     Of a folder, hidden files are left out, and files of other kinds with their captions, of which a warning tells.
 
     Raises:
-        InvalidItemError: the source does not exist, or a line is no item; the message names the line.
+        InvalidItemError: the source does not exist or has nothing of these, or a line is no item; the message names it.
     """
     if source == "-":
         yield from _json_items(_decoded(sys.stdin, "standard input"), "standard input", Path())
@@ -32,24 +32,24 @@ def read_items(source: str) -> Iterator[MemoryItem]:
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
     files = sorted(_visible(path)) if path.is_dir() else [path]
     pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
-    others = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES | TEXT_SUFFIXES]
+    others = {file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES | TEXT_SUFFIXES}
     captions = {file.with_suffix(".txt") for file in (*pictures, *others)}
-    if others and path.is_dir():
+    readable = [file for file in files if file not in others and file not in captions]
+    if not readable:
+        raise InvalidItemError(f"Nothing in {path} is .jsonl, .txt, .md or a picture. Convert what should be read.")
+    if others:
         counts = Counter(file.suffix.lower() for file in others)
         kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(counts.items()))
         warnings.warn(f"{path} also holds files that are left out: {kinds}. Convert what should be read.", stacklevel=2)
-    for file in files:
+    for file in readable:
         if file in pictures:
             caption = file.with_suffix(".txt")
             text = "".join(_text_lines(caption)).strip() if caption.is_file() else ""
             yield MemoryItem(text=text or None, image=file, metadata={"source": str(file)})
-        elif file.suffix.lower() in TEXT_SUFFIXES:
-            if file.suffix.lower() == ".jsonl":
-                yield from _json_items(_text_lines(file), str(file), file.parent)
-            elif file not in captions:
-                yield from (_text_item(line, str(file)) for line in _text_lines(file) if line.strip())
-        elif not path.is_dir():
-            raise InvalidItemError(f"{file} is neither .jsonl, .txt, .md nor a picture. Convert it to one of them.")
+        elif file.suffix.lower() == ".jsonl":
+            yield from _json_items(_text_lines(file), str(file), file.parent)
+        else:
+            yield from (_text_item(line, str(file)) for line in _text_lines(file) if line.strip())
 
 
 def _visible(folder: Path) -> Iterator[Path]:

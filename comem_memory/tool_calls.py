@@ -18,7 +18,9 @@ Tool = dict[str, Any]
 
 MARK = "<tool_call>"
 BEGIN, END = f"{MARK}\n", "\n</tool_call>"
-_HERMES = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
+_CUT = "|".join(END.strip()[:length] for length in range(1, len(END.strip())))
+_HERMES = re.compile(rf"{MARK}(.*?)(?:{END.strip()}|(?:{_CUT})?$)", re.DOTALL)
+"""The end of the last call may be missing, or cut."""
 _FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 _OPENINGS = (MARK, "{", "[", "```")
 

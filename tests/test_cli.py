@@ -152,13 +152,20 @@ def test_pictures_with_captions(comem: Comem, tmp_path: Path):
         ("a.jsonl", b"{}", "line 1: MemoryItem has neither text nor image"),
         ("a.jsonl", b'{"text": "\\ud83d"}', "line 1: .*lone surrogate"),
         ("a.txt", b"caf\xe9", "a.txt is no UTF-8 text: .*Convert it to UTF-8"),
-        ("a.pdf", b"", "neither .jsonl, .txt, .md nor a picture. Convert"),
+        ("a.pdf", b"", "Nothing in .*a.pdf is .jsonl, .txt, .md or a picture. Convert"),
     ],
 )
 def test_sources_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidItemError, match=message):
         list(read_items(str(tmp_path / name)))
+
+
+def test_a_folder_without_anything_to_read(tmp_path: Path):
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"from a telephone")
+    (tmp_path / "IMG_1.txt").write_text("Its caption.")
+    with pytest.raises(InvalidItemError, match="Nothing in .* is .jsonl, .txt, .md or a picture. Convert"):
+        list(read_items(str(tmp_path)))
 
 
 def test_a_byte_order_mark_and_braces_in_texts_are_no_obstacle(tmp_path: Path):

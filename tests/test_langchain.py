@@ -459,6 +459,14 @@ class TestTools:
         answer = chat.invoke("Go", max_tokens=100, response_format=wanted)
         assert json.loads(answer.text)["text"] and answer.response_metadata["finish_reason"] == "length"
 
+    @pytest.mark.parametrize("missing", [0, 1, 5, 12, 13])
+    def test_a_call_is_whole_without_the_end_of_its_tag(self, chat: ChatComem, missing: int):
+        nothing = {"name": "sleep", "description": "Sleep.", "parameters": {"type": "object", "properties": {}}}
+        forced = chat.bind_tools([{"type": "function", "function": nothing}], tool_choice="sleep")
+        written = '<tool_call>\n{"name": "sleep", "arguments": {}}\n</tool_call>'  # a token a letter
+        answer = forced.invoke("Go", max_tokens=len(written) - missing)
+        assert (answer.text, [call["name"] for call in answer.tool_calls]) == ("", ["sleep"])
+
     def test_an_unknown_choice_is_refused(self, chat: ChatComem):
         with pytest.raises(GrammarError, match="subtract"):
             chat.bind_tools([add], tool_choice="subtract").invoke("Hi")
