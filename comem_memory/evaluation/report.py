@@ -70,7 +70,7 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         if name != "worlds"
     ]
     by_facts = {n: results.compare(f"facts-{n}", partial(of_countries, num_facts=n, limit=fewer)) for n in FACTS}
-    among_notes = partial(of_countries, num_facts=1, searched=True, limit=limit)
+    among_notes = partial(of_countries, num_facts=1, searched=True, limit=fewer)
     by_k = {k: results.compare(f"k-{k}", among_notes, k=k, sources=PLOTTED) for k in KS}
     by_precision = {
         precision: results.compare(f"stored-{precision}", one_fact, precision=precision, sources=("memory",))
