@@ -286,6 +286,7 @@ def recall(
         return memory.get(named, skip_missing=True)
     users = [message for message in messages if message["role"] == "user"]
     text, picture = content_of(users[-1]) if users else ("", None)
+    text, picture = text if memory.key.text else "", picture if memory.key.image else None
     if k == 0 or not (text or picture is not None):
         return []
     return memory.search(text or None, picture, k=k, where=where)

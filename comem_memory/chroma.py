@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from comem_memory.errors import (
     EncoderMismatchError,
+    InvalidItemError,
     QueryError,
     StoreClosedError,
     StoreConnectionError,
@@ -40,6 +41,9 @@ _LOCK = "comem.lock"
 _IDENTITY = "comem.identity"
 _HNSW = {"space": "ip", "ef_construction": 200, "ef_search": 200}
 """Twice Chroma's effort: recall matters more than the extra milliseconds beside a language model."""
+
+FEW = 1000
+"""Records that are compared with a search key one by one."""
 
 MOST = 2**31 - 2
 """Chroma counts results in 32 bits."""
@@ -245,7 +249,13 @@ class ChromaStore(MemoryStore):
         return [id for _, id in own[:k]]
 
     def _nearest(self, key: np.ndarray, k: int, where: Filter) -> list[str]:
-        """Chroma ids of the k nearest; reads no keys or blocks of others unless the index falls short."""
+        """Chroma ids of the k nearest; reads no keys or blocks of others unless they are few or the index falls short.
+
+        For few the index would walk through all the others.
+        """
+        few = self._collection.get(where=cast(Any, where), limit=FEW + 1, include=[])["ids"]
+        if len(few) <= FEW:
+            return [id for _, id in sorted(zip(self._exact_distances(few, key), few, strict=True))[:k]]
         n = k + 1  # one more shows whether a tie crosses the cut, which the order of ids must then decide
         while True:
             ids, distances = self._query(key, n, where)
@@ -275,7 +285,8 @@ class ChromaStore(MemoryStore):
         return list(distances.values())
 
     def delete(self, *, namespace: str, ids: Sequence[str] | None = None, where: Filter | None = None) -> list[str]:
-        condition = scoped(namespace, where)
+        # Ids begin with their namespace; as a filter, Chroma would look through all of its items for each.
+        condition = scoped(namespace, where) if where or ids is None else None
         with self._writing, self._access():
             # Chroma counts ids that it does not hold as deleted, so only those that match are named.
             among = None if ids is None else [chroma_id(namespace, id) for id in ids]
@@ -283,16 +294,19 @@ class ChromaStore(MemoryStore):
             delete_ids(self._collection, matching)
         return [id.partition(SEPARATOR)[2] for id in matching]
 
-    def count(self, *, namespace: str, where: Filter | None = None) -> int:
+    def ids(self, *, namespace: str, where: Filter | None = None) -> list[str]:
         with self._access():
-            return len(matching_ids(self._collection, scoped(namespace, where)))
+            found = matching_ids(self._collection, scoped(namespace, where))
+        return sorted(id.partition(SEPARATOR)[2] for id in found)
+
+    def count(self, *, namespace: str, where: Filter | None = None) -> int:
+        return len(self.ids(namespace=namespace, where=where))
 
     def scan(
         self, *, namespace: str, where: Filter | None = None, batch_size: int = 64
     ) -> Iterator[list[MemoryRecord]]:
-        with self._access():
-            for batch in batches(sorted(matching_ids(self._collection, scoped(namespace, where))), batch_size):
-                yield list(read(self._collection, batch, namespace).values())
+        for batch in batches(self.ids(namespace=namespace, where=where), batch_size):
+            yield self.get(batch, namespace=namespace)
 
     def namespaces(self) -> list[str]:
         with self._access():
@@ -341,6 +355,11 @@ class ChromaStore(MemoryStore):
             if isinstance(error, httpx.TransportError):
                 raise StoreConnectionError(
                     f"The Chroma server does not answer: {error}. Try again when it does; what was stored is there."
+                ) from error
+            if "payload too large" in str(error).lower():  # a bare Exception
+                raise InvalidItemError(
+                    "An item with its metadata is larger than the Chroma server accepts, by default 40 MB. Shorten it "
+                    "(a message in a history keeps its pictures), or set the server's max_payload_size_bytes."
                 ) from error
             raise
 

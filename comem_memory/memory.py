@@ -215,6 +215,11 @@ class ContinuousMemory:
         """The namespace whose items this object sees."""
         return self._namespace
 
+    @property
+    def keeps_pictures(self) -> bool:
+        """Whether pictures without a path can be stored: the model sees, and there is a directory for them."""
+        return self.encoder.backbone.sees and self._pictures.folder is not None
+
     def namespace(self, name: str) -> ContinuousMemory:
         """The same memory seen by another tenant, user or agent; nothing is visible across namespaces.
 

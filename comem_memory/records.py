@@ -17,7 +17,9 @@ from comem_memory.types import RESERVED_PREFIX
 
 SEPARATOR = "\x1f"  # not printable, so neither namespace nor id contains it
 BATCH = 64
-"""Records a request: at H = 8192 in fp32 about 20 MB, below the 40 MB that a Chroma server accepts."""
+"""Records a request."""
+BATCH_BYTES = 20_000_000
+"""Of a request that writes: a Chroma server accepts 40 MB. 64 blocks at H = 8192 in fp32 are as many."""
 KEYS_BATCH = 1000
 """Retrieval keys a request."""
 ATTEMPTS = 3
@@ -126,7 +128,7 @@ def write(collection: Collection, identity: CollectionIdentity, records: Sequenc
                 f"The key of item {record.id!r} has shape {np.shape(record.key)}; this collection's have "
                 f"{identity.key_dimension} numbers. Make it with its RetrievalKey, {identity.key_name}."
             )
-    for batch in batches(list(by_id.items()), BATCH):
+    for batch in _batches_to_write(list(by_id.items())):
         ids = [id for id, _ in batch]
         before = collection.get(ids=ids, include=["metadatas"])
         # An upsert merges metadata, so what the new record does not have is removed by setting it to None.
@@ -139,6 +141,21 @@ def write(collection: Collection, identity: CollectionIdentity, records: Sequenc
             documents=[record.text or "" for _, record in batch],
             metadatas=[cleared.get(id, {}) | _stored_metadata(record, identity) for id, record in batch],
         )
+
+
+def _batches_to_write(records: list[tuple[str, MemoryRecord]]) -> Iterator[list[tuple[str, MemoryRecord]]]:
+    batch: list[tuple[str, MemoryRecord]] = []
+    size = 0
+    for id, record in records:
+        texts = (value for value in (record.text, *record.metadata.values()) if isinstance(value, str))
+        more = len(record.block) + sum(len(text.encode()) for text in texts)
+        if batch and (len(batch) == BATCH or size + more > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((id, record))
+        size += more
+    if batch:
+        yield batch
 
 
 def delete_ids(collection: Collection, ids: Sequence[str]) -> None:

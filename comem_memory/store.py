@@ -81,6 +81,7 @@ class MemoryStore(ABC):
 
         Raises:
             DuplicateIdError: two records have the same namespace and id.
+            InvalidItemError: a record is larger than the server takes.
             EncoderMismatchError: a key does not have the collection's dimension, or the collection belongs to
                 another encoder since it was opened.
         """
@@ -115,6 +116,14 @@ class MemoryStore(ABC):
     @abstractmethod
     def delete(self, *, namespace: str, ids: Sequence[str] | None = None, where: Filter | None = None) -> list[str]:
         """Delete what matches both ids and filter, each unless `None`, and return the ids that were deleted.
+
+        Raises:
+            QueryError: a filter that cannot be understood.
+        """
+
+    @abstractmethod
+    def ids(self, *, namespace: str, where: Filter | None = None) -> list[str]:
+        """The ids of what matches, sorted; nothing else is read.
 
         Raises:
             QueryError: a filter that cannot be understood.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 import uuid
 from collections.abc import Sequence
@@ -14,8 +13,11 @@ from comem_memory.memory import ContinuousMemory
 from comem_memory.store import MemoryRecord
 from comem_memory.types import MemoryItem, Metadata
 
-SESSION, POSITION, ROLE, MESSAGE = "session_id", "position", "role", "message"
-"""Metadata of a message's item; positions are microseconds since 1970, so that writers need not agree on a count."""
+SESSION, TRANSCRIPT, ROLE, MESSAGE = "session_id", "transcript", "role", "message"
+"""Metadata of a message's item. An item with a session but no transcript, which names the session too, is no message.
+
+Ids begin with microseconds since 1970, so that they are in order, and writers need not agree on a count.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Said:
 
     Args:
         role: who said it.
-        text, image: what is encoded; the image is left out when the memory's model takes none.
+        text, image: what is encoded; the image is left out where the memory keeps none.
         message: the framework's own message, written out, to be given back as it was.
     """
 
@@ -49,8 +51,9 @@ class Transcript:
         if session_id in ("", None):
             raise ValueError(f"session_id is {session_id!r}. Pass a name, so that conversations stay apart.")
         self.memory, self.session_id = memory, str(session_id)
-        # An item with a session but no position is not a message.
-        self.where: Filter = {"$and": [{SESSION: self.session_id}, {POSITION: {"$gte": 0}}]}
+        self.where: Filter = {
+            TRANSCRIPT: self.session_id
+        }  # alone: Chroma looks through all that each condition matches
 
     def append(self, messages: Sequence[Said]) -> None:
         """Stores messages; on return they are kept.
@@ -59,35 +62,42 @@ class Transcript:
             InvalidItemError: a picture that cannot be opened.
         """
         items = []
-        for position, said in enumerate(messages, time.time_ns() // 1000):
-            metadata: Metadata = {SESSION: self.session_id, POSITION: position, ROLE: said.role, MESSAGE: said.message}
-            image = said.image if self.memory.encoder.backbone.sees else None
+        session: Metadata = {SESSION: self.session_id, TRANSCRIPT: self.session_id}
+        for time_us, said in enumerate(messages, time.time_ns() // 1000):
+            metadata = session | {ROLE: said.role, MESSAGE: said.message}
+            image = said.image if self.memory.keeps_pictures else None
             text = f"{said.role.capitalize()}: {said.text or '...'}"
-            items.append(MemoryItem(id=uuid.uuid4().hex, text=text, image=image, metadata=metadata))
+            id = f"{time_us:016}-{uuid.uuid4().hex}"
+            items.append(MemoryItem(id=id, text=text, image=image, metadata=metadata))
         self.memory.add(items, truncate=True, progress=False)
 
     def replace(self, messages: Sequence[Said]) -> None:
         """Stores messages instead of those that are there; these go only when the new ones are kept."""
-        old = [record.id for record in self.records()]
+        old = self.ids()
         self.append(messages)
         if old:
             self.memory.delete(ids=old)
 
-    def records(self) -> list[MemoryRecord]:
-        """The messages as stored, the oldest first."""
-        found = self.memory.store.scan(namespace=self.memory.name, where=self.where)
-        return sorted(itertools.chain.from_iterable(found), key=lambda record: int(record.metadata[POSITION]))
+    def ids(self) -> list[str]:
+        """Those of the messages, the oldest first."""
+        return self.memory.store.ids(namespace=self.memory.name, where=self.where)
 
-    def split(self, recent: int) -> tuple[list[MemoryRecord], list[MemoryRecord]]:
-        """Older messages and the newest `recent`, or a few more: they begin with what the user said.
+    def read(self, ids: Sequence[str]) -> list[MemoryRecord]:
+        """Messages as stored."""
+        return self.memory.store.get(ids, namespace=self.memory.name)
+
+    def split(self, recent: int) -> tuple[list[str], list[MemoryRecord]]:
+        """Ids of older messages, and the newest `recent`, or a few more: they begin with what the user said.
 
         So a tool's result stays with its call, and models whose roles alternate can read them.
         """
-        records = self.records()
-        first = max(len(records) - recent, 0)
-        while 0 < first < len(records) and records[first].metadata[ROLE] != "user":
+        ids = self.ids()
+        first = max(len(ids) - recent, 0)
+        newest = self.read(ids[first:])
+        while first and newest and newest[0].metadata[ROLE] != "user":
             first -= 1
-        return records[:first], records[first:]
+            newest = [*self.read([ids[first]]), *newest]
+        return ids[:first], newest
 
     def clear(self) -> None:
         """Deletes the session's messages."""
@@ -96,4 +106,4 @@ class Transcript:
 
 def visible(metadata: Metadata) -> Metadata:
     """An item's metadata without a transcript's bookkeeping, which no prompt should show."""
-    return {name: value for name, value in metadata.items() if name not in (POSITION, MESSAGE)}
+    return {name: value for name, value in metadata.items() if name not in (TRANSCRIPT, MESSAGE)}

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from comem_memory.config import EncoderFingerprint
 from comem_memory.errors import (
     DuplicateIdError,
     EncoderMismatchError,
+    InvalidItemError,
     QueryError,
     StoreClosedError,
     StoreConnectionError,
@@ -286,7 +287,11 @@ class TestContract:
             store.search(key(1), namespace="ann", k=1, where=where)
 
 
-def test_three_items_among_five_thousand_others_are_all_found(tmp_path: Path):
+@pytest.mark.parametrize("few", [0, 1000])
+def test_three_items_among_five_thousand_others_are_all_found(
+    tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("comem_memory.chroma.FEW", few)
     store = ChromaStore.embedded(tmp_path, identity=identity())
     store.put([record(f"{i:04}", namespace="crowd", seed=i) for i in range(5000)])
     query = key(4)
@@ -321,12 +326,13 @@ def test_mixed_namespaces_are_searched_apart_and_the_filter_is_spared_where_it_c
         return real_query(self, **arguments)
 
     monkeypatch.setattr(Collection, "query", query)
+    monkeypatch.setattr("comem_memory.chroma.FEW", 30)
     for seed in range(1000, 1020):
         order = np.argsort(-(keys @ key(seed)))
         for name in sizes:
             best = [f"{i:03}" for i in order if namespaces[i] == name][:10]
             assert [r.id for r, _ in store.search(key(seed), namespace=name, k=10)] == best
-    assert filtered == {"some", "few"}
+    assert filtered == {"some"}, "most are among the nearest of all, few are compared one by one"
     store.close()
 
 
@@ -555,6 +561,16 @@ def test_a_server_is_shared(server_url: str):
         ChromaStore.server(server_url, identity=identity("other"), collection_name="shared")
     one.close()
     two.close()
+
+
+def test_large_records_go_to_a_server_one_by_one_and_one_too_large_is_named(server_url: str):
+    with closing(ChromaStore.server(server_url, identity=identity(), collection_name="large")) as store:
+        large = [replace(record(id), metadata={"message": "m" * 15_000_000}) for id in "abc"]
+        store.put(large)
+        assert store.ids(namespace="ann") == ["a", "b", "c"]
+        with pytest.raises(InvalidItemError, match="larger than the Chroma server accepts.*max_payload_size_bytes"):
+            store.put([replace(record("d"), metadata={"message": "m" * 45_000_000})])
+        assert len(store.get(["a"], namespace="ann")[0].metadata["message"]) == 15_000_000
 
 
 def test_a_directory_can_move_to_a_server(tmp_path: Path):

@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 import torch
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware
+from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware, SummarizationMiddleware
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
 from langchain_core.globals import set_llm_cache
@@ -40,9 +40,12 @@ from pydantic import BaseModel, Field, create_model
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.chat import ChatSettings, _alternating
+from comem_memory.chroma import ChromaStore
 from comem_memory.errors import GrammarError, ItemNotFoundError, ModelError, PromptTooLongError, QueryError
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, ComemRetriever
 from comem_memory.integrations.langchain.messages import memory_block, to_messages
+from comem_memory.keys import RetrievalKey
+from comem_memory.opening import identity_of
 from comem_memory.testing import tiny_memory, tiny_picture
 
 QUESTION = "What opens the blue door?"
@@ -572,6 +575,8 @@ class TestRetriever:
         retriever = ComemRetriever(memory=memory)
         assert [d.id for d in retriever.invoke("door", where={"room": "attic"})] == ["flag"]
         assert [d.id for d in await retriever.ainvoke("door", namespace="bob")] == ["secret"]
+        with pytest.raises(QueryError, match="Namespace '' is no text, empty"):
+            retriever.invoke("door", namespace="")
         assert [d.id for d in memory.as_langchain_retriever(k=1).invoke(QUESTION)] == ["key"]
 
 
@@ -682,6 +687,85 @@ class TestMiddleware:
         agent.invoke({"messages": [said]})
         assert f"User: {QUESTION}\nAssistant: Brass." in [hit.text for hit in memory.scan()]
 
+    def test_users_stay_apart_whatever_wraps_the_model_or_stands_in_for_it(self, memory: ContinuousMemory):
+        middleware = ComemMiddleware(memory, k=1, tools=False, remember=lambda _: None)
+        chat, broken = ChatComem(memory=memory, max_tokens=4), Scripted(answers=[])
+        agents = [
+            create_agent(chat.with_retry(), middleware=[middleware]),
+            create_agent(chat.with_fallbacks([broken]), middleware=[middleware]),
+            create_agent(broken, middleware=[middleware, ModelFallbackMiddleware(chat)]),
+            create_agent(broken, middleware=[ModelFallbackMiddleware(chat), middleware]),
+        ]
+        for agent in agents:
+            said = {"messages": [HumanMessage(QUESTION)]}
+            answer = agent.invoke(said, config={"configurable": {"user_id": "bob"}})["messages"][-1]
+            assert answer.response_metadata["memory_ids"] == ["secret"]
+        assert chat.invoke(QUESTION, k=1).response_metadata["memory_ids"] == ["key"], "afterwards it searches again"
+
+    def test_another_model_can_stand_in_for_ours(self, memory: ContinuousMemory):
+        chat, stand_in = ChatComem(memory=memory), Scripted(answers=[AIMessage("Brass.")])
+        middleware = [ComemMiddleware(memory, tools=False), ModelFallbackMiddleware(stand_in)]
+        beyond_the_window = HumanMessage("What? " * 10_000)
+        assert create_agent(chat, middleware=middleware).invoke({"messages": [beyond_the_window]})
+        assert [m.content for m in stand_in.seen[0]] == [beyond_the_window.content]
+
+    def test_a_turn_that_a_summary_takes_out_is_remembered(self, memory: ContinuousMemory):
+        calls = [AIMessage("", tool_calls=[{"name": "add", "args": {"a": 1, "b": i}, "id": str(i)}]) for i in range(4)]
+        model, summary = Scripted(answers=[*calls, AIMessage("42.")]), Scripted(answers=[AIMessage("A sum.")] * 4)
+        summarize = SummarizationMiddleware(summary, trigger=("messages", 6), keep=("messages", 4))
+        agent = create_agent(model, tools=[add], middleware=[summarize, ComemMiddleware(memory, k=1, tools=False)])
+        agent.invoke({"messages": [HumanMessage("The blue door is mine. What is the answer?")]})
+        system, first, *_ = model.seen[-1]
+        assert "summary" in first.text and "The brass key opens the blue door." in system.text
+        assert "User: The blue door is mine. What is the answer?\nAssistant: 42." in [hit.text for hit in memory.scan()]
+        assert memory.count() == 3
+
+    def test_a_system_turn_keeps_its_blocks(self, memory: ContinuousMemory):
+        block = {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}
+        model = Scripted(answers=[AIMessage("Brass.")])
+        middleware = [ComemMiddleware(memory, k=1, tools=False)]
+        agent = create_agent(model, system_prompt=SystemMessage([block]), middleware=middleware)
+        agent.invoke({"messages": [HumanMessage(QUESTION)]})
+        kept, told = model.seen[0][0].content
+        assert kept == block and "The brass key opens the blue door." in told["text"]
+
+    def test_a_picture_that_cannot_be_kept_or_searched_with_stops_nothing(self, memory: ContinuousMemory):
+        store = ChromaStore.in_memory(identity=memory.store.identity)
+        nowhere = ContinuousMemory(memory.encoder, memory.key, store)  # as on a server without persist_directory
+        picture = {"type": "image", "base64": png(1), "mime_type": "image/png"}
+        said = HumanMessage([{"type": "text", "text": "What is this?"}, picture])
+        agent = create_agent(Scripted(answers=[AIMessage("A flag.")]), middleware=[ComemMiddleware(nowhere)])
+        agent.invoke({"messages": [said]})
+        ComemChatMessageHistory(nowhere, "s1").add_messages([said])
+        assert [hit.text for hit in nowhere.scan(where={"role": {"$ne": "user"}})] == [
+            "User: What is this?\nAssistant: A flag."
+        ]
+        assert ComemChatMessageHistory(nowhere, "s1", older=0).messages == [said]
+        key = RetrievalKey(memory.key.text)
+        of_texts = ContinuousMemory(
+            memory.encoder, key, ChromaStore.in_memory(identity=identity_of(memory.encoder, key))
+        )
+        answer = ChatComem(memory=of_texts, max_tokens=4).invoke([HumanMessage([picture])])
+        assert answer.response_metadata["memory_ids"] == []
+        for one in (nowhere, of_texts):
+            one.close()
+
+    async def test_remembering_waits_in_a_thread_of_its_own(self, memory: ContinuousMemory):
+        tools = {tool.name: tool for tool in ComemMiddleware(memory).tools}
+        call = {"name": "remember", "args": {"text": "Ada likes tea."}, "id": "1", "type": "tool_call"}
+        model = Scripted(answers=[AIMessage("", tool_calls=[call]), AIMessage("Done.")])
+        asyncio.get_running_loop().set_default_executor(pool := ThreadPoolExecutor(1))
+        agent = create_agent(model, middleware=[ComemMiddleware(memory, k=0, remember=lambda _: None)])
+        with memory.backbone.lock:
+            asked = asyncio.create_task(agent.ainvoke({"messages": [HumanMessage("Remember it.")]}))
+            await asyncio.sleep(1)
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 1) == "free"
+            assert not asked.done()
+        await asked
+        assert set(tools) == {"remember", "recall", "forget"}
+        assert "Ada likes tea." in [hit.text for hit in memory.scan()]
+        pool.shutdown()
+
     def test_a_chat_model_with_another_memory_gets_text(self, memory: ContinuousMemory):
         other = tiny_memory(family="llama")
         agent = create_agent(
@@ -728,6 +812,6 @@ class TestHistory:
         await history.aadd_messages([HumanMessage("Hi")])
         assert [m.text for m in ComemChatMessageHistory(memory, "7", older=0).messages] == ["Hi"]
         history.clear()
-        assert memory.get("fact") and history.transcript.records() == []
+        assert memory.get("fact") and history.transcript.ids() == []
         with pytest.raises(ValueError, match="session_id is ''. Pass a name"):
             ComemChatMessageHistory(memory, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from contextvars import ContextVar
 from operator import itemgetter
 from typing import Any, Literal, cast
 
@@ -206,14 +207,12 @@ class ChatComem(BaseChatModel):
         )
         assert self.memory is not None
         memory = self.memory if given["namespace"] is None else self.memory.namespace(given["namespace"])
-        hits = recall(
-            memory,
-            turns,
-            k=given["k"],
-            where=given["where"],
-            ids=kwargs.get("memory_ids"),
-            named=memory_ids(messages),
-        )
+        named = memory_ids(messages)
+        if (recalled := RECALLED.get()) is not None:
+            view, ids = recalled
+            ours = view.store is memory.store
+            memory, named = view if ours else memory, (ids if ours else []) if named is None else named
+        hits = recall(memory, turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
         about = {"model_name": memory.backbone.name, "memory_ids": [hit.id for hit in hits]}
         return chat, (turns, joined(hits), settings), about
 
@@ -297,6 +296,9 @@ class ChatComem(BaseChatModel):
         failed = RunnablePassthrough.assign(parsed=lambda _: None)
         return RunnableMap(raw=llm) | parsed.with_fallbacks([failed], exception_key="parsing_error")
 
+
+RECALLED: ContextVar[tuple[ContinuousMemory, list[str]] | None] = ContextVar("RECALLED", default=None)
+"""Whose memory a middleware serves now, and the items that it recalled: models do not search on their own then."""
 
 _SETTINGS = ("namespace", "k", "where", "temperature", "top_p", "max_tokens", "seed")
 

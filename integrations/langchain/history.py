@@ -42,8 +42,7 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
         newest = messages_from_dict([json.loads(str(record.metadata[MESSAGE])) for record in kept])
         if not self.older:
             return newest
-        before = [record.id for record in past[-self.older :]]
-        return [HumanMessage([memory_block(before[::-1])]), *newest]
+        return [HumanMessage([memory_block(past[-self.older :][::-1])]), *newest]
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Stores messages; on return they are kept. What the encoder cannot read is not in the vectors."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NotRequired, cast
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
+from langchain.agents.middleware.types import PrivateStateAttr
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
-from langchain_core.runnables import RunnableBinding
+from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config, run_in_executor
 
 from comem_memory.chat import as_text, content_of, recall
@@ -17,8 +19,8 @@ from comem_memory.memory import ContinuousMemory
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem
 
-from .chat_model import ChatComem
-from .messages import memory_block, to_messages
+from .chat_model import RECALLED, ChatComem
+from .messages import to_messages
 from .tools import memory_tools
 
 NamespaceOf = Callable[[Any], str | None]
@@ -47,18 +49,25 @@ def user_of(runtime: Any) -> str | None:
 
 def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
     """What the user said last and what the agent answered, as one item; with the user's picture, if there is one."""
-    said = next((i for i in reversed(range(len(messages))) if isinstance(messages[i], HumanMessage)), None)
+    said = _said(messages)
     if said is None:
         return None
-    answers = [message.text for message in messages[said + 1 :] if isinstance(message, AIMessage) and message.text]
-    [turn] = to_messages([messages[said]], skip_unreadable=True)
+    after = messages[messages.index(said) + 1 :]
+    answers = [message.text for message in after if isinstance(message, AIMessage) and message.text]
+    [turn] = to_messages([said], skip_unreadable=True)
     text, picture = content_of(turn)
     lines = [f"User: {text}"] if text else []
     lines += [f"Assistant: {answers[-1]}"] if answers else []
     return MemoryItem(text="\n".join(lines) or None, image=picture) if lines or picture is not None else None
 
 
-class ComemMiddleware(AgentMiddleware):
+class TurnState(AgentState[Any]):
+    """An agent's state, with the user's turn, which a summary may take out of the messages before it is stored."""
+
+    said: NotRequired[Annotated[HumanMessage | None, PrivateStateAttr]]
+
+
+class ComemMiddleware(AgentMiddleware[TurnState, Any, Any]):
     """Recalls before each call of the model, remembers after each turn, and gives the agent memory tools.
 
     A `ChatComem` with the same memory gets the items as vectors; any other model gets their texts in the system turn.
@@ -76,6 +85,8 @@ class ComemMiddleware(AgentMiddleware):
         >>> agent = create_agent(chat, middleware=[ComemMiddleware(memory)], context_schema=Context) # doctest: +SKIP
         >>> agent.invoke({"messages": [...]}, context=Context(user_id="ada"))                        # doctest: +SKIP
     """
+
+    state_schema = TurnState
 
     def __init__(
         self,
@@ -98,48 +109,79 @@ class ComemMiddleware(AgentMiddleware):
 
     # -- before the model ---------------------------------------------------------------------------------------
 
+    def before_agent(self, state: TurnState, runtime: Any) -> dict[str, Any]:
+        return {"said": _said(state["messages"])}
+
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        return handler(self._with_memory(request))
+        view, hits = self._recall(request)
+        with _recalled(view, hits):
+            return handler(self._with_text(request, hits))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
-        return await handler(await run_in_executor(None, self._with_memory, request))
+        view, hits = await run_in_executor(None, self._recall, request)
+        with _recalled(view, hits):
+            return await handler(self._with_text(request, hits))
 
-    def _with_memory(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        view, model = self._view(request.runtime), _unwrapped(request.model)
-        users = [message for message in request.messages if isinstance(message, HumanMessage)]
-        hits = recall(view, to_messages(users[-1:], skip_unreadable=True), k=self.k, where=self.where)
-        if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
-            recalled = HumanMessage([memory_block([hit.id for hit in hits])])  # may be forgotten until the model reads
-            settings = request.model_settings | {"namespace": view.name}
-            return request.override(messages=[recalled, *request.messages], model_settings=settings)
-        if isinstance(model, ChatComem):
-            request = request.override(model_settings=request.model_settings | {"memory_ids": []})
-        return request.override(system_message=_told(request.system_message, hits)) if hits else request
+    def _recall(self, request: ModelRequest[Any]) -> tuple[ContinuousMemory, list[MemoryHit]]:
+        view, state = self._view(request.runtime), cast(TurnState, request.state)
+        said = _said(request.messages) or state.get("said")
+        turns = to_messages([] if said is None else [said], skip_unreadable=True)
+        return view, recall(view, turns, k=self.k, where=self.where)
+
+    def _with_text(self, request: ModelRequest[Any], hits: Sequence[MemoryHit]) -> ModelRequest[Any]:
+        model = _unwrapped(request.model)
+        ours = isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store
+        return request if ours or not hits else request.override(system_message=_told(request.system_message, hits))
 
     # -- after the turn -----------------------------------------------------------------------------------------
 
-    def after_agent(self, state: AgentState[Any], runtime: Any) -> None:
-        item, view = self.remember(state["messages"]), self._view(runtime)
-        if item is not None and item.image is not None and item.text and not view.encoder.backbone.sees:
+    def after_agent(self, state: TurnState, runtime: Any) -> None:
+        messages, said = state["messages"], state.get("said")
+        if said is not None and all(message.id != said.id for message in messages):
+            messages = [said, *messages]  # which a summary took out
+        item, view = self.remember(messages), self._view(runtime)
+        if item is not None and item.image is not None and item.text and not view.keeps_pictures:
             item = item.model_copy(update={"image": None})
         if item is not None:
             view.add(item, truncate=True)
 
-    async def aafter_agent(self, state: AgentState[Any], runtime: Any) -> None:
+    async def aafter_agent(self, state: TurnState, runtime: Any) -> None:
         await run_in_thread(lambda _: self.after_agent(state, runtime))
 
 
+@contextmanager
+def _recalled(view: ContinuousMemory, hits: Sequence[MemoryHit]) -> Iterator[None]:
+    """Within it every `ChatComem` has these items of this user, whatever wraps it, or stands in for it."""
+    token = RECALLED.set((view, [hit.id for hit in hits]))
+    try:
+        yield
+    finally:
+        RECALLED.reset(token)
+
+
+def _said(messages: Sequence[AnyMessage]) -> HumanMessage | None:
+    """What the user said last; the summary that LangChain's middleware writes is not the user's."""
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage) and message.additional_kwargs.get("lc_source") != "summarization":
+            return message
+    return None
+
+
 def _unwrapped(model: Any) -> Any:
-    """The model itself, without what `bind` and `with_config` put around it."""
-    while isinstance(model, RunnableBinding):
+    """The model itself, without what `bind`, `with_config` and `with_retry` put around it."""
+    while isinstance(model, RunnableBindingBase):
         model = model.bound
     return model
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:
-    said = f"{system.text}\n\n" if system is not None else ""
-    return SystemMessage(said + as_text(hits))
+    known = as_text(hits)
+    if system is None:
+        return SystemMessage(known)
+    if isinstance(system.content, str):
+        return system.model_copy(update={"content": f"{system.content}\n\n{known}"})
+    return system.model_copy(update={"content": [*system.content, {"type": "text", "text": known}]})

@@ -53,7 +53,7 @@ class ComemRetriever(BaseRetriever):
         where: Filter | None = None,
         namespace: str | None = None,
     ) -> list[Document]:
-        name = namespace or self.namespace
+        name = self.namespace if namespace is None else namespace
         memory = self.memory if name is None else self.memory.namespace(name)
         hits = memory.search(query or None, image, k=self.k if k is None else k, where=where or self.where)
         return [to_document(hit) for hit in hits]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from langchain.tools import ToolRuntime
-from langchain_core.tools import BaseTool, tool
+from langchain_core.tools import BaseTool, StructuredTool, tool
 
 from comem_memory.errors import ComemError
 from comem_memory.memory import ContinuousMemory
+from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryItem
 
 ViewOf = Callable[[Any], ContinuousMemory]
@@ -49,4 +51,17 @@ def memory_tools(memory: ContinuousMemory, *, view_of: ViewOf | None = None, k: 
         """Deletes what is stored under an id, as recall shows it."""
         return "Forgotten." if view(runtime).delete(ids=id) else f"Nothing is stored under {id}."
 
-    return [remember, recall, forget]
+    return [_with_async(one) for one in (remember, recall, forget)]
+
+
+def _with_async(tool: BaseTool) -> BaseTool:
+    """The tool with an async twin in a thread of its own: storing may wait long for the model."""
+    assert isinstance(tool, StructuredTool) and tool.func is not None
+    work = tool.func
+
+    @wraps(work)
+    async def coroutine(**arguments: Any) -> Any:
+        return await run_in_thread(lambda _: work(**arguments))
+
+    tool.coroutine = coroutine
+    return tool

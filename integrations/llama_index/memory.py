@@ -13,7 +13,7 @@ from comem_memory.chat import content_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import MemoryRecord
 from comem_memory.threads import run_in_thread
-from comem_memory.transcript import MESSAGE, POSITION, SESSION, Said, Transcript
+from comem_memory.transcript import MESSAGE, Said, Transcript
 
 from .messages import remembered, to_messages
 
@@ -52,17 +52,20 @@ class ComemMemory(BaseMemory):
         return Transcript(self.memory, self.session_id)
 
     def get(self, input: str | None = None, **kwargs: Any) -> list[ChatMessage]:
-        past, kept = self._transcript.split(self.recent)
+        transcript = self._transcript
+        past, kept = transcript.split(self.recent)
         newest = [_message(record) for record in kept]
         query = input or "".join(content_of(turn)[0] for turn in to_messages(newest[-1:], skip_unreadable=True))
         hits = []
         if past and self.k and query:
-            older = {"$and": [{SESSION: self.session_id}, {POSITION: {"$lte": past[-1].metadata[POSITION]}}]}
-            hits = self.memory.search(query, k=self.k, where=older)
+            shown = {record.id for record in kept}
+            found = self.memory.search(query, k=self.k + len(shown), where=transcript.where)
+            hits = [hit for hit in found if hit.id not in shown][: self.k]
         return [remembered(hits), *newest]
 
     def get_all(self) -> list[ChatMessage]:
-        return [_message(record) for record in self._transcript.records()]
+        transcript = self._transcript
+        return [_message(record) for record in transcript.read(transcript.ids())]
 
     def put(self, message: ChatMessage) -> None:
         self.put_messages([message])

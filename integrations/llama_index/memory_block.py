@@ -55,7 +55,7 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
         items = []
         for message, turn in zip(messages, to_messages(messages, skip_unreadable=True), strict=True):
             text, picture = content_of(turn)
-            picture = picture if self.memory.encoder.backbone.sees else None
+            picture = picture if self.memory.keeps_pictures else None
             session = message.additional_kwargs.get(SESSION)
             if text or picture is not None:
                 items.append(
