@@ -17,6 +17,7 @@ from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -91,7 +92,16 @@ class Backbone(Prompts):
             defaults["device_map"] = "auto"
         try:
             model = model_class.from_pretrained(name_or_path, revision=revision, **defaults | model_kwargs)
-        except (AssertionError, AttributeError, ImportError, OSError, TypeError, ValueError) as error:
+        except (
+            AssertionError,
+            AttributeError,
+            ImportError,
+            OSError,
+            RuntimeError,  # out of memory, among others
+            SafetensorError,
+            TypeError,
+            ValueError,
+        ) as error:
             given = f" with {', '.join(model_kwargs)}" if model_kwargs else ""
             raise ModelError(
                 f"The model {name_or_path!r} cannot be loaded{given}: {error} "
@@ -121,6 +131,11 @@ class Backbone(Prompts):
         embed = self.model.get_input_embeddings()
         with torch.no_grad():
             return embed(torch.arange(len(embed.weight), device=self.device)).detach()  # checkpointing wants a gradient
+
+    def stops(self, given: int | list[int] | None = None) -> list[int]:
+        """The tokens that end an answer: those given, else the model's own."""
+        stops = self.model.generation_config.eos_token_id if given is None else given
+        return list(stops) if isinstance(stops, list) else [stops]
 
     @property
     def image_token_id(self) -> int | None:
@@ -335,8 +350,7 @@ class Backbone(Prompts):
         finally:
             self.lock.release()
         new = output[:, batch["input_ids"].shape[1] :]
-        stops = generation_kwargs.get("eos_token_id", self.model.generation_config.eos_token_id)
-        stops = set(stops if isinstance(stops, list) else [stops])
+        stops = set(self.stops(generation_kwargs.get("eos_token_id")))
         return [_until(row.tolist(), stops) for row in new]
 
     def decode(self, tokens: Sequence[int]) -> str:

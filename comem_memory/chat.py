@@ -200,6 +200,7 @@ class Chat:
         kwargs: dict[str, Any] = {"max_new_tokens": min(settings.max_tokens, room), "prefix": self._prefix}
         kwargs |= settings.generation_kwargs
         if settings.temperature:
+            kwargs = {"top_k": 0, "top_p": 1.0} | kwargs  # Qwen2-VL's own top_k of 1 would choose the likeliest always
             kwargs |= {"do_sample": True, "temperature": settings.temperature, "seed": settings.seed}
             kwargs |= {"top_p": settings.top_p} if settings.top_p is not None else {}
         if settings.stop:
@@ -242,12 +243,10 @@ class Chat:
             forms.append(Form(tool_calls.call_schema(tools), *around))
         if settings.schema is not None and not settings.must_call:
             forms.append(Form(settings.schema))
-        if self._vocabulary is None:
-            stops = self.backbone.model.generation_config.eos_token_id
+        stops = self.backbone.stops(settings.generation_kwargs.get("eos_token_id"))
+        if self._vocabulary is None or self._vocabulary.stop_ids != stops:
             size = self.backbone.model.get_output_embeddings().weight.shape[0]
-            self._vocabulary = Vocabulary(
-                self.backbone.tokenizer, size, list(stops) if isinstance(stops, list) else [stops]
-            )
+            self._vocabulary = Vocabulary(self.backbone.tokenizer, size, stops)
         return Constraint(self._vocabulary, forms, max_new_tokens=max_new_tokens)
 
 

@@ -49,7 +49,7 @@ class Vocabulary:
     def __init__(self, tokenizer: Any, size: int, stops: list[int]) -> None:
         self.engine = from_tokenizer(tokenizer, n_vocab=size, eos_token=stops)
         tokens = {self.engine.decode_str([token]): token for token in range(min(size, len(tokenizer)))}
-        self.size = size
+        self.size, self.stop_ids = size, stops
         self.stops = self.only(stops)
         added = tokenizer.added_tokens_encoder.items()
         self.special = {text: token for text, token in added if self.engine.is_special_token(token)}

@@ -31,6 +31,8 @@ FINGERPRINT_FILE = "fingerprint.json"
 ADAPTER_FILES = (CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE)
 MAX_LENGTH = 2048
 """Longest item in tokens, unless the encoder is made for another."""
+BATCH_TOKENS = 8192
+"""Of a forward pass, padding included: an fp32 LoRA beside a bf16 model of 7B parameters takes about 0.3 MB a token."""
 Weights = dict[str, torch.Tensor]
 
 
@@ -66,6 +68,11 @@ class MemoryEncoder(nn.Module):
         if any(isinstance(module, LoraLayer) for module in backbone.model.modules()):
             raise AdapterError(
                 f"{backbone.name} already carries a memory encoder. Load the model again for a second one."
+            )
+        if any(hasattr(module, "qweight") for module in backbone.model.modules()):
+            raise AdapterError(
+                f"{backbone.name} was published quantised in a format whose layers take no LoRA (AWQ, GPTQ). Load the "
+                "unquantised model with a BitsAndBytesConfig: docs/PRECISION.md."
             )
         self.backbone = backbone
         self.encoder_config = config
@@ -140,11 +147,11 @@ class MemoryEncoder(nn.Module):
         return EncoderInputs(*laid_out)
 
     def encode(self, items: Sequence[EncoderInputs], *, batch_size: int = 16) -> torch.Tensor:
-        """Memory embeddings of items, sorted by length into padded batches.
+        """Memory embeddings of items, sorted by length into padded batches, of long ones fewer.
 
         Args:
             items: from `inputs`.
-            batch_size: items per forward pass.
+            batch_size: at most so many items per forward pass, and `BATCH_TOKENS` tokens.
 
         Returns:
             (N, Q, H), float32, on the CPU, in the order given.
@@ -156,9 +163,11 @@ class MemoryEncoder(nn.Module):
             raise ValueError(f"batch_size is {batch_size}. Encode at least 1 item at a time.")
         config = self.encoder_config.qformer
         encoded = torch.empty(len(items), config.num_query_tokens, config.hidden_size)
-        order = sorted(range(len(items)), key=lambda i: items[i].tensors["input_ids"].shape[1])
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        lengths = [item.tensors["input_ids"].shape[1] for item in items]
+        order = sorted(range(len(items)), key=lengths.__getitem__)
+        while order:
+            size = max(1, min(batch_size, BATCH_TOKENS // lengths[order[-1]]))
+            order, chosen = order[:-size], order[-size:]
             with self.backbone.lock, torch.inference_mode():
                 encoded[chosen] = self(self.backbone.batch([items[i].tensors for i in chosen])).float().cpu()
         return encoded

@@ -242,7 +242,7 @@ def _fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.flatten()
-        sample = values[:: max(1, len(values) // 64)][:64].double().cpu().numpy()
+        sample = values[:: max(1, len(values) // 64)][:64].cpu().double().numpy()  # MPS has no float64
         digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.astype("<f8").tobytes())
     return digest.hexdigest()[:12]
 

@@ -65,9 +65,9 @@ class PrefixCache:
     a new `PrefixCache`.
 
     One entry is held: 2 * layers * key-value heads * head dimension * bytes per number * tokens (Qwen2.5-VL-7B in bf16:
-    56 KiB a token), the memory and the pictures' pixels. While another prompt runs it is freed or grows into the next
-    entry. Layers with a sliding window hold their window alone, and past it cannot be cut back: there a prompt has to
-    go on where the last answer ended.
+    56 KiB a token), the memory and the pictures' pixels. A prompt that goes without reuse leaves it where it is; any
+    other frees it or grows it into the next entry. Layers with a sliding window hold their window alone, and past it
+    cannot be cut back: there a prompt has to go on where the last answer ended.
 
     Not thread-safe; `Backbone.generate` uses it behind its lock.
     """
@@ -90,7 +90,8 @@ class PrefixCache:
             (1, T): the prompt's tokens and the answer's.
         """
         model = backbone.model
-        if not CHOOSING.issuperset(settings) or model.generation_config.cache_implementation is not None:
+        own = model.generation_config.cache_implementation  # Gemma 3's "hybrid" is the default one to transformers
+        if not CHOOSING.issuperset(settings) or own not in (None, "hybrid"):
             return model.generate(**batch, **settings)
         memory = None if memory is None or not len(memory) else memory.clone()  # the caller's may change
         inputs = self._continued(backbone, batch, memory)

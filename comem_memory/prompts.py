@@ -113,16 +113,18 @@ class Prompts:
     def _scaled_down(self, turn: str, image: Image.Image, most: int) -> ModelInputs:
         """The turn with its picture made so small that both take at most so many tokens, if that can be had."""
         smaller = image = at_most(image, self.max_pixels)
-        given = inputs = self._tokenize(turn, [image])
+        fewest = inputs = self._tokenize(turn, [image])
         before = 0
         while (length := inputs["input_ids"].shape[1]) > most and min(smaller.size) > SMALLEST_PICTURE:
             share = 0.25 if length == before else 0.9 * most / length  # tokens grow with the area
             before, smaller = length, at_most(smaller, int(share * smaller.width * smaller.height))
             inputs = self._tokenize(turn, [smaller])
+            if inputs["input_ids"].shape[1] < fewest["input_ids"].shape[1]:  # some processors scale up again
+                fewest = inputs
         if length <= most:
             return inputs
         untiled = {name: value for name, value in UNTILED.items() if hasattr(self.processor.image_processor, name)}
-        return self._tokenize(turn, [image], **untiled) if untiled else given
+        return self._tokenize(turn, [image], **untiled) if untiled else fewest
 
     def prompt_inputs(
         self, messages: Sequence[Message], *, answer: str | None = None, tools: Sequence[dict[str, Any]] | None = None

@@ -348,6 +348,7 @@ _GEMMA_TEXT = GEMMA.text_config | {
 
 def _stops_at_turns(model: PreTrainedModel) -> PreTrainedModel:
     model.generation_config.eos_token_id = [GEMMA.id("<eos>"), GEMMA.id("<end_of_turn>")]
+    model.generation_config.cache_implementation = "hybrid"
     return model
 
 

@@ -351,6 +351,18 @@ def test_a_picture_in_tiles_is_shown_once_where_they_do_not_fit():
     assert backbone.generate([once], max_new_tokens=3)
 
 
+def test_a_picture_that_is_never_small_enough_gets_the_fewest_tokens_there_are():
+    backbone, picture = tiny_backbone("llava_onevision"), tiny_picture(size=(1000, 1000))
+    backbone.processor.image_processor.image_grid_pinpoints += [[224, 224]]
+    least, most = (
+        backbone.encoder_inputs(None, tiny_picture(size=size), max_length=4096)[0]["input_ids"].shape[1]
+        for size in ((40, 40), (1000, 1000))
+    )
+    inputs, truncated = backbone.encoder_inputs("a" * 200, picture, max_length=least + 5, truncate=True)
+    assert truncated
+    assert inputs["input_ids"].shape[1] == least + 5 < most
+
+
 def test_larger_pictures_are_scaled_down_before_the_model_sees_them():
     picture = tiny_picture(size=(640, 480))
     backbone = tiny_backbone("qwen2_5_vl")

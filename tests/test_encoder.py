@@ -13,6 +13,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from comem_memory.backbone import Backbone
 from comem_memory.config import EncoderConfig
@@ -263,6 +264,27 @@ def test_threads_get_what_one_thread_gets(encoder: MemoryEncoder):
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(work, range(32)))
+
+
+def test_long_items_go_in_smaller_batches(monkeypatch: pytest.MonkeyPatch):
+    encoder = tiny_encoder(tiny_backbone("llama"))
+    inputs = [encoder.inputs("a" * length) for length in (300, 3, 200, 5, 4)]
+    together = encoder.encode(inputs)
+    shapes: list[tuple[int, ...]] = []
+    monkeypatch.setattr("comem_memory.encoder.BATCH_TOKENS", 500)
+    encoder.qformer.register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[0].shape[:2])))
+    torch.testing.assert_close(encoder.encode(inputs), together, atol=1e-5, rtol=0)
+    assert [batch for batch, _ in shapes] == [1, 1, 3]
+    assert all(batch * tokens <= 500 for batch, tokens in shapes)
+
+
+def test_layers_that_take_no_lora_are_refused():
+    backbone = tiny_backbone("llama")
+    layer = nn.Module()  # as AWQ and GPTQ put in the place of a Linear
+    layer.register_buffer("qweight", torch.zeros(4, 4, dtype=torch.int32))
+    backbone.model.model.layers[0].mlp.up_proj = layer
+    with pytest.raises(AdapterError, match="takes? no LoRA.*Load the unquantised model with a BitsAndBytesConfig"):
+        tiny_encoder(backbone)
 
 
 def test_one_backbone_carries_one_encoder(encoder: MemoryEncoder, tmp_path: Path):

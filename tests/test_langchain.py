@@ -225,6 +225,15 @@ class TestConversation:
         assert chat.invoke(QUESTION, stop=[stop]).text == expected
         assert "".join(chunk.text for chunk in chat.stream(QUESTION, stop=[stop])) == expected
 
+    def test_sampling_samples_whatever_the_model_s_own_settings(
+        self, chat: ChatComem, memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch
+    ):
+        for name, value in {"top_k": 1, "top_p": 0.001, "temperature": 0.01}.items():  # as Qwen2-VL has them
+            monkeypatch.setattr(memory.backbone.model.generation_config, name, value)
+        assert len({chat.invoke(QUESTION, temperature=1.0, seed=seed).text for seed in range(4)}) > 1
+        greedy = {chat.invoke(QUESTION, temperature=1.0, seed=seed, top_k=1).text for seed in range(4)}
+        assert len(greedy) == 1, "what is asked for counts"
+
     def test_a_seed_repeats_and_leaves_the_caller_s_numbers_alone(self, chat: ChatComem):
         torch.manual_seed(7)
         expected = torch.rand(1)

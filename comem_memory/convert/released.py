@@ -84,7 +84,7 @@ def convert_checkpoint(
     """
     out = Path(out)
     refuse_existing(out, CheckpointError)
-    base_model = BaseModel(base)
+    base_model = BaseModel(Path(base).resolve() if Path(base).is_dir() else base)
     source = WeightFiles(local_path(checkpoint))
     qformer = qformer_config(source, base_model, num_attention_heads)
     check_checkpoint(source, base_model, qformer)
@@ -113,7 +113,7 @@ def convert_checkpoint(
         frozen_name, fingerprint = base_model.name, base_model.fingerprint(base_model.files)
     else:
         _write_frozen(adapter / FROZEN_FOLDER, source, base_model)
-        frozen_name, fingerprint = str(out / FROZEN_FOLDER), base_model.fingerprint(source, FROZEN)
+        frozen_name, fingerprint = str(out.resolve() / FROZEN_FOLDER), base_model.fingerprint(source, FROZEN)
     _write_adapter(adapter, work, source, base_model, (frozen_name, fingerprint), qformer, lora)
     report = ConversionReport(
         checkpoint=str(checkpoint),

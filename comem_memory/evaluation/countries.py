@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import random
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,25 +112,37 @@ def questions(row: Row) -> Iterator[CountryQuestion]:
     )
     for kind, text, answer in asked:
         if answer and not contains(text, answer):
-            yield CountryQuestion(code, kind, text, answer, tuple(_also(kind, answer)))
+            also = [one for one in _also(kind, answer) if one != answer and not contains(text, one)]
+            yield CountryQuestion(code, kind, text, answer, tuple(dict.fromkeys(also)))
 
 
 def _also(kind: str, answer: str) -> Iterator[str]:
     match kind:
         case "currency":  # the krona, US dollars
-            yield from (answer.split()[-1], f"{answer.split()[-1]}s", f"{answer}s")
+            names = [answer]
             if answer.startswith("United States "):
-                yield answer.replace("United States", "US")
+                names.append(answer.replace("United States", "US"))
+            if _coins()[answer.split()[-1]] == 1:
+                names.append(answer.split()[-1])
+            yield from (wording for name in names for wording in (name, f"{name}s"))
         case "region":
-            yield " ".join(SHORT.get(word, word) for word in answer.split())
+            short = " ".join(SHORT.get(word, word) for word in answer.split())
+            if all(short != row["name"] for row in rows()):  # South Africa is not all of Southern Africa
+                yield short
         case "language" if answer == "Chinese":
             yield "Mandarin"
         case "calling code":
             yield answer.removeprefix("+")
         case "people":
-            yield from (wording for one in answer.split(", ") for wording in (one, f"{one}s"))
+            yield from answer.split(", ")
         case "capital":
             yield "".join(letter for letter in unicodedata.normalize("NFKD", answer) if letter.isascii())
+
+
+@cache
+def _coins() -> Counter[str]:
+    """How many currencies bear a coin's name: there are many dollars and one yen."""
+    return Counter(name.split()[-1] for name in {name for row in rows() for name in row["currencies"]})
 
 
 def _only(values: Sequence[str]) -> str | None:
