@@ -425,8 +425,11 @@ def evaluate(
     ] = None,
     sources: Annotated[
         str | None,
-        typer.Option(help="Only these besides none: text, memory, shuffled memory, ...; separated by commas."),
+        typer.Option(
+            help="Only these besides none: text, memory, shuffled memory, ...; separated by commas; and no times."
+        ),
     ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions at once; fewer take less memory.")] = 16,
     as_json: AsJson = False,
 ) -> None:
     """Compare none / text / memory / both / shuffled memory on questions about known items; --json has all answers."""
@@ -438,16 +441,18 @@ def evaluate(
     asked_sources = SOURCES if sources is None else [source.strip() for source in sources.split(",")]
     asked = chosen(questions, num_facts=facts, searched=k is not None, folder=folder, split=split, limit=limit)
     with _memory(context, persist_directory=None, chroma_url=None) as memory:
-        comparison = compare(memory, asked, k=k, sources=asked_sources)
-        cost = first_token(memory, comparison.asked[:: max(1, comparison.n // 12)][:12])
+        comparison = compare(memory, asked, k=k, sources=asked_sources, batch_size=batch_size)
+        if not as_json:
+            grids = [tables.scores(comparison), tables.kinds(comparison)]
+            if comparison.published:
+                grids.insert(1, tables.published(comparison))
+            for grid in grids:
+                console.print(grid.as_rich())
+        cost = None if sources else first_token(memory, comparison.asked[:: max(1, comparison.n // 12)][:12])
     if as_json:
-        _print_json(comparison.as_dict() | {"first_token": cost.as_dict()})
-    else:
-        grids = [tables.scores(comparison), tables.kinds(comparison), tables.costs(cost)]
-        if comparison.published:
-            grids.insert(1, tables.published(comparison))
-        for grid in grids:
-            console.print(grid.as_rich())
+        _print_json(comparison.as_dict() | ({"first_token": cost.as_dict()} if cost else {}))
+    elif cost:
+        console.print(tables.costs(cost).as_rich())
 
 
 @app.command()

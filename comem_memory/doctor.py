@@ -5,10 +5,10 @@ Counted from the model's settings; its weights are not loaded. Activations are n
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psutil
 import torch
 from rich.table import Table
 
@@ -134,8 +134,8 @@ def devices() -> list[Device]:
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
         found.append(Device(f"cuda:{number} {torch.cuda.get_device_name(number)}", total, free))
-    page = os.sysconf("SC_PAGE_SIZE")
-    return [*found, Device("cpu", page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES"))]
+    memory = psutil.virtual_memory()
+    return [*found, Device("cpu", memory.total, memory.available)]
 
 
 def tables(plan: Plan, on: Sequence[Device]) -> list[Table]:

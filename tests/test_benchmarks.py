@@ -542,6 +542,8 @@ def test_locomo(locomo_folder: Path):
         (4, "That is Not mentioned.", 1),
         (4, "No information available", 1),
         (4, "for fun", 0),
+        (4, "(A)", 1),
+        (4, "b", 0),
     ],
 )
 def test_locomo_scores(locomo_folder: Path, number: int, prediction: str, earned: float):

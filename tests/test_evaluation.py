@@ -17,7 +17,7 @@ from saved import save_roomy
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.demo import ASKED, KINDS, run
-from comem_memory.errors import BenchmarkError, QueryError
+from comem_memory.errors import BenchmarkError, PromptTooLongError, QueryError
 from comem_memory.evaluation import report, tables
 from comem_memory.evaluation.benchmarks import BENCHMARKS, load
 from comem_memory.evaluation.comparison import (
@@ -27,6 +27,7 @@ from comem_memory.evaluation.comparison import (
     QuestionSet,
     _derangement,
     _others,
+    _right,
     _score,
     compare,
 )
@@ -62,7 +63,8 @@ from comem_memory.training.worlds import samples
         ("1,800 square km", "1800 square km"),
         ("U.S. dollar", "u.s dollar"),
         ("São Tomé", "são tomé"),
-        ("The...", ""),
+        ("The...", "the"),  # nothing else is left
+        ("\u201eBerlin\u201c \u2014 \u00abLima\u00bb", "berlin lima"),
         ("", ""),
     ],
 )
@@ -89,6 +91,10 @@ def test_normalise(text: str, normal: str):
         ("Papiamento and Dutch", "Dutch", False, True),
         ("Dutchmen", "Dutch", False, False),
         ("", "Dutch", False, False),
+        ("The blood type is A.", "B", False, False),
+        ("A", "A", True, True),
+        ("\u7b54\u6848\u662f\u5317\u4eac\u3002", "\u5317\u4eac", False, True),  # no spaces between words
+        ("\u7b54\u6848\u662f\u5357\u4eac\u3002", "\u5317\u4eac", False, False),
     ],
 )
 def test_scores(prediction: str, answer: str, exact: bool, contained: bool):
@@ -200,7 +206,7 @@ def test_the_comparison_is_what_the_memory_answers(memory: ContinuousMemory):
     modes: tuple[Mode, ...] = ("none", "text", "memory")
     for mode in modes:
         for asked, said in zip(comparison.asked, comparison.scores[mode].said, strict=True):
-            assert view.answer(asked.text, k=2, mode=mode, max_new_tokens=24).text == said
+            assert view.answer(asked.text, k=2, mode=mode).text == said
     found = [asked.item_ids[0] in {hit.id for hit in view.search(asked.text, k=2)} for asked in comparison.asked]
     assert comparison.recall == sum(found) / 6
 
@@ -213,6 +219,31 @@ def test_what_a_comparison_refuses(memory: ContinuousMemory):
         compare(memory, QuestionSet("empty", [], []))
     with pytest.raises(QueryError, match="no source 'images'"):
         compare(memory, of_countries(limit=1), sources=("images",))
+
+
+def test_what_does_not_fit_into_the_window_is_not_asked(memory: ContinuousMemory):
+    item, *_ = of_countries(limit=1).items
+    long = item.model_copy(update={"id": "long", "text": item.text * 20, "image": None})
+    questions = QuestionSet("long", [long], [Asked("What is its capital?", ("?",), "capital", ("long",))])
+    assert compare(memory, questions, sources=("memory",)).n == 1
+    with pytest.raises(PromptTooLongError, match="window is"):
+        compare(memory, questions, sources=("text",))
+
+
+def test_a_right_answer_holds_nothing_wrong():
+    one = Asked("Is it blue?", ("yes",), "yes or no", wrong=("no",))
+    assert _right([one] * 3, ["Yes, it is.", "Yes, or no.", "No."]) == [True, False, False]
+    asked = of_worlds("yes-no", limit=8).asked
+    assert all(not set(one.answers) & set(one.wrong) for one in asked) and any(one.wrong for one in asked)
+
+
+def test_other_wordings_of_a_right_answer_are_no_other_answer():
+    asked = {(q.code, q.kind): q for row in rows() for q in questions(row)}
+    assert {"US dollar", "US dollars"} < set(asked["US", "currency"].also)
+    assert {"yen", "yens"} < set(asked["JP", "currency"].also)
+    every = [one for question in asked.values() for one in question.also]
+    assert not {"dollar", "dollars", "peso", "South Africa"} & set(every)
+    assert not any(contains(q.text, one) for q in asked.values() for one in (q.answer, *q.also))
 
 
 def test_any_of_several_answers_is_right_and_scores_are_of_the_best(memory: ContinuousMemory):

@@ -469,6 +469,11 @@ def test_a_photo_is_kept_no_larger_than_models_see_it(tmp_path: Path):
         assert 0.99 * MODEL_PIXELS < picture.width * picture.height <= MODEL_PIXELS
 
 
+def test_few_own_items_are_held_back_for_more_than_one_question(tmp_path: Path):
+    splits = OwnDrafts(own_file(tmp_path), 1, tiny_key(), never)._split
+    assert [len(splits[split]) for split in ("train", "development", "test")] == [14, 5, 5]
+
+
 def test_neighbours_are_the_nearest(tmp_path: Path):
     texts = ["red apple pie", "red apple tart", "green submarine", "red apple cake", "yellow submarines", "dark tunnel"]
     path = tmp_path / "own.jsonl"

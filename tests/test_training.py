@@ -19,7 +19,7 @@ pytest.importorskip("faker", reason="training needs the `train` extra")
 from comem_memory.config import LoraSettings
 from comem_memory.encoder import MemoryEncoder, load_weights
 from comem_memory.errors import AdapterError, CorpusError
-from comem_memory.testing import tiny_backbone, tiny_picture
+from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 from comem_memory.training import recipes
 from comem_memory.training.data import POOL, Asked, Batch, WorldBatches
 from comem_memory.training.pictures import Picture
@@ -275,7 +275,7 @@ def test_a_checkpoint_is_an_adapter_folder(tmp_path: Path):
 def test_the_recipe_makes_an_adapter_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recipes, "TYPICAL", 8)
     backbone = tiny_backbone("llava")
-    train_encoder(backbone, tmp_path, steps=3, reading_steps=2, pictures=False)
+    made = train_encoder(backbone, tmp_path, steps=3, reading_steps=2, pictures=False)
     loaded = MemoryEncoder.from_pretrained(tmp_path, tiny_backbone("llava"))
     assert loaded.encode([loaded.inputs("The door is blue.")]).shape == (1, 8, 64)
 
@@ -285,13 +285,22 @@ def test_the_recipe_makes_an_adapter_and_resumes(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(recipes, "Reading", forbidden)
     start = load_file(tmp_path / "start" / "qformer.safetensors")
     again = train_encoder(tiny_backbone("llava"), tmp_path, steps=3, reading_steps=2, pictures=False)
-    assert again.fingerprint == loaded.fingerprint  # it was finished
+    assert again.fingerprint == loaded.fingerprint == made.fingerprint  # it was finished
     assert not torch.equal(start["query_tokens"], again.qformer.query_tokens)
     with pytest.raises(AdapterError, match="holds work with another --seed. Delete it"):
         train_encoder(tiny_backbone("llava"), tmp_path, steps=3, reading_steps=2, pictures=False, seed=2)
+    with pytest.raises(AdapterError, match="holds work with another --model. Delete it"):
+        train_encoder(tiny_backbone("llava", seed=5), tmp_path, steps=3, reading_steps=2, pictures=False)
     (tmp_path / "run.json").unlink()
     with pytest.raises(AdapterError, match="holds an adapter already. Pass a new folder"):
         train_encoder(tiny_backbone("llava"), tmp_path, steps=3, reading_steps=2, pictures=False)
+
+
+def test_the_start_is_fitted_to_different_texts_of_a_bounded_length():
+    encoder = tiny_encoder(tiny_backbone("llama"))
+    texts = ["a" * 30, "b" * 30, "a" * 30, "c" * 30, "d" * 30]  # a token a letter
+    assert recipes._up_to(100, encoder, texts) == ["a" * 30, "b" * 30, "c" * 30]
+    assert recipes._up_to(10, encoder, texts) == ["a" * 30]
 
 
 def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
@@ -303,7 +312,7 @@ def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
     first = train("first", start=adapter)
     assert not (tmp_path / "first" / "start").exists()  # nothing learns to read anew
     expected = load_file(adapter / "qformer.safetensors")["query_tokens"]
-    assert torch.allclose(first.qformer.query_tokens, expected, atol=1e-3)
+    assert torch.allclose(first.qformer.query_tokens, expected, rtol=4e-3, atol=1e-3)  # stored in bfloat16
     assert not torch.equal(first.qformer.query_tokens, expected)
     other = train("other", start=adapter, seed=2, max_facts=1, max_memories=8, distillation=0.5, patience=1)
     assert not torch.equal(first.qformer.query_tokens, other.qformer.query_tokens)

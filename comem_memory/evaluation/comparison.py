@@ -43,7 +43,8 @@ class Asked:
 
     Args:
         text: as it is asked.
-        answers: any of these is right.
+        answers: any of these is right,
+        wrong: beside none of these.
         kind: results are also told by it.
         item_ids: the items that hold the answer, where that is known.
         image: the picture that goes with the question.
@@ -58,6 +59,7 @@ class Asked:
     image: Path | bytes | None = field(default=None, repr=False)
     where: Filter | None = field(default=None, hash=False)
     id: str | None = None
+    wrong: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def compare(
     Raises:
         QueryError: there are no questions; one does not say which item holds its answer, and there is no `k`; or a
             source is unknown.
+        PromptTooLongError: what a source puts before a question exceeds the model's window.
         ImportError: a benchmark's own rule needs a library that is not installed.
     """
     if not questions.asked:
@@ -250,11 +253,11 @@ def _prompt(
     shown = [replace(hit, image=None) for hit in hits] if in_text and source != "text" else hits
     picture = None if asked.image is None else load_image(asked.image)
     prompt, _ = memory.prompt(asked.text, picture, shown, mode)
-    if "memory" not in source:
-        return prompt, None
-    if source.startswith("shuffled"):
-        hits = memory.get(_others(hits, following))
-    return prompt, joined(hits)
+    vectors = None
+    if "memory" in source:
+        vectors = joined(memory.get(_others(hits, following)) if source.startswith("shuffled") else hits)
+    memory.backbone.room(prompt, vectors)  # an error if there is none
+    return prompt, vectors
 
 
 def _scores(
@@ -264,7 +267,10 @@ def _scores(
 
 
 def _right(asked: Sequence[Asked], said: Sequence[str]) -> list[bool]:
-    return [any(contains(s, a) for a in one.answers) for s, one in zip(said, asked, strict=True)]
+    def has(text: str, some: Sequence[str]) -> bool:
+        return any(contains(text, one) for one in some)
+
+    return [has(s, one.answers) and not has(s, one.wrong) for s, one in zip(said, asked, strict=True)]
 
 
 def _score(asked: Sequence[Asked], said: list[str], bare: Sequence[str], prompt_tokens: float) -> Score:

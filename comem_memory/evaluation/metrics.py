@@ -1,23 +1,32 @@
-"""Scores of a short answer, as SQuAD's evaluation normalises it (arXiv 1606.05250)."""
+"""Scores of a short answer, normalised much as SQuAD's evaluation does (arXiv 1606.05250), in any language."""
 
 from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import binomtest, bootstrap
 
-_QUOTES = "\u2018\u2019\u201c\u201d"
-_PUNCTUATION = str.maketrans("", "", string.punctuation.replace("+", "").replace(".", "") + _QUOTES)
+_WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+"""Scripts, as Unicode names their letters, that put no spaces between words."""
 
 
 def normalise(text: str) -> str:
-    """Lower case, without punctuation, articles and doubled spaces; a leading + or . of a code stays."""
-    words = (word.rstrip(".") for word in text.lower().translate(_PUNCTUATION).split())
-    return " ".join(word for word in words if word and not re.fullmatch("a|an|the", word))
+    """Lower case, without punctuation, doubled spaces and, beside other words, articles.
+
+    A leading + or . of a code stays.
+    """
+    words = [word.rstrip(".") for word in "".join(filter(_counts, text.lower())).split()]
+    words = [word for word in words if word]
+    return " ".join([word for word in words if not re.fullmatch("a|an|the", word)] or words)
+
+
+def _counts(letter: str) -> bool:
+    return letter in "+." or not (letter in string.punctuation or unicodedata.category(letter).startswith("P"))
 
 
 def exact_match(prediction: str, answer: str) -> bool:
@@ -25,8 +34,11 @@ def exact_match(prediction: str, answer: str) -> bool:
 
 
 def contains(prediction: str, answer: str) -> bool:
-    """Whether the answer stands in the prediction as whole words."""
-    return f" {normalise(answer)} " in f" {normalise(prediction)} "
+    """Whether the answer stands in the prediction, as whole words where its script separates them."""
+    right, said = normalise(answer), normalise(prediction)
+    if any(unicodedata.name(letter, "").startswith(_WITHOUT_SPACES) for letter in right):
+        return right in said
+    return f" {right} " in f" {said} "
 
 
 def token_f1(prediction: str, answer: str) -> float:

@@ -27,7 +27,7 @@ def peak_bytes(run: Callable[[], object]) -> int | None:
     try:
         ctypes.CDLL(None).malloc_trim(0)
         (PROCESS / "clear_refs").write_text("5")  # the peak starts anew: proc(5)
-    except (AttributeError, OSError):  # another C library, or not Linux
+    except (AttributeError, OSError, TypeError):  # another C library, or not Linux
         run()
         return None
     before = peak_resident()

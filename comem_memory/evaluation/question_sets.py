@@ -151,7 +151,7 @@ def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
             ids = tuple(f"{name}-{first}-{place % len(drawn.items)}" for place in seen)
             for id, other in zip(ids, (drawn.items[place] for place in seen), strict=True):
                 items[id] = MemoryItem(id=id, text=other.text, image=other.picture())
-            asked.append(Asked(task.question, task.right, found, ids))
+            asked.append(Asked(task.question, task.right, found, ids, wrong=task.wrong))
             if len(asked) == limit:
                 return QuestionSet("unseen worlds" if name == "worlds" else name, list(items.values()), asked)
     raise AssertionError("numbers never end")

@@ -68,7 +68,7 @@ class OwnDrafts:
         self._items, self._questions = _load(file)
         order = list(range(len(self._items)))
         random.Random(f"{seed}/splits").shuffle(order)
-        held = max(1, len(order) // 20)
+        held = max(1, min(5, len(order) // 4), len(order) // 20)
         cuts = order[2 * held :], order[held : 2 * held], order[:held]
         self._split: dict[Split, list[int]] = dict(zip(SPLITS, cuts, strict=True))
 

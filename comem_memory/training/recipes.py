@@ -7,11 +7,12 @@ backward pass of PyTorch's CPU flash attention is slow at these lengths), and co
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
 import shutil
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ MAX_LENGTH = 512
 """Tokens of an item."""
 TYPICAL = 64
 """Batches of items that token frequencies and the Q-Former's start are taken from."""
+FIT_TOKENS = 50_000
+"""At most so many of them: fitting holds seven times their hidden states, 5 GB at H = 3584."""
 DEVELOPMENT_NAMES = 100
 """Emoji that neither training sees."""
 
@@ -133,6 +136,7 @@ def train_encoder(
     claim(
         output_dir,
         AdapterError,
+        model=config.base_fingerprint,
         steps=steps,
         reading_steps=reading_steps,
         learning_rate=learning_rate,
@@ -180,6 +184,7 @@ def train_encoder(
     trainer.train(resume_from_checkpoint=checkpoint)
     encoder.eval()
     encoder.save_pretrained(output_dir, dtype=torch.bfloat16)
+    load_weights(encoder, output_dir)  # as they are stored: what this encoder writes, the folder's can read
     return encoder
 
 
@@ -195,7 +200,7 @@ def _config(backbone: Backbone, start: Path | None, num_vectors: int | None, max
         max_length = max_length or given.max_length
     if num_vectors is not None:
         qformer = qformer.model_copy(update={"num_query_tokens": num_vectors})
-    # Every item is seen once, and drawing masks took a quarter of a step.
+    # Made-up items are seen once, those of a corpus a few times, and drawing masks took a quarter of a step.
     lora = lora.model_copy(update={"lora_dropout": 0.0})
     return encoder_config(backbone, backbone.fingerprint(), qformer, lora, max_length)
 
@@ -252,7 +257,7 @@ def learn_to_read(encoder: MemoryEncoder, output_dir: Path, batches: Sequence[Ba
     if (output_dir / CONFIG_FILE).is_file():
         load_weights(encoder, output_dir)
         return
-    typical = texts_of(batches[i] for i in range(steps, steps + TYPICAL))
+    typical = _up_to(FIT_TOKENS, encoder, texts_of(batches[i] for i in range(steps, steps + TYPICAL)))
     reading = Reading(encoder, typical)
     arguments = training_arguments(
         output_dir, steps=steps, learning_rate=1e-3, warmup_steps=20, eval_steps=50, save_strategy="no"
@@ -299,6 +304,14 @@ def train_projector(output_dir: Path, *, steps: int, batch: int = 32) -> None:
     trainer.save_model()
 
 
+def _up_to(tokens: int, encoder: MemoryEncoder, texts: Iterable[str]) -> list[str]:
+    """Different texts that are so long together, or all."""
+    found = list(dict.fromkeys(texts))
+    longest = encoder.encoder_config.max_length
+    ends = itertools.accumulate(min(len(encoder.backbone.text_ids(text)), longest) for text in found)
+    return found[: max(1, sum(end <= tokens for end in ends))]
+
+
 def split_emoji(rng: random.Random) -> tuple[list[Picture], list[Picture]]:
     """Pictures to train with, and pictures of other things to develop with."""
     pictures = emoji()
@@ -321,8 +334,7 @@ def emoji_of_splits() -> dict[Split, Sequence[Picture]]:
 
 
 def _speed_up_on_cpu(backbone: Backbone, *, compiled: bool) -> None:
-    if bfloat16_is_fast():
-        backbone.model.to(torch.bfloat16)
+    backbone.model.to(torch.bfloat16 if bfloat16_is_fast() else torch.float32)
     backbone.model.set_attn_implementation("eager")
     if compiled and shutil.which("g++"):  # torch.compile writes C++
         torch._dynamo.config.recompile_limit = 64  # with and without adapter, mask and gradient

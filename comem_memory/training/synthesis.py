@@ -118,7 +118,7 @@ def synthesize(
             if kept == 0:
                 raise CorpusError(
                     f"Of {len(parts)} groups of {split} no question was answered rightly. Let another model answer, "
-                    "or take known answers with --answers known; own items may also be too few."
+                    "or take known answers with --answers known. Another --seed splits few own items otherwise."
                 )
             lines = "".join(part.read_text(encoding="utf-8") for part in parts).splitlines(keepends=True)
             write_whole("".join(lines[: wanted[split]]), corpus / f"{split}.jsonl")

@@ -158,7 +158,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
 
     F1 over stemmed words. Of a multi-hop answer each part between commas is compared with the prediction's best part;
     of an open-domain answer only what stands before the first semicolon counts. An adversarial question is right if
-    the prediction says "not mentioned" or "no information available". With options offered, predict the option's text.
+    the prediction says "not mentioned" or "no information available", or is the letter of the option that does.
 
     Raises:
         ImportError: nltk, whose Porter stemmer the published script uses, is not installed.
@@ -170,6 +170,9 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
 
 def _earned(question: BenchmarkQuestion, prediction: str) -> float:
     if question.category == CATEGORIES[5]:
+        letter = prediction.strip().lower()
+        if question.options and len(letter) in (1, 3):
+            prediction = question.options[0 if letter in ("a", "(a)") else 1]
         return float(any(words in prediction.lower() for words in ("not mentioned", "no information available")))
     [answer] = question.answers
     if question.category == CATEGORIES[1]:

@@ -104,7 +104,7 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """min(matching annotators / 3, 1), averaged over leaving out each annotator in turn.
 
     The prediction is normalised in full; the annotators' answers lose their punctuation, and only if they differ, as
-    in the published script.
+    in the published script (GT-Vision-Lab/VQA at 07aecec; a later one keeps other marks).
     """
     said = vqa_normalise(prediction)
     if len(set(answers)) > 1:
