@@ -161,7 +161,7 @@ class ChromaStore(MemoryStore):
             EncoderMismatchError: the collection was written with another encoder or retrieval key.
         """
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
             raise StoreLocationError(f"{url!r} is not the URL of a server. Pass one like 'http://localhost:8000'.")
         ssl = parts.scheme == "https"
         try:

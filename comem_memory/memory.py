@@ -230,6 +230,7 @@ class ContinuousMemory:
         """
         view = copy.copy(self)
         view._namespace = check_namespace(name)
+        view._identity = self._identity  # which hashes the adapter: once for all
         view._is_view = True
         return view
 
@@ -243,7 +244,7 @@ class ContinuousMemory:
         batch_size: int = 16,
         progress: bool | None = None,
     ) -> list[str]:
-        """Encodes and stores items; what is stored already is left as it is.
+        """Encodes and stores items; of what is stored already, only metadata that differ are replaced.
 
         Works in chunks of 64, of fewer when their pictures are large: when it fails, what the finished chunks stored
         is safe, and adding everything again skips it. An item with a known id and other content replaces the stored

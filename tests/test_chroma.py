@@ -594,7 +594,7 @@ def test_a_client_whose_empty_collection_went_to_another_encoder_cannot_write(se
     two.close()
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "", "http://127.0.0.1:9"])
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "", "http://127.0.0.1:9", "http://127.0.0.1:9/chroma"])
 def test_no_server_there(url: str):
     with pytest.raises(StoreLocationError, match="http://localhost:8000|chroma run"):
         ChromaStore.server(url, identity=identity())

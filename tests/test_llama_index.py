@@ -16,7 +16,8 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.retrievers import QueryFusionRetriever
 from llama_index.core.schema import ImageNode, QueryBundle
 from llama_index.core.tools import FunctionTool
-from pydantic import BaseModel
+from llama_index.core.workflow import Context
+from pydantic import BaseModel, ValidationError
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import ItemNotFoundError
@@ -67,6 +68,14 @@ def bare(memory: ContinuousMemory, question: str, vectors: torch.Tensor | None =
 
 
 class TestLLM:
+    def test_a_tools_result_is_not_what_is_searched_with(self, llm: ComemLLM, memory: ContinuousMemory):
+        said = [
+            ChatMessage(QUESTION),
+            ChatMessage("Thought: ...", role="assistant"),
+            ChatMessage("Observation: A flag."),
+        ]
+        assert llm.chat(said, k=1).raw["memory_ids"] == [memory.search(QUESTION, k=1)[0].id] == ["key"]
+
     def test_it_recalls_by_itself_or_as_told(self, llm: ComemLLM, memory: ContinuousMemory):
         [hit] = memory.search(QUESTION, k=1)
         expected = bare(memory, QUESTION, hit.memory_embeddings)
@@ -145,6 +154,8 @@ class TestRetriever:
         [only] = memory.as_llama_index_retriever(where={"room": "attic"}).retrieve("door")
         assert only.node.node_id == "flag"
         assert [n.node.node_id for n in ComemRetriever(memory, namespace="bob").retrieve("door")] == ["secret"]
+        asked = QueryBundle("Which?", custom_embedding_strs=["The brass key opens the blue door."])  # as HyDE asks
+        assert retriever.retrieve(asked)[0].score == memory.search(asked.custom_embedding_strs[0], k=1)[0].similarity
 
     async def test_in_engines(self, memory: ContinuousMemory):
         retriever = ComemRetriever(memory)
@@ -247,6 +258,21 @@ class TestMemoryBlock:
 
 
 class TestMemory:
+    async def test_a_context_is_kept_without_it(self, memory: ContinuousMemory):
+        agent = FunctionAgent(llm=ComemLLM(memory=memory, max_tokens=4), tools=[])
+        kept = ComemMemory(memory=memory.namespace("ada"), session_id="s1")
+        context = Context(agent)
+        await agent.run("Hi", ctx=context, memory=kept)
+        restored = Context.from_dict(agent, context.to_dict())
+        await agent.run("Again", ctx=restored, memory=kept)
+        assert [m.content for m in kept.get_all() if m.role.value == "user"] == ["Hi", "Again"]
+        kept.reset()
+
+    def test_what_is_misspelt_is_refused_and_sessions_are_new(self, memory: ContinuousMemory):
+        with pytest.raises(ValidationError, match="sesion_id"):
+            ComemMemory(memory=memory, sesion_id="ada")
+        assert ComemMemory(memory=memory).session_id != ComemMemory(memory=memory).session_id
+
     def test_a_call_and_its_result_stay_together(self, memory: ContinuousMemory):
         kept = ComemMemory(memory=memory.namespace("ada"), session_id="s1", recent=2)
         call = ChatMessage(role="assistant", blocks=[ToolCallBlock(tool_call_id="1", tool_name="look")])
@@ -285,11 +311,11 @@ class TestMemory:
         engine = CondensePlusContextChatEngine.from_defaults(
             retriever=ComemRetriever(memory),
             llm=ComemLLM(memory=view, k=0, max_tokens=8),
-            memory=ComemMemory(memory=view, recent=1),
+            memory=ComemMemory(memory=view, session_id="s1", recent=1),
         )
         engine.chat("My cat is called Tom.")
         answer = await engine.achat("What is my cat called?")
         assert [n.node.node_id for n in answer.source_nodes]
-        said = [message.content for message in ComemMemory(memory=view).get_all()]
+        said = [message.content for message in ComemMemory(memory=view, session_id="s1").get_all()]
         assert said[0] == "My cat is called Tom." and len(said) == 4
         view.clear()

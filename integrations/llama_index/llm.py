@@ -26,7 +26,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
-from comem_memory.chat import Chat, ChatSettings, Reply, recall
+from comem_memory.chat import Chat, ChatSettings, Reply, content_of, recall
 from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory, joined
 from comem_memory.prompts import Message
@@ -161,7 +161,8 @@ class ComemLLM(FunctionCallingLLM):
         turns = to_messages(shown, allow_urls=self.allow_image_urls)
         if not turns:
             raise ValueError("The messages hold nothing to answer. Pass at least one besides what is remembered.")
-        hits = recall(memory, turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
+        asked = [turn for turn in turns if not content_of(turn)[0].startswith("Observation:")]  # a ReActAgent's tools'
+        hits = recall(memory, asked, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
         if named and kwargs.get("memory_ids") is None:  # those of another memory: as text, like any model
             found = {hit.id for hit in hits}
             kept = [m for m in messages if (ids := memory_ids([m])) is None or (ids and found.isdisjoint(ids))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,15 +28,15 @@ class ComemMemory(BaseMemory):
 
     Args:
         memory: where; its namespace is the user's.
-        session_id: one conversation of several.
+        session_id: one conversation of several; by default a new one, as LlamaIndex's own memories have.
         recent: messages that stay text, or a few more, so that they begin with what the user said.
         k: older messages to recall.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     memory: ContinuousMemory = Field(exclude=True, repr=False)
-    session_id: str = "default"
+    session_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     recent: int = Field(default=6, gt=0)
     k: int = Field(default=3, ge=0)
 
@@ -46,6 +47,13 @@ class ComemMemory(BaseMemory):
     @classmethod
     def from_defaults(cls, **kwargs: Any) -> ComemMemory:
         return cls(**kwargs)
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """
+        Raises:
+            ValueError: always, so that a workflow's context is kept without it, as it is without LlamaIndex's `Memory`.
+        """
+        raise ValueError("ComemMemory holds an open memory. Pass memory= again beside the restored Context.")
 
     @property
     def _transcript(self) -> Transcript:

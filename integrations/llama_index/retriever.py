@@ -39,7 +39,7 @@ class ComemRetriever(BaseRetriever):
         self.similarity_top_k, self.where = similarity_top_k, where
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        text, image = query_bundle.query_str or None, query_bundle.image_path
+        text, image = "\n".join(query_bundle.embedding_strs) or None, query_bundle.image_path
         hits = self.memory.search(text, image, k=self.similarity_top_k, where=self.where)
         return [NodeWithScore(node=to_node(hit), score=hit.similarity) for hit in hits]
 
