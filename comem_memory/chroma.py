@@ -300,7 +300,8 @@ class ChromaStore(MemoryStore):
         return sorted(id.partition(SEPARATOR)[2] for id in found)
 
     def count(self, *, namespace: str, where: Filter | None = None) -> int:
-        return len(self.ids(namespace=namespace, where=where))
+        with self._access():
+            return len(matching_ids(self._collection, scoped(namespace, where)))
 
     def scan(
         self, *, namespace: str, where: Filter | None = None, batch_size: int = 64

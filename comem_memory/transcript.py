@@ -19,6 +19,9 @@ SESSION, TRANSCRIPT, ROLE, MESSAGE = "session_id", "transcript", "role", "messag
 Ids begin with microseconds since 1970, so that they are in order, and writers need not agree on a count.
 """
 
+BATCH = 16
+"""Messages that are read at once while the user's turn is looked for."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -95,8 +98,10 @@ class Transcript:
         first = max(len(ids) - recent, 0)
         newest = self.read(ids[first:])
         while first and newest and newest[0].metadata[ROLE] != "user":
-            first -= 1
-            newest = [*self.read([ids[first]]), *newest]
+            before = max(first - BATCH, 0)
+            earlier = self.read(ids[before:first])
+            start = max((i for i, record in enumerate(earlier) if record.metadata[ROLE] == "user"), default=0)
+            first, newest = before + start, [*earlier[start:], *newest]
         return ids[:first], newest
 
     def clear(self) -> None:

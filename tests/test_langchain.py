@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 import torch
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware, SummarizationMiddleware
+from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware, PIIMiddleware, SummarizationMiddleware
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
 from langchain_core.globals import set_llm_cache
@@ -711,6 +711,39 @@ class TestMiddleware:
             assert answer.response_metadata["memory_ids"] == ["secret"]
         assert chat.invoke(QUESTION, k=1).response_metadata["memory_ids"] == ["key"], "afterwards it searches again"
 
+    def test_users_stay_apart_where_the_context_is_lost(self, memory: ContinuousMemory):
+        class InAPool(AgentMiddleware):
+            def wrap_model_call(self, request: Any, handler: Any) -> Any:
+                with ThreadPoolExecutor(1) as pool:
+                    return pool.submit(handler, request).result()
+
+        chat = ChatComem(memory=memory, max_tokens=4)
+        middleware = [ComemMiddleware(memory, k=1, tools=False, remember=lambda _: None), InAPool()]
+        for model in (chat, chat.with_retry(), chat.bind(seed=1)):
+            said = {"messages": [HumanMessage(QUESTION)]}
+            config = {"configurable": {"user_id": "bob"}}
+            answer = create_agent(model, middleware=middleware).invoke(said, config=config)["messages"][-1]
+            assert answer.response_metadata["memory_ids"] == ["secret"]
+        assert chat.namespace is None
+
+    def test_a_memory_block_is_read_beside_what_is_recalled(self, memory: ContinuousMemory):
+        middleware = ComemMiddleware(memory, k=1, tools=False, remember=lambda _: None)
+        agent = create_agent(ChatComem(memory=memory, max_tokens=4), middleware=[middleware])
+        for block, ids in (([], ["key"]), (["flag"], ["flag", "key"])):
+            said = [HumanMessage([memory_block(block)]), HumanMessage(QUESTION)]
+            answer = agent.invoke({"messages": said})["messages"][-1]
+            assert answer.response_metadata["memory_ids"] == ids
+
+    def test_what_another_middleware_hides_is_not_remembered(self, memory: ContinuousMemory):
+        calls = [AIMessage("", tool_calls=[{"name": "add", "args": {"a": 1, "b": i}, "id": str(i)}]) for i in range(4)]
+        model, summary = Scripted(answers=[*calls, AIMessage("Hi.")]), Scripted(answers=[AIMessage("A sum.")] * 4)
+        hide = PIIMiddleware("email", strategy="redact")
+        summarize = SummarizationMiddleware(summary, trigger=("messages", 6), keep=("messages", 4))
+        agent = create_agent(model, tools=[add], middleware=[hide, summarize, ComemMiddleware(memory, tools=False)])
+        result = agent.invoke({"messages": [HumanMessage("I am ada@example.com")]})
+        assert "comem_said" not in result
+        assert "User: I am [REDACTED_EMAIL]\nAssistant: Hi." in [hit.text for hit in memory.scan()]
+
     def test_another_model_can_stand_in_for_ours(self, memory: ContinuousMemory):
         chat, stand_in = ChatComem(memory=memory), Scripted(answers=[AIMessage("Brass.")])
         middleware = [ComemMiddleware(memory, tools=False), ModelFallbackMiddleware(stand_in)]
@@ -814,6 +847,15 @@ class TestHistory:
         assert ComemChatMessageHistory(memory, "s1", older=0).messages == []
         assert ComemChatMessageHistory(memory, "s2", older=0).messages == second.messages[1:]
         assert memory.get("key")
+
+    def test_a_long_turn_with_tools_stays_whole(self, memory: ContinuousMemory):
+        history = ComemChatMessageHistory(memory, "s1", recent=2)
+        calls = [AIMessage(f"Call {i}.") for i in range(40)]
+        history.add_messages([HumanMessage("Before."), AIMessage("Yes."), HumanMessage("Now."), *calls])
+        block, *newest = history.messages
+        assert newest == [HumanMessage("Now."), *calls]
+        assert [hit.text for hit in memory.get(block.content[0]["ids"])] == ["Assistant: Yes.", "User: Before."]
+        history.clear()
 
     async def test_a_session_holds_its_messages_alone(self, memory: ContinuousMemory):
         memory.add(MemoryItem(id="fact", text="A fact.", metadata={"session_id": "7"}))

@@ -122,7 +122,7 @@ def _also(kind: str, answer: str) -> Iterator[str]:
             names = [answer]
             if answer.startswith("United States "):
                 names.append(answer.replace("United States", "US"))
-            if _coins()[answer.split()[-1]] == 1:
+            if _coins()[answer.split()[-1]] == 1 and answer.split()[-1] not in ("mark", "real"):  # words of their own
                 names.append(answer.split()[-1])
             yield from (wording for name in names for wording in (name, f"{name}s"))
         case "region":
@@ -131,7 +131,7 @@ def _also(kind: str, answer: str) -> Iterator[str]:
                 yield short
         case "language" if answer == "Chinese":
             yield "Mandarin"
-        case "calling code":
+        case "calling code" if len(answer) > 2:
             yield answer.removeprefix("+")
         case "people":
             yield from answer.split(", ")

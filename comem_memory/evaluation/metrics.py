@@ -1,4 +1,4 @@
-"""Scores of a short answer, normalised much as SQuAD's evaluation does (arXiv 1606.05250), in any language."""
+"""Scores of a short answer, normalised much as SQuAD's evaluation does (arXiv 1606.05250)."""
 
 from __future__ import annotations
 

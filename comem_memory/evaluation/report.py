@@ -136,7 +136,10 @@ class _Results:
             return compare(self._view(asked, precision or self.memory.precision), asked, sources=sources, **settings)
 
         asked_with = {"sources": list(sources), "k": settings.get("k"), "max_new_tokens": MAX_NEW_TOKENS}
-        return self._kept(name, run, Comparison, asked_with).rescored()
+        kept = self._kept(name, run, Comparison, asked_with)
+        if (now := kept.rescored()) != kept:
+            self._keep(name, asked_with, now)
+        return now
 
     def _view(self, questions: QuestionSet, precision: Precision) -> ContinuousMemory:
         """Where this set's items are kept in this precision, whichever comparison comes first."""
@@ -155,13 +158,19 @@ class _Results:
 
     def _kept(self, name: str, run: Callable[[], Result], kind: type[Result], settings: Mapping[str, object]) -> Result:
         path = self.folder / f"{name}.json"
-        made_by = {"encoder": self.memory.encoder.fingerprint.digest, "limit": self.limit, **settings}
-        if path.is_file() and made_by.items() <= (kept := json.loads(path.read_bytes())).items():
+        if path.is_file() and self._made_by(settings).items() <= (kept := json.loads(path.read_bytes())).items():
             return TypeAdapter(kind).validate_python(kept["result"])
         result = run()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(json.dumps(made_by | {"result": result.as_dict()}, indent=1, ensure_ascii=False) + "\n", path)
+        self._keep(name, settings, result)
         return result
+
+    def _keep(self, name: str, settings: Mapping[str, object], result: Comparison | Cost) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self._made_by(settings) | {"result": result.as_dict()}, indent=1, ensure_ascii=False)
+        write_whole(text + "\n", self.folder / f"{name}.json")
+
+    def _made_by(self, settings: Mapping[str, object]) -> dict[str, object]:
+        return {"encoder": self.memory.encoder.fingerprint.digest, "limit": self.limit, **settings}
 
 
 def _aims(

@@ -211,7 +211,8 @@ class ChatComem(BaseChatModel):
         if (recalled := RECALLED.get()) is not None:
             view, ids = recalled
             ours = view.store is memory.store
-            memory, named = view if ours else memory, (ids if ours else []) if named is None else named
+            memory = view if ours else memory
+            named = list(dict.fromkeys([*(named or []), *(ids if ours else [])]))
         hits = recall(memory, turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
         about = {"model_name": memory.backbone.name, "memory_ids": [hit.id for hit in hits]}
         return chat, (turns, joined(hits), settings), about

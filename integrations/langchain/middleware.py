@@ -64,13 +64,14 @@ def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
 class TurnState(AgentState[Any]):
     """An agent's state, with the user's turn, which a summary may take out of the messages before it is stored."""
 
-    said: NotRequired[Annotated[HumanMessage | None, PrivateStateAttr]]
+    comem_said: NotRequired[Annotated[HumanMessage | None, PrivateStateAttr]]
 
 
 class ComemMiddleware(AgentMiddleware[TurnState, Any, Any]):
     """Recalls before each call of the model, remembers after each turn, and gives the agent memory tools.
 
     A `ChatComem` with the same memory gets the items as vectors; any other model gets their texts in the system turn.
+    List it after what hides or replaces anything (`PIIMiddleware`, `ModelFallbackMiddleware`).
 
     Args:
         memory: where.
@@ -109,38 +110,50 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any, Any]):
 
     # -- before the model ---------------------------------------------------------------------------------------
 
-    def before_agent(self, state: TurnState, runtime: Any) -> dict[str, Any]:
-        return {"said": _said(state["messages"])}
+    def before_model(self, state: TurnState, runtime: Any) -> dict[str, Any] | None:
+        said = _said(state["messages"])
+        return None if said is None else {"comem_said": said}
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         view, hits = self._recall(request)
         with _recalled(view, hits):
-            return handler(self._with_text(request, hits))
+            return handler(self._with_memory(request, view, hits))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         view, hits = await run_in_executor(None, self._recall, request)
         with _recalled(view, hits):
-            return await handler(self._with_text(request, hits))
+            return await handler(self._with_memory(request, view, hits))
 
     def _recall(self, request: ModelRequest[Any]) -> tuple[ContinuousMemory, list[MemoryHit]]:
         view, state = self._view(request.runtime), cast(TurnState, request.state)
-        said = _said(request.messages) or state.get("said")
+        said = _said(request.messages) or state.get("comem_said")
         turns = to_messages([] if said is None else [said], skip_unreadable=True)
         return view, recall(view, turns, k=self.k, where=self.where)
 
-    def _with_text(self, request: ModelRequest[Any], hits: Sequence[MemoryHit]) -> ModelRequest[Any]:
-        model = _unwrapped(request.model)
-        ours = isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store
-        return request if ours or not hits else request.override(system_message=_told(request.system_message, hits))
+    def _with_memory(
+        self, request: ModelRequest[Any], view: ContinuousMemory, hits: Sequence[MemoryHit]
+    ) -> ModelRequest[Any]:
+        if (ours := self._serving(request.model, view.name)) is not None:
+            return request.override(model=ours)
+        return request.override(system_message=_told(request.system_message, hits)) if hits else request
+
+    def _serving(self, model: Any, namespace: str) -> Any:
+        """The model for one user, if it is a `ChatComem` with this memory, whatever settings or retries wrap it."""
+        if isinstance(model, RunnableBindingBase):
+            inner = self._serving(model.bound, namespace)
+            return None if inner is None else model.model_copy(update={"bound": inner})
+        if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
+            return model.model_copy(update={"namespace": namespace})  # also where the context is lost, as in a thread
+        return None
 
     # -- after the turn -----------------------------------------------------------------------------------------
 
-    def after_agent(self, state: TurnState, runtime: Any) -> None:
-        messages, said = state["messages"], state.get("said")
+    def after_agent(self, state: TurnState, runtime: Any) -> dict[str, Any]:
+        messages, said = state["messages"], state.get("comem_said")
         if said is not None and all(message.id != said.id for message in messages):
             messages = [said, *messages]  # which a summary took out
         item, view = self.remember(messages), self._view(runtime)
@@ -148,9 +161,10 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any, Any]):
             item = item.model_copy(update={"image": None})
         if item is not None:
             view.add(item, truncate=True)
+        return {"comem_said": None}
 
-    async def aafter_agent(self, state: TurnState, runtime: Any) -> None:
-        await run_in_thread(lambda _: self.after_agent(state, runtime))
+    async def aafter_agent(self, state: TurnState, runtime: Any) -> dict[str, Any]:
+        return await run_in_thread(lambda _: self.after_agent(state, runtime))
 
 
 @contextmanager
@@ -169,13 +183,6 @@ def _said(messages: Sequence[AnyMessage]) -> HumanMessage | None:
         if isinstance(message, HumanMessage) and message.additional_kwargs.get("lc_source") != "summarization":
             return message
     return None
-
-
-def _unwrapped(model: Any) -> Any:
-    """The model itself, without what `bind`, `with_config` and `with_retry` put around it."""
-    while isinstance(model, RunnableBindingBase):
-        model = model.bound
-    return model
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:

@@ -162,7 +162,9 @@ class ComemLLM(FunctionCallingLLM):
         if not turns:
             raise ValueError("The messages hold nothing to answer. Pass at least one besides what is remembered.")
         asked = [turn for turn in turns if not content_of(turn)[0].startswith("Observation:")]  # a ReActAgent's tools'
-        hits = recall(memory, asked, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
+        hits = recall(
+            memory, asked or turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named
+        )
         if named and kwargs.get("memory_ids") is None:  # those of another memory: as text, like any model
             found = {hit.id for hit in hits}
             kept = [m for m in messages if (ids := memory_ids([m])) is None or (ids and found.isdisjoint(ids))]
