@@ -726,6 +726,24 @@ class TestMiddleware:
             assert answer.response_metadata["memory_ids"] == ["secret"]
         assert chat.namespace is None
 
+    def test_a_second_turn_prefills_what_it_adds(self, memory: ContinuousMemory):
+        chat = ChatComem(memory=memory, max_tokens=4, k=0)
+        middleware = ComemMiddleware(memory, k=0, tools=False, remember=lambda _: None)
+        agent = create_agent(chat, middleware=[middleware], checkpointer=InMemorySaver())
+        seen: list[int] = []
+        embeddings = memory.backbone.model.get_input_embeddings()
+        handle = embeddings.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
+        prefilled, lengths = [], []
+        for said in (QUESTION * 4, "And?"):
+            seen.clear()
+            config = {"configurable": {"thread_id": "1"}}
+            answer = agent.invoke({"messages": [HumanMessage(said)]}, config=config)["messages"][-1]
+            prefilled.append(max(seen))
+            lengths.append(answer.usage_metadata["input_tokens"])
+        handle.remove()
+        assert prefilled[0] == lengths[0]
+        assert prefilled[1] <= lengths[1] - lengths[0]
+
     def test_a_memory_block_is_read_beside_what_is_recalled(self, memory: ContinuousMemory):
         middleware = ComemMiddleware(memory, k=1, tools=False, remember=lambda _: None)
         agent = create_agent(ChatComem(memory=memory, max_tokens=4), middleware=[middleware])

@@ -127,6 +127,11 @@ class ChatComem(BaseChatModel):
             return self.custom_get_token_ids(text)
         return self._opened().backbone.text_ids(text)
 
+    def for_namespace(self, name: str) -> ChatComem:
+        """The same model for another user; both reuse what either has read."""
+        self._opened()
+        return self.model_copy(update={"namespace": name})
+
     # -- generation ---------------------------------------------------------------------------------------------
 
     def _generate(

@@ -67,7 +67,7 @@ class TurnState(AgentState[Any]):
     comem_said: NotRequired[Annotated[HumanMessage | None, PrivateStateAttr]]
 
 
-class ComemMiddleware(AgentMiddleware[TurnState, Any, Any]):
+class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     """Recalls before each call of the model, remembers after each turn, and gives the agent memory tools.
 
     A `ChatComem` with the same memory gets the items as vectors; any other model gets their texts in the system turn.
@@ -147,7 +147,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any, Any]):
             inner = self._serving(model.bound, namespace)
             return None if inner is None else model.model_copy(update={"bound": inner})
         if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
-            return model.model_copy(update={"namespace": namespace})  # also where the context is lost, as in a thread
+            return model.for_namespace(namespace)  # also where the context is lost, as in a thread
         return None
 
     # -- after the turn -----------------------------------------------------------------------------------------
