@@ -253,7 +253,7 @@ class ChromaStore(MemoryStore):
 
         For few the index would walk through all the others.
         """
-        few = self._collection.get(where=cast(Any, where), limit=FEW + 1, include=[])["ids"]
+        few = matching_ids(self._collection, where, limit=FEW + 1)
         if len(few) <= FEW:
             return [id for _, id in sorted(zip(self._exact_distances(few, key), few, strict=True))[:k]]
         n = k + 1  # one more shows whether a tie crosses the cut, which the order of ids must then decide

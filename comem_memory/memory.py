@@ -201,7 +201,7 @@ class ContinuousMemory:
             precision=precision,
             picture_directory=pictures,
         )
-        memory._temporary = temporary
+        memory._temporary, memory._identity = temporary, identity
         if not store.identity.matches(identity):
             try:
                 memory.reencode()

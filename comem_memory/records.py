@@ -39,10 +39,19 @@ def chroma_id(namespace: str, id: str) -> str:
     return f"{check_namespace(namespace)}{SEPARATOR}{id}"
 
 
-def matching_ids(collection: Collection, where: Filter | None = None, among: Sequence[str] | None = None) -> list[str]:
-    """Chroma ids that match, nothing else being read; of all namespaces unless the filter names one."""
+def matching_ids(
+    collection: Collection,
+    where: Filter | None = None,
+    among: Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
+) -> list[str]:
+    """Chroma ids that match, nothing else being read; of all namespaces unless the filter names one.
+
+    Without `among`, at most `limit`.
+    """
     if among is None:
-        return list(collection.get(where=where, include=[])["ids"])
+        return list(collection.get(where=where, limit=limit, include=[])["ids"])
     found: list[str] = []
     for batch in batches(list(dict.fromkeys(among)), IDS_BATCH):
         found += collection.get(ids=batch, where=where, include=[])["ids"]

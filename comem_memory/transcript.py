@@ -54,9 +54,8 @@ class Transcript:
         if session_id in ("", None):
             raise ValueError(f"session_id is {session_id!r}. Pass a name, so that conversations stay apart.")
         self.memory, self.session_id = memory, str(session_id)
-        self.where: Filter = {
-            TRANSCRIPT: self.session_id
-        }  # alone: Chroma looks through all that each condition matches
+        # One condition: Chroma looks through all that each of several matches.
+        self.where: Filter = {TRANSCRIPT: self.session_id}
 
     def append(self, messages: Sequence[Said]) -> None:
         """Stores messages; on return they are kept.

@@ -127,7 +127,7 @@ def _also(kind: str, answer: str) -> Iterator[str]:
             yield from (wording for name in names for wording in (name, f"{name}s"))
         case "region":
             short = " ".join(SHORT.get(word, word) for word in answer.split())
-            if all(short != row["name"] for row in rows()):  # South Africa is not all of Southern Africa
+            if short not in _names():  # South Africa is not all of Southern Africa
                 yield short
         case "language" if answer == "Chinese":
             yield "Mandarin"
@@ -137,6 +137,11 @@ def _also(kind: str, answer: str) -> Iterator[str]:
             yield from answer.split(", ")
         case "capital":
             yield "".join(letter for letter in unicodedata.normalize("NFKD", answer) if letter.isascii())
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(row["name"] for row in rows())
 
 
 @cache

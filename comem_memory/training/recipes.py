@@ -267,6 +267,14 @@ def learn_to_read(encoder: MemoryEncoder, output_dir: Path, batches: Sequence[Ba
     encoder.save_pretrained(output_dir)
 
 
+def _up_to(tokens: int, encoder: MemoryEncoder, texts: Iterable[str]) -> list[str]:
+    """Different texts that are so long together, or all."""
+    found = list(dict.fromkeys(texts))
+    longest = encoder.encoder_config.max_length
+    ends = itertools.accumulate(min(len(encoder.backbone.text_ids(text)), longest) for text in found)
+    return found[: max(1, sum(end <= tokens for end in ends))]
+
+
 def vocabulary_words(backbone: Backbone, *, but: Container[str] = ()) -> list[str]:
     """Capitalised words that are one token of the model, without those in `but`: names that are easy to spell."""
     words = {backbone.tokenizer.decode([i]) for i in backbone.tokenizer.get_vocab().values()}
@@ -302,14 +310,6 @@ def train_projector(output_dir: Path, *, steps: int, batch: int = 32) -> None:
     )
     trainer.train(resume_from_checkpoint=trainer.last_checkpoint())
     trainer.save_model()
-
-
-def _up_to(tokens: int, encoder: MemoryEncoder, texts: Iterable[str]) -> list[str]:
-    """Different texts that are so long together, or all."""
-    found = list(dict.fromkeys(texts))
-    longest = encoder.encoder_config.max_length
-    ends = itertools.accumulate(min(len(encoder.backbone.text_ids(text)), longest) for text in found)
-    return found[: max(1, sum(end <= tokens for end in ends))]
 
 
 def split_emoji(rng: random.Random) -> tuple[list[Picture], list[Picture]]:
