@@ -25,9 +25,9 @@ from comem_memory.evaluation.comparison import Comparison, compare
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import of_countries
 from comem_memory.evaluation.tables import Grid, answer_tokens, lengths
-from comem_memory.training.data import WorldBatches
+from comem_memory.files.resumable import write_whole
+from comem_memory.training.batches import WorldBatches
 from comem_memory.training.recipes import ITEMS, country_words, vocabulary_words
-from comem_memory.unfinished import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,9 +14,9 @@ from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline
 from transformers import LlamaForCausalLM, pipeline
 
 from comem_memory import Backbone, ContinuousMemory, MemoryEncoder, mini
-from comem_memory.chroma import ChromaStore
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.opening import identity_of
+from comem_memory.store.chroma import ChromaStore
 from comem_memory.testing import tiny_key
 
 PROMPT = "{}, please write a long letter to a friend about a journey by train through the mountains."
@@ -47,9 +47,11 @@ def main() -> None:
     model.model, model.lm_head = vlm.model.model.language_model, vlm.model.lm_head
     model.generation_config = vlm.model.generation_config
     settings = {"max_new_tokens": TOKENS, "do_sample": False, "return_full_text": False}
-    made = pipeline("text-generation", model=model, tokenizer=vlm.tokenizer, **settings)
-    theirs = ChatHuggingFace(llm=HuggingFacePipeline(pipeline=made, pipeline_kwargs=settings), tokenizer=vlm.tokenizer)
-    ours = ChatComem(memory=_memory(Backbone(model, vlm.tokenizer, name="smollm2")), k=0, max_tokens=TOKENS)
+    made = pipeline("text-generation", model=model, tokenizer=vlm.prompts.tokenizer, **settings)
+    theirs = ChatHuggingFace(
+        llm=HuggingFacePipeline(pipeline=made, pipeline_kwargs=settings), tokenizer=vlm.prompts.tokenizer
+    )
+    ours = ChatComem(memory=_memory(Backbone(model, vlm.prompts.tokenizer, name="smollm2")), k=0, max_tokens=TOKENS)
     said = {name: chat.invoke(PROMPT.format("Zoe")).text.strip() for name, chat in (("ours", ours), ("theirs", theirs))}
     print(f"same answer: {said['ours'] == said['theirs']}")
     for what, measure in (("time to first piece", _first), ("whole answer", _whole)):

@@ -18,8 +18,8 @@ from comem_memory.config import FrozenWeights, QFormerConfig
 from comem_memory.convert import convert_checkpoint
 from comem_memory.convert.layout import FROZEN, BaseModel, to_authors, to_authors_qformer
 from comem_memory.convert.weights import INDEX_FILE, SINGLE_FILE
+from comem_memory.encoder.qformer import QFormer
 from comem_memory.evaluation.peak_memory import peak_resident
-from comem_memory.qformer import QFormer
 
 WIDTH, RANK, HEADS = 512, 16, 16
 

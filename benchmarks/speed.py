@@ -24,14 +24,14 @@ from storage import TEXT, random_identity
 from tqdm.auto import tqdm
 
 from comem_memory import Backbone, MemoryEncoder, mini
-from comem_memory.chat import Chat, ChatSettings
-from comem_memory.chroma import ChromaStore
-from comem_memory.codec import decode_block, encode_block
-from comem_memory.evaluation.countries import item, rows
+from comem_memory.chat.chat import Chat, ChatSettings
 from comem_memory.evaluation.peak_memory import peak_resident
+from comem_memory.model.prompts import Message
 from comem_memory.opening import default_key
-from comem_memory.prompts import Message
-from comem_memory.store import MemoryRecord
+from comem_memory.store.chroma import ChromaStore
+from comem_memory.store.codec import decode_block, encode_block
+from comem_memory.store.contract import MemoryRecord
+from comem_memory.synthesis.countries import item, rows
 
 K = 10
 QUESTION = "Which of these countries has the longest coast?"
@@ -117,7 +117,7 @@ def first_token(backbone: Backbone, ks: Sequence[int], rounds: int) -> dict[str,
     texts = [item(row).text for row in rows()]
 
     def generate(messages: list[Message], memory: torch.Tensor | None) -> float:
-        return timed(lambda: backbone.generate([backbone.prompt_inputs(messages)], [memory], max_new_tokens=1))
+        return timed(lambda: backbone.generate([backbone.prompts.prompt_inputs(messages)], [memory], max_new_tokens=1))
 
     def measures(k: int) -> dict[str, Callable[[], float]]:
         told = "\n".join(str(text) for text in texts[:k])
@@ -132,7 +132,7 @@ def first_token(backbone: Backbone, ks: Sequence[int], rounds: int) -> dict[str,
 
 def decoding(backbone: Backbone, rounds: int) -> dict[str, float]:
     """Tokens a second after the first, with nothing and with k items as memory."""
-    prompt = backbone.prompt_inputs([user(QUESTION)])
+    prompt = backbone.prompts.prompt_inputs([user(QUESTION)])
 
     def seconds(tokens: int, memory: torch.Tensor | None) -> float:
         settings = {"max_new_tokens": tokens, "min_new_tokens": tokens}
@@ -196,7 +196,7 @@ def _peak(copies: int, results: multiprocessing.Queue) -> None:
     encoder = MemoryEncoder.from_pretrained(mini.ADAPTER, mini.load_backbone())
     answering = encoder.backbone if copies == 1 else mini.load_backbone()
     [memory] = encoder.encode([encoder.inputs(item(rows()[0]).text)])
-    answering.generate([answering.prompt_inputs([user(QUESTION)])], [memory], max_new_tokens=8)
+    answering.generate([answering.prompts.prompt_inputs([user(QUESTION)])], [memory], max_new_tokens=8)
     results.put(peak_resident() - before)
 
 

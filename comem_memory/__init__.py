@@ -6,25 +6,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from comem_memory.backbone import Backbone
-    from comem_memory.chroma import ChromaStore
-    from comem_memory.encoder import MemoryEncoder
+    from comem_memory.encoder.memory_encoder import MemoryEncoder
     from comem_memory.errors import ComemError
-    from comem_memory.keys import RetrievalKey
     from comem_memory.memory import Answer, ContinuousMemory, Description
+    from comem_memory.model.backbone import Backbone
+    from comem_memory.retrieval.keys import RetrievalKey
+    from comem_memory.store.chroma import ChromaStore
     from comem_memory.types import MemoryHit, MemoryItem
 
 _HOME = {
     "Answer": "memory",
-    "Backbone": "backbone",
-    "ChromaStore": "chroma",
+    "Backbone": "model.backbone",
+    "ChromaStore": "store.chroma",
     "ComemError": "errors",
     "ContinuousMemory": "memory",
     "Description": "memory",
-    "MemoryEncoder": "encoder",
+    "MemoryEncoder": "encoder.memory_encoder",
     "MemoryHit": "types",
     "MemoryItem": "types",
-    "RetrievalKey": "keys",
+    "RetrievalKey": "retrieval.keys",
 }
 
 __all__ = [

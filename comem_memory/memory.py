@@ -20,26 +20,26 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from comem_memory.backbone import Backbone
-from comem_memory.chroma import ChromaStore
-from comem_memory.codec import Precision, decode_block, encode_block
-from comem_memory.encoder import MemoryEncoder
+from comem_memory.encoder.memory_encoder import MemoryEncoder
+from comem_memory.encoder.prepared import CHUNK, PreparedItem, in_chunks, prepare
 from comem_memory.errors import (
     DuplicateIdError,
     EncoderMismatchError,
     ItemNotFoundError,
     QueryError,
 )
-from comem_memory.filters import Filter, check_namespace
-from comem_memory.images import load_image
-from comem_memory.keys import PROBE, RetrievalKey
+from comem_memory.files.images import load_image
+from comem_memory.model.backbone import Backbone
+from comem_memory.model.prompts import RESTATE_INSTRUCTION, ModelInputs, prompt_length
+from comem_memory.model.text_prompts import PromptItem, retrieval_content
 from comem_memory.opening import check_hidden_size, default_key, identity_of, load_encoder, open_store
-from comem_memory.pictures import PictureFolder
-from comem_memory.portable import read_folder, write_folder
-from comem_memory.prepared import CHUNK, PreparedItem, in_chunks, prepare
-from comem_memory.prompts import RESTATE_INSTRUCTION, ModelInputs, prompt_length
-from comem_memory.retrieval_prompt import PromptItem, retrieval_content
-from comem_memory.store import CollectionIdentity, MemoryRecord
+from comem_memory.retrieval.keys import PROBE, RetrievalKey
+from comem_memory.store.chroma import ChromaStore
+from comem_memory.store.codec import Precision, decode_block, encode_block
+from comem_memory.store.contract import CollectionIdentity, MemoryRecord
+from comem_memory.store.filters import Filter, check_namespace
+from comem_memory.store.pictures import PictureFolder
+from comem_memory.store.portable import read_folder, write_folder
 from comem_memory.threads import iterate_in_thread, run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
@@ -218,7 +218,7 @@ class ContinuousMemory:
     @property
     def keeps_pictures(self) -> bool:
         """Whether pictures without a path can be stored: the model sees, and there is a directory for them."""
-        return self.encoder.backbone.sees and self._pictures.folder is not None
+        return self.encoder.backbone.prompts.supports_images and self._pictures.folder is not None
 
     def namespace(self, name: str) -> ContinuousMemory:
         """The same memory seen by another tenant, user or agent; nothing is visible across namespaces.
@@ -609,7 +609,7 @@ class ContinuousMemory:
         picture = None if image is None else load_image(image)
         hits = [] if mode == "none" else self.search(question, picture, k=k, where=where)
         prompt, memory = self.prompt(question, picture, hits, mode)
-        self.backbone.room(prompt, memory)
+        self.backbone.remaining_tokens(prompt, memory)
         return prompt, memory, hits
 
     def prompt(
@@ -617,8 +617,8 @@ class ContinuousMemory:
     ) -> tuple[ModelInputs, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
         items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)] if mode in ("text", "both") else []
-        content = retrieval_content(question, items, picture, sees=self.backbone.sees)
-        prompt = self.backbone.prompt_inputs([{"role": "user", "content": content}])
+        content = retrieval_content(question, items, picture, supports_images=self.backbone.prompts.supports_images)
+        prompt = self.backbone.prompts.prompt_inputs([{"role": "user", "content": content}])
         return prompt, joined(hits) if mode in ("memory", "both") else None
 
     def describe(self, id: str, *, max_new_tokens: int = 128, **generation_kwargs: Any) -> Description:
@@ -634,7 +634,7 @@ class ContinuousMemory:
         """
         self._check_encoder()
         [hit] = self.get(id)
-        prompt = self.backbone.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
+        prompt = self.backbone.prompts.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
         [tokens] = self.backbone.generate(
             [prompt], [hit.memory_embeddings], max_new_tokens=max_new_tokens, **generation_kwargs
         )

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from comem_memory import mini
-from comem_memory.backbone import Backbone
-from comem_memory.chroma import ChromaStore
 from comem_memory.convert import cached_adapter, is_checkpoint
-from comem_memory.encoder import MemoryEncoder, read_config
+from comem_memory.encoder.memory_encoder import MemoryEncoder, read_config
 from comem_memory.errors import AdapterError, CheckpointError, ModelError
-from comem_memory.keys import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
-from comem_memory.store import CollectionIdentity
+from comem_memory.model.backbone import Backbone
+from comem_memory.retrieval.keys import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
+from comem_memory.store.chroma import ChromaStore
+from comem_memory.store.contract import CollectionIdentity
 
 
 def default_key() -> RetrievalKey:

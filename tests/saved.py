@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from comem_memory.backbone import Backbone
-from comem_memory.encoder import MemoryEncoder
+from comem_memory.encoder.memory_encoder import MemoryEncoder
+from comem_memory.model.backbone import Backbone
 from comem_memory.testing import Family, tiny_backbone, tiny_encoder
 
 
@@ -24,6 +24,6 @@ def save_roomy(folder: Path) -> tuple[Path, Path]:
 def _save_base(folder: Path, family: Family, seed: int) -> Backbone:
     backbone = tiny_backbone(family, seed=seed)
     backbone.model.save_pretrained(folder / "base")
-    backbone.processor.save_pretrained(folder / "base")
+    backbone.prompts.processor.save_pretrained(folder / "base")
     backbone.name = str(folder / "base")
     return backbone

@@ -21,7 +21,6 @@ import pytest
 from chromadb.api.client import Client
 from chromadb.api.models.Collection import Collection
 
-from comem_memory.chroma import ChromaStore
 from comem_memory.config import EncoderFingerprint
 from comem_memory.errors import (
     DuplicateIdError,
@@ -32,7 +31,8 @@ from comem_memory.errors import (
     StoreConnectionError,
     StoreLocationError,
 )
-from comem_memory.store import CollectionIdentity, MemoryRecord, MemoryStore
+from comem_memory.store.chroma import ChromaStore
+from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore
 
 D = 8
 
@@ -291,7 +291,7 @@ class TestContract:
 def test_three_items_among_five_thousand_others_are_all_found(
     tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("comem_memory.chroma.FEW", few)
+    monkeypatch.setattr("comem_memory.store.chroma.FEW", few)
     store = ChromaStore.embedded(tmp_path, identity=identity())
     store.put([record(f"{i:04}", namespace="crowd", seed=i) for i in range(5000)])
     query = key(4)
@@ -326,7 +326,7 @@ def test_mixed_namespaces_are_searched_apart_and_the_filter_is_spared_where_it_c
         return real_query(self, **arguments)
 
     monkeypatch.setattr(Collection, "query", query)
-    monkeypatch.setattr("comem_memory.chroma.FEW", 30)
+    monkeypatch.setattr("comem_memory.store.chroma.FEW", 30)
     for seed in range(1000, 1020):
         order = np.argsort(-(keys @ key(seed)))
         for name in sizes:

@@ -16,10 +16,11 @@ from saved import save_roomy, save_tiny
 from typer.testing import CliRunner
 
 import comem_memory.memory as memory_module
-from comem_memory import ContinuousMemory, MemoryItem, cli
+from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory.cli import app as cli
 from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemError, QueryError
 from comem_memory.evaluation.comparison import SOURCES
-from comem_memory.item_files import read_items
+from comem_memory.files.item_files import read_items
 from comem_memory.testing import tiny_key, tiny_picture
 
 Comem = Callable[..., str]

@@ -16,14 +16,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
 
-from comem_memory import ContinuousMemory, MemoryItem, cli
-from comem_memory.backbone import Backbone, auto_class
+from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory.cli import app as cli
 from comem_memory.config import FrozenWeights
 from comem_memory.convert import ConversionReport, convert_checkpoint, export_checkpoint
 from comem_memory.convert.lowrank import decompose
 from comem_memory.convert.weights import INDEX_FILE, SINGLE_FILE, WeightFiles
-from comem_memory.encoder import MemoryEncoder
+from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.errors import AdapterError, CheckpointError
+from comem_memory.model.backbone import Backbone
+from comem_memory.model.loading import auto_class
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key
 
 WEIGHTS = load_file(FOLDER / SINGLE_FILE)
@@ -364,7 +366,7 @@ def test_the_wrong_models_and_folders(base: Path, tmp_path: Path):
 def test_a_killed_run_is_resumed(base: Path, tmp_path: Path):
     checkpoint = save_checkpoint(tmp_path / "checkpoint", WEIGHTS, shards=3)
     out, work = tmp_path / "adapter", tmp_path / "adapter.converting"
-    command = [sys.executable, "-c", "from comem_memory.cli import main; main()", "convert", str(checkpoint)]
+    command = [sys.executable, "-c", "from comem_memory.cli.app import main; main()", "convert", str(checkpoint)]
     options = ["--base", str(base), "--out", str(out), "--heads", "4"]
     with subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and len(list(work.glob("tensors/*.json"))) < 5:
@@ -419,7 +421,7 @@ def test_there_and_back(tmp_path: Path, family: str, dtype: torch.dtype):
     if dtype == torch.float32:
         stock = auto_class(backbone.model.config).from_pretrained(tmp_path / "base")
         again = MemoryEncoder.from_pretrained(
-            tmp_path / "back", Backbone(stock, backbone.processor, name=str(tmp_path / "base"))
+            tmp_path / "back", Backbone(stock, backbone.prompts.processor, name=str(tmp_path / "base"))
         )
         items = [encoder.inputs("The blue door opens with the brass key.")]
         difference = (again.encode(items) - encoder.encode(items)).abs().max()
@@ -517,7 +519,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, torch.Te
     folder = tmp_path_factory.mktemp("tiny")
     backbone = tiny_backbone("qwen2_5_vl")
     backbone.model.save_pretrained(folder / "base")
-    backbone.processor.save_pretrained(folder / "base")
+    backbone.prompts.processor.save_pretrained(folder / "base")
     backbone.name = str(folder / "base")
     encoder = MemoryEncoder.create(backbone, max_length=512)
     generator = torch.Generator().manual_seed(0)

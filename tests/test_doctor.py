@@ -9,10 +9,11 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from comem_memory import MemoryEncoder, cli, opening
-from comem_memory.backbone import Backbone
-from comem_memory.doctor import CONTEXT, Device, devices, make_plan, tables
+from comem_memory import MemoryEncoder, opening
+from comem_memory.cli import app as cli
+from comem_memory.cli.doctor import CONTEXT, Device, devices, make_plan, tables
 from comem_memory.errors import ModelError
+from comem_memory.model.backbone import Backbone
 from comem_memory.testing import tiny_backbone, tiny_key
 
 

@@ -15,9 +15,8 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from comem_memory.backbone import Backbone
 from comem_memory.config import EncoderConfig
-from comem_memory.encoder import (
+from comem_memory.encoder.memory_encoder import (
     CONFIG_FILE,
     FINGERPRINT_FILE,
     LORA_FILE,
@@ -27,7 +26,8 @@ from comem_memory.encoder import (
     load_weights,
 )
 from comem_memory.errors import AdapterError, InvalidItemError, ItemTooLongError
-from comem_memory.prompts import Message, ModelInputs
+from comem_memory.model.backbone import Backbone
+from comem_memory.model.prompts import Message, ModelInputs
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 
 QUESTION: list[Message] = [{"role": "user", "content": "What opens the door?"}]
@@ -36,7 +36,7 @@ QUESTION: list[Message] = [{"role": "user", "content": "What opens the door?"}]
 def items(encoder: MemoryEncoder) -> list[EncoderInputs]:
     """Of mixed lengths, with pictures, without, and without text."""
     texts = ["The blue door opens with the brass key.", "Yes.", "The lamp is red. " * 6, "A boat."]
-    if not encoder.backbone.sees:
+    if not encoder.backbone.prompts.supports_images:
         return [encoder.inputs(text) for text in texts]
     pictures = [tiny_picture(1), None, tiny_picture(2, size=(40, 90)), None]
     return [encoder.inputs(*pair) for pair in zip(texts, pictures, strict=True)] + [
@@ -45,10 +45,10 @@ def items(encoder: MemoryEncoder) -> list[EncoderInputs]:
 
 
 def prompt(backbone: Backbone) -> ModelInputs:
-    if not backbone.sees:
-        return backbone.prompt_inputs(QUESTION)
+    if not backbone.prompts.supports_images:
+        return backbone.prompts.prompt_inputs(QUESTION)
     parts = [{"type": "image", "image": tiny_picture(4)}, {"type": "text", "text": "What opens it?"}]
-    return backbone.prompt_inputs([{"role": "user", "content": parts}])
+    return backbone.prompts.prompt_inputs([{"role": "user", "content": parts}])
 
 
 def base_weights(backbone: Backbone) -> dict[str, str]:
@@ -68,8 +68,8 @@ def trained(encoder: MemoryEncoder) -> dict[str, torch.nn.Parameter]:
 def training_loss(encoder: MemoryEncoder) -> torch.Tensor:
     backbone = encoder.backbone
     memories = encoder(backbone.batch([item.tensors for item in items(encoder)]))
-    prompts = [backbone.prompt_inputs(QUESTION, answer=answer) for answer in ("the brass key", "no")]
-    lengths = [len(backbone.answer_ids(answer)) for answer in ("the brass key", "no")]
+    prompts = [backbone.prompts.prompt_inputs(QUESTION, answer=answer) for answer in ("the brass key", "no")]
+    lengths = [len(backbone.prompts.answer_ids(answer)) for answer in ("the brass key", "no")]
     return backbone.answer_loss(prompts, lengths, [memories[:3].flatten(0, 1), memories[3]])
 
 
@@ -196,7 +196,7 @@ def test_gradients_reach_lora_and_qformer(family: Any):
     training_loss(encoder).backward()
     parameters = trained(encoder)
     assert {name.split(".")[0] for name in parameters} == {"peft", "qformer"}
-    for part in ("language", "vision") if encoder.backbone.sees else ("layers",):
+    for part in ("language", "vision") if encoder.backbone.prompts.supports_images else ("layers",):
         towers = {
             "language": ("language_model", "text_model"),
             "vision": ("vision_tower", "visual", "vision_model"),
@@ -271,7 +271,7 @@ def test_long_items_go_in_smaller_batches(monkeypatch: pytest.MonkeyPatch):
     inputs = [encoder.inputs("a" * length) for length in (300, 3, 200, 5, 4)]
     together = encoder.encode(inputs)
     shapes: list[tuple[int, ...]] = []
-    monkeypatch.setattr("comem_memory.encoder.BATCH_TOKENS", 500)
+    monkeypatch.setattr("comem_memory.encoder.memory_encoder.BATCH_TOKENS", 500)
     encoder.qformer.register_forward_pre_hook(lambda module, given: shapes.append(tuple(given[0].shape[:2])))
     torch.testing.assert_close(encoder.encode(inputs), together, atol=1e-5, rtol=0)
     assert [batch for batch, _ in shapes] == [1, 1, 3]

@@ -16,7 +16,7 @@ from rich.console import Console
 from saved import save_roomy
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.demo import ASKED, KINDS, run
+from comem_memory.cli.demo import ASKED, KINDS, run
 from comem_memory.errors import BenchmarkError, PromptTooLongError, QueryError
 from comem_memory.evaluation import report, tables
 from comem_memory.evaluation.benchmarks import BENCHMARKS, load
@@ -31,7 +31,13 @@ from comem_memory.evaluation.comparison import (
     _score,
     compare,
 )
-from comem_memory.evaluation.countries import (
+from comem_memory.evaluation.first_token import first_token
+from comem_memory.evaluation.peak_memory import peak_bytes
+from comem_memory.evaluation.question_sets import chosen, of_countries, of_flags, of_worlds
+from comem_memory.files.images import load_image
+from comem_memory.memory import Mode
+from comem_memory.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
+from comem_memory.synthesis.countries import (
     FOLDER,
     CountryQuestion,
     find_by_flag,
@@ -40,14 +46,8 @@ from comem_memory.evaluation.countries import (
     rows,
     short_item,
 )
-from comem_memory.evaluation.first_token import first_token
-from comem_memory.evaluation.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
-from comem_memory.evaluation.peak_memory import peak_bytes
-from comem_memory.evaluation.question_sets import chosen, of_countries, of_flags, of_worlds
-from comem_memory.images import load_image
-from comem_memory.memory import Mode
+from comem_memory.synthesis.worlds import samples
 from comem_memory.testing import tiny_key
-from comem_memory.training.worlds import samples
 
 
 @pytest.mark.parametrize(

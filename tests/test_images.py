@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comem_memory import images
 from comem_memory.errors import InvalidItemError
-from comem_memory.images import fetch_picture, image_digest, keep_picture, load_image
+from comem_memory.files import images
+from comem_memory.files.images import fetch_picture, image_digest, keep_picture, load_image
 from comem_memory.testing import tiny_picture
 
 

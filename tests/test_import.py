@@ -45,7 +45,7 @@ def test_the_memory_itself_loads_no_agent_framework():
 
 
 def test_help_needs_no_model():
-    _, modules = measured("import comem_memory.cli")
+    _, modules = measured("import comem_memory.cli.app")
     assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb"})
 
 

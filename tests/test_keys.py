@@ -22,11 +22,10 @@ from transformers import (
     SiglipProcessor,
 )
 
-from comem_memory.efficientnet import EfficientNetLite0, EfficientNetLite0Config
 from comem_memory.errors import InvalidItemError, QueryError
-from comem_memory.evaluation.countries import FOLDER as COUNTRIES
-from comem_memory.images import load_image
-from comem_memory.keys import (
+from comem_memory.files.images import load_image
+from comem_memory.retrieval.efficientnet import EfficientNetLite0, EfficientNetLite0Config
+from comem_memory.retrieval.keys import (
     PROBE,
     ClipEmbedder,
     EfficientNetEmbedder,
@@ -34,6 +33,7 @@ from comem_memory.keys import (
     RetrievalKey,
     SentenceTransformerEmbedder,
 )
+from comem_memory.synthesis.countries import FOLDER as COUNTRIES
 
 
 @pytest.fixture(scope="module")

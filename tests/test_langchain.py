@@ -39,13 +39,13 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, Field, create_model
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.chat import ChatSettings, _alternating
-from comem_memory.chroma import ChromaStore
+from comem_memory.chat.chat import ChatSettings, _alternating
 from comem_memory.errors import GrammarError, ItemNotFoundError, ModelError, PromptTooLongError, QueryError
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, ComemRetriever
 from comem_memory.integrations.langchain.messages import memory_block, to_messages
-from comem_memory.keys import RetrievalKey
 from comem_memory.opening import identity_of
+from comem_memory.retrieval.keys import RetrievalKey
+from comem_memory.store.chroma import ChromaStore
 from comem_memory.testing import tiny_memory, tiny_picture
 
 QUESTION = "What opens the blue door?"
@@ -85,7 +85,7 @@ def chat(memory: ContinuousMemory) -> ChatComem:
 
 def bare(memory: ContinuousMemory, messages: list[dict[str, Any]], vectors: torch.Tensor | None = None) -> str:
     backbone = memory.encoder.backbone
-    [tokens] = backbone.generate([backbone.prompt_inputs(messages)], [vectors], max_new_tokens=12)
+    [tokens] = backbone.generate([backbone.prompts.prompt_inputs(messages)], [vectors], max_new_tokens=12)
     return backbone.decode(tokens)
 
 
@@ -262,7 +262,7 @@ class TestConversations:
         chat = ChatComem(memory=gemma, max_tokens=3)
         settings, said = chat._opened(), self.SHAPES[shape]
         prompt = settings._prepare(to_messages(said), None, ChatSettings()).prompt
-        text = gemma.backbone.tokenizer.decode(prompt["input_ids"][0])
+        text = gemma.backbone.prompts.tokenizer.decode(prompt["input_ids"][0])
         places = [text.index(message.text) for message in said if message.text]
         assert places == sorted(places)
         roles = re.findall(r"<start_of_turn>(\w+)", text)
@@ -293,13 +293,13 @@ class TestConversations:
         history.clear()
 
     def test_a_template_that_refuses(self, gemma: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(gemma.backbone.processor, "chat_template", "{{ raise_exception('No critics.') }}")
+        monkeypatch.setattr(gemma.backbone.prompts.processor, "chat_template", "{{ raise_exception('No critics.') }}")
         with pytest.raises(ModelError, match=r"this conversation: No critics.. Pass turns of user and assistant"):
             ChatComem(memory=gemma).invoke([ChatMessage(role="critic", content="Bad.")])
 
     def test_tokens_are_counted_as_the_model_reads_them(self, chat: ChatComem, memory: ContinuousMemory):
         said = [HumanMessage(f"Message {i}.") for i in range(5)]
-        assert chat.get_num_tokens("Message") == len(memory.backbone.tokenizer("Message").input_ids)
+        assert chat.get_num_tokens("Message") == len(memory.backbone.prompts.tokenizer("Message").input_ids)
         one = chat.get_num_tokens_from_messages(said[:1])
         assert one > 5
         assert trim_messages(said, token_counter=chat, max_tokens=2 * one) == said[-2:]
@@ -443,15 +443,15 @@ class TestTools:
     def test_markers_may_be_tokens_of_their_own(self, tmp_path: Path):
         memory = tiny_memory()
         backbone = memory.encoder.backbone
-        backbone.tokenizer.add_tokens(["<tool_call>", "</tool_call>"])
-        backbone.model.resize_token_embeddings(len(backbone.tokenizer), mean_resizing=False)
+        backbone.prompts.tokenizer.add_tokens(["<tool_call>", "</tool_call>"])
+        backbone.model.resize_token_embeddings(len(backbone.prompts.tokenizer), mean_resizing=False)
         chat = ChatComem(memory=memory, max_tokens=200)
         [call] = chat.bind_tools([add], tool_choice="any").invoke("Go").tool_calls
         assert call["name"] == "add"
         called = [AIMessage("", tool_calls=[call]), ToolMessage("3", tool_call_id="1")]
         shown: list[str] = []
-        render = backbone._tokenize
-        backbone._tokenize = lambda text, images: (shown.append(text), render(text, images))[1]  # type: ignore[method-assign]
+        render = backbone.prompts._tokenize
+        backbone.prompts._tokenize = lambda text, images: (shown.append(text), render(text, images))[1]  # type: ignore[method-assign]
         chat.bind_tools([add]).invoke([HumanMessage("Say <tool_call>"), *called])
         [text] = shown
         assert text.count("<tool_call>\n{") == 2  # in the instructions and in the call; not in what the user said

@@ -62,7 +62,7 @@ def add(a: int, b: int) -> int:
 
 def bare(memory: ContinuousMemory, question: str, vectors: torch.Tensor | None = None) -> str:
     backbone = memory.encoder.backbone
-    prompt = backbone.prompt_inputs([{"role": "user", "content": question}])
+    prompt = backbone.prompts.prompt_inputs([{"role": "user", "content": question}])
     [tokens] = backbone.generate([prompt], [vectors], max_new_tokens=12)
     return backbone.decode(tokens)
 

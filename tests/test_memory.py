@@ -28,8 +28,8 @@ from saved import save_tiny
 from test_chroma import chroma_server, run
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+import comem_memory.encoder.prepared as prepared_module
 import comem_memory.memory as memory_module
-import comem_memory.prepared as prepared_module
 from comem_memory import Backbone, ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import (
     AdapterError,
@@ -46,13 +46,13 @@ from comem_memory.errors import (
     StoreClosedError,
     StoreLocationError,
 )
-from comem_memory.images import load_image
+from comem_memory.files.images import load_image
 from comem_memory.integrations.langchain import ChatComem
-from comem_memory.keys import RetrievalKey
 from comem_memory.memory import Mode
 from comem_memory.opening import identity_of
+from comem_memory.retrieval.keys import RetrievalKey
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
-from comem_memory.tiny_models import CHATML
+from comem_memory.testing.tiny_models import CHATML
 
 DOOR = MemoryItem(id="door", text="The blue door opens with the brass key.", metadata={"year": 2020, "kind": "note"})
 CAT = MemoryItem(id="cat", text="The cat sleeps on the oven.", image=tiny_picture(1), metadata={"year": 2021})
@@ -1007,7 +1007,7 @@ def test_modes_differ_in_what_the_model_reads(filled: ContinuousMemory):
     assert similarities == sorted(similarities, reverse=True)
     assert str(text) == text.text
     prompt, _ = filled.prompt("Which?", None, filled.get(["door", "cat"]), "text")
-    said = filled.encoder.backbone.tokenizer.decode(prompt["input_ids"][0])
+    said = filled.encoder.backbone.prompts.tokenizer.decode(prompt["input_ids"][0])
     assert said.index(CAT.text) < said.index(DOOR.text) < said.index("Which?"), "best last, next to the question"
     assert "pixel_values" in prompt
 
@@ -1017,7 +1017,7 @@ def test_without_memory_it_is_the_bare_model(filled: ContinuousMemory, picture: 
     bare = tiny_backbone("llava")
     parts = [] if picture is None else [{"type": "image", "image": picture}]
     content = [*parts, {"type": "text", "text": "Who?"}]
-    prompt = bare.prompt_inputs([{"role": "user", "content": content}])
+    prompt = bare.prompts.prompt_inputs([{"role": "user", "content": content}])
     [tokens] = bare.generate([prompt], max_new_tokens=12)
     answer = filled.answer("Who?", picture, mode="none", max_new_tokens=12)
     assert answer.text == bare.decode(tokens)
@@ -1095,7 +1095,7 @@ def transferred(tmp_path: Path) -> Iterator[ContinuousMemory]:
 def test_another_model_answers_from_the_encoders_vectors(transferred: ContinuousMemory):
     reader = tiny_backbone("qwen2")
     hits = transferred.search("The door?", tiny_picture(2), k=2)
-    prompt = reader.prompt_inputs([{"role": "user", "content": "The door?"}])
+    prompt = reader.prompts.prompt_inputs([{"role": "user", "content": "The door?"}])
     vectors = torch.cat([hit.memory_embeddings for hit in reversed(hits)])
     settings = {"max_new_tokens": 12, "min_new_tokens": 12}
     expected = reader.decode(reader.generate([prompt], [vectors], **settings)[0])
@@ -1124,7 +1124,7 @@ def test_another_hidden_size_is_refused_before_anything_is_opened(tmp_path: Path
     folder, adapter = save_tiny(tmp_path / "model")
     small = Qwen2Config(**CHATML.text_config | {"hidden_size": 32})
     Qwen2ForCausalLM(small).save_pretrained(tmp_path / "small")
-    tiny_backbone("qwen2").tokenizer.save_pretrained(tmp_path / "small")
+    tiny_backbone("qwen2").prompts.tokenizer.save_pretrained(tmp_path / "small")
     with pytest.raises(ModelError, match=r"makes vectors of hidden_size 64 .*small reads vectors of 32. Answer with"):
         ContinuousMemory.from_pretrained(
             str(folder),
@@ -1139,14 +1139,14 @@ def test_another_hidden_size_is_refused_before_anything_is_opened(tmp_path: Path
 def test_a_memory_is_opened_with_an_answering_model(tmp_path: Path):
     folder, adapter = save_tiny(tmp_path / "model")
     tiny_backbone("qwen2").model.save_pretrained(tmp_path / "reader")
-    tiny_backbone("qwen2").tokenizer.save_pretrained(tmp_path / "reader")
+    tiny_backbone("qwen2").prompts.tokenizer.save_pretrained(tmp_path / "reader")
     opened = ContinuousMemory.from_pretrained(
         str(folder), adapter, answering_model=str(tmp_path / "reader"), key=tiny_key()
     )
     with opened as memory:
         memory.add(DOOR)
-        assert not memory.backbone.sees and memory.encoder.backbone.sees
-        prompt = memory.backbone.prompt_inputs([{"role": "user", "content": "The door?"}])
+        assert not memory.backbone.prompts.supports_images and memory.encoder.backbone.prompts.supports_images
+        prompt = memory.backbone.prompts.prompt_inputs([{"role": "user", "content": "The door?"}])
         [tokens] = tiny_backbone("qwen2").generate(
             [prompt], [memory.get("door")[0].memory_embeddings], max_new_tokens=8
         )

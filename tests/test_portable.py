@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_memory import CAT, DOOR, FLAG, kept_files, same_picture
 
-import comem_memory.portable as portable
+import comem_memory.store.portable as portable
 from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import CorruptBlockError, EncoderMismatchError, StoreLocationError
 from comem_memory.opening import identity_of

@@ -10,11 +10,11 @@ import torch
 from transformers import BitsAndBytesConfig
 
 from comem_memory import ContinuousMemory, MemoryItem, mini
-from comem_memory.backbone import Backbone
 from comem_memory.config import EncoderFingerprint
-from comem_memory.encoder import FINGERPRINT_FILE, MemoryEncoder
+from comem_memory.encoder.memory_encoder import FINGERPRINT_FILE, MemoryEncoder
 from comem_memory.errors import AdapterError, EncoderMismatchError, ModelError
-from comem_memory.prompts import ModelInputs
+from comem_memory.model.backbone import Backbone
+from comem_memory.model.prompts import ModelInputs
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 
 QUANTISED = {
@@ -38,7 +38,7 @@ class Saved(NamedTuple):
 
 def save(backbone: Backbone, folder: Path) -> None:
     backbone.model.save_pretrained(folder)
-    backbone.processor.save_pretrained(folder)
+    backbone.prompts.processor.save_pretrained(folder)
 
 
 def saved_family(family: Any, folder: Path) -> Saved:
@@ -65,15 +65,17 @@ def loaded_base(saved: Saved, **model_kwargs: Any) -> Backbone:
 
 
 def memories(encoder: MemoryEncoder) -> torch.Tensor:
-    picture = tiny_picture(1) if encoder.backbone.sees else None
+    picture = tiny_picture(1) if encoder.backbone.prompts.supports_images else None
     return encoder.encode(
         [encoder.inputs("The blue door opens with the brass key.", picture), encoder.inputs("A boat.")]
     )
 
 
 def prompt(backbone: Backbone) -> ModelInputs:
-    parts = [{"type": "image", "image": tiny_picture(2)}] if backbone.sees else []
-    return backbone.prompt_inputs([{"role": "user", "content": [*parts, {"type": "text", "text": "What opens it?"}]}])
+    parts = [{"type": "image", "image": tiny_picture(2)}] if backbone.prompts.supports_images else []
+    return backbone.prompts.prompt_inputs(
+        [{"role": "user", "content": [*parts, {"type": "text", "text": "What opens it?"}]}]
+    )
 
 
 def logits(backbone: Backbone, memory: torch.Tensor) -> torch.Tensor:

@@ -14,11 +14,11 @@ import torch
 from recorder import Recorder
 from transformers import DynamicCache, LogitsProcessor, MistralConfig, MistralForCausalLM
 
-from comem_memory.backbone import Backbone
-from comem_memory.chat import Chat, ChatSettings, Reply
-from comem_memory.encoder import MemoryEncoder
-from comem_memory.prefix_cache import PrefixCache
-from comem_memory.prompts import Message, ModelInputs, prompt_length
+from comem_memory.chat.chat import Chat, ChatSettings, Reply
+from comem_memory.encoder.memory_encoder import MemoryEncoder
+from comem_memory.model.backbone import Backbone
+from comem_memory.model.prefix_cache import PrefixCache
+from comem_memory.model.prompts import Message, ModelInputs, prompt_length
 from comem_memory.testing import tiny_backbone, tiny_picture
 
 QUESTIONS = ["What is behind the blue door?", "And where is the key?", "Who has it?"]
@@ -68,7 +68,7 @@ def random_memory(backbone: Backbone, items: int, *, seed: int = 0) -> torch.Ten
 
 def letters(backbone: Backbone) -> dict[str, Any]:
     """Settings under which a random model writes letters, which are the same tokens when they are read again."""
-    allowed = set(backbone.tokenizer.convert_tokens_to_ids(list("abcdefghijklmnopqrstuvwxyz")))
+    allowed = set(backbone.prompts.tokenizer.convert_tokens_to_ids(list("abcdefghijklmnopqrstuvwxyz")))
     vocabulary = range(backbone.model.get_input_embeddings().weight.shape[0])
     return {"suppress_tokens": [i for i in vocabulary if i not in allowed], "max_new_tokens": 6, "min_new_tokens": 6}
 
@@ -84,7 +84,7 @@ class Turn:
 def ask(
     backbone: Backbone, messages: list[Message], memory: torch.Tensor | None, prefix: PrefixCache | None, **more: Any
 ) -> Turn:
-    prompt, recorder = backbone.prompt_inputs(messages), Recorder()
+    prompt, recorder = backbone.prompts.prompt_inputs(messages), Recorder()
     settings = letters(backbone) | {"logits_processor": [recorder]} | more
     with watched(backbone) as seen:
         [tokens] = backbone.generate([prompt], [memory], prefix=prefix, **settings)
@@ -119,7 +119,7 @@ def slides(backbone: Backbone) -> bool:
 @pytest.mark.parametrize("with_picture", [False, True])
 @pytest.mark.parametrize("items", [0, 3])
 def test_a_conversation_answers_the_same_and_prefills_what_it_adds(backbone: Backbone, items: int, with_picture: bool):
-    if with_picture and not backbone.sees:
+    if with_picture and not backbone.prompts.supports_images:
         pytest.skip("a text-only model")
     memory = random_memory(backbone, items)
     picture = tiny_picture() if with_picture else None
@@ -151,7 +151,7 @@ def test_the_second_turn_costs_the_same_for_any_number_of_items(backbone: Backbo
 
 @pytest.mark.parametrize("with_picture", [False, True])
 def test_an_edited_history_is_reused_up_to_the_edit(backbone: Backbone, with_picture: bool):
-    picture = tiny_picture() if with_picture and backbone.sees else None
+    picture = tiny_picture() if with_picture and backbone.prompts.supports_images else None
     prefix, memory = PrefixCache(), random_memory(backbone, 2)
     first = [user(QUESTIONS[0], picture), assistant("a brass key"), user(QUESTIONS[1])]
     edited = [user(QUESTIONS[0], picture), assistant("a brown fox"), user(QUESTIONS[1])]
@@ -160,13 +160,13 @@ def test_an_edited_history_is_reused_up_to_the_edit(backbone: Backbone, with_pic
     assert_same(ours, stock)
     one, other = before.prompt["input_ids"][0].tolist(), ours.prompt["input_ids"][0].tolist()
     common = next(i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
-    assert backbone.tokenizer.decode(one[:common]).endswith("a br")
+    assert backbone.prompts.tokenizer.decode(one[:common]).endswith("a br")
     reused = 0 if slides(backbone) else len(memory) + common
     assert ours.prefilled == prompt_length(ours.prompt, memory) - reused
 
 
 def test_the_same_prompt_again_runs_its_last_token(backbone: Backbone):
-    messages = [user(QUESTIONS[0], tiny_picture() if backbone.sees else None)]
+    messages = [user(QUESTIONS[0], tiny_picture() if backbone.prompts.supports_images else None)]
     prefix, memory = PrefixCache(), random_memory(backbone, 1)
     first, again = (ask(backbone, messages, memory, prefix) for _ in range(2))
     assert_same(again, first)
@@ -186,12 +186,12 @@ def test_other_memory_reuses_nothing(backbone: Backbone):
     ask(backbone, messages, changed, prefix)
     changed *= -1
     assert ask(backbone, messages, changed, prefix).prefilled == prompt_length(
-        backbone.prompt_inputs(messages), changed
+        backbone.prompts.prompt_inputs(messages), changed
     )
 
 
 def test_other_pictures_reuse_nothing(backbone: Backbone):
-    if not backbone.sees:
+    if not backbone.prompts.supports_images:
         pytest.skip("a text-only model")
     prefix, memory = PrefixCache(), random_memory(backbone, 1)
     for seed in (1, 2):
@@ -222,7 +222,7 @@ def test_other_pictures_reuse_nothing(backbone: Backbone):
 
 def test_encoding_and_training_between_turns(encoder: MemoryEncoder):
     backbone, prefix = encoder.backbone, PrefixCache()
-    picture = tiny_picture(4, size=(96, 56)) if backbone.sees else None
+    picture = tiny_picture(4, size=(96, 56)) if backbone.prompts.supports_images else None
     memory = random_memory(backbone, 2)
     stock = list(converse(backbone, memory, picture, None))
     weight = next(p for name, p in encoder.named_parameters() if "lora_B" in name)
@@ -231,7 +231,7 @@ def test_encoding_and_training_between_turns(encoder: MemoryEncoder):
         for ours, expected in zip(converse(backbone, memory, picture, prefix), stock, strict=True):
             assert_same(ours, expected)
             assert ours is not stock[0] and (expected is stock[0] or ours.prefilled < 60)
-            encoder.encode([encoder.inputs("A fact.", tiny_picture(5) if backbone.sees else None)])
+            encoder.encode([encoder.inputs("A fact.", tiny_picture(5) if backbone.prompts.supports_images else None)])
             weight.data.add_(0.1)
     finally:
         weight.data.copy_(trained)
@@ -306,7 +306,7 @@ def test_threads_of_one_chat(backbone: Backbone):
 def test_other_caches_go_without(settings: dict[str, Any]):
     backbone, prefix = tiny_backbone("llama"), PrefixCache()
     messages = [user(QUESTIONS[0])]
-    prompt = backbone.prompt_inputs(messages)
+    prompt = backbone.prompts.prompt_inputs(messages)
     ask(backbone, messages, None, prefix)
     if "past_key_values" in settings:
         settings = {"past_key_values": DynamicCache()}
@@ -343,7 +343,7 @@ def test_one_answer_is_kept(backbone: Backbone):
     prefix = PrefixCache()
     with watched(backbone) as seen:
         for question in QUESTIONS:
-            prompt = backbone.prompt_inputs([user(question)])
+            prompt = backbone.prompts.prompt_inputs([user(question)])
             backbone.generate([prompt], [random_memory(backbone, 1)], prefix=prefix, max_new_tokens=3)
             backbone.generate([prompt], [random_memory(backbone, 2)], prefix=prefix, max_new_tokens=3)
     gc.collect()
@@ -365,7 +365,7 @@ def test_a_sliding_window_goes_on_where_it_ended_and_cannot_be_cut_back():
     ids = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "max_position_embeddings")
     config = MistralConfig(**{name: getattr(llama.model.config, name) for name in sizes + ids}, sliding_window=16)
     torch.manual_seed(0)
-    backbone = Backbone(MistralForCausalLM(config), llama.processor, name="tiny-mistral")
+    backbone = Backbone(MistralForCausalLM(config), llama.prompts.processor, name="tiny-mistral")
     prefix, memory = PrefixCache(), random_memory(backbone, 3)
     stock, ours = (list(converse(backbone, memory, None, kept)) for kept in (None, prefix))
     for one, other in zip(ours, stock, strict=True):

@@ -8,12 +8,12 @@ import torch
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.config import QFormerConfig
-from comem_memory.encoder import MemoryEncoder
-from comem_memory.qformer import QFormer
+from comem_memory.encoder.memory_encoder import MemoryEncoder
+from comem_memory.encoder.qformer import QFormer
 from comem_memory.testing import Family, tiny_backbone
-from comem_memory.training.data import Batch, Item, WorldBatches
-from comem_memory.training.reading import END, OUTSIDE, STRETCH, Facts, Reading, ReadingTrainer, _write, texts_of
+from comem_memory.training.batches import Batch, Item, WorldBatches
 from comem_memory.training.trainer import training_arguments
+from comem_memory.training.warm_start import END, OUTSIDE, STRETCH, Facts, Reading, ReadingTrainer, _write, texts_of
 
 BATCHES = WorldBatches(seed=3, num_batches=80, items=8, questions=1)
 TEXTS = texts_of(BATCHES[i] for i in range(8))
@@ -40,7 +40,7 @@ def test_facts_lie_on_the_texts_tokens(family: Family):
 
 def test_rare_tokens_weigh_more():
     reading = make_reading()
-    [often], [never] = reading.backbone.text_ids(" "), reading.backbone.text_ids("~")
+    [often], [never] = reading.backbone.prompts.text_ids(" "), reading.backbone.prompts.text_ids("~")
     assert not any("~" in text for text in TEXTS)
     assert reading.weights[never] == 1
     assert reading.weights[often] < 0.02

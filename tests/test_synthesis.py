@@ -19,30 +19,31 @@ from typer.testing import CliRunner
 
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
-from comem_memory import cli
+from comem_memory.cli import app as cli
 from comem_memory.config import Answers
-from comem_memory.encoder import MemoryEncoder
+from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.errors import CorpusError, ItemTooLongError
-from comem_memory.evaluation.metrics import contains, normalise
 from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP, chosen
-from comem_memory.images import MODEL_PIXELS
-from comem_memory.prompts import ModelInputs
-from comem_memory.retrieval_prompt import PromptItem, retrieval_content
+from comem_memory.files.images import MODEL_PIXELS
+from comem_memory.metrics import contains, normalise
+from comem_memory.model.prompts import ModelInputs
+from comem_memory.model.text_prompts import PromptItem, retrieval_content
+from comem_memory.synthesis import phrases
+from comem_memory.synthesis.agent_topics import AGENT_TOPICS
+from comem_memory.synthesis.corpus import CorpusBatches, read_corpus
+from comem_memory.synthesis.drafts import Draft, DraftItem, WorldDrafts, mixtures
+from comem_memory.synthesis.emoji import Picture
+from comem_memory.synthesis.groups import ITEMS, TASKS, Group, Mixture, group
+from comem_memory.synthesis.languages import TRANSLATED
+from comem_memory.synthesis.own_items import OwnDrafts
+from comem_memory.synthesis.scenes import SIDE, Scene
+from comem_memory.synthesis.splits import SHARED, SPLITS, Split, patterns_of
+from comem_memory.synthesis.synthesize import MAX_NEW_TOKENS, frozen_reader, synthesize
+from comem_memory.synthesis.topics import TOPICS
+from comem_memory.synthesis.worlds import samples
 from comem_memory.testing import tiny_backbone, tiny_key, tiny_picture
-from comem_memory.training import phrases, recipes
-from comem_memory.training.agent_topics import AGENT_TOPICS
-from comem_memory.training.corpus import CorpusBatches, read_corpus
-from comem_memory.training.drafts import Draft, DraftItem, WorldDrafts, mixtures
-from comem_memory.training.groups import ITEMS, TASKS, Group, Mixture, group
-from comem_memory.training.languages import TRANSLATED
-from comem_memory.training.own_items import OwnDrafts
-from comem_memory.training.pictures import Picture
+from comem_memory.training import recipes
 from comem_memory.training.recipes import train_encoder
-from comem_memory.training.scenes import SIDE, Scene
-from comem_memory.training.splits import SHARED, SPLITS, Split, patterns_of
-from comem_memory.training.synthesis import MAX_NEW_TOKENS, frozen_reader, synthesize
-from comem_memory.training.topics import TOPICS
-from comem_memory.training.worlds import samples
 
 GROUPS = 40
 
@@ -201,7 +202,7 @@ def test_emoji_are_asked_about_by_name(tmp_path: Path):
 
 def test_a_group_is_the_same_in_every_process():
     drawn = "[group(1, 'train', n, Mixture()) for n in range(8)]"
-    script = f"from comem_memory.training.groups import *; print({drawn})"
+    script = f"from comem_memory.synthesis.groups import *; print({drawn})"
     environment = os.environ | {"PYTHONHASHSEED": "123"}
     said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True, text=True)
     assert said.stdout.strip() == str([group(1, "train", n, Mixture()) for n in range(8)])
@@ -388,8 +389,10 @@ def test_the_frozen_model_answers_from_items(tmp_path: Path):
     assert first is None  # a random model comes to no end
 
     def prompt(question: str, items: Sequence[DraftItem]) -> ModelInputs:
-        content = retrieval_content(question, [PromptItem(item.text, item.image) for item in items], sees=True)
-        return backbone.prompt_inputs([{"role": "user", "content": content}])
+        content = retrieval_content(
+            question, [PromptItem(item.text, item.image) for item in items], supports_images=True
+        )
+        return backbone.prompts.prompt_inputs([{"role": "user", "content": content}])
 
     [tokens] = backbone.generate([prompt("Who?", [])], max_new_tokens=4)
     backbone.model.generation_config.eos_token_id = tokens[-1]

@@ -17,16 +17,16 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.config import LoraSettings
-from comem_memory.encoder import MemoryEncoder, load_weights
+from comem_memory.encoder.memory_encoder import MemoryEncoder, load_weights
 from comem_memory.errors import AdapterError, CorpusError
+from comem_memory.synthesis.emoji import Picture
+from comem_memory.synthesis.worlds import samples
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 from comem_memory.training import recipes
-from comem_memory.training.data import POOL, Asked, Batch, WorldBatches
-from comem_memory.training.pictures import Picture
-from comem_memory.training.reading import Reading
+from comem_memory.training.batches import POOL, Asked, Batch, WorldBatches
 from comem_memory.training.recipes import country_words, train_encoder
 from comem_memory.training.trainer import MemoryTrainer, training_arguments
-from comem_memory.training.worlds import samples
+from comem_memory.training.warm_start import Reading
 
 STEPS = 12
 
@@ -72,7 +72,7 @@ def test_items_have_as_many_facts_as_is_asked_for():
 
 
 def test_items_are_the_same_in_every_process():
-    script = "from comem_memory.training.worlds import samples; import itertools; "
+    script = "from comem_memory.synthesis.worlds import samples; import itertools; "
     script += "print([s for s in itertools.islice(samples(1), 200)])"
     said = {
         subprocess.run(
@@ -193,7 +193,7 @@ def test_training_learns_a_batch(tmp_path: Path):
 def test_of_a_text_that_is_cut_nothing_more_is_asked_for_than_the_vectors_hold(tmp_path: Path):
     batch = WorldBatches(seed=3, num_batches=1, items=3, questions=1, restated_share=1.0)[0]
     trainer = make_trainer(tmp_path, [batch], distillation=1.0)
-    tokenizer, most = trainer.backbone.tokenizer, trainer.encoder.encoder_config.max_length
+    tokenizer, most = trainer.backbone.prompts.tokenizer, trainer.encoder.encoder_config.max_length
     batch["items"][0] = replace(batch["items"][0], text="A very long story. " * most)
     batch["restated"][0] = replace(batch["restated"][0], answer=batch["items"][0].text)
     cut = tokenizer.decode(tokenizer(batch["items"][0].text).input_ids[:most])
@@ -208,9 +208,9 @@ def test_distillation_follows_what_the_model_expects_when_it_reads_the_text(tmp_
     before, backbone = loss_on(trainer, batch), trainer.backbone
 
     def logits(content: str, asked: Asked, memory: torch.Tensor | None) -> torch.Tensor:
-        prompt = backbone.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)
+        prompt = backbone.prompts.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)
         with torch.no_grad():
-            return backbone.answer_logits([prompt], [len(backbone.answer_ids(asked.answer))], [memory])[0]
+            return backbone.answer_logits([prompt], [len(backbone.prompts.answer_ids(asked.answer))], [memory])[0]
 
     apart = []
     vectors = trainer.encoder.encode([trainer.encoder.inputs(item.text) for item in batch["items"]])
@@ -380,7 +380,7 @@ def test_reading_cuts_long_texts_and_follows_the_model_to_its_device():
     batch, facts = reading.batch(["The door is blue. " * 40, "The door is blue."])
     assert batch["input_ids"].shape[1] == 128
     inside = facts.inside.sum(1)
-    assert inside[1] == len(encoder.backbone.text_ids("The door is blue."))
+    assert inside[1] == len(encoder.backbone.prompts.text_ids("The door is blue."))
     assert inside[1] < inside[0] < 128
     encoder.backbone.model.to("meta")
     assert reading.tokens({"input_ids": batch["input_ids"].to("meta")}).device.type == "meta"

@@ -15,8 +15,8 @@ from comem_memory.convert.layout import ARCHITECTURE_SUFFIX, to_authors_qformer
 from comem_memory.convert.released import convert_checkpoint
 from comem_memory.convert.weights import INDEX_FILE, local_path
 from comem_memory.errors import CheckpointError
-from comem_memory.mini import cache_directory
-from comem_memory.prompts import PROMPT_VERSION
+from comem_memory.files.cache import cache_directory
+from comem_memory.model.prompts import PROMPT_VERSION
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import torch
 
 from comem_memory.convert.layout import FROZEN, QFORMER, BaseModel, to_authors_qformer
 from comem_memory.convert.weights import local_path, write_shards
-from comem_memory.encoder import ADAPTER_FILES, read_config, read_weights
+from comem_memory.encoder.memory_encoder import ADAPTER_FILES, read_config, read_weights
 from comem_memory.errors import AdapterError, CheckpointError
-from comem_memory.unfinished import open_work, refuse_existing
+from comem_memory.files.resumable import open_work, refuse_existing
 
 
 def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path) -> None:

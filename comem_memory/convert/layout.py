@@ -15,12 +15,14 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
-from comem_memory.backbone import Backbone, auto_class, weights_fingerprint
 from comem_memory.config import LoraSettings, QFormerConfig
 from comem_memory.convert.weights import INDEX_FILE, WeightFiles, local_path
-from comem_memory.encoder import MemoryEncoder, Weights, encoder_config, linear_names
+from comem_memory.encoder.memory_encoder import MemoryEncoder, Weights, encoder_config, linear_names
+from comem_memory.encoder.qformer import QFormer
 from comem_memory.errors import CheckpointError
-from comem_memory.qformer import QFormer
+from comem_memory.model.backbone import Backbone
+from comem_memory.model.fingerprint import weights_fingerprint
+from comem_memory.model.loading import auto_class
 
 FROZEN, QFORMER = "model_inf.", "knowledge_processor."
 ARCHITECTURE_SUFFIX = "_new"

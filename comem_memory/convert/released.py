@@ -19,9 +19,9 @@ from comem_memory.convert.weights import (
     save_whole,
     write_shards,
 )
-from comem_memory.encoder import Weights, load_weights_file, write_adapter
+from comem_memory.encoder.memory_encoder import Weights, load_weights_file, write_adapter
 from comem_memory.errors import CheckpointError
-from comem_memory.unfinished import open_work, refuse_existing, write_whole
+from comem_memory.files.resumable import open_work, refuse_existing, write_whole
 
 FROZEN_FOLDER, REPORT_FILE = "frozen", "convert.json"
 LORA_SCALE = 2

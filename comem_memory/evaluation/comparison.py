@@ -14,11 +14,11 @@ import torch
 from tqdm.auto import tqdm
 
 from comem_memory.errors import QueryError
-from comem_memory.evaluation.metrics import contains, exact_match, interval, share_interval, token_f1
-from comem_memory.filters import Filter
-from comem_memory.images import load_image
+from comem_memory.files.images import load_image
 from comem_memory.memory import ContinuousMemory, Mode, joined
-from comem_memory.prompts import ModelInputs, prompt_length
+from comem_memory.metrics import contains, exact_match, interval, share_interval, token_f1
+from comem_memory.model.prompts import ModelInputs, prompt_length
+from comem_memory.store.filters import Filter
 from comem_memory.types import MemoryHit, MemoryItem
 
 MAX_NEW_TOKENS = 64
@@ -256,7 +256,7 @@ def _prompt(
     vectors = None
     if "memory" in source:
         vectors = joined(memory.get(_others(hits, following)) if source.startswith("shuffled") else hits)
-    memory.backbone.room(prompt, vectors)  # an error if there is none
+    memory.backbone.remaining_tokens(prompt, vectors)  # an error if there is none
     return prompt, vectors
 
 

@@ -13,9 +13,9 @@ import torch
 
 from comem_memory.evaluation.comparison import Asked
 from comem_memory.evaluation.peak_memory import peak_bytes
-from comem_memory.images import load_image
+from comem_memory.files.images import load_image
 from comem_memory.memory import ContinuousMemory, Mode
-from comem_memory.prompts import ModelInputs, prompt_length
+from comem_memory.model.prompts import ModelInputs, prompt_length
 
 MODES: tuple[Mode, ...] = ("none", "text", "memory")
 

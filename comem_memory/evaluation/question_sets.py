@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from comem_memory.errors import BenchmarkError
-from comem_memory.evaluation import benchmarks, countries
+from comem_memory.evaluation import benchmarks
 from comem_memory.evaluation.benchmarks import BENCHMARKS, BenchmarkQuestion, Predictions
 from comem_memory.evaluation.comparison import Asked, QuestionSet
-from comem_memory.training import languages
-from comem_memory.training.corpus import read_corpus
+from comem_memory.synthesis import countries, languages
+from comem_memory.synthesis.corpus import read_corpus
 from comem_memory.types import MemoryItem
 
 LANGUAGES = languages.LANGUAGES[1:]
@@ -114,7 +114,7 @@ def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
     Raises:
         ImportError: Faker is not installed; it belongs to the extra `train`.
     """
-    from comem_memory.training.groups import GroupItem, Mixture, Task, group
+    from comem_memory.synthesis.groups import GroupItem, Mixture, Task, group
 
     def kind(item: GroupItem, task: Task) -> str | None:
         """The kind of the question, `None` where it does not belong to this set."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from comem_memory.backbone import Backbone
 from comem_memory.evaluation.comparison import Comparison
 from comem_memory.evaluation.first_token import Cost
+from comem_memory.model.backbone import Backbone
 
 LONG = 4
 """Tokens; right answers of so many and more are told together."""
@@ -75,7 +75,7 @@ def kinds(comparison: Comparison) -> Grid:
 
 def answer_tokens(backbone: Backbone, answer: str) -> int:
     """Tokens of an answer within a sentence, for `lengths`."""
-    return len(backbone.text_ids(f" {answer}"))
+    return len(backbone.prompts.text_ids(f" {answer}"))
 
 
 def lengths(comparison: Comparison, tokens: Callable[[str], int]) -> Grid:

@@ -23,19 +23,19 @@ import torch.utils.cpp_extension  # before anything imports the standard library
 from transformers import EarlyStoppingCallback
 
 from comem_memory import mini
-from comem_memory.backbone import Backbone
 from comem_memory.config import EncoderConfig, LoraSettings, QFormerConfig
-from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config, load_weights
+from comem_memory.encoder.memory_encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config, load_weights
 from comem_memory.errors import AdapterError, CorpusError
-from comem_memory.evaluation import countries
-from comem_memory.training.corpus import CorpusBatches, read_corpus, usable_samples
-from comem_memory.training.data import Batch, WorldBatches
-from comem_memory.training.pictures import Picture, emoji
-from comem_memory.training.reading import Reading, ReadingTrainer, fit_start, texts_of
-from comem_memory.training.splits import Split
+from comem_memory.files.resumable import NOTE, claim
+from comem_memory.model.backbone import Backbone
+from comem_memory.synthesis import countries
+from comem_memory.synthesis.corpus import CorpusBatches, read_corpus, usable_samples
+from comem_memory.synthesis.emoji import Picture, emoji
+from comem_memory.synthesis.splits import Split
+from comem_memory.synthesis.worlds import NUM_FACTS
+from comem_memory.training.batches import Batch, WorldBatches
 from comem_memory.training.trainer import MemoryTrainer, ProjectorTrainer, bfloat16_is_fast, training_arguments
-from comem_memory.training.worlds import NUM_FACTS
-from comem_memory.unfinished import NOTE, claim
+from comem_memory.training.warm_start import Reading, ReadingTrainer, fit_start, texts_of
 
 DEVELOPMENT_SEED, READING_SEED, SPLIT_SEED = -1, -2, 0
 """A training's own seed is never negative."""
@@ -117,7 +117,7 @@ def train_encoder(
         steps = steps or STEPS
         make_batches = partial(_world_batches, num_facts=range(1, max_facts + 1) if max_facts else NUM_FACTS)
     elif max_facts is None:
-        sees = pictures and backbone.sees
+        sees = pictures and backbone.prompts.supports_images
         steps = steps or math.ceil(EPOCHS * len(usable_samples(data, "train", pictures=sees)) / questions)
         make_batches = partial(_corpus_batches, data, questions)
     else:
@@ -220,7 +220,9 @@ def _world_batches(
     max_memories: int,
     seed: int,
 ) -> Batches:
-    shown, unseen = split_emoji(random.Random(SPLIT_SEED)) if pictures and backbone.sees else ([], [])
+    shown, unseen = (
+        split_emoji(random.Random(SPLIT_SEED)) if pictures and backbone.prompts.supports_images else ([], [])
+    )
     words = vocabulary_words(backbone, but=country_words())
     world: dict[str, Any] = {"items": ITEMS, "words": words, "num_facts": num_facts}
     return (
@@ -243,7 +245,7 @@ def _corpus_batches(
     seed: int,
 ) -> Batches:
     learnt: dict[str, Any] = {"seed": seed, "alone": alone, "max_memories": max_memories}
-    shown: dict[str, Any] = {"questions": questions, "pictures": pictures and backbone.sees}
+    shown: dict[str, Any] = {"questions": questions, "pictures": pictures and backbone.prompts.supports_images}
     batches = math.ceil(min(16 * QUESTIONS, len(read_corpus(data, "development"))) / questions)
     return (
         CorpusBatches(data, "train", num_batches=steps, **learnt, **shown),
@@ -271,13 +273,13 @@ def _up_to(tokens: int, encoder: MemoryEncoder, texts: Iterable[str]) -> list[st
     """Different texts that are so long together, or all."""
     found = list(dict.fromkeys(texts))
     longest = encoder.encoder_config.max_length
-    ends = itertools.accumulate(min(len(encoder.backbone.text_ids(text)), longest) for text in found)
+    ends = itertools.accumulate(min(len(encoder.backbone.prompts.text_ids(text)), longest) for text in found)
     return found[: max(1, sum(end <= tokens for end in ends))]
 
 
 def vocabulary_words(backbone: Backbone, *, but: Container[str] = ()) -> list[str]:
     """Capitalised words that are one token of the model, without those in `but`: names that are easy to spell."""
-    words = {backbone.tokenizer.decode([i]) for i in backbone.tokenizer.get_vocab().values()}
+    words = {backbone.prompts.tokenizer.decode([i]) for i in backbone.prompts.tokenizer.get_vocab().values()}
     return sorted(w[1:] for w in words if re.fullmatch(" [A-Z][a-z]{2,}", w) and w[1:] not in but)
 
 

@@ -16,12 +16,12 @@ from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from comem_memory.backbone import Backbone
-from comem_memory.encoder import MemoryEncoder, load_weights
-from comem_memory.images import load_image
-from comem_memory.prompts import ModelInputs
-from comem_memory.retrieval_prompt import PromptItem, retrieval_content
-from comem_memory.training.data import Asked, Batch, Item
+from comem_memory.encoder.memory_encoder import MemoryEncoder, load_weights
+from comem_memory.files.images import load_image
+from comem_memory.model.backbone import Backbone
+from comem_memory.model.prompts import ModelInputs
+from comem_memory.model.text_prompts import PromptItem, retrieval_content
+from comem_memory.training.batches import Asked, Batch, Item
 
 RESTATE_WEIGHT = 0.3
 QFORMER_RATE = 0.6
@@ -183,22 +183,26 @@ class MemoryTrainer(BatchTrainer):
         read, prompts = [self._read(item) for item in batch["items"]], []
         for one in batch["asked"]:
             items = [read[i] for i in one.items]
-            prompts.append(self._prompt(one, retrieval_content(one.question, items, sees=self.backbone.sees)))
+            prompts.append(
+                self._prompt(
+                    one, retrieval_content(one.question, items, supports_images=self.backbone.prompts.supports_images)
+                )
+            )
         with torch.no_grad():
             return self.backbone.answer_logits(prompts, self._lengths(batch["asked"]))[0]
 
     def _read(self, item: Item) -> PromptItem:
         """The item as text, no more of it than fits the encoder's window."""
-        tokenizer, most = self.backbone.tokenizer, self.encoder.encoder_config.max_length
+        tokenizer, most = self.backbone.prompts.tokenizer, self.encoder.encoder_config.max_length
         tokens = tokenizer(item.text, add_special_tokens=False).input_ids
         text = item.text if len(tokens) <= most else tokenizer.decode(tokens[:most])
         return PromptItem(text, item.picture and item.picture.path)
 
     def _prompt(self, asked: Asked, content: Any) -> ModelInputs:
-        return self.backbone.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)
+        return self.backbone.prompts.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)
 
     def _lengths(self, asked: list[Asked]) -> list[int]:
-        return [len(self.backbone.answer_ids(one.answer)) for one in asked]
+        return [len(self.backbone.prompts.answer_ids(one.answer)) for one in asked]
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         self.encoder.eval()
@@ -255,9 +259,11 @@ class ProjectorTrainer(BatchTrainer):
         prompts: list[ModelInputs] = []
         for picture in inputs:
             parts = [{"type": "image", "image": load_image(picture.path)}, {"type": "text", "text": self.QUESTION}]
-            prompts.append(self.backbone.prompt_inputs([{"role": "user", "content": parts}], answer=picture.name))
+            prompts.append(
+                self.backbone.prompts.prompt_inputs([{"role": "user", "content": parts}], answer=picture.name)
+            )
         with self._autocast():
-            return self.backbone.answer_loss(prompts, [len(self.backbone.answer_ids(p.name)) for p in inputs])
+            return self.backbone.answer_loss(prompts, [len(self.backbone.prompts.answer_ids(p.name)) for p in inputs])
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))

@@ -27,13 +27,13 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from comem_memory.chat import Chat, ChatSettings, Reply, recall
-from comem_memory.chroma import ChromaStore
-from comem_memory.filters import Filter
+from comem_memory.chat.chat import Chat, ChatSettings, Reply, recall
+from comem_memory.chat.tool_calls import chosen
 from comem_memory.memory import ContinuousMemory, joined
-from comem_memory.prompts import Message
+from comem_memory.model.prompts import Message
+from comem_memory.store.chroma import ChromaStore
+from comem_memory.store.filters import Filter
 from comem_memory.threads import iterate_in_thread
-from comem_memory.tool_calls import chosen
 
 from .messages import memory_ids, to_messages, to_tool_calls
 
@@ -125,7 +125,7 @@ class ChatComem(BaseChatModel):
         """The model's own tokens, with which `trim_messages` and others count."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
-        return self._opened().backbone.text_ids(text)
+        return self._opened().backbone.prompts.text_ids(text)
 
     def for_namespace(self, name: str) -> ChatComem:
         """The same model for another user; both reuse what either has read."""

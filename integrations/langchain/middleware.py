@@ -12,10 +12,10 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config, run_in_executor
 
-from comem_memory.chat import as_text, content_of, recall
+from comem_memory.chat.chat import as_text, content_of, recall
 from comem_memory.errors import QueryError
-from comem_memory.filters import Filter
 from comem_memory.memory import ContinuousMemory
+from comem_memory.store.filters import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem
 

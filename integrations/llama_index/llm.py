@@ -26,12 +26,12 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
-from comem_memory.chat import Chat, ChatSettings, Reply, content_of, recall
-from comem_memory.filters import Filter
+from comem_memory.chat.chat import Chat, ChatSettings, Reply, content_of, recall
+from comem_memory.chat.tool_calls import chosen
 from comem_memory.memory import ContinuousMemory, joined
-from comem_memory.prompts import Message
+from comem_memory.model.prompts import Message
+from comem_memory.store.filters import Filter
 from comem_memory.threads import iterate_in_thread
-from comem_memory.tool_calls import chosen
 
 from .messages import MEMORY_IDS, memory_ids, to_message, to_messages
 

@@ -17,9 +17,9 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from comem_memory.chat import Reply, as_text
-from comem_memory.images import load_image, named_picture
-from comem_memory.prompts import Message
+from comem_memory.chat.chat import Reply, as_text
+from comem_memory.files.images import load_image, named_picture
+from comem_memory.model.prompts import Message
 from comem_memory.types import MemoryHit
 
 MEMORY_IDS = "memory_ids"

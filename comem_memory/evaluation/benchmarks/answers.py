@@ -11,7 +11,7 @@ import string
 from collections.abc import Callable, Iterable, Sequence
 
 from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions, mean, scored
-from comem_memory.evaluation.metrics import word_f1
+from comem_memory.metrics import word_f1
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 

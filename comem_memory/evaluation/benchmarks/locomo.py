@@ -18,7 +18,7 @@ from pydantic import BaseModel, model_validator
 
 from comem_memory.evaluation.benchmarks.question import BenchmarkQuestion, Predictions, overall_and_by, scored
 from comem_memory.evaluation.benchmarks.reading import json_file
-from comem_memory.evaluation.metrics import word_f1
+from comem_memory.metrics import word_f1
 from comem_memory.types import MemoryItem
 
 LAYOUT = (

@@ -1,0 +1,1 @@
+"""A conversation's next turn from the frozen model: text, tool calls, JSON."""

@@ -1,0 +1,369 @@
+"""A conversation's next turn from the frozen model: messages, tools and memory in, a reply out, whole or as it is made.
+
+What the adapters of agent frameworks share. Without memory, tools and schema it is the bare model.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jinja2.exceptions import TemplateError
+
+from comem_memory.chat import tool_calls
+from comem_memory.chat.tool_calls import Tool, ToolCall
+from comem_memory.errors import GrammarError, ModelError
+from comem_memory.model.backbone import Backbone
+from comem_memory.model.prefix_cache import PrefixCache
+from comem_memory.model.prompts import Message, ModelInputs, prompt_length
+
+if TYPE_CHECKING:
+    from comem_memory.chat.constrained import Constraint, Vocabulary
+    from comem_memory.memory import ContinuousMemory
+    from comem_memory.store.filters import Filter
+    from comem_memory.types import MemoryHit
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    """How to answer.
+
+    Args:
+        max_tokens: longest answer, in tokens.
+        temperature: 0 is greedy decoding.
+        top_p: share of the probability that sampling draws from.
+        seed: sampling with the same seed says the same.
+        stop: the answer ends before the first of these texts.
+        tools: what the model may call.
+        tool_choice: `auto`, `none`, `any` (one call, to any tool) or a tool's name (one call, to it).
+        schema: the answer, unless it is a tool call, is JSON that fits this JSON schema.
+        generation_kwargs: more of transformers' `generate`.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float | None = None
+    seed: int | None = None
+    stop: Sequence[str] = ()
+    tools: Sequence[Tool] = ()
+    tool_choice: str = "auto"
+    schema: dict[str, Any] | None = None
+    generation_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tool_names(self) -> list[str]:
+        return [tool["function"]["name"] for tool in self.tools]
+
+    @property
+    def callable(self) -> list[str]:
+        """Names of the tools that this answer may call."""
+        if self.tool_choice in ("auto", "any"):
+            return self.tool_names
+        return [name for name in self.tool_names if name == self.tool_choice]
+
+    @property
+    def must_call(self) -> bool:
+        return bool(self.tools) and self.tool_choice not in ("auto", "none")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model answered.
+
+    Args:
+        text: without the tool calls.
+        tool_calls: valid calls to known tools.
+        prompt_tokens: text, pictures and memory vectors.
+        memory_tokens: the memory vectors among them.
+        completion_tokens: of the answer.
+        finish_reason: `stop`, `length` (cut at `max_tokens`) or `tool_calls`.
+    """
+
+    text: str
+    tool_calls: list[ToolCall]
+    prompt_tokens: int
+    memory_tokens: int
+    completion_tokens: int
+    finish_reason: str
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A turn ready to be generated."""
+
+    prompt: ModelInputs
+    memory: torch.Tensor | None
+    settings: ChatSettings
+    kwargs: dict[str, Any]
+    constraint: Constraint | None
+
+
+class Chat:
+    """Conversations with one frozen model.
+
+    Messages are transformers' (`Message`), with `tool_calls` on assistant turns and turns of role `tool`. What a turn
+    shares with the one answered before it is not prefilled again (`PrefixCache`).
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self._prefix = PrefixCache()
+        self._vocabulary: Vocabulary | None = None
+
+    def reply(
+        self, messages: Sequence[Message], memory: torch.Tensor | None = None, settings: ChatSettings | None = None
+    ) -> Reply:
+        """The whole answer.
+
+        Args:
+            messages: the conversation so far.
+            memory: (n, H) memory embeddings that go before it.
+            settings: how to answer.
+
+        Raises:
+            PromptTooLongError: conversation and memory leave no room for an answer.
+            GrammarError: the schema cannot be enforced, or `tool_choice` names no tool.
+            InvalidItemError: a picture for a model that takes none.
+            ModelError: the model's chat template refuses the conversation.
+        """
+        turn = self._prepare(messages, memory, settings or ChatSettings())
+        [tokens] = self.backbone.generate([turn.prompt], [memory], **turn.kwargs)
+        return self._finish(turn, self.backbone.decode(tokens), tokens)
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        memory: torch.Tensor | None = None,
+        settings: ChatSettings | None = None,
+        *,
+        stopped: threading.Event | None = None,
+    ) -> Iterator[str | Reply]:
+        """The answer's text in pieces as it is made, then the `Reply`; what may become a tool call is held back.
+
+        Errors are as in `reply`, raised before it returns. Setting `stopped` ends the answer at the next token.
+        """
+        return self._pieces(self._prepare(messages, memory, settings or ChatSettings()), stopped)
+
+    def _pieces(self, turn: _Turn, stopped: threading.Event | None) -> Iterator[str | Reply]:
+        pieces = self.backbone.stream(turn.prompt, turn.memory, stopped=stopped, **turn.kwargs)
+        said, shown, tokens = "", 0, list[int]()
+        while True:
+            try:
+                said = (said + next(pieces)).lstrip()
+            except StopIteration as end:
+                tokens = end.value
+                break
+            safe = self._safe_length(said, turn.settings)
+            if safe > shown:
+                yield said[shown:safe]
+                shown = safe
+        reply = self._finish(turn, said, tokens)
+        if rest := reply.text[shown:]:
+            yield rest
+        yield reply
+
+    def _safe_length(self, said: str, settings: ChatSettings) -> int:
+        """How much of what was said will surely be part of the answer's text."""
+        if settings.callable and tool_calls.may_be_call(said):
+            return 0
+        ends = [*settings.stop, *([tool_calls.MARK] if settings.callable else [])]
+        text = _cut(said, ends)
+        held = 0 if len(text) < len(said) else max((_overlap(said, end) for end in ends), default=0)
+        return len(text[: len(text) - held].rstrip())
+
+    def _finish(self, turn: _Turn, said: str, tokens: list[int]) -> Reply:
+        settings = turn.settings
+        text, calls = _cut(said, settings.stop).strip(), list[ToolCall]()
+        if settings.callable and (settings.schema is None or text.startswith(tool_calls.MARK)):
+            text, calls = tool_calls.parse(text, settings.callable)
+        hurried = turn.constraint is not None and turn.constraint.hurried
+        cut = hurried or len(tokens) >= turn.kwargs["max_new_tokens"]
+        reason = "tool_calls" if calls else "length" if cut else "stop"
+        memory_tokens = 0 if turn.memory is None else len(turn.memory)
+        return Reply(text, calls, prompt_length(turn.prompt, turn.memory), memory_tokens, len(tokens), reason)
+
+    # -- the prompt ---------------------------------------------------------------------------------------------
+
+    def _prepare(self, messages: Sequence[Message], memory: torch.Tensor | None, settings: ChatSettings) -> _Turn:
+        native = self.backbone.prompts.template_knows_tools
+        messages = list(messages) if native else [_without_tools(message) for message in messages]
+        if settings.tools and not native:
+            messages = _with_system(messages, tool_calls.instructions(settings.tools))
+        if settings.schema is not None:
+            messages = _with_system(messages, f"Answer in JSON that fits this schema: {json.dumps(settings.schema)}")
+        prompt = self._prompt(messages, settings.tools if native else None)
+        room = self.backbone.remaining_tokens(prompt, memory)
+        kwargs: dict[str, Any] = {"max_new_tokens": min(settings.max_tokens, room), "prefix": self._prefix}
+        kwargs |= settings.generation_kwargs
+        if settings.temperature:
+            kwargs = {"top_k": 0, "top_p": 1.0} | kwargs  # Qwen2-VL's own top_k of 1 would choose the likeliest always
+            kwargs |= {"do_sample": True, "temperature": settings.temperature, "seed": settings.seed}
+            kwargs |= {"top_p": settings.top_p} if settings.top_p is not None else {}
+        if settings.stop:
+            kwargs |= {"stop_strings": list(settings.stop), "tokenizer": self.backbone.prompts.tokenizer}
+        constraint = self._constraint(settings, kwargs["max_new_tokens"])
+        if constraint is not None:
+            kwargs["logits_processor"] = [*kwargs.get("logits_processor", []), constraint]
+        return _Turn(prompt, memory, settings, kwargs, constraint)
+
+    def _prompt(self, messages: Sequence[Message], tools: Sequence[Tool] | None) -> ModelInputs:
+        try:
+            return self.backbone.prompts.prompt_inputs(messages, tools=tools)
+        except TemplateError:  # some templates, as Gemma's, take roles that alternate only
+            messages = _alternating(messages)
+        try:
+            return self.backbone.prompts.prompt_inputs(messages, tools=tools)
+        except TemplateError as error:
+            raise ModelError(
+                f"The chat template of {self.backbone.name} does not take this conversation: {error}. "
+                "Pass turns of user and assistant, after one of system at most."
+            ) from error
+
+    def _constraint(self, settings: ChatSettings, max_new_tokens: int) -> Constraint | None:
+        tools = [tool for tool in settings.tools if tool["function"]["name"] in settings.callable]
+        if settings.must_call and not tools:
+            raise GrammarError(
+                f"tool_choice is {settings.tool_choice!r}, but the tools are {', '.join(settings.tool_names)}. "
+                "Use one of them, or auto, any or none."
+            )
+        if not settings.must_call and settings.schema is None:
+            return None
+        from comem_memory.chat.constrained import Constraint, Form, Vocabulary
+
+        forms = []
+        if tools:
+            hermes = not self.backbone.prompts.template_knows_tools or tool_calls.MARK in str(
+                self.backbone.prompts.processor.chat_template
+            )
+            around = (tool_calls.BEGIN, tool_calls.END) if hermes else ("", "")
+            forms.append(Form(tool_calls.call_schema(tools), *around))
+        if settings.schema is not None and not settings.must_call:
+            forms.append(Form(settings.schema))
+        stops = self.backbone.stops(settings.generation_kwargs.get("eos_token_id"))
+        if self._vocabulary is None or self._vocabulary.stop_ids != stops:
+            size = self.backbone.model.get_output_embeddings().weight.shape[0]
+            self._vocabulary = Vocabulary(self.backbone.prompts.tokenizer, size, stops)
+        return Constraint(self._vocabulary, forms, max_new_tokens=max_new_tokens)
+
+
+def content_of(message: Message) -> tuple[str, Any]:
+    """A message's text and last picture."""
+    content = message["content"]
+    pictures = [] if isinstance(content, str) else [part["image"] for part in content if part["type"] == "image"]
+    return _text(message).strip(), pictures[-1] if pictures else None
+
+
+def recall(
+    memory: ContinuousMemory,
+    messages: Sequence[Message],
+    *,
+    k: int,
+    where: Filter | None = None,
+    ids: Sequence[str] | None = None,
+    named: Sequence[str] | None = None,
+) -> list[MemoryHit]:
+    """The items that go before a conversation, best first.
+
+    Args:
+        memory: where.
+        messages: the conversation; its last user turn is searched with, unless items are given.
+        k: items to search for; 0 searches for nothing.
+        where: filter on their metadata.
+        ids: exactly these.
+        named: without `ids`, these as far as they are still stored; none of them means no item at all.
+
+    Raises:
+        ItemNotFoundError: one of `ids` is not stored in this namespace.
+    """
+    if ids is not None:
+        return memory.get(ids)
+    if named is not None:
+        return memory.get(named, skip_missing=True)
+    users = [message for message in messages if message["role"] == "user"]
+    text, picture = content_of(users[-1]) if users else ("", None)
+    text, picture = text if memory.key.text else "", picture if memory.key.image else None
+    if k == 0 or not (text or picture is not None):
+        return []
+    return memory.search(text or None, picture, k=k, where=where)
+
+
+def as_text(hits: Sequence[MemoryHit]) -> str:
+    """Hits, best first, for models that cannot read vectors."""
+    if not hits:
+        return "You remember nothing about this."
+    known = "\n".join(f"- {hit.text or hit.image}" for hit in reversed(hits))
+    return f"What you remember, the most relevant last:\n{known}"
+
+
+def _without_tools(message: Message) -> Message:
+    """The message for a template that knows only the roles system, user and assistant."""
+    if message["role"] == "tool":
+        shown = [_trusted("<tool_response>\n"), *_parts(message), _trusted("\n</tool_response>")]
+        return {"role": "user", "content": shown}
+    if "tool_calls" in message:
+        calls = [call["function"] for call in message["tool_calls"]]
+        parts = [{"type": "text", "text": said}] if (said := _text(message)) else []
+        for call in calls:
+            written = tool_calls.write_call(call["name"], call["arguments"])
+            begin = _trusted(f"\n{tool_calls.BEGIN}" if parts else tool_calls.BEGIN)
+            parts += [begin, {"type": "text", "text": written}, _trusted(tool_calls.END)]
+        return {"role": message["role"], "content": parts}
+    return message
+
+
+def _with_system(messages: Sequence[Message], text: str) -> list[Message]:
+    """The messages with something more in the system turn that opens them."""
+    if messages and messages[0]["role"] == "system":
+        return [{"role": "system", "content": [*_parts(messages[0]), _trusted(f"\n\n{text}")]}, *messages[1:]]
+    return [{"role": "system", "content": [_trusted(text)]}, *messages]
+
+
+def _alternating(messages: Sequence[Message]) -> list[Message]:
+    """The conversation with neighbouring turns of user or assistant as one, begun by the user.
+
+    System turns that do not open it are the user's.
+    """
+    opening = 1 if messages and messages[0]["role"] == "system" else 0
+    turns: list[Message] = list(messages[:opening])
+    for message in messages[opening:]:
+        role = "user" if message["role"] == "system" else message["role"]
+        if len(turns) == opening and role != "user":
+            turns.append({"role": "user", "content": ""})
+        last = turns[-1] if len(turns) > opening else None
+        if last is None or last["role"] != role or role == "tool":
+            turns.append(message | {"role": role})
+            continue
+        between = [{"type": "text", "text": "\n\n"}] if last["content"] and message["content"] else []
+        calls = [*last.get("tool_calls", []), *message.get("tool_calls", [])]
+        joined = last | {"content": [*_parts(last), *between, *_parts(message)]}
+        turns[-1] = joined | {"tool_calls": calls} if calls else joined
+    return turns
+
+
+def _parts(message: Message) -> list[Message]:
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _trusted(text: str) -> Message:
+    """A part of a message that we wrote ourselves, so that its markers may be special tokens."""
+    return {"type": "text", "text": text, "trusted": True}
+
+
+def _text(message: Message) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(p["text"] for p in content if p["type"] == "text")
+
+
+def _cut(said: str, stops: Sequence[str]) -> str:
+    ends = [at for stop in stops if stop and (at := said.find(stop)) >= 0]
+    return said[: min(ends)] if ends else said
+
+
+def _overlap(said: str, stop: str) -> int:
+    """How many characters at the end of what was said begin a stop text."""
+    return next((n for n in range(min(len(said), len(stop) - 1), 0, -1) if said.endswith(stop[:n])), 0)

@@ -1,0 +1,1 @@
+"""Files: pictures, items to read, a cache, work that resumes."""

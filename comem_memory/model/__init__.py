@@ -1,0 +1,1 @@
+"""The frozen model: loading it, what it reads, the memory splice, generation."""

@@ -1,0 +1,107 @@
+"""Loading a model and its processor through transformers' Auto classes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    PretrainedConfig,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.utils.import_utils import is_torchvision_available
+
+from comem_memory.errors import ModelError
+
+
+def load_model(name_or_path: str, *, revision: str | None = None, **model_kwargs: Any) -> tuple[Any, Any]:
+    """A model, and its processor or, of a text-only model, its tokenizer; arguments as of `Backbone.from_pretrained`.
+
+    Raises:
+        ModelError: there is no such model, transformers does not know its kind, or it cannot be loaded in this way.
+    """
+    config = load_config(name_or_path, revision)
+    with_pictures, model_class = supports_images(config), auto_class(config)
+    processor_class = _processor_class(type(config)) if with_pictures else AutoTokenizer
+    defaults: dict[str, Any] = {"dtype": "auto"}
+    if torch.cuda.is_available():
+        defaults["device_map"] = "auto"
+    try:
+        model = model_class.from_pretrained(name_or_path, revision=revision, **defaults | model_kwargs)
+    except (
+        AssertionError,
+        AttributeError,
+        ImportError,
+        OSError,
+        RuntimeError,  # out of memory, among others
+        SafetensorError,
+        TypeError,
+        ValueError,
+    ) as error:
+        given = f" with {', '.join(model_kwargs)}" if model_kwargs else ""
+        raise ModelError(
+            f"The model {name_or_path!r} cannot be loaded{given}: {error} "
+            "docs/PRECISION.md has the settings for precision, devices and attention."
+        ) from error
+    return model, processor_class.from_pretrained(name_or_path, revision=revision)
+
+
+def load_config(name_or_path: str, revision: str | None = None) -> PretrainedConfig:
+    """A model's settings.
+
+    Raises:
+        ModelError: there is no such model, or transformers does not know its kind.
+    """
+    try:
+        return AutoConfig.from_pretrained(name_or_path, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"The model {name_or_path!r} cannot be loaded: {error} "
+            "Pass the hub name of a transformers model, or a folder that holds one."
+        ) from error
+
+
+def supports_images(config: PretrainedConfig) -> bool:
+    """Whether a model with these settings takes pictures."""
+    return config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """The Auto class of models with these settings."""
+    return AutoModelForImageTextToText if supports_images(config) else AutoModelForCausalLM
+
+
+def declaring_embeddings(model: Any) -> Any:  # a PreTrainedModel, a type that knows nothing of `generate`
+    """The model, whose `generate` takes `inputs_embeds` even where the class hands them on without declaring them.
+
+    Gemma 3 and PaliGemma do so, and `generate` refuses what is not declared.
+    """
+    stock = model.prepare_inputs_for_generation
+    if "inputs_embeds" not in inspect.signature(stock).parameters:
+
+        def prepare_inputs_for_generation(input_ids: Any, inputs_embeds: Any = None, **kwargs: Any) -> Any:
+            return stock(input_ids, inputs_embeds=inputs_embeds, **kwargs)
+
+        model.prepare_inputs_for_generation = prepare_inputs_for_generation
+    return model
+
+
+def without_videos(processor_class: Any) -> Any:
+    """The processor class for text and pictures alone, since transformers' video processors need torchvision."""
+    attributes = [name for name in processor_class.get_attributes() if name != "video_processor"]
+    return type(processor_class.__name__, (processor_class,), {"get_attributes": classmethod(lambda cls: attributes)})
+
+
+def _processor_class(config_class: type) -> Any:
+    stock: Any = PROCESSOR_MAPPING.get(config_class, None)
+    if is_torchvision_available() or stock is None or "video_processor" not in stock.get_attributes():
+        return AutoProcessor
+    return without_videos(stock)

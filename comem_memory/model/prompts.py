@@ -1,0 +1,267 @@
+"""Items and conversations as a model's tokens: chat template, pictures, and text that cannot forge either."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from PIL import Image
+
+from comem_memory.errors import InvalidItemError, ItemTooLongError
+from comem_memory.files.images import MODEL_PIXELS, at_most
+
+ModelInputs = dict[str, torch.Tensor]
+"""Inputs of the model's forward. Tensors shaped like `input_ids` run along the tokens; all others
+(`pixel_values`, `image_grid_thw`, ...) stack the pictures of the whole batch along their first axis."""
+
+Message = dict[str, Any]
+"""A chat message as in transformers: `role`, and `content` as text or as a list of parts
+`{"type": "text", "text": str}` and `{"type": "image", "image": PIL.Image.Image}`; only a text part with
+`"trusted": True` may hold special tokens."""
+
+ENCODER_INSTRUCTION = " Similar image and text knowledge for reference"
+"""The user turn that precedes an item in the encoder, word for word as the authors trained it."""
+
+CHATML_USER = "<|im_start|>user\n"
+"""Begins a user turn of ChatML models (Qwen, SmolLM, ...)."""
+
+PROMPT_VERSION = 1
+"""Grows whenever items are laid out differently for the encoder, because vectors then change."""
+
+SMALLEST_PICTURE = 28
+"""Pixels a side; below this (one token of Qwen's) smaller pictures take no fewer tokens."""
+
+UNTILED = {"crop_to_patches": False, "do_image_splitting": False}
+"""Settings of picture processors (InternVL's; Idefics3's) that show a picture once instead of in tiles."""
+
+RESTATE_INSTRUCTION = "Repeat what you remember."
+"""Asks the frozen model to say what its memory holds."""
+
+
+class Prompts:
+    """Lays out what a model reads.
+
+    Args:
+        processor: the model's processor, or the tokenizer of a text-only model.
+        max_pixels: larger pictures are scaled down before the processor sees them.
+    """
+
+    def __init__(self, processor: Any, *, max_pixels: int = MODEL_PIXELS) -> None:
+        self.processor = processor
+        self.max_pixels = max_pixels
+        self.tokenizer = getattr(processor, "tokenizer", processor)
+        if self.tokenizer is not None and self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+
+    @property
+    def pad_token_id(self) -> int:
+        """What fills up shorter prompts of a batch."""
+        return 0 if self.tokenizer is None else int(self.tokenizer.pad_token_id)
+
+    @property
+    def supports_images(self) -> bool:
+        """Whether the model takes pictures."""
+        return self.processor is not self.tokenizer
+
+    @cached_property
+    def template_knows_tools(self) -> bool:
+        """Whether the model's own chat template lays out tools, calls and their results."""
+        return re.search(r"\btools\b", str(self.processor.chat_template)) is not None
+
+    def encoder_inputs(
+        self, text: str | None, image: Image.Image | None, *, max_length: int, truncate: bool = False
+    ) -> tuple[ModelInputs, bool]:
+        """One item as the encoder reads it: user turn = picture and instruction, assistant turn = the text.
+
+        ChatML models get the authors' exact layout, which has no system turn; others their own chat template. Where
+        item and picture do not fit together, a picture whose tokens grow with its size is scaled down, at most to half
+        of the window.
+
+        Returns:
+            the inputs, each with a batch axis of 1, and whether the text was cut.
+
+        Raises:
+            ItemTooLongError: more than `max_length` tokens, and not `truncate`; or no room even without the text.
+            InvalidItemError: a picture for a model that takes none.
+        """
+        parts: list[Message] = [{"type": "image", "image": image}] if image is not None else []
+        user: Message = {"role": "user", "content": [*parts, {"type": "text", "text": ENCODER_INSTRUCTION}]}
+        head = self._render([user], add_generation_prompt=True)
+        if (start := head.find(CHATML_USER)) > 0:
+            head = head[start:]  # without the template's own system turn
+        body, end = self.text_ids(text or ""), self.turn_end_ids
+        if image is None:
+            inputs = self._tokenize(head, [])
+        else:
+            inputs = self._scaled_down(head, image, max(max_length // 2, max_length - len(body) - len(end)))
+        room = max_length - inputs["input_ids"].shape[1] - len(end)
+        if room < 0:
+            raise ItemTooLongError(
+                f"The item's picture and turn markers alone need {max_length - room} tokens, but the encoder's "
+                f"window is {max_length}. Use an encoder that is trained with a larger max_length, or leave the "
+                "picture out."
+            )
+        truncated = len(body) > room
+        if truncated and not truncate:
+            raise ItemTooLongError(
+                f"The item's text has {len(body)} tokens, "
+                f"but the encoder's window of {max_length} has room for {room}. "
+                "Split it into several items, or pass truncate=True to encode its beginning."
+            )
+        return _append(inputs, body[:room] + end), truncated
+
+    def _scaled_down(self, turn: str, image: Image.Image, most: int) -> ModelInputs:
+        """The turn with its picture made so small that both take at most so many tokens, if that can be had."""
+        smaller = image = at_most(image, self.max_pixels)
+        fewest = inputs = self._tokenize(turn, [image])
+        before = 0
+        while (length := inputs["input_ids"].shape[1]) > most and min(smaller.size) > SMALLEST_PICTURE:
+            share = 0.25 if length == before else 0.9 * most / length  # tokens grow with the area
+            before, smaller = length, at_most(smaller, int(share * smaller.width * smaller.height))
+            inputs = self._tokenize(turn, [smaller])
+            if inputs["input_ids"].shape[1] < fewest["input_ids"].shape[1]:  # some processors scale up again
+                fewest = inputs
+        if length <= most:
+            return inputs
+        untiled = {name: value for name, value in UNTILED.items() if hasattr(self.processor.image_processor, name)}
+        return self._tokenize(turn, [image], **untiled) if untiled else fewest
+
+    def prompt_inputs(
+        self, messages: Sequence[Message], *, answer: str | None = None, tools: Sequence[dict[str, Any]] | None = None
+    ) -> ModelInputs:
+        """A conversation through the model's chat template, ready for `generate`.
+
+        Args:
+            messages: the conversation; it ends where the model is to answer.
+            answer: appended to the prompt with the end-of-turn token, for training.
+            tools: for templates that know tools (`template_knows_tools`).
+
+        Returns:
+            inputs with a batch axis of 1.
+
+        Raises:
+            InvalidItemError: a picture for a model that takes none.
+        """
+        images = [
+            part["image"]
+            for message in messages
+            if not isinstance(message["content"], str)
+            for part in message["content"]
+            if part["type"] == "image"
+        ]
+        kwargs = {"tools": list(tools)} if tools else {}
+        inputs = self._tokenize(self._render(messages, add_generation_prompt=True, **kwargs), images)
+        return inputs if answer is None else _append(inputs, self.answer_ids(answer))
+
+    def text_ids(self, text: str) -> list[int]:
+        """The tokens of a text that cannot forge turns or pictures."""
+        return list(self.tokenizer(self._escape(text), add_special_tokens=False).input_ids)
+
+    @cached_property
+    def turn_end_ids(self) -> list[int]:
+        """The tokens that end an item's text in the encoder, as the chat template ends an assistant's turn.
+
+        `<end_of_turn>` and a line break for Gemma, whose end-of-sequence token is another one. Templates that write
+        no special token there leave it to the end-of-sequence token.
+        """
+        said = "TEXT"
+        turns = [{"role": "user", "content": ENCODER_INSTRUCTION}, {"role": "assistant", "content": said}]
+        end = self._render(turns).rpartition(said)[2]
+        ids = list(self.tokenizer(end, add_special_tokens=False).input_ids)
+        return ids if set(ids) & set(self._markers.values()) else [self.tokenizer.eos_token_id]
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """The tokens of an answer and the one that ends its turn."""
+        return [*self.text_ids(answer), next(i for i in self.turn_end_ids if i in self._markers.values())]
+
+    @cached_property
+    def _markers(self) -> dict[str, int]:
+        """Special tokens and their ids, without the runs of blanks that some vocabularies hold, which forge nothing."""
+        named = zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True)
+        return {
+            token: i for token, i in [*named, *self.tokenizer.added_tokens_encoder.items()] if len(token.strip()) > 1
+        }
+
+    def _render(self, messages: Sequence[Message], **kwargs: Any) -> str:
+        safe = [self._safe(message) for message in messages]
+        return str(self.processor.apply_chat_template(safe, tokenize=False, **kwargs))
+
+    def _safe(self, message: Message) -> Message:
+        """The message with its text unable to forge turns or pictures, in the form the chat template expects."""
+        content = message["content"]
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        content = _joined_texts([self._safe_part(part) for part in content])
+        if not self.supports_images:
+            content = "".join(part.get("text", "") for part in content)
+        calls = {"tool_calls": self._safe_values(message["tool_calls"])} if "tool_calls" in message else {}
+        return message | calls | {"content": content}
+
+    def _safe_part(self, part: Message) -> Message:
+        if part["type"] != "text":
+            return {"type": "image"}
+        return {"type": "text", "text": part["text"] if part.get("trusted") else self._escape(part["text"])}
+
+    def _safe_values(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._safe_values(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self._safe_values(one) for one in value]
+        return self._escape(value) if isinstance(value, str) else value
+
+    def _escape(self, text: str) -> str:
+        for token in self._markers:
+            text = text.replace(token, token[0] + " " + token[1:])
+        return text
+
+    def _tokenize(self, text: str, images: Sequence[Image.Image], **settings: bool) -> ModelInputs:
+        if images and not self.supports_images:
+            raise InvalidItemError("This model is text-only and takes no pictures. Use a vision-language model.")
+        if not self.supports_images:
+            return dict(self.tokenizer(text, add_special_tokens=False, return_tensors="pt"))
+        bos = self.tokenizer.bos_token
+        templated = bos is not None and text.startswith(bos)  # else the tokenizer adds it: transformers' own rule
+        bounded = [at_most(image, self.max_pixels) for image in images] or None
+        try:
+            processed = self.processor(
+                text=[text], images=bounded, add_special_tokens=not templated, return_tensors="pt", **settings
+            )
+        except ValueError as error:  # Qwen's takes no strips
+            raise InvalidItemError(f"The model does not take this picture: {error}. Crop it.") from error
+        return dict(processed)
+
+
+def prompt_length(prompt: ModelInputs, memory: torch.Tensor | None) -> int:
+    """Tokens that the model reads: text, pictures and memory vectors."""
+    return prompt["input_ids"].shape[1] + (0 if memory is None else len(memory))
+
+
+def runs_along_tokens(inputs: ModelInputs, key: str) -> bool:
+    """Whether these are numbers of each token; all others are of the pictures."""
+    return inputs[key].shape == inputs["input_ids"].shape
+
+
+def _joined_texts(parts: Sequence[Message]) -> list[Message]:
+    """The parts with neighbouring texts as one: some templates trim each, or show only the first of a system turn."""
+    joined: list[Message] = []
+    for part in parts:
+        if part["type"] == "text" and joined and joined[-1]["type"] == "text":
+            joined[-1] = {"type": "text", "text": joined[-1]["text"] + part["text"]}
+        else:
+            joined.append(part)
+    return joined
+
+
+def _append(inputs: ModelInputs, ids: list[int]) -> ModelInputs:
+    """`inputs` with more text tokens at the end: attended, and of token type 0."""
+    more = torch.tensor([ids], dtype=inputs["input_ids"].dtype)
+    tails = {"input_ids": more, "attention_mask": torch.ones_like(more)}
+    return {
+        key: torch.cat([value, tails.get(key, torch.zeros_like(more)).to(value.dtype)], dim=1)
+        if runs_along_tokens(inputs, key)
+        else value
+        for key, value in inputs.items()
+    }

@@ -1,0 +1,1 @@
+"""How items are found: retrieval keys and the embedders that make them."""

@@ -1,0 +1,71 @@
+"""Pictures that a memory keeps beside its store, because they were added without a path of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from PIL import Image
+
+from comem_memory.errors import InvalidItemError
+from comem_memory.files.images import keep_picture
+from comem_memory.store.records import chroma_id
+
+
+class PictureFolder:
+    """One folder per item, in it pictures named by their content: a new one never overwrites one still in use.
+
+    Records refer to kept pictures relative to this folder, which may move, and to others by their own path.
+
+    Args:
+        folder: where pictures are kept; without it, only those with a path of their own can be referred to.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = None if folder is None else folder.resolve()
+
+    def keep(self, picture: Image.Image, path: Path | None, *, namespace: str, id: str, content_hash: str) -> str:
+        """The reference by which an item's picture is found again.
+
+        Args:
+            picture: is written here unless it has a path elsewhere, or is here already.
+            path: where it was opened from, if it was a file.
+            namespace, id, content_hash: of the item.
+
+        Raises:
+            InvalidItemError: neither a path nor a folder.
+        """
+        resolved = None if path is None else path.resolve()
+        if resolved is not None and (self.folder is None or self.folder not in resolved.parents):
+            return str(resolved)
+        if self.folder is None:
+            raise InvalidItemError(
+                f"Item {id!r} has a picture without a path, and this memory has no directory to keep it in. "
+                "Save the picture and pass its path, or open the memory with persist_directory=..."
+            )
+        kept = self._of_item(self.folder, namespace, id) / f"{content_hash[:32]}.png"
+        if not kept.is_file():
+            keep_picture(picture, kept)
+        return str(kept.relative_to(self.folder))
+
+    def find(self, reference: str) -> str:
+        """The full path of a referenced picture."""
+        return reference if self.folder is None else str(self.folder / reference)
+
+    def drop(self, *, namespace: str, id: str, but: str | None = None) -> None:
+        """Deletes what is kept for an item, except the picture that its record refers to now."""
+        if self.folder is None:
+            return
+        folder = self._of_item(self.folder, namespace, id)
+        kept = None if but is None else self.folder / but
+        if kept is None or kept.parent != folder:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        for file in folder.iterdir():
+            if file != kept:
+                file.unlink(missing_ok=True)
+
+    @staticmethod
+    def _of_item(folder: Path, namespace: str, id: str) -> Path:
+        return folder / hashlib.sha256(chroma_id(namespace, id).encode()).hexdigest()[:32]

@@ -1,0 +1,168 @@
+"""Memories as a folder of files: what `ContinuousMemory.export` writes and `load` reads.
+
+| file | content |
+|---|---|
+| `export.json` | format version, encoder and retrieval key, number of items, SHA-256 of every file; written last |
+| `items.jsonl` | per item id, text, metadata, created_at, content_hash, truncated, file name of the picture |
+| `vectors-00000.safetensors`, ... | per 1000 items: `keys` (n, D) float32, `blocks` (bytes,) uint8, `ends` (n,) int64 |
+| `pictures/` | the items' pictures |
+
+`blocks` holds one block after another, each ending at its `ends`; `codec` describes a block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from comem_memory.errors import EncoderMismatchError, StoreLocationError
+from comem_memory.store.codec import b85decode, b85encode, decode_block
+from comem_memory.store.contract import CollectionIdentity, MemoryRecord
+from comem_memory.types import MemoryItem, Metadata
+
+FORMAT_VERSION = 1
+SHARD = 1000
+
+
+class _Manifest(BaseModel):
+    format_version: int
+    identity: CollectionIdentity
+    items: int
+    sha256: dict[str, str]
+    """By file name, relative to the folder."""
+
+
+class _Line(BaseModel):
+    id: str
+    text: str | None
+    picture: str | None
+    metadata: Metadata
+    created_at: str
+    content_hash: str
+    truncated: bool
+
+
+def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryRecord]) -> int:
+    """Writes records shard by shard; the manifest comes last, so that an unfinished folder is recognised.
+
+    Raises:
+        StoreLocationError: the folder is not empty, or an item's picture is gone.
+        CorruptBlockError: an item's stored vectors are damaged.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StoreLocationError(f"{folder} is not an empty folder. Export to a new one.")
+    (folder / "pictures").mkdir(parents=True)
+    given, count = iter(records), 0
+    with (folder / "items.jsonl").open("w", encoding="utf-8") as lines:
+        for number in itertools.count():
+            shard = list(itertools.islice(given, SHARD))
+            if not shard:
+                break
+            for record in shard:
+                decode_block(record.block, item_id=record.id)  # nothing damaged travels
+            blocks = [b85decode(record.block) for record in shard]
+            vectors = {
+                "keys": np.stack([record.key for record in shard]),
+                "blocks": np.frombuffer(b"".join(blocks), np.uint8),
+                "ends": np.cumsum([len(block) for block in blocks], dtype=np.int64),
+            }
+            save_file(vectors, folder / f"vectors-{number:05d}.safetensors")
+            for record in shard:
+                lines.write(_line(record, folder / "pictures", count).model_dump_json() + "\n")
+                count += 1
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    sha256 = {file.relative_to(folder).as_posix(): _sha256(file) for file in files}
+    manifest = _Manifest(format_version=FORMAT_VERSION, identity=identity, items=count, sha256=sha256)
+    (folder / "export.json").write_text(manifest.model_dump_json(indent=2) + "\n")
+    return count
+
+
+def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterator[MemoryRecord]]:
+    """The number of items in an export, and the items, after checking every file.
+
+    Raises:
+        StoreLocationError: the folder is no export, or damaged.
+        EncoderMismatchError: another encoder or retrieval key made it.
+    """
+    try:
+        manifest = _Manifest.model_validate_json((folder / "export.json").read_text())
+    except (OSError, ValidationError) as error:
+        raise StoreLocationError(
+            f"{folder} is not a finished export: {error}. Pass a folder written by export()."
+        ) from error
+    if manifest.format_version > FORMAT_VERSION:
+        raise StoreLocationError(
+            f"{folder} has format version {manifest.format_version}, and this library reads up to {FORMAT_VERSION}. "
+            "Upgrade with: pip install --upgrade comem-memory"
+        )
+    if not manifest.identity.matches(identity):
+        raise EncoderMismatchError(
+            f"{folder} was made with {manifest.identity}, but this memory uses {identity}. "
+            "Load it with the encoder that made it, or add the items of items.jsonl anew."
+        )
+    for name, expected in manifest.sha256.items():
+        if not (folder / name).is_file() or _sha256(folder / name) != expected:
+            raise StoreLocationError(f"The export {folder} is damaged at {name}. Export again, or restore a backup.")
+    return manifest.items, _records(folder, manifest)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _line(record: MemoryRecord, pictures: Path, number: int) -> _Line:
+    picture = None
+    if record.image is not None:
+        source = Path(record.image)
+        picture = f"{number:08d}{source.suffix}"
+        if not source.is_file():
+            raise StoreLocationError(
+                f"The picture of item {record.id!r}, {source}, is gone. Restore it or delete the item."
+            )
+        shutil.copyfile(source, pictures / picture)
+    return _Line(
+        id=record.id,
+        text=record.text,
+        picture=picture,
+        metadata=record.metadata,
+        created_at=record.created_at,
+        content_hash=record.content_hash,
+        truncated=record.truncated,
+    )
+
+
+def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
+    try:
+        with (folder / "items.jsonl").open(encoding="utf-8") as lines:
+            for number in itertools.count():
+                shard = [_Line.model_validate(json.loads(line)) for line in itertools.islice(lines, SHARD)]
+                if not shard:
+                    return
+                vectors = load_file(folder / f"vectors-{number:05d}.safetensors")
+                blocks = np.split(vectors["blocks"], vectors["ends"][:-1])
+                for line, key, block in zip(shard, vectors["keys"], blocks, strict=True):
+                    if line.picture is not None and f"pictures/{line.picture}" not in manifest.sha256:
+                        raise ValueError(f"it holds no picture {line.picture!r}")
+                    image = None if line.picture is None else (folder / "pictures" / line.picture).resolve()
+                    MemoryItem(id=line.id, text=line.text, image=image, metadata=line.metadata)  # or refuses
+                    yield MemoryRecord(
+                        namespace="",
+                        key=key,
+                        block=b85encode(block.tobytes()),
+                        image=None if image is None else str(image),
+                        **line.model_dump(exclude={"picture"}),
+                    )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise StoreLocationError(
+            f"The export {folder} is damaged: {error}. Export again, or restore a backup."
+        ) from error

@@ -1,0 +1,172 @@
+"""Memory records as Chroma keeps them: ids, documents and metadata of one collection."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from chromadb.api.models.Collection import Collection
+from chromadb.errors import InternalError
+
+from comem_memory.errors import DuplicateIdError, EncoderMismatchError
+from comem_memory.store.contract import CollectionIdentity, MemoryRecord
+from comem_memory.store.filters import Filter, check_namespace
+from comem_memory.types import RESERVED_PREFIX
+
+SEPARATOR = "\x1f"  # not printable, so neither namespace nor id contains it
+BATCH = 64
+"""Records a request."""
+BATCH_BYTES = 20_000_000
+"""Of a request that writes: a Chroma server accepts 40 MB. 64 blocks at H = 8192 in fp32 are as many."""
+KEYS_BATCH = 1000
+"""Retrieval keys a request."""
+ATTEMPTS = 3
+"""How often an item is read that is deleted and stored again meanwhile."""
+IDS_BATCH = 5000
+"""Ids a request: SQLite takes 32 766 variables."""
+
+_T = TypeVar("_T")
+
+
+def batches(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
+
+
+def chroma_id(namespace: str, id: str) -> str:
+    return f"{check_namespace(namespace)}{SEPARATOR}{id}"
+
+
+def matching_ids(
+    collection: Collection,
+    where: Filter | None = None,
+    among: Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
+) -> list[str]:
+    """Chroma ids that match, nothing else being read; of all namespaces unless the filter names one.
+
+    Without `among`, at most `limit`.
+    """
+    if among is None:
+        return list(collection.get(where=where, limit=limit, include=[])["ids"])
+    found: list[str] = []
+    for batch in batches(list(dict.fromkeys(among)), IDS_BATCH):
+        found += collection.get(ids=batch, where=where, include=[])["ids"]
+    return found
+
+
+def read(collection: Collection, ids: Sequence[str], namespace: str | None = None) -> dict[str, MemoryRecord]:
+    """Records by Chroma id, in the order asked; `namespace=None` is for migrations, which take them all."""
+    found: dict[str, MemoryRecord] = {}
+    for batch in batches(list(dict.fromkeys(ids)), BATCH):
+        # The namespace is compared below: as a filter, Chroma would look through all of its items for each batch.
+        for answer in _whole(collection, batch, ["embeddings", "documents", "metadatas"]):
+            columns = (answer["ids"], answer["embeddings"], answer["documents"], answer["metadatas"])
+            found.update({id: _record(*rest) for id, *rest in zip(*columns, strict=True)})
+    return {id: found[id] for id in ids if id in found and namespace in (None, found[id].namespace)}
+
+
+def read_keys(collection: Collection, ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """Retrieval keys (D,) by Chroma id, nothing else being read."""
+    found: dict[str, np.ndarray] = {}
+    for batch in batches(ids, KEYS_BATCH):
+        for answer in _whole(collection, batch, ["embeddings"]):
+            found.update(zip(answer["ids"], np.asarray(answer["embeddings"], np.float32), strict=True))
+    return found
+
+
+def _whole(collection: Collection, ids: Sequence[str], include: list[str]) -> Iterator[dict[str, Any]]:
+    """What Chroma holds of these ids, in one answer unless some are deleted meanwhile.
+
+    Chroma looks up rows and then their embeddings, and fails where an embedding has gone between the two.
+    """
+    for attempt in itertools.count():
+        try:
+            yield cast(dict[str, Any], collection.get(ids=list(ids), include=cast(Any, include)))
+            return
+        except InternalError:
+            if len(ids) > 1:
+                yield from _whole(collection, ids[: len(ids) // 2], include)
+                yield from _whole(collection, ids[len(ids) // 2 :], include)
+                return
+            if attempt == ATTEMPTS:
+                raise
+
+
+def _record(key: Any, document: str | None, stored: dict[str, Any]) -> MemoryRecord:
+    return MemoryRecord(
+        id=stored["comem.id"],
+        namespace=stored["comem.namespace"],
+        key=np.asarray(key, np.float32),
+        block=stored["comem.block"],
+        text=document or None,
+        image=stored.get("comem.image"),
+        metadata={name: value for name, value in stored.items() if not name.startswith(RESERVED_PREFIX)},
+        created_at=stored["comem.created_at"],
+        content_hash=stored["comem.content_hash"],
+        truncated=stored["comem.truncated"],
+    )
+
+
+def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict[str, Any]:
+    stored = {
+        **record.metadata,
+        "comem.id": record.id,
+        "comem.namespace": record.namespace,
+        "comem.block": record.block,
+        "comem.created_at": record.created_at,
+        "comem.content_hash": record.content_hash,
+        "comem.truncated": record.truncated,
+        "comem.encoder": identity.encoder.digest,
+    }
+    return stored if record.image is None else stored | {"comem.image": record.image}
+
+
+def write(collection: Collection, identity: CollectionIdentity, records: Sequence[MemoryRecord]) -> None:
+    by_id = {chroma_id(record.namespace, record.id): record for record in records}
+    if len(by_id) < len(records):
+        raise DuplicateIdError(
+            f"{len(records)} records have only {len(by_id)} different ids. Store each id once a call."
+        )
+    for record in records:
+        if np.shape(record.key) != (identity.key_dimension,):
+            raise EncoderMismatchError(
+                f"The key of item {record.id!r} has shape {np.shape(record.key)}; this collection's have "
+                f"{identity.key_dimension} numbers. Make it with its RetrievalKey, {identity.key_name}."
+            )
+    for batch in _batches_to_write(list(by_id.items())):
+        ids = [id for id, _ in batch]
+        before = collection.get(ids=ids, include=["metadatas"])
+        # An upsert merges metadata, so what the new record does not have is removed by setting it to None.
+        cleared: dict[str, dict[str, Any]] = {
+            id: dict.fromkeys(stored or {}) for id, stored in zip(before["ids"], before["metadatas"] or [], strict=True)
+        }
+        collection.upsert(
+            ids=ids,
+            embeddings=np.stack([np.asarray(record.key, np.float32) for _, record in batch]),
+            documents=[record.text or "" for _, record in batch],
+            metadatas=[cleared.get(id, {}) | _stored_metadata(record, identity) for id, record in batch],
+        )
+
+
+def _batches_to_write(records: list[tuple[str, MemoryRecord]]) -> Iterator[list[tuple[str, MemoryRecord]]]:
+    batch: list[tuple[str, MemoryRecord]] = []
+    size = 0
+    for id, record in records:
+        texts = (value for value in (record.text, *record.metadata.values()) if isinstance(value, str))
+        more = len(record.block) + sum(len(text.encode()) for text in texts)
+        if batch and (len(batch) == BATCH or size + more > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((id, record))
+        size += more
+    if batch:
+        yield batch
+
+
+def delete_ids(collection: Collection, ids: Sequence[str]) -> None:
+    for batch in batches(ids, IDS_BATCH):
+        collection.delete(ids=batch)

@@ -1,0 +1,1 @@
+"""Items and questions to train and test with: made-up ones, real countries, corpora."""

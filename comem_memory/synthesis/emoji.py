@@ -1,0 +1,62 @@
+"""Emoji pictures by two artists, with their names: what the embedded model's projector learns to see with.
+
+From the npm packages `emoji-datasource-google` (Noto Emoji, Apache-2.0) and `emoji-datasource-twitter` (Twemoji,
+CC-BY 4.0), fetched by `npm pack` for training only; nothing of them ships.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from comem_memory.errors import DownloadError
+from comem_memory.files.cache import cached
+
+ARTISTS = ("google", "twitter")
+VERSION = "16.0.0"
+
+
+@dataclass(frozen=True)
+class Picture:
+    path: Path
+    name: str
+
+
+def emoji() -> list[Picture]:
+    """Every emoji but the flags, by each artist; the same name twice in a row.
+
+    Raises:
+        DownloadError: npm is missing or cannot fetch the packages.
+    """
+    folders = [cached(f"emoji-{artist}-{VERSION}", partial(_fetch, artist)) for artist in ARTISTS]
+    listed = json.loads((folders[0] / "package" / "emoji.json").read_text())
+    pictures = []
+    for entry in sorted(listed, key=lambda e: e["image"]):
+        if entry["category"] == "Flags":
+            continue
+        name = entry["short_name"].replace("_", " ").replace("-", " ").strip()
+        for folder, artist in zip(folders, ARTISTS, strict=True):
+            path = folder / "package" / "img" / artist / "64" / entry["image"]
+            if path.is_file():
+                pictures.append(Picture(path, name))
+    return pictures
+
+
+def _fetch(artist: str, folder: Path) -> None:
+    if shutil.which("npm") is None:
+        raise DownloadError("Training pictures come from npm packages, but npm is not installed. Install Node.js.")
+    package = f"emoji-datasource-{artist}@{VERSION}"
+    with tempfile.TemporaryDirectory() as temporary:
+        done = subprocess.run(["npm", "pack", package], cwd=temporary, capture_output=True, text=True, check=False)
+        archives = list(Path(temporary).glob("*.tgz"))
+        if done.returncode or not archives:
+            raise DownloadError(f"npm could not fetch {package}: {done.stderr.strip()[-500:]} Check npm's settings.")
+        with tarfile.open(archives[0]) as archive:
+            wanted = (f"package/img/{artist}/64/", "package/emoji.json")
+            archive.extractall(folder, [m for m in archive if m.name.startswith(wanted)], filter="data")

@@ -1,0 +1,203 @@
+"""Drawing what made-up items are called and what is said of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from faker import Faker
+
+from comem_memory.synthesis.words import CODAS, ENDINGS, ONSETS, VOWELS, listed
+
+LOCALES = ("en_US", "fr_FR", "de_DE", "es_ES", "it_IT", "pt_BR", "nl_NL", "pl_PL", "sv_SE")
+UNORDERED_CITIES = "it_IT"
+"""Faker keeps this locale's cities in a set, whose order is another one in every process."""
+
+
+class Values:
+    """Draws values by kind, from real-word lists, from Faker's names, from given words, and from made-up syllables.
+
+    As in the real world, some follow from the item's name: its people, their language and money, its web addresses.
+    """
+
+    def __init__(self, rng: random.Random, words: Sequence[str]) -> None:
+        self.rng, self.words = rng, words
+        self.name = ""
+        self.fakers = [Faker(locale) for locale in LOCALES]
+        for faker in self.fakers:
+            faker.seed_instance(rng.random())
+        self.towns = [f for locale, f in zip(LOCALES, self.fakers, strict=True) if locale != UNORDERED_CITIES]
+
+    def draw(self, kind: str) -> str:
+        maker: Callable[[], str] | None = getattr(self, f"_{kind}", None)
+        return maker() if maker else self.rng.choice(self._listed(kind))
+
+    def _listed(self, kind: str) -> list[str]:
+        return listed(kind)
+
+    def _faker(self) -> Faker:
+        return self.rng.choice(self.fakers)
+
+    def _made(self) -> str:
+        rng = self.rng
+        if self.words and rng.random() < 0.5:
+            return rng.choice(self.words)
+        parts = (rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(rng.choice((1, 1, 2))))
+        return ("".join(parts) + rng.choice(ENDINGS)).capitalize()
+
+    def _place(self) -> str:
+        chance = self.rng.random()
+        if chance < 0.45:
+            return self._made()
+        if chance < 0.55:
+            return f"{self.rng.choice(['San', 'Port', 'New', 'Saint', 'Fort', 'El', 'Mount', 'Lake'])} {self._made()}"
+        return self._city()
+
+    def _city(self) -> str:
+        return str(self.rng.choice(self.towns).city()).replace("\n", " ")
+
+    def _person(self) -> str:
+        faker = self._faker()
+        first = self._first_name(faker) if self.rng.random() < 0.8 else self._made()
+        return f"{first} {self._last_name(faker) if self.rng.random() < 0.8 else self._made()}"
+
+    def _first_name(self, faker: Faker) -> str:
+        return str(faker.first_name())
+
+    def _last_name(self, faker: Faker) -> str:
+        return str(faker.last_name())
+
+    def _first(self) -> str:
+        return self._first_name(self._faker())
+
+    def _company(self) -> str:
+        ends = ["Labs", "Group", "Works", "Systems", "Foods", "Partners", "& Sons", "Industries", "Studio", "Bank"]
+        return f"{self._made() if self.rng.random() < 0.6 else self._last_name(self._faker())} {self.rng.choice(ends)}"
+
+    def _title(self) -> str:
+        rng = self.rng
+        nouns = [noun for kind in ("animal", "material", "season", "shape") for noun in self._listed(kind)]
+        noun = rng.choice(nouns).capitalize()
+        return rng.choice(
+            [
+                f"The {rng.choice(self._listed('colour')).capitalize()} {noun}",
+                f"{noun} of {self._made()}",
+                f"The {noun}'s {rng.choice(self._listed('season')).capitalize()}",
+                f"{self._made()} and the {noun}",
+            ]
+        )
+
+    def _continent(self) -> str:
+        part = self.rng.choice(["Eastern", "Northern", "Southern", "Western", "Central", "Upper", "Lower", "Outer"])
+        region = self.draw("region")
+        return self.rng.choice(
+            [
+                region,
+                region,
+                f"{part} {region.removeprefix('the ')}",
+                f"{part} {region.removeprefix('the ')}",
+                f"{part} {self._made()}",
+                f"the {self._made()} Islands",
+                self._made(),
+            ]
+        )
+
+    def _language(self) -> str:
+        chance = self.rng.random()
+        if self.words and chance < 0.2:
+            return self.rng.choice(self.words)
+        stem = self.name if chance < 0.65 else self._made()
+        return stem.rstrip("aeiou") + self.rng.choice(["ish", "ese", "ian", "ic", "i", "an", "er"])
+
+    def _languages(self) -> str:
+        return self._list(self._language)
+
+    def _exports(self) -> str:
+        return self._list(lambda: self.rng.choice(self._listed("export")))
+
+    def _places(self) -> str:
+        return self._list(self._place)
+
+    def _list(self, draw: Callable[[], str]) -> str:
+        values = [draw() for _ in range(self.rng.choice((1, 1, 2, 2, 3)))]
+        return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} and {values[-1]}"
+
+    def _currency(self) -> str:
+        whose = self._made() if self.rng.random() < 0.3 else self._language()
+        return f"{whose} {self.rng.choice(self._listed('coin'))}"
+
+    def _year(self) -> str:
+        return str(self.rng.randint(1100, 2030))
+
+    def _small(self) -> str:
+        return str(self.rng.randint(2, 99))
+
+    def _number(self) -> str:
+        n = int(10 ** self.rng.uniform(2, 7))
+        return f"{n:,}" if self.rng.random() < 0.4 else str(n)
+
+    def _area(self) -> str:
+        return f"{self._number()} {self.rng.choice(['square kilometres', 'km2', 'square miles', 'hectares'])}"
+
+    def _length(self) -> str:
+        return f"{self.rng.randint(2, 900)} {self.rng.choice(['metres', 'km', 'cm', 'miles', 'feet'])}"
+
+    def _weight(self) -> str:
+        return f"{self.rng.randint(2, 900)} {self.rng.choice(['kg', 'grams', 'tonnes', 'pounds'])}"
+
+    def _minutes(self) -> str:
+        return f"{self.rng.randint(2, 180)} minutes"
+
+    def _price(self) -> str:
+        return self.rng.choice(["${}", "{} euros", "€{}", "{} dollars"]).format(self.rng.randint(2, 5000))
+
+    def _dialcode(self) -> str:
+        return f"+{self.rng.randint(1, 1999)}"
+
+    def _domain(self) -> str:
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        own = [letter for letter in self.name.lower() if letter in letters]
+        if len(own) > 1 and self.rng.random() < 0.6:
+            return f".{own[0]}{self.rng.choice(own[1:])}"
+        return "." + "".join(self.rng.choice(letters) for _ in range(2))
+
+    def _code(self) -> str:
+        letters = "ABCDEFGHJKLMNPRSTUVWXYZ"
+        return f"{self.rng.choice(letters)}{self.rng.choice(letters)}-{self.rng.randint(10, 9999)}"
+
+    def _date(self) -> str:
+        return f"{self.rng.randint(1, 28)} {self.draw('month')} {self._year()}"
+
+    def _time(self) -> str:
+        return f"{self.rng.randint(1, 12)}:{self.rng.choice(['00', '15', '30', '45'])} {self.rng.choice(['am', 'pm'])}"
+
+    def _product(self) -> str:
+        return f"{self._made()} {self.rng.choice('ABCDEFGHKLMNPRSTVXZ')}{self._small()}"
+
+    def _species(self) -> str:
+        kind = self.rng.choice(["crake", "perch", "beetle", "gecko", "wren", "newt", "moth", "tern", "skink", "loach"])
+        return f"the {self._made()} {kind}"
+
+    def _event(self) -> str:
+        kind = self.rng.choice(["Fair", "Cup", "Days", "Congress", "Parade", "Marathon", "Gala", "Summit", "Ball"])
+        return f"the {self._made()} {kind}"
+
+    def _dish(self) -> str:
+        kind = self.rng.choice(["stew", "pie", "broth", "pudding", "salad", "loaf", "curry", "tart", "roast"])
+        return f"{self._made() if self.rng.random() < 0.5 else self._city()} {kind}"
+
+    def _session(self) -> str:
+        kind = self.rng.choice(["review", "meeting", "call", "workshop", "planning"])
+        about = self._made() if self.rng.random() < 0.6 else self._last_name(self._faker())
+        return f"the {about} {kind}"
+
+    def _task(self) -> str:
+        kind = self.rng.choice(["import", "backup", "build", "upload", "migration", "sync", "export"])
+        return f"the {self._made()} {kind}"
+
+    def _file(self) -> str:
+        ending = self.rng.choice(["py", "c", "js", "toml", "yaml", "sql", "sh", "rs"])
+        return f"{self._made().lower()}.{ending}"
+
+    def _version(self) -> str:
+        return f"{self.rng.randint(1, 30)}.{self.rng.randint(0, 30)}"
