@@ -76,7 +76,7 @@ class Description:
     restated: str
 
 
-def joined(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
+def memory_of(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
     """The vectors of hits, best first, in one (n, H): the best last, next to the question (the authors' order)."""
     return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
 
@@ -619,7 +619,7 @@ class ContinuousMemory:
         items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)] if mode in ("text", "both") else []
         content = retrieval_content(question, items, picture, supports_images=self.backbone.prompts.supports_images)
         prompt = self.backbone.prompts.prompt_inputs([{"role": "user", "content": content}])
-        return prompt, joined(hits) if mode in ("memory", "both") else None
+        return prompt, memory_of(hits) if mode in ("memory", "both") else None
 
     def describe(self, id: str, *, max_new_tokens: int = 128, **generation_kwargs: Any) -> Description:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.

@@ -16,14 +16,14 @@ from rich.console import Console
 from saved import save_roomy
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.cli.demo import ASKED, KINDS, run
+from comem_memory.cli.demonstration import ASKED, KINDS, run
 from comem_memory.errors import BenchmarkError, PromptTooLongError, QueryError
 from comem_memory.evaluation import report, tables
 from comem_memory.evaluation.benchmarks import BENCHMARKS, load
 from comem_memory.evaluation.comparison import (
     SOURCES,
-    Asked,
     Comparison,
+    EvaluationQuestion,
     QuestionSet,
     _derangement,
     _others,
@@ -33,7 +33,7 @@ from comem_memory.evaluation.comparison import (
 )
 from comem_memory.evaluation.first_token import first_token
 from comem_memory.evaluation.peak_memory import peak_bytes
-from comem_memory.evaluation.question_sets import chosen, of_countries, of_flags, of_worlds
+from comem_memory.evaluation.question_sets import of_countries, of_flags, of_worlds, question_set
 from comem_memory.files.images import load_image
 from comem_memory.memory import Mode
 from comem_memory.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
@@ -146,7 +146,7 @@ def test_shuffled_memory_is_never_ones_own(memory: ContinuousMemory):
     assert all(code != other for code, other in others.items())
     view = memory.namespace("three")
     ids = view.add([MemoryItem(text=f"The {thing}.") for thing in ("door is blue", "key is brass", "lamp is green")])
-    asked = [Asked("Which colour?", ("blue",), "colour", (ids[0],))]
+    asked = [EvaluationQuestion("Which colour?", ("blue",), "colour", (ids[0],))]
     questions = QuestionSet("three", [MemoryItem(text="The door is blue.")], asked)
     assert tuple(compare(view, questions).scores) == ("none", "text", "memory", "memory and text")  # there is no other
     hits = view.get(ids)
@@ -212,7 +212,7 @@ def test_the_comparison_is_what_the_memory_answers(memory: ContinuousMemory):
 
 
 def test_what_a_comparison_refuses(memory: ContinuousMemory):
-    lost = QuestionSet("lost", [], [Asked("Who?", ("Ada",), "people")])
+    lost = QuestionSet("lost", [], [EvaluationQuestion("Who?", ("Ada",), "people")])
     with pytest.raises(QueryError, match="Pass k to search"):
         compare(memory, lost)
     with pytest.raises(QueryError, match="has no questions"):
@@ -224,14 +224,14 @@ def test_what_a_comparison_refuses(memory: ContinuousMemory):
 def test_what_does_not_fit_into_the_window_is_not_asked(memory: ContinuousMemory):
     item, *_ = of_countries(limit=1).items
     long = item.model_copy(update={"id": "long", "text": item.text * 20, "image": None})
-    questions = QuestionSet("long", [long], [Asked("What is its capital?", ("?",), "capital", ("long",))])
+    questions = QuestionSet("long", [long], [EvaluationQuestion("What is its capital?", ("?",), "capital", ("long",))])
     assert compare(memory, questions, sources=("memory",)).n == 1
     with pytest.raises(PromptTooLongError, match="window is"):
         compare(memory, questions, sources=("text",))
 
 
 def test_a_right_answer_holds_nothing_wrong():
-    one = Asked("Is it blue?", ("yes",), "yes or no", wrong=("no",))
+    one = EvaluationQuestion("Is it blue?", ("yes",), "yes or no", wrong=("no",))
     assert _right([one] * 3, ["Yes, it is.", "Yes, or no.", "No."]) == [True, False, False]
     asked = of_worlds("yes-no", limit=8).asked
     assert all(not set(one.answers) & set(one.wrong) for one in asked) and any(one.wrong for one in asked)
@@ -249,10 +249,14 @@ def test_other_wordings_of_a_right_answer_are_no_other_answer():
 def test_any_of_several_answers_is_right_and_scores_are_of_the_best(memory: ContinuousMemory):
     view = memory.namespace("several")
     items = [MemoryItem(id=id, text=f"{id} is here.") for id in ("a", "b")]
-    [bare] = compare(view, QuestionSet("x", items, [Asked("Who?", ("?",), "people", ("a", "b"))])).scores["none"].said
+    [bare] = (
+        compare(view, QuestionSet("x", items, [EvaluationQuestion("Who?", ("?",), "people", ("a", "b"))]))
+        .scores["none"]
+        .said
+    )
     [word, *_] = [word for word in normalise(bare).split() if word] or [""]
     assert word
-    asked = [Asked("Who?", ("nobody at all", word), "people", ("a", "b"))]
+    asked = [EvaluationQuestion("Who?", ("nobody at all", word), "people", ("a", "b"))]
     comparison = compare(view, QuestionSet("x", items, asked), sources=("memory",))
     assert comparison.scores["none"].contains == 1
     assert comparison.scores["none"].token_f1 == token_f1(bare, word)
@@ -328,7 +332,7 @@ def test_a_benchmark_is_compared_and_scored_by_its_own_rule(memory: ContinuousMe
     }
     file = {"data": [{"title": "Doors", "paragraphs": [paragraph]}]}
     (tmp_path / "dev-v2.0.json").write_text(json.dumps(file))
-    questions = chosen("squad", folder=tmp_path, split="dev-v2.0")
+    questions = question_set("squad", folder=tmp_path, split="dev-v2.0")
     comparison = compare(memory.namespace("squad"), questions, sources=("memory",))
     assert [one.id for one in comparison.asked] == ["q1"]  # the other has no answer
     assert set(comparison.published) == {"none", "memory"}
@@ -351,7 +355,7 @@ def test_a_benchmark_is_compared_and_scored_by_its_own_rule(memory: ContinuousMe
 )
 def test_question_sets_that_cannot_be_made(name: str, settings: dict[str, Any], message: str):
     with pytest.raises(BenchmarkError, match=message):
-        chosen(name, **settings)
+        question_set(name, **settings)
 
 
 # -- the report --------------------------------------------------------------------------------------------------
@@ -423,7 +427,7 @@ def test_short_items_hold_what_is_asked_and_so_many_facts():
 
 
 def test_all_notes_are_searched_among():
-    asked = chosen("countries", num_facts=1, searched=True, limit=4)
+    asked = question_set("countries", num_facts=1, searched=True, limit=4)
     assert asked.asked == of_countries(num_facts=1, limit=4).asked
     items = list(asked.items)
     assert len(items) == len({item.id for item in items}) == sum(len(list(questions(row))) for row in rows())
@@ -433,7 +437,7 @@ def test_all_notes_are_searched_among():
 def test_answers_are_told_by_their_length():
     said = {"none": ["no", "no", "no", "no"], "memory": ["It is red.", "no", "a b c d e", "or blue"]}
     right = (("red", "deep dark red"), ("a b",), ("a b c d e",), ("blue",))
-    asked = [Asked(f"q{n}", answers, "colour") for n, answers in enumerate(right)]
+    asked = [EvaluationQuestion(f"q{n}", answers, "colour") for n, answers in enumerate(right)]
     scores = {source: _score(asked, answers, said["none"], 1.0) for source, answers in said.items()}
     table = tables.lengths(Comparison("colours", asked, None, None, scores, {}), lambda answer: len(answer.split()))
     assert table.header == ["with", "1 token (2)", "2 tokens (1)", "4 or more (1)"]

@@ -23,7 +23,7 @@ from comem_memory.cli import app as cli
 from comem_memory.config import Answers
 from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.errors import CorpusError, ItemTooLongError
-from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP, chosen
+from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP
 from comem_memory.files.images import MODEL_PIXELS
 from comem_memory.metrics import contains, normalise
 from comem_memory.model.prompts import ModelInputs
@@ -214,8 +214,8 @@ def test_a_group_is_the_same_in_every_process():
 
 @pytest.mark.parametrize("name", MADE_UP)
 def test_question_sets_are_of_the_test_split(name: str, groups: dict[Split, list[Group]]):
-    questions = chosen(name, limit=20)
-    assert questions == chosen(name, limit=20) or name == "scenes"  # pictures are compared by identity
+    questions = question_set(name, limit=20)
+    assert questions == question_set(name, limit=20) or name == "scenes"  # pictures are compared by identity
     items = {item.id: item for item in questions.items}
     assert len(questions.asked) == 20
     trained = {normalise(item.name) for split in SPLITS[:2] for drawn in groups[split] for item in drawn.items}
@@ -598,7 +598,7 @@ def test_the_commands_make_a_corpus_and_train_on_it(tmp_path: Path, monkeypatch:
     test = [sample for sample in read_corpus(made, "test") if sample.gold]
     assert told["n"] == len(test) and told["name"] == "corpus, test"
     assert sorted(one["text"] for one in told["asked"]) == sorted(sample.question for sample in test)
-    searched = chosen("corpus", folder=made, split="train", searched=True, limit=2)
+    searched = question_set("corpus", folder=made, split="train", searched=True, limit=2)
     assert len(list(searched.items)) > 8 and len(searched.asked) == 2
 
 

@@ -23,7 +23,7 @@ from comem_memory.synthesis.emoji import Picture
 from comem_memory.synthesis.worlds import samples
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 from comem_memory.training import recipes
-from comem_memory.training.batches import POOL, Asked, Batch, WorldBatches
+from comem_memory.training.batches import POOL, Batch, TrainingQuestion, WorldBatches
 from comem_memory.training.recipes import country_words, train_encoder
 from comem_memory.training.trainer import MemoryTrainer, training_arguments
 from comem_memory.training.warm_start import Reading
@@ -207,7 +207,7 @@ def test_distillation_follows_what_the_model_expects_when_it_reads_the_text(tmp_
     trainer = make_trainer(tmp_path, [batch] * 8, distillation=1.0, max_steps=8, eval_steps=8, save_strategy="no")
     before, backbone = loss_on(trainer, batch), trainer.backbone
 
-    def logits(content: str, asked: Asked, memory: torch.Tensor | None) -> torch.Tensor:
+    def logits(content: str, asked: TrainingQuestion, memory: torch.Tensor | None) -> torch.Tensor:
         prompt = backbone.prompts.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)
         with torch.no_grad():
             return backbone.answer_logits([prompt], [len(backbone.prompts.answer_ids(asked.answer))], [memory])[0]

@@ -56,7 +56,7 @@ def write_call(name: str, arguments: Any) -> str:
     return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
 
 
-def chosen(choice: str | dict[str, Any] | bool | None) -> str:
+def tool_choice_of(choice: str | dict[str, Any] | bool | None) -> str:
     """A tool choice in any form that the frameworks give it, as `auto`, `none`, `any` or a tool's name."""
     if isinstance(choice, dict):  # OpenAI's form
         return str(choice["function"]["name"])

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from comem_memory.errors import QueryError
 from comem_memory.files.images import load_image
-from comem_memory.memory import ContinuousMemory, Mode, joined
+from comem_memory.memory import ContinuousMemory, Mode, memory_of
 from comem_memory.metrics import contains, exact_match, interval, share_interval, token_f1
 from comem_memory.model.prompts import ModelInputs, prompt_length
 from comem_memory.store.filters import Filter
@@ -38,7 +38,7 @@ vectors and the right items' text in the prompt."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationQuestion:
     """A question.
 
     Args:
@@ -75,7 +75,7 @@ class QuestionSet:
 
     name: str
     items: Iterable[MemoryItem]
-    asked: Sequence[Asked]
+    asked: Sequence[EvaluationQuestion]
     published_score: Callable[[Mapping[str, str]], dict[str, float]] | None = None
 
 
@@ -116,7 +116,7 @@ class Comparison:
     """
 
     name: str
-    asked: list[Asked]
+    asked: list[EvaluationQuestion]
     k: int | None
     recall: float | None
     scores: dict[str, Score]
@@ -217,7 +217,7 @@ def compare(
     return Comparison(questions.name, asked, k, recall, _scores(asked, answers, lengths), published)
 
 
-def _hits(memory: ContinuousMemory, asked: Asked, k: int | None) -> list[MemoryHit]:
+def _hits(memory: ContinuousMemory, asked: EvaluationQuestion, k: int | None) -> list[MemoryHit]:
     if k is None:
         return memory.get(asked.item_ids)
     return memory.search(asked.text, asked.image, k=k, where=asked.where)
@@ -243,7 +243,7 @@ def _others(hits: Sequence[MemoryHit], following: Mapping[str, str]) -> list[str
 
 def _prompt(
     memory: ContinuousMemory,
-    asked: Asked,
+    asked: EvaluationQuestion,
     hits: Sequence[MemoryHit],
     following: Mapping[str, str],
     source: str,
@@ -255,25 +255,25 @@ def _prompt(
     prompt, _ = memory.prompt(asked.text, picture, shown, mode)
     vectors = None
     if "memory" in source:
-        vectors = joined(memory.get(_others(hits, following)) if source.startswith("shuffled") else hits)
+        vectors = memory_of(memory.get(_others(hits, following)) if source.startswith("shuffled") else hits)
     memory.backbone.remaining_tokens(prompt, vectors)  # an error if there is none
     return prompt, vectors
 
 
 def _scores(
-    asked: Sequence[Asked], said: Mapping[str, list[str]], prompt_tokens: Mapping[str, float]
+    asked: Sequence[EvaluationQuestion], said: Mapping[str, list[str]], prompt_tokens: Mapping[str, float]
 ) -> dict[str, Score]:
     return {source: _score(asked, answers, said["none"], prompt_tokens[source]) for source, answers in said.items()}
 
 
-def _right(asked: Sequence[Asked], said: Sequence[str]) -> list[bool]:
+def _right(asked: Sequence[EvaluationQuestion], said: Sequence[str]) -> list[bool]:
     def has(text: str, some: Sequence[str]) -> bool:
         return any(contains(text, one) for one in some)
 
     return [has(s, one.answers) and not has(s, one.wrong) for s, one in zip(said, asked, strict=True)]
 
 
-def _score(asked: Sequence[Asked], said: list[str], bare: Sequence[str], prompt_tokens: float) -> Score:
+def _score(asked: Sequence[EvaluationQuestion], said: list[str], bare: Sequence[str], prompt_tokens: float) -> Score:
     def best(rule: Callable[[str, str], float], answers: Sequence[str]) -> list[float]:
         return [max(float(rule(s, a)) for a in one.answers) for s, one in zip(answers, asked, strict=True)]
 

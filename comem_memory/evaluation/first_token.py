@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from comem_memory.evaluation.comparison import Asked
+from comem_memory.evaluation.comparison import EvaluationQuestion
 from comem_memory.evaluation.peak_memory import peak_bytes
 from comem_memory.files.images import load_image
 from comem_memory.memory import ContinuousMemory, Mode
@@ -33,7 +33,7 @@ class Cost:
         return asdict(self)
 
 
-def first_token(memory: ContinuousMemory, asked: Sequence[Asked], ks: Sequence[int] = (1, 3, 10)) -> Cost:
+def first_token(memory: ContinuousMemory, asked: Sequence[EvaluationQuestion], ks: Sequence[int] = (1, 3, 10)) -> Cost:
     """Times questions one by one; of one question all modes and ks run before the next, so that they share its times.
 
     Args:

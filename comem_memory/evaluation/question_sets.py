@@ -10,7 +10,7 @@ from pathlib import Path
 from comem_memory.errors import BenchmarkError
 from comem_memory.evaluation import benchmarks
 from comem_memory.evaluation.benchmarks import BENCHMARKS, BenchmarkQuestion, Predictions
-from comem_memory.evaluation.comparison import Asked, QuestionSet
+from comem_memory.evaluation.comparison import EvaluationQuestion, QuestionSet
 from comem_memory.synthesis import countries, languages
 from comem_memory.synthesis.corpus import read_corpus
 from comem_memory.types import MemoryItem
@@ -21,7 +21,7 @@ MADE_UP = ("worlds", "agents", "numbers", "names", "yes-no", "which", "not-in-me
 """Sets of made-up items; see `of_worlds`."""
 
 
-def chosen(
+def question_set(
     name: str,
     *,
     num_facts: int | None = None,
@@ -139,7 +139,7 @@ def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
     translated, pictured = float(name in LANGUAGES), float(name == "scenes")
     languages = ("english", name) if translated else ("english",)
     mixture = Mixture(agents=agents, translated=translated, languages=languages, pictured=pictured, without_text=0.0)
-    items, asked = dict[str, MemoryItem](), list[Asked]()
+    items, asked = dict[str, MemoryItem](), list[EvaluationQuestion]()
     for drawn in (group(0, "test", number, mixture) for number in itertools.count()):
         first = len(asked)
         for position, item in enumerate(drawn.items):
@@ -151,7 +151,7 @@ def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
             ids = tuple(f"{name}-{first}-{place % len(drawn.items)}" for place in seen)
             for id, other in zip(ids, (drawn.items[place] for place in seen), strict=True):
                 items[id] = MemoryItem(id=id, text=other.text, image=other.picture())
-            asked.append(Asked(task.question, task.right, found, ids, wrong=task.wrong))
+            asked.append(EvaluationQuestion(task.question, task.right, found, ids, wrong=task.wrong))
             if len(asked) == limit:
                 return QuestionSet("unseen worlds" if name == "worlds" else name, list(items.values()), asked)
     raise AssertionError("numbers never end")
@@ -165,12 +165,12 @@ def of_corpus(folder: Path, split: str = "test", *, searched: bool = False, limi
     Raises:
         CorpusError: the folder is no corpus, or has no such split.
     """
-    items, asked = dict[str, MemoryItem](), list[Asked]()
+    items, asked = dict[str, MemoryItem](), list[EvaluationQuestion]()
     for sample in read_corpus(folder, split):
         ids = tuple(sample.items[place].id for place in sample.gold)
         wanted = bool(ids) and len(asked) != limit
         if wanted:
-            asked.append(Asked(sample.question, tuple(sample.right), sample.kind, ids))
+            asked.append(EvaluationQuestion(sample.question, tuple(sample.right), sample.kind, ids))
         for item in sample.items:
             if searched or (wanted and item.id in ids):
                 image = None if item.image is None else folder / item.image
@@ -205,13 +205,13 @@ def of_benchmark(
     return QuestionSet(name, items, asked, score if benchmark.scores_text else None)
 
 
-def _of_benchmark(question: BenchmarkQuestion, option: str) -> Asked:
+def _of_benchmark(question: BenchmarkQuestion, option: str) -> EvaluationQuestion:
     options = [
         option.format(letter=chr(ord("A") + place), number=place + 1, text=text)
         for place, text in enumerate(question.options)
     ]
     right = () if question.correct_option is None else (question.options[question.correct_option],)
-    return Asked(
+    return EvaluationQuestion(
         "\n".join([question.text, *options]),
         question.answers or right,
         question.language or question.category or question.split or "all",
@@ -228,8 +228,8 @@ def _drawn(limit: int | None = None) -> list[tuple[countries.CountryQuestion, co
     return drawn[:limit]
 
 
-def _asked(question: countries.CountryQuestion, item_id: str) -> Asked:
-    return Asked(question.text, (question.answer, *question.also), question.kind, (item_id,))
+def _asked(question: countries.CountryQuestion, item_id: str) -> EvaluationQuestion:
+    return EvaluationQuestion(question.text, (question.answer, *question.also), question.kind, (item_id,))
 
 
 def _kind(value: str) -> str:

@@ -20,7 +20,7 @@ from comem_memory.errors import CorpusError
 from comem_memory.model.prompts import RESTATE_INSTRUCTION
 from comem_memory.synthesis.emoji import Picture
 from comem_memory.synthesis.splits import Split
-from comem_memory.training.batches import Asked, Batch, Item
+from comem_memory.training.batches import Batch, Item, TrainingQuestion
 
 
 class CorpusItem(BaseModel):
@@ -143,12 +143,12 @@ class CorpusBatches(Sequence[Batch]):
         position = {id: number for number, id in enumerate(known)}
         items = [self._item(item) for item in known.values()]
         asked = [
-            Asked(sample.question, sample.answer, [position[item.id] for item in given])
+            TrainingQuestion(sample.question, sample.answer, [position[item.id] for item in given])
             for sample, given in zip(samples, seen, strict=True)
         ]
         rng = random.Random(f"{self.seed}/{index}")
         restated = [
-            Asked(RESTATE_INSTRUCTION, item.text, [number])
+            TrainingQuestion(RESTATE_INSTRUCTION, item.text, [number])
             for number, item in enumerate(items)
             if rng.random() < self.restated_share and item.text
         ]

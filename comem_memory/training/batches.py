@@ -30,7 +30,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrainingQuestion:
     question: str
     answer: str
     items: list[int]
@@ -41,8 +41,8 @@ class Batch(TypedDict):
     """A dictionary, because Trainer looks into its inputs as into one."""
 
     items: list[Item]
-    asked: list[Asked]
-    restated: list[Asked]
+    asked: list[TrainingQuestion]
+    restated: list[TrainingQuestion]
 
 
 def _seen(picture: Picture) -> Question:
@@ -128,9 +128,9 @@ class WorldBatches(Sequence[Batch]):
             for question in item.questions[: self.questions]:
                 others = rng.choice((0, 0, *range(most))) if question.names_item else 0
                 seen = rng.sample([i for i in range(len(items)) if i != position], others)
-                asked.append(Asked(question.text, question.answer, in_order(rng, [position], seen)))
+                asked.append(TrainingQuestion(question.text, question.answer, in_order(rng, [position], seen)))
         restated = [
-            Asked(RESTATE_INSTRUCTION, item.text, [position])
+            TrainingQuestion(RESTATE_INSTRUCTION, item.text, [position])
             for position, item in enumerate(items)
             if rng.random() < self.restated_share
         ]

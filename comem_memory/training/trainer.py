@@ -21,7 +21,7 @@ from comem_memory.files.images import load_image
 from comem_memory.model.backbone import Backbone
 from comem_memory.model.prompts import ModelInputs
 from comem_memory.model.text_prompts import PromptItem, retrieval_content
-from comem_memory.training.batches import Asked, Batch, Item
+from comem_memory.training.batches import Batch, Item, TrainingQuestion
 
 RESTATE_WEIGHT = 0.3
 QFORMER_RATE = 0.6
@@ -169,10 +169,10 @@ class MemoryTrainer(BatchTrainer):
         memories = self.encoder.forward(self.backbone.batch([one.tensors for one in inputs]))
         return memories, [not one.truncated for one in inputs]
 
-    def _loss(self, asked: list[Asked], memories: torch.Tensor) -> torch.Tensor:
+    def _loss(self, asked: list[TrainingQuestion], memories: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(*self._answers(asked, memories))
 
-    def _answers(self, asked: list[Asked], memories: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _answers(self, asked: list[TrainingQuestion], memories: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the frozen model expects at the answers' tokens with these memories, and the tokens."""
         prompts = [self._prompt(one, one.question) for one in asked]
         seen = [memories[one.items].flatten(0, 1) for one in asked]
@@ -198,10 +198,10 @@ class MemoryTrainer(BatchTrainer):
         text = item.text if len(tokens) <= most else tokenizer.decode(tokens[:most])
         return PromptItem(text, item.picture and item.picture.path)
 
-    def _prompt(self, asked: Asked, content: Any) -> ModelInputs:
+    def _prompt(self, asked: TrainingQuestion, content: Any) -> ModelInputs:
         return self.backbone.prompts.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)
 
-    def _lengths(self, asked: list[Asked]) -> list[int]:
+    def _lengths(self, asked: list[TrainingQuestion]) -> list[int]:
         return [len(self.backbone.prompts.answer_ids(one.answer)) for one in asked]
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:

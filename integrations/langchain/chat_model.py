@@ -28,8 +28,8 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from comem_memory.chat.chat import Chat, ChatSettings, Reply, recall
-from comem_memory.chat.tool_calls import chosen
-from comem_memory.memory import ContinuousMemory, joined
+from comem_memory.chat.tool_calls import tool_choice_of
+from comem_memory.memory import ContinuousMemory, memory_of
 from comem_memory.model.prompts import Message
 from comem_memory.store.chroma import ChromaStore
 from comem_memory.store.filters import Filter
@@ -206,7 +206,7 @@ class ChatComem(BaseChatModel):
             seed=given["seed"],
             stop=stop if stop is not None else self.stop or (),
             tools=kwargs.pop("tools", ()),
-            tool_choice=chosen(kwargs.pop("tool_choice", None)),
+            tool_choice=tool_choice_of(kwargs.pop("tool_choice", None)),
             schema=_schema(kwargs.pop("response_format", None)),
             generation_kwargs={n: v for n, v in kwargs.items() if n not in ("memory_ids", "model")},
         )
@@ -220,7 +220,7 @@ class ChatComem(BaseChatModel):
             named = list(dict.fromkeys([*(named or []), *(ids if ours else [])]))
         hits = recall(memory, turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
         about = {"model_name": memory.backbone.name, "memory_ids": [hit.id for hit in hits]}
-        return chat, (turns, joined(hits), settings), about
+        return chat, (turns, memory_of(hits), settings), about
 
     def _opened(self) -> Chat:
         with self._opening:
@@ -256,7 +256,7 @@ class ChatComem(BaseChatModel):
         for name in ("strict", "parallel_tool_calls"):
             kwargs.pop(name, None)
         written = [convert_to_openai_tool(tool) for tool in tools]
-        return self.bind(tools=written, tool_choice=chosen(tool_choice), **kwargs)
+        return self.bind(tools=written, tool_choice=tool_choice_of(tool_choice), **kwargs)
 
     def with_structured_output(
         self,

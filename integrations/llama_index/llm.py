@@ -27,8 +27,8 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
 from comem_memory.chat.chat import Chat, ChatSettings, Reply, content_of, recall
-from comem_memory.chat.tool_calls import chosen
-from comem_memory.memory import ContinuousMemory, joined
+from comem_memory.chat.tool_calls import tool_choice_of
+from comem_memory.memory import ContinuousMemory, memory_of
 from comem_memory.model.prompts import Message
 from comem_memory.store.filters import Filter
 from comem_memory.threads import iterate_in_thread
@@ -152,7 +152,7 @@ class ComemLLM(FunctionCallingLLM):
             seed=given["seed"],
             stop=given["stop"],
             tools=kwargs.pop("tools", ()),
-            tool_choice=chosen(kwargs.pop("tool_choice", None)),
+            tool_choice=tool_choice_of(kwargs.pop("tool_choice", None)),
             generation_kwargs={name: value for name, value in kwargs.items() if name != "memory_ids"},
         )
         memory = self.memory if given["namespace"] is None else self.memory.namespace(given["namespace"])
@@ -170,7 +170,7 @@ class ComemLLM(FunctionCallingLLM):
             kept = [m for m in messages if (ids := memory_ids([m])) is None or (ids and found.isdisjoint(ids))]
             if len(kept) > len(shown):
                 turns = to_messages(kept, allow_urls=self.allow_image_urls)
-        return turns, joined(hits), settings, [hit.id for hit in hits]
+        return turns, memory_of(hits), settings, [hit.id for hit in hits]
 
     # -- completion ---------------------------------------------------------------------------------------------
 

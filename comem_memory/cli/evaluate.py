@@ -1,0 +1,77 @@
+"""Commands that measure: evaluate, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comem_memory.cli.app import AsJson, app, console, open_memory, print_json
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    questions: Annotated[
+        str,
+        typer.Option(
+            help="countries, flags; made-up items: worlds, agents, numbers, names, yes-no, which, not-in-memory, "
+            "scenes, spanish, french, german, portuguese, italian; corpus, of comem synthesize; or a benchmark: "
+            "squad, locomo, infoseek, ..."
+        ),
+    ] = "countries",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
+    facts: Annotated[
+        int | None, typer.Option(min=1, help="Of countries: items are notes of so many facts, without flag.")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option(min=1, help="Search for so many items; else each question gets its own.")
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Of a corpus or benchmark: where its files are.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of a benchmark: which split, as its files are named; of a corpus, test.")
+    ] = None,
+    sources: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these besides none: text, memory, shuffled memory, ...; separated by commas; and no times."
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions at once; fewer take less memory.")] = 16,
+    as_json: AsJson = False,
+) -> None:
+    """Compare none / text / memory / both / shuffled memory on questions about known items; --json has all answers."""
+    from comem_memory.evaluation import tables
+    from comem_memory.evaluation.comparison import SOURCES, compare
+    from comem_memory.evaluation.first_token import first_token
+    from comem_memory.evaluation.question_sets import question_set
+
+    asked_sources = SOURCES if sources is None else [source.strip() for source in sources.split(",")]
+    asked = question_set(questions, num_facts=facts, searched=k is not None, folder=folder, split=split, limit=limit)
+    with open_memory(context, persist_directory=None, chroma_url=None) as memory:
+        comparison = compare(memory, asked, k=k, sources=asked_sources, batch_size=batch_size)
+        if not as_json:
+            grids = [tables.scores(comparison), tables.kinds(comparison)]
+            if comparison.published:
+                grids.insert(1, tables.published(comparison))
+            for grid in grids:
+                console.print(grid.as_rich())
+        cost = None if sources else first_token(memory, comparison.asked[:: max(1, comparison.n // 12)][:12])
+    if as_json:
+        print_json(comparison.as_dict() | ({"first_token": cost.as_dict()} if cost else {}))
+    elif cost:
+        console.print(tables.costs(cost).as_rich())
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="For RESULTS.md, plots and answers; rerun to resume.")],
+    limit: Annotated[int, typer.Option(min=1, help="Questions of a comparison.")] = 300,
+) -> None:
+    """Write every comparison with tables and plots (needs matplotlib and Faker; takes hours without a GPU)."""
+    from comem_memory.evaluation.report import write_report
+
+    with open_memory(context, persist_directory=None, chroma_url=None) as memory:
+        console.print(f"Written to {write_report(memory, folder, limit=limit)}.")

@@ -1,0 +1,134 @@
+"""Commands on items: add, search, ask, describe, delete, stats."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Column, Table
+
+from comem_memory.cli.app import AsJson, ImageFile, K, Question, app, console, open_memory, print_json
+from comem_memory.files.item_files import read_items
+from comem_memory.types import MemoryHit
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(help="A .jsonl, .txt or .md file, a picture, a folder of those, - for stdin.")
+    ],
+    truncate: Annotated[bool, typer.Option(help="Cut texts that are too long.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Store items: JSON lines {"text", "image", "id", "metadata"}, one text a line, or pictures with a .txt beside."""
+    with open_memory(context) as memory:
+        ids = memory.add(read_items(source), truncate=truncate)
+        if as_json:
+            print_json({"ids": ids, "count": memory.count()})
+        else:
+            console.print(f"{len(ids)} items given, {memory.count()} in namespace {context.obj['namespace']!r}.")
+
+
+@app.command()
+def search(
+    context: typer.Context, text: Question = None, image: ImageFile = None, k: K = 3, as_json: AsJson = False
+) -> None:
+    """Find the items most similar to a text, a picture, or both."""
+    with open_memory(context) as memory:
+        hits = memory.search(text, image, k=k)
+    if as_json:
+        print_json([_hit(hit) for hit in hits])
+    else:
+        table = Table("similarity", Column("id", overflow="fold"), "text", "image")
+        for hit in hits:
+            table.add_row(f"{hit.similarity:.3f}", hit.id, (hit.text or "")[:120], hit.image)
+        console.print(table)
+
+
+@app.command()
+def ask(
+    context: typer.Context,
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    image: ImageFile = None,
+    k: K = 3,
+    mode: Annotated[str, typer.Option(help="memory, text, both or none.")] = "memory",
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question from memory, printing as the model writes."""
+    with open_memory(context) as memory:
+        if as_json:
+            answer = memory.answer(question, image, k=k, mode=mode)  # type: ignore[arg-type]  # checked by answer
+            print_json(
+                {
+                    "answer": answer.text,
+                    "prompt_tokens": answer.prompt_tokens,
+                    "hits": [_hit(hit) for hit in answer.hits],
+                }
+            )
+            return
+        for piece in memory.stream(question, image, k=k, mode=mode):  # type: ignore[arg-type]
+            console.print(piece, end="")
+        console.print()
+
+
+@app.command()
+def describe(
+    context: typer.Context, id: Annotated[str, typer.Argument(help="The item.")], as_json: AsJson = False
+) -> None:
+    """Show what an item's vectors say, beside its stored text."""
+    with open_memory(context) as memory:
+        description = memory.describe(id)
+    if as_json:
+        print_json({"text": description.text, "restated": description.restated})
+    else:
+        console.print(f"stored    {description.text or ''}\nrestated  {description.restated}")
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    ids: Annotated[list[str], typer.Argument(help="The items.")],
+    as_json: AsJson = False,
+) -> None:
+    """Delete items by id."""
+    with open_memory(context) as memory:
+        deleted = memory.delete(ids=ids)
+        if as_json:
+            print_json({"deleted": deleted, "count": memory.count()})
+        else:
+            console.print(f"{deleted} deleted, {memory.count()} left.")
+
+
+@app.command()
+def stats(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show what the memory holds, and with which encoder."""
+    with open_memory(context) as memory:
+        shown = {
+            "namespace": context.obj["namespace"],
+            "items": memory.count(),
+            "namespaces": {name: memory.namespace(name).count() for name in memory.store.namespaces()},
+            "encoder": str(memory.store.identity.encoder),
+            "retrieval_key": memory.store.identity.key_name,
+            "precision": memory.precision,
+            "parameters": str(memory.encoder.num_parameters()),
+        }
+    if as_json:
+        print_json(shown)
+    else:
+        table = Table(show_header=False)
+        for name, value in shown.items():
+            table.add_row(name, str(value))
+        console.print(table)
+
+
+def _hit(hit: MemoryHit) -> dict[str, Any]:
+    return {
+        "id": hit.id,
+        "similarity": hit.similarity,
+        "text": hit.text,
+        "image": hit.image,
+        "metadata": hit.metadata,
+        "created_at": hit.created_at,
+        "truncated": hit.truncated,
+    }

@@ -1,0 +1,31 @@
+"""Commands that move a memory: export, import, reencode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comem_memory.cli.app import app, console, open_memory
+
+
+@app.command()
+def export(context: typer.Context, folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
+    """Write a namespace to a portable folder."""
+    with open_memory(context) as memory:
+        console.print(f"{memory.export(folder)} items written to {folder}.")
+
+
+@app.command(name="import")
+def import_(context: typer.Context, folder: Annotated[Path, typer.Argument(help="Written by comem export.")]) -> None:
+    """Add the items of a portable folder; nothing is encoded again."""
+    with open_memory(context) as memory:
+        console.print(f"{memory.load(folder)} items read from {folder}.")
+
+
+@app.command()
+def reencode(context: typer.Context) -> None:
+    """Encode a memory again that another encoder wrote; an interrupted run resumes."""
+    with open_memory(context, reencode=True) as memory:
+        console.print(f"{memory.count()} items in namespace {context.obj['namespace']!r}.")
