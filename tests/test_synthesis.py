@@ -23,7 +23,7 @@ from comem_memory.cli import app as cli
 from comem_memory.config import Answers
 from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.errors import CorpusError, ItemTooLongError
-from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP
+from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP, question_set
 from comem_memory.files.images import MODEL_PIXELS
 from comem_memory.metrics import contains, normalise
 from comem_memory.model.prompts import ModelInputs
