@@ -5,8 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Mode = Literal["memory", "text", "both", "none"]
+"""What of the recalled items a model is given: their vectors before the prompt, their texts and pictures in it (plain
+retrieval-augmented prompting), both, or nothing."""
 
 
 class Settings(BaseModel):
@@ -65,6 +70,8 @@ class EncoderConfig(Settings):
     """Longest item in tokens: picture, text and turn markers."""
     qformer: QFormerConfig
     lora: LoraSettings = LoraSettings()
+    recommended_mode: Mode = "memory"
+    """How to answer unless the user says otherwise: `both` as long as the vectors alone answer less than text does."""
     library_version: str
 
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from comem_memory.config import Mode
 from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.encoder.prepared import CHUNK, PreparedItem, in_chunks, prepare
 from comem_memory.errors import (
@@ -46,8 +47,6 @@ from comem_memory.types import MemoryHit, MemoryItem, Metadata
 if TYPE_CHECKING:
     from comem_memory.integrations.langchain import ComemRetriever as LangChainRetriever
     from comem_memory.integrations.llama_index import ComemRetriever as LlamaIndexRetriever
-
-Mode = Literal["memory", "text", "both", "none"]
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.files.images import load_image
-from comem_memory.memory import ContinuousMemory, Mode, memory_of
+from comem_memory.memory import ContinuousMemory, memory_of
 from comem_memory.metrics import contains, exact_match, interval, share_interval, token_f1
 from comem_memory.model.prompts import ModelInputs, prompt_length
 from comem_memory.store.filters import Filter

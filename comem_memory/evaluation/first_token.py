@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from comem_memory.config import Mode
 from comem_memory.evaluation.comparison import EvaluationQuestion
 from comem_memory.evaluation.peak_memory import peak_bytes
 from comem_memory.files.images import load_image
-from comem_memory.memory import ContinuousMemory, Mode
+from comem_memory.memory import ContinuousMemory
 from comem_memory.model.prompts import ModelInputs, prompt_length
 
 MODES: tuple[Mode, ...] = ("none", "text", "memory")

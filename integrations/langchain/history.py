@@ -9,10 +9,10 @@ from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict, messages_to_dict
 
 from comem_memory.chat.chat import content_of
-from comem_memory.integrations.transcript import MESSAGE, Said, Transcript
 from comem_memory.memory import ContinuousMemory
 from comem_memory.threads import run_in_thread
 
+from ..transcript import MESSAGE, Said, Transcript
 from .messages import memory_block, to_messages
 
 

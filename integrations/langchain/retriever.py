@@ -10,10 +10,11 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field
 
-from comem_memory.integrations.transcript import visible
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store.filters import Filter
 from comem_memory.types import MemoryHit
+
+from ..transcript import visible
 
 
 class ComemRetriever(BaseRetriever):

@@ -11,11 +11,11 @@ from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index.core.memory.types import BaseMemory
 
 from comem_memory.chat.chat import content_of
-from comem_memory.integrations.transcript import MESSAGE, Said, Transcript
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store.contract import MemoryRecord
 from comem_memory.threads import run_in_thread
 
+from ..transcript import MESSAGE, Said, Transcript
 from .messages import remembered, to_messages
 
 

@@ -11,12 +11,12 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.memory.memory import BaseMemoryBlock
 
 from comem_memory.chat.chat import content_of, recall
-from comem_memory.integrations.transcript import SESSION
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store.filters import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryItem
 
+from ..transcript import SESSION
 from .messages import remembered, to_messages
 
 
