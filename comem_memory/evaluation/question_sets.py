@@ -98,7 +98,7 @@ def of_flags(*, limit: int | None = None) -> QuestionSet:
 
 
 def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
-    """Made-up items of the test split (`training.splits`), with one question to each.
+    """Made-up items of the test split (`synthesis.splits`), with one question to each.
 
     | name | items and questions | kinds |
     |---|---|---|
@@ -140,7 +140,7 @@ def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
     languages = ("english", name) if translated else ("english",)
     mixture = Mixture(agents=agents, translated=translated, languages=languages, pictured=pictured, without_text=0.0)
     items, asked = dict[str, MemoryItem](), list[EvaluationQuestion]()
-    for drawn in (group(0, "test", number, mixture) for number in itertools.count()):
+    for drawn in (group(0, split, number, mixture) for number in itertools.count()):
         first = len(asked)
         for position, item in enumerate(drawn.items):
             known = ((task, kind(item, task)) for task in drawn.tasks if task.about == position)
