@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from comem_memory.chat.chat import Chat, ChatSettings
 from comem_memory.chat.layout import Recalled, check_mode, lay_out
-from comem_memory.chat.turns import NamedItems, content_of, question_turn, spoken
+from comem_memory.chat.turns import NamedItems, content_of, parts_of, question_turn, spoken
 from comem_memory.config import Mode
 from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.encoder.prepared import CHUNK, PreparedItem, in_chunks, prepare
@@ -639,7 +639,7 @@ class ContinuousMemory:
 
         Args:
             question: What to ask, and to search with.
-            image: A picture that goes with the question, as in `MemoryItem`.
+            image: A picture to search with, as in `MemoryItem`; shown to a model that takes pictures.
             k: Items to recall.
             where: A filter on their metadata, as in `search`.
             mode: `memory` puts the items' vectors before the prompt, `text` their texts and pictures into it (plain
@@ -652,7 +652,7 @@ class ContinuousMemory:
             PromptTooLongError: Question and items leave no room for an answer.
             InvalidItemError, CorruptBlockError, EncoderMismatchError: As in `search`.
         """
-        recalled = self.recall(_asked(question, image), k=k, where=where, mode=mode)
+        recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
         settings = ChatSettings(max_tokens=max_new_tokens, generation_kwargs=generation_kwargs)
         reply = self._chat.reply(recalled.messages, recalled.memory, settings)
         return Answer(reply.text, recalled.hits, reply.prompt_tokens)
@@ -673,7 +673,7 @@ class ContinuousMemory:
 
         Setting `stopped` ends the answer at the next token.
         """
-        recalled = self.recall(_asked(question, image), k=k, where=where, mode=mode)
+        recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
         settings = ChatSettings(max_tokens=max_new_tokens, generation_kwargs=generation_kwargs)
         pieces = self._chat.stream(recalled.messages, recalled.memory, settings, stopped=stopped)
         return (piece for piece in pieces if isinstance(piece, str))
@@ -686,7 +686,7 @@ class ContinuousMemory:
         Raises:
             PromptTooLongError: They leave no room for an answer.
         """
-        recalled = self.recall(_asked(question, image), k=k, where=where, mode=mode)
+        recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
         prompt = self._chat.prompt(recalled.messages)
         self.backbone.remaining_tokens(prompt, recalled.memory)
         return prompt, recalled.memory, recalled.hits
@@ -695,8 +695,18 @@ class ContinuousMemory:
         self, question: str, image: Any, hits: Sequence[MemoryHit], mode: Mode
     ) -> tuple[ModelInputs, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
-        recalled = self.lay_out(_asked(question, image), hits, mode)
+        recalled = self.lay_out(self._shown(_asked(question, image)), hits, mode)
         return self._chat.prompt(recalled.messages), recalled.memory
+
+    def _recall_for(self, question: str, image: Any, **settings: Any) -> Recalled:
+        """A question with its memory; a text-only model is not shown the picture that was searched with."""
+        recalled = self.recall(_asked(question, image), **settings)
+        return replace(recalled, messages=self._shown(recalled.messages))
+
+    def _shown(self, messages: list[Message]) -> list[Message]:
+        if self.backbone.prompts.supports_images:
+            return messages
+        return [turn | {"content": [part for part in parts_of(turn) if part["type"] == "text"]} for turn in messages]
 
     @property
     def _chat(self) -> Chat:
