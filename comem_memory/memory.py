@@ -7,19 +7,21 @@ import copy
 import itertools
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm.auto import tqdm
 
+from comem_memory.chat.chat import Chat, ChatSettings
+from comem_memory.chat.layout import Recalled, check_mode, lay_out
+from comem_memory.chat.turns import NamedItems, content_of, question_turn, spoken
 from comem_memory.config import Mode
 from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.encoder.prepared import CHUNK, PreparedItem, in_chunks, prepare
@@ -31,8 +33,8 @@ from comem_memory.errors import (
 )
 from comem_memory.files.images import load_image
 from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import RESTATE_INSTRUCTION, ModelInputs, prompt_length
-from comem_memory.model.text_prompts import PromptItem, retrieval_content
+from comem_memory.model.prompts import RESTATE_INSTRUCTION, Message, ModelInputs
+from comem_memory.model.text_prompts import DEFAULT_TEXT_PROMPTS, check_text_prompt
 from comem_memory.opening import check_hidden_size, default_key, identity_of, load_encoder, open_store
 from comem_memory.retrieval.keys import PROBE, RetrievalKey
 from comem_memory.store.chroma import ChromaStore
@@ -75,11 +77,6 @@ class Description:
     restated: str
 
 
-def memory_of(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
-    """The vectors of hits, best first, in one (n, H): the best last, next to the question (the authors' order)."""
-    return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
-
-
 class ContinuousMemory:
     """Memory of images and texts as continuous vectors (arXiv 2505.17670), kept in Chroma.
 
@@ -95,6 +92,10 @@ class ContinuousMemory:
         namespace: the tenant, user or agent whose items this object sees.
         precision: how vectors are stored; int8 takes a quarter of fp32 (`codec` has the table).
         picture_directory: where pictures that have no path of their own are kept.
+        mode: How recalled items are given to the model unless a call says otherwise: `memory`, `text`, `both` or
+            `none`; by default as the encoder recommends.
+        text_prompt: Layout of texts and question in the modes `text` and `both`, with `{context}` and `{question}`;
+            by default the standard one that answered best (`model.text_prompts`).
 
     Example:
         >>> memory = ContinuousMemory.from_pretrained()                                        # doctest: +SKIP
@@ -112,11 +113,16 @@ class ContinuousMemory:
         namespace: str = "default",
         precision: Precision = "int8",
         picture_directory: Path | None = None,
+        mode: Mode | None = None,
+        text_prompt: str | None = None,
     ) -> None:
         self.encoder, self.key, self.store = encoder, key, store
         self.backbone = backbone or encoder.backbone
         check_hidden_size(encoder, self.backbone)
         self.precision: Precision = precision
+        self.mode: Mode = check_mode(mode or encoder.encoder_config.recommended_mode)
+        own = None if text_prompt is None else check_text_prompt(text_prompt)
+        self.text_prompts: Mapping[Mode, str] = {mode: own or text for mode, text in DEFAULT_TEXT_PROMPTS.items()}
         self._namespace = check_namespace(namespace)
         self._pictures = PictureFolder(picture_directory)
         self._writing = threading.RLock()  # views share it: record and picture of an item change together
@@ -136,6 +142,8 @@ class ContinuousMemory:
         collection_name: str = "comem",
         key: RetrievalKey | None = None,
         precision: Precision = "int8",
+        mode: Mode | None = None,
+        text_prompt: str | None = None,
         reencode: bool = False,
         **model_kwargs: Any,
     ) -> ContinuousMemory:
@@ -154,6 +162,8 @@ class ContinuousMemory:
             collection_name: one memory of several in a directory or server.
             key: retrieval embedders; by default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
             precision: of the stored vectors.
+            mode: How recalled items are given to the model; by default as the adapter recommends.
+            text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
             reencode: if another encoder wrote this collection, encode its items again instead of refusing.
             **model_kwargs: for loading the models (`dtype`, `device_map`, `quantization_config`, ...); `revision` is
                 the base model's.
@@ -167,6 +177,10 @@ class ContinuousMemory:
             StoreLocationError, StoreInUseError: the directory or server cannot be opened.
             DownloadError: the embedded default's public weights cannot be fetched.
         """
+        if mode is not None:
+            check_mode(mode)
+        if text_prompt is not None:
+            check_text_prompt(text_prompt)
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
         encoder = load_encoder(model, adapter, model_kwargs)
@@ -199,6 +213,8 @@ class ContinuousMemory:
             namespace=namespace,
             precision=precision,
             picture_directory=pictures,
+            mode=mode,
+            text_prompt=text_prompt,
         )
         memory._temporary, memory._identity = temporary, identity
         if not store.identity.matches(identity):
@@ -547,6 +563,67 @@ class ContinuousMemory:
 
     # -- answering ----------------------------------------------------------------------------------------------
 
+    def recall(
+        self,
+        messages: Sequence[Message],
+        *,
+        k: int = 3,
+        where: Filter | None = None,
+        mode: Mode | None = None,
+        ids: Sequence[str] | None = None,
+        found: Sequence[str] | None = None,
+    ) -> Recalled:
+        """A conversation with the items that go before its next answer: the road of every question to the model.
+
+        Items are, the first that applies: `ids`; those that the messages name (`NamedItems`) and `found`, as far as
+        they are still stored; the k most similar to text and picture of what the user said last.
+
+        Args:
+            messages: The conversation so far, in transformers' form.
+            k: Items to search for; 0 searches for nothing.
+            where: A filter on the metadata of what is searched for.
+            mode: How the items are given; by default as the messages that name them say, and else `self.mode`.
+            ids: Exactly these items, best first.
+            found: Items that were searched for already, best first; then nothing is searched for.
+
+        Raises:
+            QueryError: The messages hold nothing to answer, an unknown mode, or as in `search`.
+            ItemNotFoundError: One of `ids` is not stored in this namespace.
+            InvalidItemError, CorruptBlockError, EncoderMismatchError: As in `search`.
+        """
+        named: list[NamedItems] = [message["named"] for message in messages if "named" in message]
+        chosen = check_mode(mode or next((one.mode for one in reversed(named) if one.mode), None) or self.mode)
+        hits: list[MemoryHit] = []
+        if chosen == "none":
+            turns = spoken(messages)
+        elif ids is not None:
+            turns, hits = spoken(messages), self.get(ids)
+        elif named or found is not None:
+            wanted = [id for one in reversed(named) for id in one.ids] + list(found or ())
+            hits = self.get(list(dict.fromkeys(wanted)), skip_missing=True)
+            turns = spoken(messages, unless={hit.id for hit in hits})
+        else:
+            turns = spoken(messages)
+            hits = self.search_turn(turns, k=k, where=where)
+        if not turns:
+            raise QueryError("The messages hold nothing to answer. Pass at least one with text or a picture.")
+        return self.lay_out(turns, hits, chosen)
+
+    def search_turn(self, turns: Sequence[Message], *, k: int = 3, where: Filter | None = None) -> list[MemoryHit]:
+        """The k items most similar to text and picture of what the user said last in a conversation.
+
+        None where there is nothing to search with, or k is 0; else as `search`.
+        """
+        at = question_turn(turns)
+        text, picture = ("", None) if at is None else content_of(turns[at])
+        text, picture = text if self.key.text else "", picture if self.key.image else None
+        return self.search(text or None, picture, k=k, where=where) if k and (text or picture is not None) else []
+
+    def lay_out(self, messages: Sequence[Message], hits: Sequence[MemoryHit], mode: Mode) -> Recalled:
+        """A conversation with given items, best first, in this memory's layout; see `chat.layout`."""
+        supports_images = self.backbone.prompts.supports_images
+        return lay_out(messages, hits, mode, text_prompts=self.text_prompts, supports_images=supports_images)
+
     def answer(
         self,
         question: str,
@@ -554,29 +631,31 @@ class ContinuousMemory:
         *,
         k: int = 3,
         where: Filter | None = None,
-        mode: Mode = "memory",
+        mode: Mode | None = None,
         max_new_tokens: int = 64,
         **generation_kwargs: Any,
     ) -> Answer:
-        """Recalls k items and has the frozen model answer.
+        """Recalls k items and has the frozen model answer: a conversation of one turn.
 
         Args:
-            question, image: what to ask, and to search with.
-            k, where: as in `search`.
+            question: What to ask, and to search with.
+            image: A picture that goes with the question, as in `MemoryItem`.
+            k: Items to recall.
+            where: A filter on their metadata, as in `search`.
             mode: `memory` puts the items' vectors before the prompt, `text` their texts and pictures into it (plain
-                retrieval-augmented prompting), `both` does both, `none` asks the bare model.
-            max_new_tokens: longest answer.
-            **generation_kwargs: as in `Backbone.generate`.
+                retrieval-augmented prompting), `both` does both, `none` asks the bare model; by default `self.mode`.
+            max_new_tokens: Longest answer, in tokens.
+            **generation_kwargs: As in `Backbone.generate`.
 
         Raises:
-            QueryError: an unknown mode, or as in `search`.
-            PromptTooLongError: question and items leave no room for an answer.
-            InvalidItemError, CorruptBlockError, EncoderMismatchError: as in `search`.
+            QueryError: Nothing is asked, an unknown mode, or as in `search`.
+            PromptTooLongError: Question and items leave no room for an answer.
+            InvalidItemError, CorruptBlockError, EncoderMismatchError: As in `search`.
         """
-        prompt, memory, hits = self.prepare(question, image, k=k, where=where, mode=mode)
-        tokens = self.backbone.generate([prompt], [memory], max_new_tokens=max_new_tokens, **generation_kwargs)
-        text = self.backbone.decode(tokens[0])
-        return Answer(text, hits, prompt_length(prompt, memory))
+        recalled = self.recall(_asked(question, image), k=k, where=where, mode=mode)
+        settings = ChatSettings(max_tokens=max_new_tokens, generation_kwargs=generation_kwargs)
+        reply = self._chat.reply(recalled.messages, recalled.memory, settings)
+        return Answer(reply.text, recalled.hits, reply.prompt_tokens)
 
     def stream(
         self,
@@ -585,40 +664,43 @@ class ContinuousMemory:
         *,
         k: int = 3,
         where: Filter | None = None,
-        mode: Mode = "memory",
+        mode: Mode | None = None,
         max_new_tokens: int = 64,
+        stopped: threading.Event | None = None,
         **generation_kwargs: Any,
     ) -> Iterator[str]:
-        """Like `answer`, yielding text as it is made; items are recalled, and errors raised, before it returns."""
-        prompt, memory, _ = self.prepare(question, image, k=k, where=where, mode=mode)
-        return self.backbone.stream(prompt, memory, max_new_tokens=max_new_tokens, **generation_kwargs)
+        """Like `answer`, yielding text as it is made; items are recalled, and errors raised, before it returns.
+
+        Setting `stopped` ends the answer at the next token.
+        """
+        recalled = self.recall(_asked(question, image), k=k, where=where, mode=mode)
+        settings = ChatSettings(max_tokens=max_new_tokens, generation_kwargs=generation_kwargs)
+        pieces = self._chat.stream(recalled.messages, recalled.memory, settings, stopped=stopped)
+        return (piece for piece in pieces if isinstance(piece, str))
 
     def prepare(
-        self, question: str, image: Any = None, *, k: int = 3, where: Filter | None = None, mode: Mode = "memory"
+        self, question: str, image: Any = None, *, k: int = 3, where: Filter | None = None, mode: Mode | None = None
     ) -> tuple[ModelInputs, torch.Tensor | None, list[MemoryHit]]:
         """What `answer` gives to the model: the prompt, the memory (n, H), and the items they come from.
 
-        The most relevant item comes last, next to the question (the authors' inference order).
-
         Raises:
-            PromptTooLongError: they leave no room for an answer.
+            PromptTooLongError: They leave no room for an answer.
         """
-        if mode not in get_args(Mode):
-            raise QueryError(f"mode is {mode!r}. Use one of {', '.join(get_args(Mode))}.")
-        picture = None if image is None else load_image(image)
-        hits = [] if mode == "none" else self.search(question, picture, k=k, where=where)
-        prompt, memory = self.prompt(question, picture, hits, mode)
-        self.backbone.remaining_tokens(prompt, memory)
-        return prompt, memory, hits
+        recalled = self.recall(_asked(question, image), k=k, where=where, mode=mode)
+        prompt = self._chat.prompt(recalled.messages)
+        self.backbone.remaining_tokens(prompt, recalled.memory)
+        return prompt, recalled.memory, recalled.hits
 
     def prompt(
-        self, question: str, picture: Image.Image | None, hits: Sequence[MemoryHit], mode: Mode
+        self, question: str, image: Any, hits: Sequence[MemoryHit], mode: Mode
     ) -> tuple[ModelInputs, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
-        items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)] if mode in ("text", "both") else []
-        content = retrieval_content(question, items, picture, supports_images=self.backbone.prompts.supports_images)
-        prompt = self.backbone.prompts.prompt_inputs([{"role": "user", "content": content}])
-        return prompt, memory_of(hits) if mode in ("memory", "both") else None
+        recalled = self.lay_out(_asked(question, image), hits, mode)
+        return self._chat.prompt(recalled.messages), recalled.memory
+
+    @property
+    def _chat(self) -> Chat:
+        return Chat(self.backbone, reuse_prefix=False)
 
     def describe(self, id: str, *, max_new_tokens: int = 128, **generation_kwargs: Any) -> Description:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.
@@ -767,6 +849,14 @@ class ContinuousMemory:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
+
+
+def _asked(question: str, image: Any) -> list[Message]:
+    """A question as a conversation."""
+    if not question.strip() and image is None:
+        raise QueryError("There is nothing to answer. Pass a question, an image, or both.")
+    picture = [] if image is None else [{"type": "image", "image": load_image(image)}]
+    return [{"role": "user", "content": [*picture, {"type": "text", "text": question}]}]
 
 
 def _listed(ids: str | Iterable[str]) -> list[str]:

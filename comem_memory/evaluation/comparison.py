@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from comem_memory.chat.layout import memory_of
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
-from comem_memory.files.images import load_image
-from comem_memory.memory import ContinuousMemory, memory_of
+from comem_memory.memory import ContinuousMemory
 from comem_memory.metrics import contains, exact_match, interval, share_interval, token_f1
 from comem_memory.model.prompts import ModelInputs, prompt_length
 from comem_memory.store.filters import Filter
@@ -249,14 +249,17 @@ def _prompt(
     following: Mapping[str, str],
     source: str,
 ) -> tuple[ModelInputs, torch.Tensor | None]:
-    in_text = "text" in source
-    mode: Mode = "text" if in_text else "none"
+    in_text, in_vectors = "text" in source, "memory" in source
+    modes: dict[tuple[bool, bool], Mode] = {
+        (False, False): "none",
+        (True, False): "text",
+        (False, True): "memory",
+        (True, True): "both",
+    }
     shown = [replace(hit, image=None) for hit in hits] if in_text and source != "text" else hits
-    picture = None if asked.image is None else load_image(asked.image)
-    prompt, _ = memory.prompt(asked.text, picture, shown, mode)
-    vectors = None
-    if "memory" in source:
-        vectors = memory_of(memory.get(_others(hits, following)) if source.startswith("shuffled") else hits)
+    prompt, vectors = memory.prompt(asked.text, asked.image, shown, modes[in_text, in_vectors])
+    if source.startswith("shuffled"):
+        vectors = memory_of(memory.get(_others(hits, following)))
     memory.backbone.remaining_tokens(prompt, vectors)  # an error if there is none
     return prompt, vectors
 
