@@ -15,6 +15,7 @@ import torch
 from saved import save_roomy, save_tiny
 from typer.testing import CliRunner
 
+import comem_memory
 import comem_memory.memory as memory_module
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.cli import app as cli
@@ -279,6 +280,13 @@ def test_help_reads_well():
         shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "100"})
         assert shown.exit_code == 0
         assert "Usage:" in shown.stdout
+
+
+def test_the_version_is_told_without_a_memory(tmp_path: Path):
+    command = [Path(sys.executable).with_name("comem"), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout == f"comem-memory {comem_memory.__version__}\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_evaluate_and_demo(comem: Comem, tmp_path: Path):

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import comem_memory
@@ -47,6 +49,16 @@ def test_the_memory_itself_loads_no_agent_framework():
 def test_help_needs_no_model():
     _, modules = measured("import comem_memory.cli.app")
     assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb"})
+
+
+def test_the_version_is_the_same_wherever_it_is_written_and_needs_no_model():
+    root = Path(__file__).parents[1]
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    assert comem_memory.__version__ == version
+    assert f"\nversion: {version}\n" in (root / "CITATION.cff").read_text()
+    assert f"\n## [{version}]" in (root / "CHANGELOG.md").read_text()
+    _, modules = measured("from comem_memory import __version__")
+    assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb", "pydantic"})
 
 
 def test_every_public_name_is_there():

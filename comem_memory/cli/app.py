@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+import comem_memory
 from comem_memory.errors import ComemError
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ Question = Annotated[str | None, typer.Argument(help="Text to search with.")]
 ImageFile = Annotated[Path | None, typer.Option("--image", "-i", help="Picture to search with.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        console.print(f"comem-memory {comem_memory.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -54,6 +61,9 @@ def options(
     model: Model = None,
     adapter: Adapter = None,
     namespace: Namespace = "default",
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     context.obj = {
         "model": model,

@@ -97,7 +97,8 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         f"# Results of {memory.backbone.name}",
         f"Made by `comem report {folder} --limit {limit}` with memory encoder `{memory.encoder.fingerprint}`. Every "
         f"source asks the same frozen model, which may say {MAX_NEW_TOKENS} tokens; no country and none of these items "
-        "is in what `comem train` and `comem synthesize` make up. All questions and answers are in `answers/`.",
+        "is in what `comem train` and `comem synthesize` make up. The command also writes every question and "
+        "answer to `answers/`, beside this page.",
         f"![Right answers over facts in an item, over items found, and over bytes of a block]({PLOTS})",
     ]
     parts += [_aims(own_item, by_k, by_precision, cost).as_markdown()]
