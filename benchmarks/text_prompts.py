@@ -8,35 +8,44 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
-from rich.table import Table
-
 from comem_memory import ContinuousMemory
-from comem_memory.evaluation.comparison import compare
+from comem_memory.config import Mode
 from comem_memory.evaluation.question_sets import of_worlds
+from comem_memory.metrics import contains
 from comem_memory.model.text_prompts import TEXT_PROMPTS
 
 SETS = ("worlds", "agents")
-SOURCES = ("text", "memory and text", "shuffled memory and text")
+MODES: tuple[Mode, ...] = ("text", "both")
+BATCH = 20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--limit", type=int, default=64, help="questions of each set")
+    parser.add_argument("--limit", type=int, default=40, help="questions of each set")
+    parser.add_argument("--tokens", type=int, default=32, help="longest answer")
     given = parser.parse_args()
-    table = Table("layout", *(f"{source}: {name}" for source in SOURCES for name in SETS))
-    with ContinuousMemory.from_pretrained() as plain:
+    with ContinuousMemory.from_pretrained() as memory:
+        asked = []
+        for name in SETS:
+            questions = of_worlds(name, limit=given.limit, split="development")
+            memory.add(questions.items, truncate=True)
+            asked += [(one, memory.get(one.item_ids)) for one in questions.asked]
+        asked.sort(key=lambda pair: len(pair[1][0].text or ""))
+        print(f"Right answers of {len(asked)}: layout | {' | '.join(MODES)}", flush=True)
         for layout, template in TEXT_PROMPTS.items():
-            shares = {}
-            for name in SETS:
-                memory = ContinuousMemory(plain.encoder, plain.key, plain.store, namespace=name, text_prompt=template)
-                questions = of_worlds(name, limit=given.limit, split="development")
-                scores = compare(memory, questions, sources=SOURCES).scores
-                shares |= {(source, name): f"{scores[source].contains:.0%}" for source in SOURCES}
-            row = [layout, *(shares[source, name] for source in SOURCES for name in SETS)]
-            print(*row, sep=" | ", flush=True)
-            table.add_row(*row)
-    Console(width=160).print(table)
+            view = ContinuousMemory(memory.encoder, memory.key, memory.store, text_prompt=template)
+            counts = []
+            for mode in MODES:
+                right = 0
+                for start in range(0, len(asked), BATCH):
+                    chunk = asked[start : start + BATCH]
+                    prompts = [view.prompt(one.text, None, hits, mode) for one, hits in chunk]
+                    made = view.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=given.tokens)
+                    for (one, _), tokens in zip(chunk, made, strict=True):
+                        said = view.backbone.decode(tokens)
+                        right += any(contains(said, answer) for answer in one.answers)
+                counts.append(str(right))
+            print(f"{layout} | {' | '.join(counts)}", flush=True)
 
 
 if __name__ == "__main__":

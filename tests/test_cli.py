@@ -194,7 +194,6 @@ def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
     [
         (["search"], "nothing to search for"),
         (["search", "a", "-k", "0"], "k is 0"),
-        (["ask", "a", "--mode", "magic"], "mode is 'magic'"),
         (["describe", "nothing"], "holds no item 'nothing'"),
         (["import", "nowhere"], "not a finished export"),
         (["--server", "http://127.0.0.1:9", "stats"], "chroma run"),
@@ -205,6 +204,12 @@ def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
 def test_errors_are_typed(comem: Comem, arguments: list[str], message: str):
     with pytest.raises(ComemError, match=message):
         comem(*arguments)
+
+
+def test_an_unknown_mode_is_refused_before_the_model_loads():
+    done = CliRunner().invoke(cli.app, ["--model", "no/such-model", "ask", "a", "--mode", "magic"])
+    assert done.exit_code == 2
+    assert "'magic' is not one of 'memory', 'text', 'both', 'none'" in " ".join(done.output.replace("│", " ").split())
 
 
 def test_an_error_is_one_line_and_exit_code_one(comem: Comem, tmp_path: Path):

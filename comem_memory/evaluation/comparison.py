@@ -37,6 +37,9 @@ SOURCES = (
 """The bare model; items in the prompt, with and without their pictures; their vectors; other items' vectors; either
 vectors and the right items' text in the prompt."""
 
+CONTROLS = {"memory": "shuffled memory", "memory and text": "shuffled memory and text"}
+"""What stands beside every result of vectors: what other items' vectors reach as well is manner, not memory."""
+
 
 @dataclass(frozen=True)
 class EvaluationQuestion:
@@ -163,7 +166,7 @@ def compare(
         memory: receives the items.
         questions: what to ask.
         k: search for so many items; by default each question gets those that hold its answer, without a search.
-        sources: some of `SOURCES`; the bare model is always asked.
+        sources: Some of `SOURCES`; the bare model is always asked, and beside vectors their control (`CONTROLS`).
         batch_size: questions per `generate`.
 
     Raises:
@@ -189,7 +192,7 @@ def compare(
     pictures = any(hit.image is not None for hits in found for hit in hits)
     answers: dict[str, list[str]] = {}
     lengths: dict[str, float] = {}
-    for source in dict.fromkeys(("none", *sources)):
+    for source in dict.fromkeys(("none", *sources, *(CONTROLS[source] for source in sources if source in CONTROLS))):
         if source == "text without picture" and not pictures:
             continue
         if source.startswith("shuffled") and len(following) == max(map(len, found)):
