@@ -44,11 +44,11 @@ class Transcript:
     """The messages of one session.
 
     Args:
-        memory: where; its namespace is the user's.
-        session_id: one conversation of several.
+        memory: Where; its namespace is the user's.
+        session_id: One conversation of several.
 
     Raises:
-        ValueError: an empty session_id.
+        ValueError: An empty session_id.
     """
 
     def __init__(self, memory: ContinuousMemory, session_id: str) -> None:
@@ -62,7 +62,7 @@ class Transcript:
         """Stores messages; on return they are kept.
 
         Raises:
-            InvalidItemError: a picture that cannot be opened.
+            InvalidItemError: A picture that cannot be opened.
         """
         items = []
         session: Metadata = {SESSION: self.session_id, TRANSCRIPT: self.session_id}

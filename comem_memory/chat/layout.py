@@ -36,7 +36,7 @@ class Recalled:
 def check_mode(mode: str) -> Mode:
     """
     Raises:
-        QueryError: there is no such mode.
+        QueryError: There is no such mode.
     """
     for known in get_args(Mode):
         if mode == known:

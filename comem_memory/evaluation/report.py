@@ -41,15 +41,15 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     """Runs what is missing and writes the page, its plots, and in `answers/` every question and answer.
 
     Args:
-        memory: its namespaces receive the question sets, so best an empty, temporary one.
-        folder: made if missing.
-        limit: questions of a comparison; each point of a curve, and each kind apart, takes a third of them.
+        memory: Receives the question sets in namespaces of its own, so best an empty, temporary one.
+        folder: Made if missing.
+        limit: Questions of a comparison; each point of a curve, and each kind apart, takes a third of them.
 
     Returns:
-        the page.
+        The page.
 
     Raises:
-        ImportError: matplotlib (extra `notebooks`) or Faker (extra `train`) is not installed.
+        ImportError: Matplotlib (extra `notebooks`) or Faker (extra `train`) is not installed.
     """
     import faker  # noqa: F401  # needed hours later, so what is missing is told now
     import matplotlib.pyplot as plt

@@ -29,11 +29,11 @@ class Backbone:
     """A frozen model with its processor.
 
     Args:
-        model: the model, from transformers.
-        processor: its processor, or the tokenizer of a text-only model.
-        name: what it was loaded from.
-        revision: hub commit, if any.
-        max_pixels: larger pictures are scaled down before the model's own processor sees them.
+        model: The model, from transformers.
+        processor: The model's processor, or the tokenizer of a text-only model.
+        name: What it was loaded from.
+        revision: Hub commit, if any.
+        max_pixels: Larger pictures are scaled down before the model's own processor sees them.
 
     The model's own state (adapter on or off, cached rotary offsets) is not thread-safe, so whoever runs the model
     while other threads may holds `lock`, as `generate` and `MemoryEncoder.encode` do.
@@ -60,14 +60,14 @@ class Backbone:
         """Loads a model and its processor through transformers' Auto classes.
 
         Args:
-            name_or_path: a hub name or a folder.
-            revision: hub branch, tag or commit.
-            max_pixels: see `Backbone`.
-            **model_kwargs: handed to the model class (`dtype`, `device_map`, `attn_implementation`,
+            name_or_path: A hub name or a folder.
+            revision: Hub branch, tag or commit.
+            max_pixels: See `Backbone`.
+            **model_kwargs: Handed to the model class (`dtype`, `device_map`, `attn_implementation`,
                 `quantization_config`, ...). Where there is a GPU, `device_map` is "auto" unless given.
 
         Raises:
-            ModelError: there is no such model, transformers does not know its kind, or it cannot be loaded in this way.
+            ModelError: There is no such model, transformers does not know its kind, or it cannot be loaded in this way.
         """
         model, processor = load_model(name_or_path, revision=revision, **model_kwargs)
         commit = getattr(model.config, "_commit_hash", None) or revision
@@ -113,7 +113,7 @@ class Backbone:
         """Hash that stands for the published checkpoint; see `model_fingerprint`.
 
         Raises:
-            ModelError: the checkpoint's files are needed and are gone.
+            ModelError: The checkpoint's files are needed and are gone.
         """
         return model_fingerprint(self.model, self.revision)
 
@@ -121,7 +121,7 @@ class Backbone:
         """Tokens that an answer may have after a prompt and its memory.
 
         Raises:
-            PromptTooLongError: none.
+            PromptTooLongError: None.
         """
         length = prompt_length(prompt, memory)
         if length >= self.max_length:
@@ -143,11 +143,11 @@ class Backbone:
         every family: memory takes positions 0 .. n-1 and everything else follows.
 
         Args:
-            prompts: inputs with a batch axis of 1.
-            memories: per prompt (n, H), possibly n = 0 or None.
+            prompts: Inputs with a batch axis of 1.
+            memories: Per prompt (n, H), possibly n = 0 or None.
 
         Returns:
-            the batch, with `inputs_embeds` (B, T, H) when any prompt has memory.
+            The batch, with `inputs_embeds` (B, T, H) when any prompt has memory.
         """
         memories = [None if m is None or not len(m) else m for m in memories or [None] * len(prompts)]
         counts = [0 if m is None else len(m) for m in memories]
@@ -221,12 +221,12 @@ class Backbone:
         Only positions that may be an answer's go through the output head, which would otherwise be most of the work.
 
         Args:
-            prompts: inputs with a batch axis of 1 that end with the answer.
-            answer_lengths: tokens of each answer, with its end-of-turn token.
-            memories: per prompt (n, H) or None.
+            prompts: Inputs with a batch axis of 1 that end with the answer.
+            answer_lengths: Tokens of each answer, with its end-of-turn token.
+            memories: Per prompt (n, H) or None.
 
         Returns:
-            logits (N, vocabulary), float32, and the tokens that stand there (N,), for all N tokens of all answers.
+            Logits (N, vocabulary), float32, and the tokens that stand there (N,), for all N tokens of all answers.
         """
         batch = self.batch(prompts, memories)
         ids = batch["input_ids"]
@@ -262,19 +262,19 @@ class Backbone:
         """New tokens per prompt through the stock `generate`; without memory exactly the bare model's.
 
         Args:
-            prompts: inputs with a batch axis of 1.
-            memories: per prompt (n, H) or None.
-            seed: of sampling; the caller's random numbers stay as they are.
-            prefix: of a conversation, whose next turn is the only prompt; not used with a seed, which promises the same
-                answer to the last bit.
-            stopped: when set, the answer ends at the next token, or before its first while it waits for `lock`.
-            **generation_kwargs: as in transformers (`max_new_tokens`, `do_sample`, `streamer`, ...).
+            prompts: Inputs with a batch axis of 1.
+            memories: Per prompt (n, H) or None.
+            seed: Sampling with the same seed says the same; the caller's random numbers stay as they are.
+            prefix: The cache of a conversation whose next turn is the only prompt; not used with a seed, which
+                promises the same answer to the last bit.
+            stopped: When set, the answer ends at the next token, or before its first while it waits for `lock`.
+            **generation_kwargs: As in transformers (`max_new_tokens`, `do_sample`, `streamer`, ...).
 
         Returns:
-            per prompt the new token ids up to and without the end-of-sequence token.
+            Per prompt the new token ids up to and without the end-of-sequence token.
 
         Raises:
-            ModelError: settings under which the stock `generate` would lose the memory.
+            ModelError: Settings under which the stock `generate` would lose the memory.
         """
         settings = {"do_sample": False} | generation_kwargs
         if stopped is not None:

@@ -20,7 +20,7 @@ def model_fingerprint(model: PreTrainedModel, revision: str | None) -> str:
     since they are mapped.
 
     Raises:
-        ModelError: the files are gone.
+        ModelError: The files are gone.
     """
     source = model.name_or_path
     if source and not all(_is_as_published(weight) for weight in model.parameters()):

@@ -26,7 +26,7 @@ def load_model(name_or_path: str, *, revision: str | None = None, **model_kwargs
     """A model, and its processor or, of a text-only model, its tokenizer; arguments as of `Backbone.from_pretrained`.
 
     Raises:
-        ModelError: there is no such model, transformers does not know its kind, or it cannot be loaded in this way.
+        ModelError: There is no such model, transformers does not know its kind, or it cannot be loaded in this way.
     """
     config = load_config(name_or_path, revision)
     with_pictures, model_class = supports_images(config), auto_class(config)
@@ -58,7 +58,7 @@ def load_config(name_or_path: str, revision: str | None = None) -> PretrainedCon
     """A model's settings.
 
     Raises:
-        ModelError: there is no such model, or transformers does not know its kind.
+        ModelError: There is no such model, or transformers does not know its kind.
     """
     try:
         return AutoConfig.from_pretrained(name_or_path, revision=revision)

@@ -77,8 +77,8 @@ class PrefixCache:
         """Whether answers with these settings of `generate` can reuse the cache, and be kept in it.
 
         Args:
-            model: its `generation_config` may ask for a cache of another kind.
-            settings: as in transformers; those outside `CHOOSING` go without reuse.
+            model: The model, whose `generation_config` may ask for a cache of another kind.
+            settings: As in transformers; those outside `CHOOSING` go without reuse.
         """
         own = model.generation_config.cache_implementation  # Gemma 3's "hybrid" is the default one to transformers
         return CHOOSING.issuperset(settings) and own in (None, "hybrid")
@@ -92,10 +92,10 @@ class PrefixCache:
         whole prompt.
 
         Args:
-            batch: from `Backbone.batch`.
+            batch: From `Backbone.batch`.
             memory: (n, H) in it, or None.
-            dtype: of the model now, which may have been moved since.
-            image_token_id: of the model; None where it is not known.
+            dtype: The model's dtype now; it may have been moved since.
+            image_token_id: The token that stands for a picture; None where it is not known.
         """
         last, self._last = self._last, None
         if last is None or not _same(last.memory, memory):
@@ -118,9 +118,9 @@ class PrefixCache:
         """Keeps an answered prompt for the next one, if its cache is of a kind that can be continued.
 
         Args:
-            cache: of transformers' `generate`.
+            cache: What transformers' `generate` returned.
             tokens: (T,), those of the prompt, memory slots included, and of the answer.
-            memory, batch: as in `inputs`.
+            memory, batch: As in `inputs`.
         """
         if _can_be_continued(cache):
             self._last = _Answered(cache, tokens[: cache.get_seq_length()], memory, _pictures(batch))

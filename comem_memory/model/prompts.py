@@ -45,8 +45,8 @@ class Prompts:
     """Lays out what a model reads.
 
     Args:
-        processor: the model's processor, or the tokenizer of a text-only model.
-        max_pixels: larger pictures are scaled down before the processor sees them.
+        processor: The model's processor, or the tokenizer of a text-only model.
+        max_pixels: Larger pictures are scaled down before the processor sees them.
     """
 
     def __init__(self, processor: Any, *, max_pixels: int = MODEL_PIXELS) -> None:
@@ -81,11 +81,11 @@ class Prompts:
         of the window.
 
         Returns:
-            the inputs, each with a batch axis of 1, and whether the text was cut.
+            The inputs, each with a batch axis of 1, and whether the text was cut.
 
         Raises:
-            ItemTooLongError: more than `max_length` tokens, and not `truncate`; or no room even without the text.
-            InvalidItemError: a picture for a model that takes none.
+            ItemTooLongError: More than `max_length` tokens, and not `truncate`; or no room even without the text.
+            InvalidItemError: A picture for a model that takes none.
         """
         parts: list[Message] = [{"type": "image", "image": image}] if image is not None else []
         user: Message = {"role": "user", "content": [*parts, {"type": "text", "text": ENCODER_INSTRUCTION}]}
@@ -135,15 +135,15 @@ class Prompts:
         """A conversation through the model's chat template, ready for `generate`.
 
         Args:
-            messages: the conversation; it ends where the model is to answer.
-            answer: appended to the prompt with the end-of-turn token, for training.
-            tools: for templates that know tools (`template_knows_tools`).
+            messages: The conversation; it ends where the model is to answer.
+            answer: Appended to the prompt with the end-of-turn token, for training.
+            tools: For templates that know tools (`template_knows_tools`).
 
         Returns:
-            inputs with a batch axis of 1.
+            Inputs with a batch axis of 1.
 
         Raises:
-            InvalidItemError: a picture for a model that takes none.
+            InvalidItemError: A picture for a model that takes none.
         """
         images = [
             part["image"]

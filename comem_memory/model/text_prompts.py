@@ -70,7 +70,7 @@ def retrieval_content(
     Args:
         question: The user's own words.
         items: What was found, the best last.
-        picture: It goes with the question.
+        picture: The picture that goes with the question.
         supports_images: Whether the model takes pictures; they are left out else.
         template: Where items and question stand; see `TEXT_PROMPTS`.
 

@@ -47,13 +47,13 @@ def to_messages(
     """LangChain's messages as transformers'.
 
     Args:
-        messages: system, human, AI and tool messages with text and images.
-        allow_urls: fetch pictures from http(s) URLs and open local paths that messages name.
-        skip_unreadable: leave out blocks that the model cannot read, for recalling and remembering.
+        messages: System, human, AI and tool messages with text and images.
+        allow_urls: Fetch pictures from http(s) URLs and open local paths that messages name.
+        skip_unreadable: Leave out blocks that the model cannot read, for recalling and remembering.
 
     Raises:
-        ValueError: a block that the model cannot read (audio, video, PDF), or a URL that may not be fetched.
-        InvalidItemError: a picture that cannot be opened.
+        ValueError: A block that the model cannot read (audio, video, PDF), or a URL that may not be fetched.
+        InvalidItemError: A picture that cannot be opened.
     """
     return [_turn(message, allow_urls, skip_unreadable) for message in messages]
 

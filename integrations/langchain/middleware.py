@@ -36,7 +36,7 @@ def user_of(runtime: Any) -> str | None:
     Without either, `None`.
 
     Raises:
-        QueryError: there is a context, but no `user_id`, so that users would share one memory.
+        QueryError: There is a context, but no `user_id`, so that users would share one memory.
     """
     context = getattr(runtime, "context", None)
     found = context.get("user_id") if isinstance(context, Mapping) else getattr(context, "user_id", None)
@@ -74,15 +74,15 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     List it after what hides or replaces anything (`PIIMiddleware`, `ModelFallbackMiddleware`).
 
     Args:
-        memory: where.
-        k: items to recall for the last user turn; 0 recalls nothing.
-        where: filter on their metadata.
+        memory: Where.
+        k: Items to recall for the last user turn; 0 recalls nothing.
+        where: Filter on their metadata.
         mode: How the model is given the items: `memory` (vectors), `text`, `both` or `none`; by default as the
             `ChatComem` does. Any other model gets texts, unless it is `none`.
-        namespace: from the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
+        namespace: From the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
             context or of the config's `configurable`, and the memory's own where neither is given.
-        remember: from the messages to what is stored after a turn, or `None` for nothing; by default `last_turn`.
-        tools: give the agent `remember`, `recall` and `forget`.
+        remember: From the messages to what is stored after a turn, or `None` for nothing; by default `last_turn`.
+        tools: Give the agent `remember`, `recall` and `forget`.
 
     Example:
         >>> agent = create_agent(chat, middleware=[ComemMiddleware(memory)], context_schema=Context) # doctest: +SKIP

@@ -28,10 +28,10 @@ class ComemMemory(BaseMemory):
     other models as text.
 
     Args:
-        memory: where; its namespace is the user's.
-        session_id: one conversation of several; by default a new one, as LlamaIndex's own memories have.
-        recent: messages that stay text, or a few more, so that they begin with what the user said.
-        k: older messages to recall.
+        memory: Where; its namespace is the user's.
+        session_id: One conversation of several; by default a new one, as LlamaIndex's own memories have.
+        recent: Messages that stay text, or a few more, so that they begin with what the user said.
+        k: Older messages to recall.
         mode: How a `ComemLLM` is given them: `memory` (vectors), `text`, `both` or `none`; by default as it is set.
     """
 
@@ -54,7 +54,7 @@ class ComemMemory(BaseMemory):
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
         """
         Raises:
-            ValueError: always, so that a workflow's context is kept without it, as it is without LlamaIndex's `Memory`.
+            ValueError: Always, so that a workflow's context is kept without it, as it is without LlamaIndex's `Memory`.
         """
         raise ValueError("ComemMemory holds an open memory. Pass memory= again beside the restored Context.")
 

@@ -27,11 +27,11 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
     nothing to recall, both are told so.
 
     Args:
-        memory: where; its namespace is the user's.
-        k: items to recall.
-        where: filter on their metadata.
+        memory: Where; its namespace is the user's.
+        k: Items to recall.
+        where: Filter on their metadata.
         mode: How a `ComemLLM` is given them: `memory` (vectors), `text`, `both` or `none`; by default as it is set.
-        across_sessions: recall from all sessions of the namespace; otherwise only from the session at hand.
+        across_sessions: Recall from all sessions of the namespace; otherwise only from the session at hand.
     """
 
     name: str = "comem"

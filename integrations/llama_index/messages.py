@@ -60,13 +60,13 @@ def to_messages(
     """LlamaIndex's messages as transformers'.
 
     Args:
-        messages: with text, images, tool calls and their results.
-        allow_urls: fetch pictures from URLs and open local paths that messages name.
-        skip_unreadable: leave out blocks that the model cannot read, for recalling and remembering.
+        messages: With text, images, tool calls and their results.
+        allow_urls: Fetch pictures from URLs and open local paths that messages name.
+        skip_unreadable: Leave out blocks that the model cannot read, for recalling and remembering.
 
     Raises:
-        ValueError: a block that the model cannot read, or a URL or path that may not be opened.
-        InvalidItemError: a picture that cannot be opened.
+        ValueError: A block that the model cannot read, or a URL or path that may not be opened.
+        InvalidItemError: A picture that cannot be opened.
     """
     return [_turn(message, allow_urls, skip_unreadable) for message in messages]
 
