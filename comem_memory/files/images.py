@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ import httpx
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from comem_memory.errors import InvalidItemError
+from comem_memory.files.atomic import atomic_write
 
 MAX_PIXELS = 89_478_485
 """Pillow's decompression-bomb limit, which Pillow itself only warns about up to twice this size."""
@@ -109,13 +109,8 @@ def image_digest(image: Image.Image) -> bytes:
 
 def keep_picture(image: Image.Image, path: Path) -> Path:
     """Writes a picture as PNG, whole or not at all, and durable on return."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        image.save(file, format="PNG")
-        file.flush()
-        os.fsync(file.fileno())
-    return partial.replace(path)
+    atomic_write(path, lambda partial: image.save(partial, format="PNG"), durable=True)
+    return path
 
 
 def _readable(source: str | Path | bytes) -> Any:
