@@ -16,15 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from comem_memory.config import EncoderConfig
-from comem_memory.encoder.memory_encoder import (
-    CONFIG_FILE,
-    FINGERPRINT_FILE,
-    LORA_FILE,
-    QFORMER_FILE,
-    EncoderInputs,
-    MemoryEncoder,
-    load_weights,
-)
+from comem_memory.encoder.adapter_files import CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE
+from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
 from comem_memory.errors import AdapterError, InvalidItemError, ItemTooLongError
 from comem_memory.model.backbone import Backbone
 from comem_memory.model.prompts import Message, ModelInputs
@@ -365,7 +358,7 @@ def test_the_fingerprint_knows_settings_that_change_the_vectors(saved: Path, tmp
     config["qformer"][setting] //= 2
     one = MemoryEncoder.from_pretrained(saved, tiny_backbone())
     other = MemoryEncoder(tiny_backbone(), EncoderConfig.model_validate(config))
-    load_weights(other, saved)
+    other.load_weights(saved)
     assert not torch.allclose(one.encode(items(one)), other.encode(items(other)), atol=1e-5)
     assert one.fingerprint.digest != other.fingerprint.digest
 
