@@ -457,6 +457,22 @@ def test_a_wrong_folder_is_refused_and_the_backbone_stays_bare(
     assert torch.equal(right.encode(items(right)), whole.encode(items(whole)))
 
 
+def test_an_adapter_recommends_how_to_answer(tmp_path: Path):
+    new = MemoryEncoder.create(tiny_backbone(), num_attention_heads=4, recommended_mode="both")
+    new.save_pretrained(tmp_path)
+    assert MemoryEncoder.from_pretrained(tmp_path, tiny_backbone()).encoder_config.recommended_mode == "both"
+
+
+def test_an_adapter_from_before_the_recommended_mode_answers_from_memory(saved: Path, tmp_path: Path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    assert config.pop("recommended_mode") == "memory"
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    older = MemoryEncoder.from_pretrained(tmp_path, tiny_backbone())
+    assert older.encoder_config.recommended_mode == "memory"
+    assert older.fingerprint == MemoryEncoder.from_pretrained(saved, tiny_backbone()).fingerprint
+
+
 def test_another_base_model_is_refused(saved: Path):
     with pytest.raises(AdapterError, match=r"has other weights .*Load it with tiny-llava-0"):
         MemoryEncoder.from_pretrained(saved, tiny_backbone(seed=1))
