@@ -94,7 +94,7 @@ def _with_encoder(model: str) -> str:
     try:
         if is_checkpoint(model):
             return model
-        found = f"{model} is none."
+        found = f"{model} is not one."
     except CheckpointError as error:
         found = str(error)
     raise AdapterError(

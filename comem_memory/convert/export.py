@@ -1,4 +1,4 @@
-"""From our adapter folder to a checkpoint in the authors' layout."""
+"""Conversion of an adapter folder into a checkpoint in the authors' layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the authors' released checkpoint to our adapter folder."""
+"""Conversion of a released checkpoint of the authors into an adapter folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from comem_memory.files import atomic_write, open_work, refuse_existing
 
 FROZEN_FOLDER, REPORT_FILE = "frozen", "convert.json"
 LORA_SCALE = 2
-"""lora_alpha / r, as the authors trained (32 / 16)."""
+"""`lora_alpha` over `r` in the authors' training (32 / 16)."""
 
 
 class TensorFindings(Settings):
@@ -215,6 +215,6 @@ def _write_frozen(folder: Path, source: WeightFiles, base: BaseModel) -> None:
 
 
 def _ranked(differences: dict[str, float]) -> list[TensorDifference]:
-    """The differences that are not 0, largest first."""
+    """The differences that are not 0, the largest first."""
     found = [TensorDifference(name=name, relative_difference=d) for name, d in differences.items() if d]
     return sorted(found, key=lambda difference: -difference.relative_difference)
