@@ -25,7 +25,8 @@ from comem_memory.evaluation.comparison import Comparison, compare
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import of_countries
 from comem_memory.evaluation.tables import Grid, answer_tokens, lengths
-from comem_memory.files.resumable import write_whole
+from comem_memory.files.atomic import atomic_write
+from comem_memory.opening import load_backbone
 from comem_memory.training.batches import WorldBatches
 from comem_memory.training.recipes import ITEMS, country_words, vocabulary_words
 
@@ -68,7 +69,7 @@ class Trained:
         if not self.answers.is_file():
             with ContinuousMemory.from_pretrained(adapter=self.folder) as memory:
                 comparison = compare(memory, of_countries(num_facts=1, limit=self.limit), sources=SOURCES)
-            write_whole(json.dumps(comparison.as_dict()), self.answers)
+            atomic_write(self.answers, json.dumps(comparison.as_dict()))
 
     @property
     def answers(self) -> Path:
@@ -136,7 +137,7 @@ def main() -> None:
     parser.add_argument("--samples-of-vectors", type=int, default=1_000, help="with which each number is trained on")
     parser.add_argument("--limit", type=int, default=100, help="questions")
     given = parser.parse_args()
-    backbone = mini.load_backbone()
+    backbone = load_backbone()
     start = MemoryEncoder.from_pretrained(mini.ADAPTER, backbone).fingerprint
 
     def trained(name: str, samples: int, *how: str) -> Trained:

@@ -75,15 +75,6 @@ class EncoderConfig(Settings):
     library_version: str
 
 
-class FrozenWeights(StrEnum):
-    """Which weights answer beside a converted encoder, and which its LoRA is taken relative to."""
-
-    BASE = "base"
-    """The base model's published ones."""
-    CHECKPOINT = "from-checkpoint"
-    """The checkpoint's own `model_inf`, which the authors' training code may have changed."""
-
-
 class Answers(StrEnum):
     """What a corpus is to teach."""
 

@@ -47,7 +47,12 @@ def test_the_memory_itself_loads_no_agent_framework():
 
 
 def test_help_needs_no_model():
-    _, modules = measured("import comem_memory.cli.app")
+    _, modules = measured("import comem_memory.cli")
+    assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb"})
+
+
+def test_files_need_no_model():
+    _, modules = measured("from comem_memory.files import *")
     assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb"})
 
 

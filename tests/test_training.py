@@ -17,7 +17,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.config import LoraSettings
-from comem_memory.encoder.memory_encoder import MemoryEncoder, load_weights
+from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.errors import AdapterError, CorpusError
 from comem_memory.synthesis.emoji import Picture
 from comem_memory.synthesis.worlds import samples
@@ -346,11 +346,11 @@ def test_query_tokens_of_another_number_lie_between_those_of_the_start(tmp_path:
     tokens = weights["query_tokens"][0]
     for number, expected in ((4, (tokens[::2] + tokens[1::2]) / 2), (len(tokens), tokens)):
         other = MemoryEncoder.create(tiny_backbone("llava"), num_query_tokens=number, num_attention_heads=4)
-        load_weights(other, adapter, resize=True)
+        other.load_weights(adapter, resize=True)
         assert torch.equal(other.qformer.query_tokens[0], expected)
         assert torch.equal(other.qformer.proj_in.weight, weights["proj_in.weight"])
     with pytest.raises(AdapterError, match="wrong shape for 1 weights, first 'query_tokens'"):
-        load_weights(MemoryEncoder.create(tiny_backbone("llava"), num_query_tokens=4, num_attention_heads=4), adapter)
+        MemoryEncoder.create(tiny_backbone("llava"), num_query_tokens=4, num_attention_heads=4).load_weights(adapter)
 
 
 def test_training_goes_on_with_the_settings_of_its_start(tmp_path: Path):

@@ -84,12 +84,9 @@ def open_memory(context: typer.Context, **other: Any) -> Iterator[ContinuousMemo
 
 def load_backbone(context: typer.Context, **model_kwargs: Any) -> Backbone:
     """The frozen model without a memory."""
-    from comem_memory import Backbone, mini
+    from comem_memory import opening  # not for --help: it loads torch
 
-    model = context.obj["model"]
-    if model in (None, mini.NAME):
-        return mini.load_backbone(**model_kwargs)
-    return Backbone.from_pretrained(model, **model_kwargs)
+    return opening.load_backbone(context.obj["model"], **model_kwargs)
 
 
 def print_json(value: Any) -> None:

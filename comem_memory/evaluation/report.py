@@ -20,7 +20,7 @@ from comem_memory.evaluation.comparison import MAX_NEW_TOKENS, SOURCES, Comparis
 from comem_memory.evaluation.first_token import Cost, first_token
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import MADE_UP, of_countries, of_flags, of_worlds
-from comem_memory.files.resumable import write_whole
+from comem_memory.files.atomic import atomic_write
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store.codec import PRECISIONS, Precision, encode_block
 
@@ -166,9 +166,8 @@ class _Results:
         return result
 
     def _keep(self, name: str, settings: Mapping[str, object], result: Comparison | Cost) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self._made_by(settings) | {"result": result.as_dict()}, indent=1, ensure_ascii=False)
-        write_whole(text + "\n", self.folder / f"{name}.json")
+        atomic_write(self.folder / f"{name}.json", text + "\n")
 
     def _made_by(self, settings: Mapping[str, object]) -> dict[str, object]:
         return {"encoder": self.memory.encoder.fingerprint.digest, "limit": self.limit, **settings}

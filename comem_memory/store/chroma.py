@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from comem_memory.errors import (
     StoreInUseError,
     StoreLocationError,
 )
+from comem_memory.files.atomic import atomic_write
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore
 from comem_memory.store.filters import Filter, scoped
 from comem_memory.store.records import (
@@ -533,9 +533,5 @@ def _settings() -> ChromaSettings:
 def _write_marker(path: Path) -> None:
     """Whole or not at all, so that a crash leaves a directory that can still be opened."""
     if not (path / _MARKER).exists():
-        partial = path / f"{_MARKER}.partial"
-        with partial.open("w") as file:
-            json.dump({"format_version": FORMAT_VERSION, "library": "comem-memory"}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path / _MARKER)
+        content = json.dumps({"format_version": FORMAT_VERSION, "library": "comem-memory"})
+        atomic_write(path / _MARKER, content, durable=True)

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from comem_memory.errors import EncoderMismatchError, StoreLocationError
+from comem_memory.files.atomic import atomic_write
 from comem_memory.store.codec import b85decode, b85encode, decode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryItem, Metadata
@@ -82,7 +83,7 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     sha256 = {file.relative_to(folder).as_posix(): _sha256(file) for file in files}
     manifest = _Manifest(format_version=FORMAT_VERSION, identity=identity, items=count, sha256=sha256)
-    (folder / "export.json").write_text(manifest.model_dump_json(indent=2) + "\n")
+    atomic_write(folder / "export.json", manifest.model_dump_json(indent=2) + "\n")
     return count
 
 

@@ -18,8 +18,9 @@ from tqdm.auto import tqdm
 
 from comem_memory.config import Answers
 from comem_memory.errors import CorpusError
+from comem_memory.files.atomic import atomic_write
 from comem_memory.files.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image
-from comem_memory.files.resumable import open_work, refuse_existing, write_whole
+from comem_memory.files.resumable import open_work, refuse_existing
 from comem_memory.model.backbone import Backbone
 from comem_memory.model.prompts import prompt_length
 from comem_memory.model.text_prompts import PromptItem, retrieval_content
@@ -106,7 +107,7 @@ def synthesize(
                         _sample(draft, f"{split}-{number}-{n}", number, corpus).model_dump_json() + "\n"
                         for n, draft in enumerate(_right(group, answers, read))
                     ]
-                    write_whole("".join(lines), part)
+                    atomic_write(part, "".join(lines))
                 parts.append(part)
                 found = min(len(part.read_text(encoding="utf-8").splitlines()), wanted[split] - kept)
                 kept += found
@@ -121,7 +122,7 @@ def synthesize(
                     "or take known answers with --answers known. Another --seed splits few own items otherwise."
                 )
             lines = "".join(part.read_text(encoding="utf-8") for part in parts).splitlines(keepends=True)
-            write_whole("".join(lines[: wanted[split]]), corpus / f"{split}.jsonl")
+            atomic_write(corpus / f"{split}.jsonl", "".join(lines[: wanted[split]]))
             counts[split] = kept
     counts = {split: counts[split] for split in SPLITS}
     (corpus / "README.md").write_text(_card(counts, {"answers": str(answers), **settings}), encoding="utf-8")

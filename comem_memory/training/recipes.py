@@ -24,7 +24,7 @@ from transformers import EarlyStoppingCallback
 
 from comem_memory import mini
 from comem_memory.config import EncoderConfig, LoraSettings, QFormerConfig
-from comem_memory.encoder.memory_encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config, load_weights
+from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config
 from comem_memory.errors import AdapterError, CorpusError
 from comem_memory.files.resumable import NOTE, claim
 from comem_memory.model.backbone import Backbone
@@ -178,13 +178,13 @@ def train_encoder(
         trainer.add_callback(EarlyStoppingCallback(patience))
     checkpoint = trainer.last_checkpoint()
     if checkpoint is None and start is not None:
-        load_weights(encoder, start, resize=True)
+        encoder.load_weights(start, resize=True)
     elif checkpoint is None:
         learn_to_read(encoder, output_dir / "start", typical, steps=reading_steps)
     trainer.train(resume_from_checkpoint=checkpoint)
     encoder.eval()
     encoder.save_pretrained(output_dir, dtype=torch.bfloat16)
-    load_weights(encoder, output_dir)  # as they are stored: what this encoder writes, the folder's can read
+    encoder.load_weights(output_dir)  # as they are stored: what this encoder writes, the folder's can read
     return encoder
 
 
@@ -257,7 +257,7 @@ def _corpus_batches(
 def learn_to_read(encoder: MemoryEncoder, output_dir: Path, batches: Sequence[Batch], *, steps: int) -> None:
     """The start of training: see `reading`. Finished, it is an adapter folder; interrupted, it begins anew."""
     if (output_dir / CONFIG_FILE).is_file():
-        load_weights(encoder, output_dir)
+        encoder.load_weights(output_dir)
         return
     typical = _up_to(FIT_TOKENS, encoder, texts_of(batches[i] for i in range(steps, steps + TYPICAL)))
     reading = Reading(encoder, typical)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from comem_memory.encoder.memory_encoder import MemoryEncoder, load_weights
+from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.files.images import load_image
 from comem_memory.model.backbone import Backbone
 from comem_memory.model.prompts import ModelInputs
@@ -231,10 +231,10 @@ class MemoryTrainer(BatchTrainer):
         self.encoder.save_pretrained(output_dir or str(self.args.output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_weights(self.encoder, Path(resume_from_checkpoint))
+        self.encoder.load_weights(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        load_weights(self.encoder, Path(str(self.state.best_model_checkpoint)))
+        self.encoder.load_weights(str(self.state.best_model_checkpoint))
 
 
 class ProjectorTrainer(BatchTrainer):
