@@ -77,8 +77,3 @@ def open_store(
         return ChromaStore.embedded(directory, identity=identity, collection_name=collection_name)
     assert identity is not None  # what is new has no other
     return ChromaStore.in_memory(identity=identity)
-
-
-def identity_of(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
-    """What a collection is written with."""
-    return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
