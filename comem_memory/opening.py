@@ -144,8 +144,3 @@ def open_store(
         return ChromaStore.embedded(directory, identity=identity, collection_name=collection_name)
     assert identity is not None  # a new collection has none to be opened with
     return ChromaStore.in_memory(identity=identity)
-
-
-def identity_of(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
-    """The identity of collections that are written with this encoder and this retrieval key."""
-    return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)

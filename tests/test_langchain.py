@@ -43,8 +43,8 @@ from comem_memory.chat.chat import ChatSettings, _alternating
 from comem_memory.errors import GrammarError, ItemNotFoundError, ModelError, PromptTooLongError, QueryError
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, ComemRetriever
 from comem_memory.integrations.langchain.messages import memory_block, to_messages
-from comem_memory.opening import identity_of
 from comem_memory.retrieval.keys import RetrievalKey
+from comem_memory.store import identity_of
 from comem_memory.store.chroma import ChromaStore
 from comem_memory.testing import tiny_memory, tiny_picture
 

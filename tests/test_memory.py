@@ -29,7 +29,7 @@ from test_chroma import chroma_server, run
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import comem_memory.encoder.prepared as prepared_module
-import comem_memory.memory as memory_module
+import comem_memory.store.writer as writer_module
 from comem_memory import Backbone, ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import (
     AdapterError,
@@ -49,8 +49,8 @@ from comem_memory.errors import (
 from comem_memory.files.images import load_image
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.memory import Mode
-from comem_memory.opening import identity_of
 from comem_memory.retrieval.keys import RetrievalKey
+from comem_memory.store import identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 from comem_memory.testing.tiny_models import CHATML
 
@@ -178,11 +178,11 @@ def test_what_is_no_item_is_named_whole(memory: ContinuousMemory, given: Any):
 
 def test_names_and_ids_are_texts(memory: ContinuousMemory):
     for name in (42, None, uuid.uuid4(), "", "a\x1fb", "a\nb"):
-        with pytest.raises(QueryError, match=r"is no text, empty or not printable. Pass one like str\(user_id\)"):
+        with pytest.raises(QueryError, match=r"must be a text that is not empty .* Pass for example str\(user_id\)"):
             memory.namespace(name)  # type: ignore[arg-type]
     for call in (memory.get, lambda ids: memory.delete(ids=ids)):
         for ids in (1, [1]):
-            with pytest.raises(QueryError, match="1 is no id. Pass ids as texts"):
+            with pytest.raises(QueryError, match="1 is not an id: ids are texts. Pass what add"):
                 call(ids)  # type: ignore[arg-type]
 
 
@@ -917,7 +917,7 @@ def test_reencode_moves_every_namespace(filled: ContinuousMemory, other: MemoryE
 
 
 def test_reencode_resumes(filled: ContinuousMemory, other: MemoryEncoder, monkeypatch: pytest.MonkeyPatch, capsys: Any):
-    monkeypatch.setattr(memory_module, "CHUNK", 2)
+    monkeypatch.setattr(writer_module, "CHUNK", 2)
     filled.add([MemoryItem(id=f"{number}", text=f"Item {number}.") for number in range(7)])
     new, real, calls = reencoded(filled, other), MemoryEncoder.encode, 0
 
@@ -947,7 +947,7 @@ def test_a_killed_reencode_resumes(llava: MemoryEncoder, other: MemoryEncoder, t
     moved = run(
         """
         from test_memory import *
-        memory_module.CHUNK = 3
+        writer_module.CHUNK = 3
         other = tiny_encoder(tiny_backbone("llava", seed=3), seed=3)
         store = ChromaStore.embedded(sys.argv[1], identity=None)
         memory = ContinuousMemory(other, tiny_key(), store, picture_directory=Path(sys.argv[1]) / "pictures")

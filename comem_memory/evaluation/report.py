@@ -144,9 +144,7 @@ class _Results:
 
     def _view(self, questions: QuestionSet, precision: Precision) -> ContinuousMemory:
         """Where this set's items are kept in this precision, whichever comparison comes first."""
-        view = self.memory.namespace(f"{questions.name}, {precision}")
-        view.precision = precision
-        return view
+        return self.memory.namespace(f"{questions.name}, {precision}", precision=precision)
 
     def cost(self) -> Cost:
         def run() -> Cost:

@@ -49,9 +49,9 @@ class PictureFolder:
             keep_picture(picture, kept)
         return str(kept.relative_to(self.folder))
 
-    def find(self, reference: str) -> str:
-        """The full path of a referenced picture."""
-        return reference if self.folder is None else str(self.folder / reference)
+    def find(self, reference: str | None) -> str | None:
+        """The full path of a referenced picture; `None` for an item without one."""
+        return reference if reference is None or self.folder is None else str(self.folder / reference)
 
     def drop(self, *, namespace: str, id: str, but: str | None = None) -> None:
         """Deletes what is kept for an item, except the picture that its record refers to now."""
