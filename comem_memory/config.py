@@ -84,15 +84,6 @@ class FrozenWeights(StrEnum):
     """The checkpoint's own `model_inf`, which the authors' training code may have changed."""
 
 
-class Answers(StrEnum):
-    """What a corpus is to teach."""
-
-    SELF = "self"
-    """What the frozen model answers from the items' text and pictures, where that is right."""
-    KNOWN = "known"
-    """The known right answer, as a short sentence."""
-
-
 class EncoderFingerprint(Settings):
     """Which encoder made a vector.
 

@@ -98,7 +98,7 @@ def of_flags(*, limit: int | None = None) -> QuestionSet:
 
 
 def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
-    """Made-up items of the test split (`training.splits`), with one question to each.
+    """Made-up items of the test split (`synthesis.splits`), with one question to each.
 
     | name | items and questions | kinds |
     |---|---|---|

@@ -13,7 +13,6 @@ from comem_memory.synthesis.emoji import Picture
 from comem_memory.synthesis.groups import GroupItem, Mixture, Task, group
 from comem_memory.synthesis.languages import LANGUAGES
 from comem_memory.synthesis.splits import SPLITS, Split
-from comem_memory.training.batches import in_order
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,14 @@ def mixtures(languages: Sequence[str], emoji: Mapping[Split, Sequence[Picture]] 
     if emoji is None:
         return {split: Mixture(languages=chosen, pictured=0.0) for split in SPLITS}
     return {split: Mixture(languages=chosen, emoji=emoji[split]) for split in SPLITS}
+
+
+def in_order(rng: random.Random, own: Sequence[int], others: Sequence[int]) -> list[int]:
+    """Positions of the items that are given: retrieval puts the best last, but is not always right."""
+    given = [*others, *own]
+    if rng.random() < 0.4:
+        rng.shuffle(given)
+    return given
 
 
 def _given(rng: random.Random, task: Task, count: int) -> list[int]:

@@ -15,9 +15,8 @@ from comem_memory.errors import CorpusError
 from comem_memory.files.images import MODEL_PIXELS, at_most, load_image
 from comem_memory.retrieval.keys import RetrievalKey
 from comem_memory.synthesis.corpus import first_error
-from comem_memory.synthesis.drafts import Draft, DraftItem, Reader
+from comem_memory.synthesis.drafts import Draft, DraftItem, Reader, in_order
 from comem_memory.synthesis.splits import SPLITS, Split
-from comem_memory.training.batches import in_order
 
 NEIGHBOURS = 9
 """Most other items that are given with one."""
