@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -73,15 +72,6 @@ class EncoderConfig(Settings):
     recommended_mode: Mode = "memory"
     """How to answer unless the user says otherwise: `both` as long as the vectors alone answer less than text does."""
     library_version: str
-
-
-class Answers(StrEnum):
-    """What a corpus is to teach."""
-
-    SELF = "self"
-    """What the frozen model answers from the items' text and pictures, where that is right."""
-    KNOWN = "known"
-    """The known right answer, as a short sentence."""
 
 
 class EncoderFingerprint(Settings):

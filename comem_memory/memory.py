@@ -54,9 +54,9 @@ class Answer:
     """What the model said, and from what.
 
     Args:
-        text: the answer.
-        hits: the items it had, best first.
-        prompt_tokens: tokens of the prompt, pictures and memory vectors included.
+        text: The answer.
+        hits: The items it had, best first.
+        prompt_tokens: Tokens of the prompt, pictures and memory vectors included.
     """
 
     text: str
@@ -82,14 +82,14 @@ class ContinuousMemory:
     of text and picture; `answer` puts their vectors before the prompt of the same, frozen model.
 
     Args:
-        encoder: makes the vectors.
-        key: makes the retrieval keys.
-        store: keeps both.
-        backbone: the frozen model that answers, by default the encoder's own base model; another one needs the same
+        encoder: Makes the vectors.
+        key: Makes the retrieval keys.
+        store: Keeps both.
+        backbone: The frozen model that answers, by default the encoder's own base model; another one needs the same
             hidden size, and may be text-only (arXiv 2505.17670 has a text model read a vision-language model's memory).
-        namespace: the tenant, user or agent whose items this object sees.
-        precision: how vectors are stored; int8 takes a quarter of fp32 (`codec` has the table).
-        picture_directory: where pictures that have no path of their own are kept.
+        namespace: The tenant, user or agent whose items this object sees.
+        precision: How vectors are stored; int8 takes a quarter of fp32 (`codec` has the table).
+        picture_directory: Where pictures that have no path of their own are kept.
         mode: How recalled items are given to the model unless a call says otherwise: `memory`, `text`, `both` or
             `none`; by default as the encoder recommends.
         text_prompt: Layout of texts and question in the modes `text` and `both`, with `{context}` and `{question}`;
@@ -146,32 +146,32 @@ class ContinuousMemory:
         """Opens a memory with its model.
 
         Args:
-            model: hub name or folder of the base model; by default the one the adapter was trained on, and without
+            model: Hub name or folder of the base model; by default the one the adapter was trained on, and without
                 an adapter the embedded default. Alone, it may be a checkpoint in the layout of CoMEM's authors.
-            adapter: folder of a trained memory encoder; or a checkpoint in the authors' layout, a folder or a hub name,
+            adapter: Folder of a trained memory encoder; or a checkpoint in the authors' layout, a folder or a hub name,
                 which is converted once into the cache (`convert.cached_adapter`).
-            persist_directory: keep the data here; by default it lives as long as this object.
-            answering_model: hub name or folder of another model that answers, of the same hidden size.
-            namespace: see `namespace`.
-            chroma_url: keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
+            persist_directory: Keep the data here; by default it lives as long as this object.
+            answering_model: Hub name or folder of another model that answers, of the same hidden size.
+            namespace: See `namespace`.
+            chroma_url: Keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
                 `persist_directory` then holds only pictures that were added without a path.
-            collection_name: one memory of several in a directory or server.
-            key: retrieval embedders; by default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
-            precision: of the stored vectors.
+            collection_name: One memory of several in a directory or server.
+            key: Retrieval embedders; by default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
+            precision: Of the stored vectors.
             mode: How recalled items are given to the model; by default as the adapter recommends.
             text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
-            reencode: if another encoder wrote this collection, encode its items again instead of refusing.
-            **model_kwargs: for loading the models (`dtype`, `device_map`, `quantization_config`, ...); `revision` is
+            reencode: If another encoder wrote this collection, encode its items again instead of refusing.
+            **model_kwargs: For loading the models (`dtype`, `device_map`, `quantization_config`, ...); `revision` is
                 the base model's.
 
         Raises:
-            AdapterError: a model without an adapter, or one that does not fit the model.
-            CheckpointError: an adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
+            AdapterError: A model without an adapter, or one that does not fit the model.
+            CheckpointError: An adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
                 base model or cannot be converted.
-            ModelError: there is no such model, or the answering model has another hidden size.
-            EncoderMismatchError: another encoder or retrieval key wrote this collection, and not `reencode`.
-            StoreLocationError, StoreInUseError: the directory or server cannot be opened.
-            DownloadError: the embedded default's public weights cannot be fetched.
+            ModelError: There is no such model, or the answering model has another hidden size.
+            EncoderMismatchError: Another encoder or retrieval key wrote this collection, and not `reencode`.
+            StoreLocationError, StoreInUseError: The directory or server cannot be opened.
+            DownloadError: The embedded default's public weights cannot be fetched.
         """
         if mode is not None:
             check_mode(mode)
@@ -242,11 +242,11 @@ class ContinuousMemory:
         Closing it leaves the memory open, so keep that too; who needs one namespace alone opens the memory with it.
 
         Args:
-            name: of the tenant, user or agent.
-            precision: of the vectors that are added there, by default this memory's.
+            name: Of the tenant, user or agent.
+            precision: Of the vectors that are added there, by default this memory's.
 
         Raises:
-            QueryError: the name is not a text, empty or has characters that cannot be printed.
+            QueryError: The name is not a text, empty or has characters that cannot be printed.
         """
         view = copy.copy(self)
         view._writer = self._writer.for_namespace(name, precision)
@@ -270,19 +270,19 @@ class ContinuousMemory:
         one.
 
         Args:
-            items: one, many, or a generator, which is never held whole.
-            truncate: encode the beginning of texts that are too long; hits then say `truncated`.
-            batch_size: items per forward pass of the encoder.
-            progress: show a bar; by default for more than one chunk, on a terminal.
+            items: One, many, or a generator, which is never held whole.
+            truncate: Encode the beginning of texts that are too long; hits then say `truncated`.
+            batch_size: Items per forward pass of the encoder.
+            progress: Show a bar; by default for more than one chunk, on a terminal.
 
         Returns:
-            the ids, in the order given.
+            The ids, in the order given.
 
         Raises:
-            InvalidItemError: a picture cannot be opened, or something is no MemoryItem.
-            ItemTooLongError: a text exceeds the encoder's window, and not `truncate`.
-            DuplicateIdError: two items of this call have the same id but different content.
-            EncoderMismatchError: another encoder or retrieval key wrote this collection.
+            InvalidItemError: A picture cannot be opened, or something is no MemoryItem.
+            ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
+            DuplicateIdError: Two items of this call have the same id but different content.
+            EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
         return self._writer.add(items, truncate=truncate, batch_size=batch_size, progress=progress)
 
@@ -298,13 +298,13 @@ class ContinuousMemory:
         """Changes a stored item; it is encoded again if its text or image changes.
 
         Args:
-            id: the item.
-            text, image, metadata: the new values; `None` keeps the old one.
-            truncate: as in `add`.
+            id: The item.
+            text, image, metadata: The new values; `None` keeps the old one.
+            truncate: As in `add`.
 
         Raises:
-            ItemNotFoundError: no such item in this namespace.
-            InvalidItemError, ItemTooLongError, EncoderMismatchError: as in `add`.
+            ItemNotFoundError: No such item in this namespace.
+            InvalidItemError, ItemTooLongError, EncoderMismatchError: As in `add`.
         """
         self._writer.update(id, text=text, image=image, metadata=metadata, truncate=truncate)
 
@@ -312,7 +312,7 @@ class ContinuousMemory:
         """Deletes items by id, by a filter on their metadata, or by both; returns how many.
 
         Raises:
-            QueryError: neither ids nor a filter that filters (`clear` deletes everything), an id that is not a text, or
+            QueryError: Neither ids nor a filter that filters (`clear` deletes everything), an id that is not a text, or
                 an unknown operator.
         """
         if ids is None and not where:
@@ -330,10 +330,10 @@ class ContinuousMemory:
         the new one, whole. Texts are cut where needed, as they were when they were added.
 
         Returns:
-            how many items this run encoded.
+            How many items this run encoded.
 
         Raises:
-            InvalidItemError: a stored picture's file is gone; the message names the item.
+            InvalidItemError: A stored picture's file is gone; the message names the item.
         """
         return self._writer.reencode(batch_size=batch_size, progress=progress)
 
@@ -343,11 +343,11 @@ class ContinuousMemory:
         A memory without a directory (on a server, without `persist_directory`) refers to the pictures in the folder.
 
         Returns:
-            how many items it holds.
+            How many items it holds.
 
         Raises:
-            StoreLocationError: the folder is not an export, or damaged.
-            EncoderMismatchError: another encoder or retrieval key made it.
+            StoreLocationError: The folder is not an export, or damaged.
+            EncoderMismatchError: Another encoder or retrieval key made it.
         """
         return self._writer.load(folder, progress=progress)
 
@@ -360,13 +360,13 @@ class ContinuousMemory:
         """Items by id, in the order asked.
 
         Args:
-            ids: one or many.
-            skip_missing: leave out ids that are not stored.
+            ids: One or many.
+            skip_missing: Leave out ids that are not stored.
 
         Raises:
-            ItemNotFoundError: an id is not stored in this namespace, and not `skip_missing`.
-            QueryError: an id is not a text.
-            CorruptBlockError: an item's stored vectors are damaged.
+            ItemNotFoundError: An id is not stored in this namespace, and not `skip_missing`.
+            QueryError: An id is not a text.
+            CorruptBlockError: An item's stored vectors are damaged.
         """
         read = self.store.get if skip_missing else self.store.require
         return [self._hit(record) for record in read(_listed(ids), namespace=self.name)]
@@ -389,18 +389,18 @@ class ContinuousMemory:
         """The k items most similar to a text, a picture, or both.
 
         Args:
-            text, image: what to look for; the image as in `MemoryItem`.
-            k: at most so many hits.
-            where: filter on metadata, in Chroma's operators.
+            text, image: What to look for; the image as in `MemoryItem`.
+            k: At most so many hits.
+            where: Filter on metadata, in Chroma's operators.
 
         Returns:
-            hits, most similar first; `RetrievalKey` says what the similarity is.
+            Hits, most similar first; `RetrievalKey` says what the similarity is.
 
         Raises:
-            QueryError: neither text nor image, k below 1, or an unknown filter operator.
-            InvalidItemError: the image cannot be opened.
-            CorruptBlockError: a found item's vectors are damaged.
-            EncoderMismatchError: another encoder or retrieval key wrote this collection.
+            QueryError: Neither text nor image, k below 1, or an unknown filter operator.
+            InvalidItemError: The image cannot be opened.
+            CorruptBlockError: A found item's vectors are damaged.
+            EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
         self._check_encoder()
         if not (text and text.strip()) and image is None:
@@ -419,8 +419,8 @@ class ContinuousMemory:
         """All items in this namespace, or those that match a filter, ordered by id; few are in memory at a time.
 
         Raises:
-            QueryError: an unknown filter operator.
-            CorruptBlockError: an item's vectors are damaged.
+            QueryError: An unknown filter operator.
+            CorruptBlockError: An item's vectors are damaged.
         """
         return map(self._hit, itertools.chain.from_iterable(self.store.scan(namespace=self.name, where=where)))
 
@@ -583,12 +583,12 @@ class ContinuousMemory:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.
 
         Args:
-            id: the item.
-            max_new_tokens, generation_kwargs: as in `answer`.
+            id: The item.
+            max_new_tokens, generation_kwargs: As in `answer`.
 
         Raises:
-            ItemNotFoundError, CorruptBlockError: as in `get`.
-            EncoderMismatchError: another encoder wrote this collection.
+            ItemNotFoundError, CorruptBlockError: As in `get`.
+            EncoderMismatchError: Another encoder wrote this collection.
         """
         self._check_encoder()
         [hit] = self.get(id)
@@ -604,11 +604,11 @@ class ContinuousMemory:
         """Writes this namespace to a folder that `load` reads anywhere: vectors, keys, texts and pictures.
 
         Returns:
-            how many items it holds.
+            How many items it holds.
 
         Raises:
-            StoreLocationError: the folder is not empty, or the picture of an item is gone.
-            CorruptBlockError: an item's stored vectors are damaged; the message names it.
+            StoreLocationError: The folder is not empty, or the picture of an item is gone.
+            CorruptBlockError: An item's stored vectors are damaged; the message names it.
         """
         stored = itertools.chain.from_iterable(self.store.scan(namespace=self.name))
         records = (replace(record, image=self._pictures.find(record.image)) for record in stored)

@@ -37,8 +37,8 @@ def to_directory(directory: str | Path) -> Connection:
     """A Chroma in a directory, made if missing, which one process at a time may open.
 
     Raises:
-        StoreLocationError: as in `check_location`.
-        StoreInUseError: another process has it open.
+        StoreLocationError: As in `check_location`.
+        StoreInUseError: Another process has it open.
     """
     path = check_location(directory)
     path.mkdir(parents=True, exist_ok=True)
@@ -72,10 +72,10 @@ def to_server(url: str, headers: dict[str, str] | None = None) -> Connection:
 
     Args:
         url: `http://host:port` or `https://host`.
-        headers: sent with each request, for instance an authorization.
+        headers: Sent with each request, for instance an authorization.
 
     Raises:
-        StoreLocationError: not such a URL, or nothing answers there.
+        StoreLocationError: Not such a URL, or nothing answers there.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
@@ -108,7 +108,7 @@ def check_location(directory: str | Path) -> Path:
     """The absolute path of a directory that can be opened as a memory, or created; writes nothing.
 
     Raises:
-        StoreLocationError: the path is a file or foreign directory, or a newer library wrote it.
+        StoreLocationError: The path is a file or foreign directory, or a newer library wrote it.
     """
     path = Path(directory).resolve()
     marker = path / _MARKER

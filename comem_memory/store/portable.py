@@ -56,8 +56,8 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
     """Writes records shard by shard; the manifest comes last, so that an unfinished folder is recognised.
 
     Raises:
-        StoreLocationError: the folder is not empty, or an item's picture is gone.
-        CorruptBlockError: an item's stored vectors are damaged.
+        StoreLocationError: The folder is not empty, or an item's picture is gone.
+        CorruptBlockError: An item's stored vectors are damaged.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreLocationError(f"{folder} is not an empty folder. Export to a new one.")
@@ -91,8 +91,8 @@ def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterat
     """The number of items in an export, and the items, after checking every file.
 
     Raises:
-        StoreLocationError: the folder is no export, or damaged.
-        EncoderMismatchError: another encoder or retrieval key made it.
+        StoreLocationError: The folder is no export, or damaged.
+        EncoderMismatchError: Another encoder or retrieval key made it.
     """
     try:
         manifest = _Manifest.model_validate_json((folder / "export.json").read_text())

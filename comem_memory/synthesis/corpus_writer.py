@@ -16,7 +16,6 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from comem_memory.config import Answers
 from comem_memory.errors import CorpusError
 from comem_memory.files.atomic import atomic_write
 from comem_memory.files.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image
@@ -24,7 +23,7 @@ from comem_memory.files.resumable import open_work, refuse_existing
 from comem_memory.model.backbone import Backbone
 from comem_memory.model.prompts import prompt_length
 from comem_memory.model.text_prompts import PromptItem, retrieval_content
-from comem_memory.synthesis.corpus import CorpusItem, CorpusSample
+from comem_memory.synthesis.corpus import Answers, CorpusItem, CorpusSample
 from comem_memory.synthesis.drafts import Draft, DraftItem, Drafts, Reader
 from comem_memory.synthesis.splits import SPLITS, Split
 
@@ -75,21 +74,21 @@ def synthesize(
     """Writes a corpus folder, whole or not at all; run it again with the same arguments to resume.
 
     Args:
-        out: a new folder.
-        drafts: what is asked.
-        samples: of training; fewer where the drafts end. A twentieth as many of development and of test.
-        answers: what is to be learnt, the model's own right answers or the known ones.
-        read: the frozen model.
-        settings: what else the drafts depend on, by the names of the command's options.
+        out: A new folder.
+        drafts: What is asked.
+        samples: Of training; fewer where the drafts end. A twentieth as many of development and of test.
+        answers: What is to be learnt, the model's own right answers or the known ones.
+        read: The frozen model.
+        settings: What else the drafts depend on, by the names of the command's options.
 
     Returns:
-        how many samples each split has.
+        How many samples each split has.
 
     Raises:
         CorpusError: `out` exists, or holds interrupted work with other settings; no answer is right; a split is empty.
     """
     refuse_existing(out, CorpusError)
-    work = open_work(out, "synthesizing", [], CorpusError, answers=str(answers), **settings)
+    work = open_work(out, "synthesizing", [], CorpusError, answers=answers, **settings)
     corpus = work / "corpus"
     (corpus / "images").mkdir(parents=True, exist_ok=True)
     wanted = {split: samples if split == "train" else max(1, samples // HELD_OUT) for split in SPLITS}
@@ -125,7 +124,7 @@ def synthesize(
             atomic_write(corpus / f"{split}.jsonl", "".join(lines[: wanted[split]]))
             counts[split] = kept
     counts = {split: counts[split] for split in SPLITS}
-    (corpus / "README.md").write_text(_card(counts, {"answers": str(answers), **settings}), encoding="utf-8")
+    (corpus / "README.md").write_text(_card(counts, {"answers": answers, **settings}), encoding="utf-8")
     corpus.replace(out)
     shutil.rmtree(work)
     return counts
@@ -133,7 +132,7 @@ def synthesize(
 
 def _right(drafts: Sequence[Draft], answers: Answers, read: Reader) -> list[Draft]:
     """What is kept: rightly answered by the model if it is to learn from itself, or wrote the question."""
-    if answers == Answers.KNOWN and not any(draft.written for draft in drafts):
+    if answers == "known" and not any(draft.written for draft in drafts):
         return list(drafts)
     said = read([(draft.question, draft.items) for draft in drafts])
     bare = iter(read([(draft.question, []) for draft in drafts if draft.written]))
@@ -141,8 +140,8 @@ def _right(drafts: Sequence[Draft], answers: Answers, read: Reader) -> list[Draf
     for draft, answer in zip(drafts, said, strict=True):
         known_without = draft.written and draft.answered_by(next(bare))
         if draft.answered_by(answer) and not known_without:
-            kept.append(replace(draft, answer=str(answer)) if answers == Answers.SELF else draft)
-        elif answers == Answers.KNOWN and not draft.written:
+            kept.append(replace(draft, answer=str(answer)) if answers == "self" else draft)
+        elif answers == "known" and not draft.written:
             kept.append(draft)
     return kept
 
