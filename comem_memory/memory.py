@@ -157,7 +157,7 @@ class ContinuousMemory:
                 `persist_directory` then holds only pictures that were added without a path.
             collection_name: One memory of several in a directory or server.
             key: Retrieval embedders; by default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
-            precision: Of the stored vectors.
+            precision: How the vectors are stored; see `codec`.
             mode: How recalled items are given to the model; by default as the adapter recommends.
             text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
             reencode: If another encoder wrote this collection, encode its items again instead of refusing.
@@ -242,8 +242,8 @@ class ContinuousMemory:
         Closing it leaves the memory open, so keep that too; who needs one namespace alone opens the memory with it.
 
         Args:
-            name: Of the tenant, user or agent.
-            precision: Of the vectors that are added there, by default this memory's.
+            name: The tenant, user or agent.
+            precision: How vectors that are added there are stored; by default as in this memory.
 
         Raises:
             QueryError: The name is not a text, empty or has characters that cannot be printed.
@@ -551,7 +551,7 @@ class ContinuousMemory:
         """What `answer` gives to the model: the prompt, the memory (n, H), and the items they come from.
 
         Raises:
-            PromptTooLongError: They leave no room for an answer.
+            PromptTooLongError: Question and items leave no room for an answer.
         """
         recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
         prompt = self._chat.prompt(recalled.messages)

@@ -39,12 +39,12 @@ class OpenCollection:
     Args:
         connection: To Chroma; closed with this, or when the collection cannot be opened.
         name: One memory of several there.
-        identity: Of encoder and retrieval key in use; `None` opens an existing collection as what it is.
+        identity: The encoder and retrieval key in use; `None` opens an existing collection as what it is.
 
     Raises:
         StoreLocationError: There is no such collection and no identity, it is not one of ours, or it cannot have this
             name.
-        EncoderMismatchError: It was written with another encoder or retrieval key.
+        EncoderMismatchError: The collection was written with another encoder or retrieval key.
     """
 
     def __init__(self, connection: Connection, name: str, identity: CollectionIdentity | None) -> None:
@@ -63,8 +63,8 @@ class OpenCollection:
         """The collection; what Chroma raises once it cannot be used any more becomes an error that says why.
 
         Raises:
-            StoreClosedError: It was closed, before or meanwhile.
-            EncoderMismatchError: It was replaced by another process.
+            StoreClosedError: The store was closed, before or meanwhile.
+            EncoderMismatchError: Another process replaced the collection.
             StoreConnectionError: The server does not answer.
             InvalidItemError: What is written is larger than the server accepts.
         """

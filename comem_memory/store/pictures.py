@@ -31,7 +31,9 @@ class PictureFolder:
         Args:
             picture: Is written here unless it has a path elsewhere, or is here already.
             path: Where it was opened from, if it was a file.
-            namespace, id, content_hash: Of the item.
+            namespace: The item's namespace.
+            id: The item's id.
+            content_hash: SHA-256 of the item's text and pixels.
 
         Raises:
             InvalidItemError: Neither a path nor a folder.

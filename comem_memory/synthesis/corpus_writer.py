@@ -76,7 +76,7 @@ def synthesize(
     Args:
         out: A new folder.
         drafts: What is asked.
-        samples: Of training; fewer where the drafts end. A twentieth as many of development and of test.
+        samples: Training samples; fewer where the drafts end. Development and test get a twentieth as many each.
         answers: What is to be learnt, the model's own right answers or the known ones.
         read: The frozen model.
         settings: What else the drafts depend on, by the names of the command's options.

@@ -34,7 +34,8 @@ class Draft:
         right, wrong: An answer that contains one of these, and none of those, is right too.
         items: In the order of a prompt or memory.
         gold: Positions of those that the question is about; empty where none of them is given.
-        kind, language: Of the question.
+        kind: Kind of the question.
+        language: Language of the question.
         written: The model itself wrote question and answer, which are kept only if it gives that answer again.
     """
 
@@ -108,7 +109,7 @@ def mixtures(languages: Sequence[str], emoji: Mapping[Split, Sequence[Picture]] 
     """What the groups of each split are made of.
 
     Args:
-        languages: Of items and questions, besides English.
+        languages: Languages of items and questions, besides English.
         emoji: Pictures of each split besides scenes; `None` for no pictures at all.
 
     Raises:

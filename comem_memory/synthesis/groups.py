@@ -62,9 +62,9 @@ class GroupItem:
     Args:
         text: Empty where there is only the picture.
         image: A scene or an emoji.
-        name: Of the thing it is about.
+        name: The thing that the item is about.
         facts: That its text states.
-        language: Of its text.
+        language: Language of the text.
         topic: What kind of thing it is about.
     """
 
@@ -91,8 +91,8 @@ class Task:
         right: Whatever contains one of these, and none of what is `wrong`, is right too.
         about: Position of its item in the group.
         kind: Fact, yes or no, which, picture, text and picture, not in memory.
-        language: Of question and answer.
-        value_kind: Of the value asked for, if the items' texts state it; "name" for the name of an item.
+        language: Language of question and answer.
+        value_kind: Kind of the value asked for, if the items' texts state it; "name" for the name of an item.
         wrong: See `right`.
         names_item: The question says which item it is about, so that it can be asked among several.
     """
@@ -119,16 +119,16 @@ class Mixture:
     """What groups are made of.
 
     Args:
-        topics: Of what is written in English alone.
+        topics: Topics of items that are written in English alone.
         agents: Share of it that is of `agent_topics` instead.
-        languages: Of the other items, and of the questions about them.
+        languages: Languages of the other items, and of the questions about them.
         translated: Share of these others.
         emoji: Pictures besides scenes.
         pictured: Share of items with a picture,
         without_text: And of these the share without text.
         words: Half of the made-up names are made of these instead of syllables.
         max_facts: An item states up to so many facts, each number as likely; by default all that its topic has.
-        items: Of a group, at least 2.
+        items: Items of a group, at least 2.
         questions: About each item, up to so many.
     """
 

@@ -54,7 +54,7 @@ class OwnDrafts:
     Args:
         file: JSON lines {"id", "text", "image", "questions": [{"question", "answer"}]}; an image is a path relative to
             the file's folder. Only text or image is required; an item without `questions` gets some by the reader.
-        seed: Of the splits, and of how many other items are given.
+        seed: Decides the splits, and how many other items are given.
         key: Says which items are near.
         read: Writes questions where there are none.
 

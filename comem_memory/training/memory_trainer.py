@@ -33,7 +33,8 @@ class MemoryTrainer(BatchTrainer):
     Args:
         encoder: What is trained.
         args: See `training_arguments`.
-        train_dataset, eval_dataset: Of `Batch`.
+        train_dataset: Batches to train on, each a `Batch`.
+        eval_dataset: Batches to develop with, each a `Batch`.
         distillation: 0 to 1, how much of the loss is the Kullback-Leibler divergence from what the frozen model
             expects when it reads the items as text (context distillation: arXiv 2209.15189) instead of the
             cross-entropy of the answer.

@@ -50,7 +50,8 @@ class ProjectorTrainer(BatchTrainer):
     Args:
         backbone: The assembled model.
         args: See `training_arguments`.
-        train_dataset, eval_dataset: Of lists of `Picture`.
+        train_dataset: Batches to train on, each a list of `Picture`.
+        eval_dataset: Batches to develop with, each a list of `Picture`.
     """
 
     FILE = "projector.safetensors"

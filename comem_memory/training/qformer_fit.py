@@ -31,7 +31,7 @@ def fit_qformer(
     Args:
         qformer: At its identity start.
         states: Hidden states of N tokens, (N, H), float32.
-        tokens: Their embeddings, standardised, (N, H).
+        tokens: The tokens' embeddings, standardised, (N, H).
         features: What attention asks for: place, its square, logarithm of the weight; (N, 3).
         weight: What each counts, (N,); in all several times more tokens than H.
     """

@@ -44,7 +44,7 @@ def warm_start(encoder: MemoryEncoder, output_dir: Path, batches: Sequence[Batch
 
     Args:
         encoder: Untrained.
-        output_dir: Of the adapter.
+        output_dir: Folder of the adapter.
         batches: `steps` of them to train with; the others are what items are typically like.
         steps: Optimizer steps.
 
@@ -157,7 +157,8 @@ class WarmStartTrainer(BatchTrainer):
         layout: Encoder and token frequencies.
         texts: Typical items, to begin from what the hidden states say untrained.
         args: See `training_arguments`.
-        train_dataset, eval_dataset: Of `Batch`; only the items' texts are used.
+        train_dataset: Batches to train on, each a `Batch`, of which only the items' texts are used.
+        eval_dataset: Batches to develop with, likewise.
     """
 
     def __init__(
