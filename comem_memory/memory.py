@@ -23,7 +23,7 @@ from comem_memory.files.images import load_image
 from comem_memory.model.backbone import Backbone
 from comem_memory.model.prompts import RESTATE_INSTRUCTION, ModelInputs, prompt_length
 from comem_memory.model.text_prompts import PromptItem, retrieval_content
-from comem_memory.opening import check_hidden_size, default_key, load_encoder, open_store
+from comem_memory.opening import check_hidden_size, load_encoder, open_key, open_store
 from comem_memory.retrieval import PROBE, RetrievalKey
 from comem_memory.store import (
     ChromaStore,
@@ -129,7 +129,7 @@ class ContinuousMemory:
         namespace: str = "default",
         chroma_url: str | None = None,
         collection_name: str = "comem",
-        key: RetrievalKey | None = None,
+        key: RetrievalKey | str | Path | None = None,
         precision: Precision = "int8",
         reencode: bool = False,
         **model_kwargs: Any,
@@ -147,7 +147,9 @@ class ContinuousMemory:
             chroma_url: keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
                 `persist_directory` then holds only pictures that were added without a path.
             collection_name: one memory of several in a directory or server.
-            key: retrieval embedders; by default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
+            key: how items are found: hub name or folder of a CLIP or SigLIP model, which embeds texts and pictures, or
+                of a sentence-transformers model for texts, beside EfficientNet-Lite0 for pictures; or a `RetrievalKey`
+                of any embedders. By default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
             precision: of the stored vectors.
             reencode: if another encoder wrote this collection, encode its items again instead of refusing.
             **model_kwargs: for loading the models (`dtype`, `device_map`, `quantization_config`, ...); `revision` is
@@ -157,20 +159,23 @@ class ContinuousMemory:
             AdapterError: a model without an adapter, or one that does not fit the model.
             CheckpointError: an adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
                 base model or cannot be converted.
-            ModelError: there is no such model, or the answering model has another hidden size.
+            ModelError: there is no such model, the answering model has another hidden size, or the key's model is none
+                of those named there.
             EncoderMismatchError: another encoder or retrieval key wrote this collection, and not `reencode`.
             StoreLocationError, StoreInUseError: the directory or server cannot be opened.
             DownloadError: the embedded default's public weights cannot be fetched.
         """
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
+        if key is not None:
+            key = open_key(key)
         encoder = load_encoder(model, adapter, model_kwargs)
         backbone = encoder.backbone
         if answering_model is not None:
             others = {name: value for name, value in model_kwargs.items() if name != "revision"}
             backbone = Backbone.from_pretrained(answering_model, **others)
             check_hidden_size(encoder, backbone)  # before the store opens
-        key = key or default_key()
+        key = open_key(key)
         identity = identity_of(encoder, key)
 
         try:

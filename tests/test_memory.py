@@ -50,7 +50,7 @@ from comem_memory.errors import (
 from comem_memory.files.images import load_image
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.memory import Mode
-from comem_memory.retrieval.keys import RetrievalKey
+from comem_memory.retrieval import RetrievalKey
 from comem_memory.store import identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 from comem_memory.testing.tiny_models import CHATML
