@@ -26,7 +26,7 @@ from comem_memory.files.images import load_image
 from comem_memory.model.backbone import Backbone
 from comem_memory.model.prompts import RESTATE_INSTRUCTION, Message, ModelInputs
 from comem_memory.model.text_prompts import DEFAULT_TEXT_PROMPTS, check_text_prompt
-from comem_memory.opening import check_hidden_size, default_key, load_encoder, open_store
+from comem_memory.opening import check_hidden_size, load_encoder, open_key, open_store
 from comem_memory.retrieval import PROBE, RetrievalKey
 from comem_memory.store import (
     ChromaStore,
@@ -136,7 +136,7 @@ class ContinuousMemory:
         namespace: str = "default",
         chroma_url: str | None = None,
         collection_name: str = "comem",
-        key: RetrievalKey | None = None,
+        key: RetrievalKey | str | Path | None = None,
         precision: Precision = "int8",
         mode: Mode | None = None,
         text_prompt: str | None = None,
@@ -156,7 +156,9 @@ class ContinuousMemory:
             chroma_url: Keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
                 `persist_directory` then holds only pictures that were added without a path.
             collection_name: One memory of several in a directory or server.
-            key: Retrieval embedders; by default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
+            key: How items are found: hub name or folder of a CLIP or SigLIP model, which embeds texts and pictures, or
+                of a sentence-transformers model for texts, beside EfficientNet-Lite0 for pictures; or a `RetrievalKey`
+                of any embedders. By default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
             precision: How the vectors are stored; see `codec`.
             mode: How recalled items are given to the model; by default as the adapter recommends.
             text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
@@ -168,7 +170,8 @@ class ContinuousMemory:
             AdapterError: A model without an adapter, or one that does not fit the model.
             CheckpointError: An adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
                 base model or cannot be converted.
-            ModelError: There is no such model, or the answering model has another hidden size.
+            ModelError: There is no such model, the answering model has another hidden size, or the key's model is none
+                of those named there.
             EncoderMismatchError: Another encoder or retrieval key wrote this collection, and not `reencode`.
             StoreLocationError, StoreInUseError: The directory or server cannot be opened.
             DownloadError: The embedded default's public weights cannot be fetched.
@@ -179,13 +182,15 @@ class ContinuousMemory:
             check_text_prompt(text_prompt)
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
+        if key is not None:
+            key = open_key(key)
         encoder = load_encoder(model, adapter, model_kwargs)
         backbone = encoder.backbone
         if answering_model is not None:
             others = {name: value for name, value in model_kwargs.items() if name != "revision"}
             backbone = Backbone.from_pretrained(answering_model, **others)
             check_hidden_size(encoder, backbone)  # before the store opens
-        key = key or default_key()
+        key = open_key(key)
         identity = identity_of(encoder, key)
 
         try:

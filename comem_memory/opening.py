@@ -10,7 +10,7 @@ from comem_memory.convert import cached_adapter, is_checkpoint
 from comem_memory.encoder import MemoryEncoder, read_config
 from comem_memory.errors import AdapterError, CheckpointError, ModelError
 from comem_memory.model import Backbone
-from comem_memory.retrieval.keys import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
+from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
 from comem_memory.store.chroma import ChromaStore
 from comem_memory.store.contract import CollectionIdentity
 
@@ -60,6 +60,23 @@ def load_backbone(model: str | None = None, **model_kwargs: Any) -> Backbone:
     backbone = Backbone.from_pretrained(location, **model_kwargs)
     backbone.name = name
     return backbone
+
+
+def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
+    """The retrieval key that is meant: this one, one of a model's embedders, or the default one.
+
+    A CLIP or SigLIP model embeds texts and pictures, a sentence-transformers model texts and, if it takes them,
+    pictures; otherwise EfficientNet-Lite0 embeds these.
+
+    Raises:
+        ModelError: A name or folder of none of these models.
+    """
+    if isinstance(key, RetrievalKey):
+        return key
+    if key is None:
+        return default_key()
+    text = SentenceTransformerEmbedder(key)
+    return RetrievalKey(text, text.for_images() or EfficientNetEmbedder(mini.efficientnet_weights()))
 
 
 def load_encoder(model: str | None, adapter: str | Path | None, model_kwargs: dict[str, Any]) -> MemoryEncoder:

@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from PIL import Image
+from reads import Read, recorded_reads
 from saved import save_tiny
 from test_chroma import chroma_server, run
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -49,7 +50,7 @@ from comem_memory.errors import (
 from comem_memory.files.images import load_image
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.memory import Mode
-from comem_memory.retrieval.keys import RetrievalKey
+from comem_memory.retrieval import RetrievalKey
 from comem_memory.store import identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 from comem_memory.testing.tiny_models import CHATML
@@ -262,6 +263,41 @@ def test_an_update_takes_what_others_write_meanwhile_and_keeps_nobody_waiting(me
         memory.update("a", metadata={"n": 1})
     [hit] = memory.get("a")
     assert (hit.text, hit.metadata) == ("Three.", {"n": 1})
+
+
+def test_what_is_stored_already_is_read_once_and_without_its_vectors(
+    filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch, encoded: list[int]
+):
+    reads = recorded_reads(monkeypatch)
+    filled.add([DOOR, CAT, FLAG])
+    assert reads == [Read(("metadatas",), 3)]
+    reads.clear()
+    filled.add([DOOR, CAT.model_copy(update={"metadata": {"seen": True}}), FLAG])
+    whole = Read(("documents", "embeddings", "metadatas", "uris"), 1)
+    assert reads == [Read(("metadatas",), 3), whole, Read(("metadatas",), 1)], (
+        "what was there, the one, its old metadata"
+    )
+    assert encoded == []
+    assert filled.get("cat")[0].metadata == {"seen": True}
+    reads.clear()
+    filled.add([DOOR, MemoryItem(id="new", text="New.")])
+    assert {read.parts for read in reads} == {("metadatas",)}
+
+
+def test_items_that_swap_their_contents_are_both_encoded(filled: ContinuousMemory, encoded: list[int]):
+    door, cat = DOOR.model_copy(update={"id": "cat"}), CAT.model_copy(update={"id": "door"})
+    filled.add([door, cat])
+    assert encoded == [2]
+    assert [hit.text for hit in filled.get(["door", "cat"])] == [CAT.text, DOOR.text]
+    assert_encodes(filled.get("cat")[0].memory_embeddings, fresh(filled.encoder, DOOR))
+
+
+def test_a_search_by_text_and_picture_reads_only_its_results(filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
+    filled.add([MemoryItem(text=f"Item {number}.", image=tiny_picture(number)) for number in range(90)])
+    reads = recorded_reads(monkeypatch)
+    assert len(filled.search("The cat sleeps", tiny_picture(1), k=3)) == 3
+    whole = [read for read in reads if "uris" in read.parts or "metadatas" in read.parts]
+    assert whole == [Read(("documents", "embeddings", "metadatas", "uris"), 3)]
 
 
 def test_a_picture_that_moved_is_found_again_once_added_from_there(

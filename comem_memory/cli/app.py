@@ -40,6 +40,14 @@ Adapter = Annotated[
         help="Folder of a trained memory encoder, or a checkpoint of CoMEM's authors (folder or hub name).",
     ),
 ]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        envvar="COMEM_KEY",
+        help="Sentence-transformers, CLIP or SigLIP model that items are found with (folder or hub name); default: the "
+        "embedded ones.",
+    ),
+]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", envvar="COMEM_NAMESPACE", help="Whose memory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 K = Annotated[int, typer.Option("-k", help="Items to recall.")]
@@ -60,6 +68,7 @@ def options(
     server: Server = None,
     model: Model = None,
     adapter: Adapter = None,
+    key: Key = None,
     namespace: Namespace = "default",
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
@@ -68,6 +77,7 @@ def options(
     context.obj = {
         "model": model,
         "adapter": adapter,
+        "key": key,
         "persist_directory": directory,
         "chroma_url": server,
         "namespace": namespace,

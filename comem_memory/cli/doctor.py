@@ -18,10 +18,11 @@ def doctor(
 ) -> None:
     """Say what a model and a store need, and whether this machine has it; the model's weights are not loaded."""
     from comem_memory.cli.plan import devices, make_plan, tables
-    from comem_memory.opening import default_key, find_model
+    from comem_memory.opening import find_model, open_key
 
     name, location = find_model(context.obj["model"])
-    plan = make_plan(location, items=items, key_dimension=default_key().dimension, name=name)
+    key = open_key(context.obj["key"])
+    plan = make_plan(location, items=items, key_dimension=key.dimension, name=name)
     if as_json:
         print_json(asdict(plan))
     else:

@@ -43,7 +43,7 @@ def synthesize(
 ) -> None:
     """Make a corpus of questions about items, to train with: comem train ADAPTER --data OUTPUT."""
     from comem_memory import mini
-    from comem_memory.opening import default_key
+    from comem_memory.opening import open_key
     from comem_memory.synthesis.corpus_writer import frozen_reader, synthesize
     from comem_memory.synthesis.drafts import Drafts, WorldDrafts, mixtures
     from comem_memory.synthesis.emoji import emoji_of_splits
@@ -61,7 +61,7 @@ def synthesize(
         drafts = WorldDrafts(seed, mixtures(named, emoji_of_splits() if pictures else None))
         settings |= {"languages": languages, "pictures": pictures}
     else:
-        drafts = OwnDrafts(items, seed, default_key(), read)
+        drafts = OwnDrafts(items, seed, open_key(context.obj["key"]), read)
         settings |= {"items": hashlib.sha256(items.read_bytes()).hexdigest()[:16]}
     counts = synthesize(output, drafts, samples=samples, answers=answers, read=read, **settings)
     console.print(f"{', '.join(f'{count} of {split}' for split, count in counts.items())} written to {output}.")

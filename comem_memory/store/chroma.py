@@ -129,7 +129,8 @@ class ChromaStore(MemoryStore):
     ) -> list[float]:
         key = self._checked(key, k)
         with self._opened.access() as collection:
-            return [similarity for _, similarity in _nearest(collection, key, k, namespace, where)]
+            nearest = _nearest(collection, key, k, namespace, where, ties=False)
+        return [similarity for _, similarity in nearest]
 
     def _checked(self, key: np.ndarray, k: int) -> np.ndarray:
         if k < 1:
@@ -182,16 +183,21 @@ class ChromaStore(MemoryStore):
 
 
 def _nearest(
-    collection: Collection, key: np.ndarray, k: int, namespace: str, where: Filter | None
+    collection: Collection, key: np.ndarray, k: int, namespace: str, where: Filter | None, *, ties: bool = True
 ) -> list[tuple[str, float]]:
-    """The k nearest in a namespace that match a filter."""
+    """The k nearest in a namespace that match a filter.
+
+    Without `ties` any of those that are equally near may stand last, which spares looking for all of them.
+    """
     condition = scoped(namespace, where)
-    if not where and (found := _nearest_of_all(collection, key, k, chroma_id(namespace, ""))):
+    if not where and (found := _nearest_of_all(collection, key, k, chroma_id(namespace, ""), ties)):
         return found
-    return _nearest_matching(collection, key, k, condition)
+    return _nearest_matching(collection, key, k, condition, ties)
 
 
-def _nearest_of_all(collection: Collection, key: np.ndarray, k: int, prefix: str) -> list[tuple[str, float]]:
+def _nearest_of_all(
+    collection: Collection, key: np.ndarray, k: int, prefix: str, ties: bool
+) -> list[tuple[str, float]]:
     """A namespace's k nearest, if they are among the nearest of all namespaces; empty if they may not be.
 
     Saves the filter in a namespace that holds much of the collection, where it costs the most: Chroma looks
@@ -199,12 +205,14 @@ def _nearest_of_all(collection: Collection, key: np.ndarray, k: int, prefix: str
     """
     found = _query(collection, key, 4 * (k + 1), None)
     own = _ordered((id, similarity) for id, similarity in found if id.startswith(prefix))
-    if len(own) <= k or own[k - 1][1] == found[-1][1]:  # others, or others as near, may lie beyond
+    if len(own) <= k or (ties and own[k - 1][1] == found[-1][1]):  # others, or others as near, may lie beyond
         return []
     return own[:k]
 
 
-def _nearest_matching(collection: Collection, key: np.ndarray, k: int, where: Filter) -> list[tuple[str, float]]:
+def _nearest_matching(
+    collection: Collection, key: np.ndarray, k: int, where: Filter, ties: bool
+) -> list[tuple[str, float]]:
     """The k nearest that match; reads no keys of others unless they are few or the index falls short.
 
     For few the index would walk through all the others.
@@ -219,7 +227,7 @@ def _nearest_matching(collection: Collection, key: np.ndarray, k: int, where: Fi
             matching = matching_ids(collection, where)
             if len(found) < len(matching):  # the graph search does not reach every record a filter leaves
                 found = _compared(collection, matching, key)
-        elif found[k - 1][1] == found[-1][1]:
+        elif ties and found[k - 1][1] == found[-1][1]:
             n *= 4
             continue
         return _ordered(found)[:k]
