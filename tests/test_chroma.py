@@ -1,16 +1,11 @@
 """The store's contract on real Chroma: embedded, in memory, behind a server; crashes, locks, migrations."""
 
 import os
-import signal
-import socket
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +15,9 @@ import numpy as np
 import pytest
 from chromadb.api.client import Client
 from chromadb.api.models.Collection import Collection
+from helpers.processes import chroma_server, run
+from helpers.records import NEW, OLD, THIRD, encoded_again, identity, key, migrate, record
 
-from comem_memory.config import EncoderFingerprint
 from comem_memory.errors import (
     DuplicateIdError,
     EncoderMismatchError,
@@ -32,64 +28,11 @@ from comem_memory.errors import (
     StoreLocationError,
 )
 from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore
-
-D = 8
-
-
-def identity(adapter: str = "aaaaaaaa", *, dimension: int = D) -> CollectionIdentity:
-    encoder = EncoderFingerprint(
-        base_model="tiny",
-        base_fingerprint="f",
-        adapter_hash=adapter,
-        prompt_version=1,
-        num_query_tokens=8,
-        hidden_size=32,
-    )
-    return CollectionIdentity(encoder=encoder, key_name="letters-v1", key_dimension=dimension)
-
-
-def key(seed: int, dimension: int = D) -> np.ndarray:
-    values = np.random.default_rng(seed).normal(size=dimension)
-    return (values / np.linalg.norm(values)).astype(np.float32)
-
-
-def record(id: str, *, namespace: str = "ann", seed: int | None = None, **fields: Any) -> MemoryRecord:
-    seed = sum(map(ord, namespace + id)) if seed is None else seed
-    defaults = {
-        "key": key(seed),
-        "block": f"block of {id}",
-        "text": f"text of {id}",
-        "created_at": "2025-01-01T00:00:00+00:00",
-        "content_hash": f"hash of {id}",
-    }
-    return MemoryRecord(id=id, namespace=namespace, **{**defaults, **fields})
+from comem_memory.store.contract import MemoryStore
 
 
 def ids_of(store: MemoryStore, namespace: str = "ann") -> list[str]:
     return [r.id for batch in store.scan(namespace=namespace) for r in batch]
-
-
-@contextmanager
-def chroma_server(path: Path, port: int = 0) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
-        port = probe.getsockname()[1]
-    command = [Path(sys.executable).with_name("chroma"), "run", "--path", path]
-    server = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.wait()
 
 
 @pytest.fixture(scope="module")
@@ -410,29 +353,10 @@ def test_opening_nothing_as_it_is(tmp_path: Path):
     ChromaStore.embedded(tmp_path, identity=identity()).close()  # the failure let go of the lock
 
 
-def run(script: str, *arguments: object, kill: bool = False) -> str:
-    """Run a script in another process; with `kill`, kill it as soon as it prints."""
-    setup = f"""
-        import sys, time
-        sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
-        from test_chroma import *
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(setup) + textwrap.dedent(script), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    output = process.stdout.readline()
-    if kill:
-        process.send_signal(signal.SIGKILL)
-    output += process.stdout.read()
-    process.wait()
-    return output.strip()
-
-
 OPEN_IN_ANOTHER = """
+    from helpers.records import identity
     from comem_memory.errors import StoreInUseError
+    from comem_memory.store.chroma import ChromaStore
     try:
         ChromaStore.embedded(sys.argv[1], identity=identity()).close()
         print("opened")
@@ -457,6 +381,8 @@ def test_one_process_at_a_time_which_may_open_it_twice(tmp_path: Path):
 def test_what_was_acknowledged_survives_a_killed_process_and_its_lock_does_not(tmp_path: Path):
     acknowledged = run(
         """
+        from helpers.records import identity, record
+        from comem_memory.store.chroma import ChromaStore
         store = ChromaStore.embedded(sys.argv[1], identity=identity())
         store.put([record(f"{i:03}", seed=i) for i in range(200)])
         store.delete(namespace="ann", ids=["007"])
@@ -631,25 +557,6 @@ def test_another_encoder_or_key_is_refused_once_there_is_something(tmp_path: Pat
     ChromaStore.embedded(tmp_path, identity=identity()).close()  # emptied: free for any encoder and dimension
 
 
-OLD, NEW, THIRD = identity("old-old-"), identity("new-new-", dimension=5), identity("third-th")
-
-
-def encoded_again(r: MemoryRecord) -> MemoryRecord:
-    return replace(r, key=key(7, 5), block="new block")
-
-
-def migrate(store: ChromaStore, *, stop_after: int | None = None) -> int:
-    migration = store.begin_migration(NEW)
-    moved = 0
-    for records in migration.pending(batch_size=2):
-        migration.put([encoded_again(r) for r in records])
-        moved += len(records)
-        if stop_after is not None and moved >= stop_after:
-            return moved
-    migration.commit()
-    return moved
-
-
 @pytest.fixture
 def filled(tmp_path: Path) -> Callable[[], ChromaStore]:
     """Opens a directory with five old records in two namespaces."""
@@ -806,6 +713,8 @@ def test_after_anothers_migration_reading_says_so(filled: Callable[[], ChromaSto
 def test_a_killed_process_leaves_the_old_collection_until_its_commit(filled: Callable[[], ChromaStore], tmp_path: Path):
     moved = run(
         """
+        from helpers.records import migrate
+        from comem_memory.store.chroma import ChromaStore
         store = ChromaStore.embedded(sys.argv[1], identity=None)
         print(migrate(store, stop_after=2), flush=True)
         time.sleep(60)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import EXPECTED, FOLDER, knowledge
+from helpers.parity import EXPECTED, FOLDER, knowledge
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
