@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from saved import save_roomy, save_tiny
+from helpers.saved import save_roomy, save_tiny
 from typer.testing import CliRunner
 
 import comem_memory

@@ -12,7 +12,7 @@ from typing import get_args
 
 import pytest
 import torch
-from parity import EXPECTED, FOLDER, knowledge
+from helpers.parity import EXPECTED, FOLDER, knowledge
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner

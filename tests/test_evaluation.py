@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.saved import save_roomy
 from PIL import Image
 from rich.console import Console
-from saved import save_roomy
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.cli.demonstration import ASKED, KINDS, run

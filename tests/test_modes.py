@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from helpers.saved import save_tiny
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
 from llama_index.core.base.llms.types import ChatMessage
-from saved import save_tiny
 from typer.testing import CliRunner
 
 from comem_memory import ContinuousMemory, MemoryItem

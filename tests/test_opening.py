@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from saved import save_tiny
+from helpers.saved import save_tiny
 
 from comem_memory import mini
 from comem_memory.mini.assembly import ASSEMBLY, PROJECTOR

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.saved import save_tiny
 from PIL import Image
-from saved import save_tiny
 from typer.testing import CliRunner
 
 pytest.importorskip("faker", reason="training needs the `train` extra")

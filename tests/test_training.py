@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.saved import save_tiny
 from safetensors.torch import load_file
-from saved import save_tiny
 from transformers import EarlyStoppingCallback, TrainerCallback
 from typer.testing import CliRunner, Result
 

@@ -11,7 +11,7 @@ from comem_memory.config import LoraSettings
 from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.model.backbone import Backbone
 
-FOLDER = Path(__file__).parent / "data" / "parity" / "qwen2_5_vl"
+FOLDER = Path(__file__).parents[1] / "data" / "parity" / "qwen2_5_vl"
 INPUTS = load_file(FOLDER / "inputs.safetensors")
 EXPECTED = load_file(FOLDER / "expected.safetensors")
 
