@@ -25,7 +25,7 @@ from comem_memory.evaluation.comparison import Comparison, compare
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import of_countries
 from comem_memory.evaluation.tables import Grid, answer_tokens, lengths
-from comem_memory.files.atomic import atomic_write
+from comem_memory.files import atomic_write
 from comem_memory.opening import load_backbone
 from comem_memory.training import TrainingRecipe, training_data
 

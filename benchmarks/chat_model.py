@@ -16,8 +16,7 @@ from transformers import LlamaForCausalLM, pipeline
 from comem_memory import Backbone, ContinuousMemory, MemoryEncoder
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.opening import load_backbone
-from comem_memory.store import identity_of
-from comem_memory.store.chroma import ChromaStore
+from comem_memory.store import ChromaStore, identity_of
 from comem_memory.testing import tiny_key
 
 PROMPT = "{}, please write a long letter to a friend about a journey by train through the mountains."

@@ -18,7 +18,7 @@ from comem_memory.config import QFormerConfig
 from comem_memory.convert import FrozenWeights, convert_checkpoint
 from comem_memory.convert.layout import FROZEN, BaseModel, to_authors, to_authors_qformer
 from comem_memory.convert.weights import INDEX_FILE, SINGLE_FILE
-from comem_memory.encoder.qformer import QFormer
+from comem_memory.encoder import QFormer
 from comem_memory.evaluation.peak_memory import peak_resident
 
 WIDTH, RANK, HEADS = 512, 16, 16

@@ -24,13 +24,11 @@ from storage import TEXT, random_identity
 from tqdm.auto import tqdm
 
 from comem_memory import Backbone, MemoryEncoder, mini
-from comem_memory.chat.chat import Chat, ChatSettings
+from comem_memory.chat import Chat, ChatSettings
 from comem_memory.evaluation.peak_memory import peak_resident
-from comem_memory.model.prompts import Message
+from comem_memory.model import Message
 from comem_memory.opening import default_key, load_backbone
-from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.codec import decode_block, encode_block
-from comem_memory.store.contract import MemoryRecord
+from comem_memory.store import ChromaStore, MemoryRecord, decode_block, encode_block
 from comem_memory.synthesis.countries import item, rows
 
 K = 10

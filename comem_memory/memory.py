@@ -16,16 +16,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from comem_memory.chat.chat import Chat, ChatSettings
-from comem_memory.chat.layout import Recalled, check_mode, lay_out
-from comem_memory.chat.turns import NamedItems, content_of, parts_of, question_turn, spoken
+from comem_memory.chat import (
+    Chat,
+    ChatSettings,
+    NamedItems,
+    Recalled,
+    check_mode,
+    content_of,
+    lay_out,
+    parts_of,
+    question_turn,
+    spoken,
+)
 from comem_memory.config import Mode
-from comem_memory.encoder.memory_encoder import MemoryEncoder
+from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import EncoderMismatchError, QueryError
-from comem_memory.files.images import load_image
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import RESTATE_INSTRUCTION, Message, ModelInputs
-from comem_memory.model.text_prompts import DEFAULT_TEXT_PROMPTS, check_text_prompt
+from comem_memory.files import load_image
+from comem_memory.model import (
+    DEFAULT_TEXT_PROMPTS,
+    RESTATE_INSTRUCTION,
+    Backbone,
+    Message,
+    ModelInputs,
+    check_text_prompt,
+)
 from comem_memory.opening import check_hidden_size, load_encoder, open_key, open_store
 from comem_memory.retrieval import PROBE, RetrievalKey
 from comem_memory.store import (

@@ -11,8 +11,7 @@ from comem_memory.encoder import MemoryEncoder, read_config
 from comem_memory.errors import AdapterError, CheckpointError, ModelError
 from comem_memory.model import Backbone
 from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
-from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.contract import CollectionIdentity
+from comem_memory.store import ChromaStore, CollectionIdentity
 
 
 def default_key() -> RetrievalKey:

@@ -7,11 +7,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from comem_memory.chat.turns import item_of, parts_of, text_of
+from comem_memory.chat import item_of, parts_of, text_of
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.prompts import Message
-from comem_memory.store.contract import MemoryRecord
-from comem_memory.store.filters import Filter
+from comem_memory.model import Message
+from comem_memory.store import Filter, MemoryRecord
 from comem_memory.types import Metadata
 
 SESSION, TRANSCRIPT, ROLE, MESSAGE = "session_id", "transcript", "role", "message"

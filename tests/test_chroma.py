@@ -230,7 +230,7 @@ def test_opening_nothing_as_it_is(tmp_path: Path):
 OPEN_IN_ANOTHER = """
     from helpers.records import identity
     from comem_memory.errors import StoreInUseError
-    from comem_memory.store.chroma import ChromaStore
+    from comem_memory.store import ChromaStore
     try:
         ChromaStore.embedded(sys.argv[1], identity=identity()).close()
         print("opened")
@@ -256,7 +256,7 @@ def test_what_was_acknowledged_survives_a_killed_process_and_its_lock_does_not(t
     acknowledged = run(
         """
         from helpers.records import identity, record
-        from comem_memory.store.chroma import ChromaStore
+        from comem_memory.store import ChromaStore
         store = ChromaStore.embedded(sys.argv[1], identity=identity())
         store.put([record(f"{i:03}", seed=i) for i in range(200)])
         store.delete(namespace="ann", ids=["007"])
@@ -530,7 +530,7 @@ def test_a_killed_process_leaves_the_old_collection_until_its_commit(filled: Cal
     moved = run(
         """
         from helpers.records import migrate
-        from comem_memory.store.chroma import ChromaStore
+        from comem_memory.store import ChromaStore
         store = ChromaStore.embedded(sys.argv[1], identity=None)
         print(migrate(store, stop_after=2), flush=True)
         time.sleep(60)

@@ -20,7 +20,7 @@ from comem_memory import ContinuousMemory, MemoryItem, opening
 from comem_memory.cli import app as cli
 from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemError, ModelError, QueryError
 from comem_memory.evaluation.comparison import SOURCES
-from comem_memory.files.item_files import read_items
+from comem_memory.files import read_items
 from comem_memory.mini import minilm_directory
 from comem_memory.testing import tiny_key, tiny_picture
 

@@ -22,10 +22,9 @@ from comem_memory.cli import app as cli
 from comem_memory.convert import ConversionReport, FrozenWeights, convert_checkpoint, export_checkpoint
 from comem_memory.convert.lowrank import decompose
 from comem_memory.convert.weights import INDEX_FILE, SINGLE_FILE, WeightFiles, write_shards
-from comem_memory.encoder.memory_encoder import MemoryEncoder
+from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import AdapterError, CheckpointError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.loading import auto_class
+from comem_memory.model import Backbone, auto_class
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key
 
 WEIGHTS = load_file(FOLDER / SINGLE_FILE)

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from comem_memory.config import EncoderConfig
-from comem_memory.encoder.adapter_files import CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE
-from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
+from comem_memory.encoder import CONFIG_FILE, MemoryEncoder
+from comem_memory.encoder.adapter_files import FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE
+from comem_memory.encoder.memory_encoder import EncoderInputs
 from comem_memory.errors import AdapterError, InvalidItemError, ItemTooLongError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import Message, ModelInputs
+from comem_memory.model import Backbone, Message, ModelInputs
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 
 QUESTION: list[Message] = [{"role": "user", "content": "What opens the door?"}]

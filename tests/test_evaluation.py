@@ -33,7 +33,7 @@ from comem_memory.evaluation.comparison import (
 from comem_memory.evaluation.first_token import first_token
 from comem_memory.evaluation.peak_memory import peak_bytes
 from comem_memory.evaluation.question_sets import of_countries, of_flags, of_worlds, question_set
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.memory import Mode
 from comem_memory.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
 from comem_memory.synthesis.countries import (

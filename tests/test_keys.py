@@ -26,7 +26,7 @@ from transformers import (
 
 from comem_memory import Backbone, ContinuousMemory, MemoryItem
 from comem_memory.errors import EncoderMismatchError, InvalidItemError, ModelError, QueryError
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.opening import open_key
 from comem_memory.retrieval import (
     PROBE,

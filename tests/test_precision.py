@@ -11,11 +11,10 @@ from transformers import BitsAndBytesConfig
 
 from comem_memory import ContinuousMemory, MemoryItem, mini
 from comem_memory.config import EncoderFingerprint
+from comem_memory.encoder import MemoryEncoder
 from comem_memory.encoder.adapter_files import FINGERPRINT_FILE
-from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.errors import AdapterError, EncoderMismatchError, ModelError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import ModelInputs
+from comem_memory.model import Backbone, ModelInputs
 from comem_memory.opening import load_backbone
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from comem_memory.config import QFormerConfig
-from comem_memory.encoder.qformer import QFormer
+from comem_memory.encoder import QFormer
 
 PARITY = Path(__file__).parent / "data" / "parity" / "qformer"
 

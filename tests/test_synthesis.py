@@ -20,13 +20,12 @@ from typer.testing import CliRunner
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.cli import app as cli
-from comem_memory.encoder.memory_encoder import MemoryEncoder
+from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import CorpusError, ItemTooLongError
 from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP, question_set
-from comem_memory.files.images import MODEL_PIXELS
+from comem_memory.files import MODEL_PIXELS
 from comem_memory.metrics import contains, normalise
-from comem_memory.model.prompts import ModelInputs
-from comem_memory.model.text_prompts import PromptItem, retrieval_content
+from comem_memory.model import ModelInputs, PromptItem, retrieval_content
 from comem_memory.synthesis import phrases
 from comem_memory.synthesis.agent_topics import AGENT_TOPICS
 from comem_memory.synthesis.corpus import read_corpus

@@ -21,9 +21,9 @@ pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.cli import app as cli
 from comem_memory.config import LoraSettings
-from comem_memory.encoder.memory_encoder import MemoryEncoder
+from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import AdapterError, CorpusError
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.metrics import contains
 from comem_memory.synthesis.emoji import Picture
 from comem_memory.synthesis.groups import Mixture, group

@@ -8,8 +8,7 @@ import torch
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.config import QFormerConfig
-from comem_memory.encoder.memory_encoder import MemoryEncoder
-from comem_memory.encoder.qformer import QFormer
+from comem_memory.encoder import MemoryEncoder, QFormer
 from comem_memory.synthesis.groups import Mixture
 from comem_memory.testing import Family, tiny_backbone
 from comem_memory.training.batches import Batch, Item

@@ -18,9 +18,7 @@ from comem_memory.chat import tool_calls
 from comem_memory.chat.tool_calls import Tool, ToolCall
 from comem_memory.chat.turns import parts_of, text_of
 from comem_memory.errors import GrammarError, ModelError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prefix_cache import PrefixCache
-from comem_memory.model.prompts import Message, ModelInputs, prompt_length
+from comem_memory.model import Backbone, Message, ModelInputs, PrefixCache, prompt_length
 
 if TYPE_CHECKING:
     from comem_memory.chat.constrained import Constraint, Vocabulary

@@ -18,7 +18,7 @@ from comem_memory.errors import ComemError
 
 if TYPE_CHECKING:
     from comem_memory.memory import ContinuousMemory
-    from comem_memory.model.backbone import Backbone
+    from comem_memory.model import Backbone
 
 app = typer.Typer(
     help="Continuous memory: items become vectors, are found again, and a frozen model answers from them.\n\n"

@@ -16,7 +16,7 @@ from rich.table import Table
 from comem_memory.config import LoraSettings, QFormerConfig
 from comem_memory.encoder import QFormer, linear_names
 from comem_memory.model import auto_class, load_config
-from comem_memory.store.codec import PRECISIONS, encode_block
+from comem_memory.store import PRECISIONS, encode_block
 
 CONTEXT = 4096
 """Tokens of the conversation whose key-value cache is counted."""

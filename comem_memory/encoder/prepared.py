@@ -10,7 +10,7 @@ from PIL import Image
 
 from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
 from comem_memory.errors import InvalidItemError
-from comem_memory.files.images import image_digest, load_image
+from comem_memory.files import image_digest, load_image
 from comem_memory.types import MemoryItem
 
 CHUNK = 64

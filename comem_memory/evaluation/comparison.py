@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from comem_memory.chat.layout import memory_of
+from comem_memory.chat import memory_of
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.metrics import contains, exact_match, interval, share_interval, token_f1
-from comem_memory.model.prompts import ModelInputs, prompt_length
-from comem_memory.store.filters import Filter
+from comem_memory.model import ModelInputs, prompt_length
+from comem_memory.store import Filter
 from comem_memory.types import MemoryHit, MemoryItem
 
 MAX_NEW_TOKENS = 64

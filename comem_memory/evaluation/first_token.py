@@ -14,9 +14,9 @@ import torch
 from comem_memory.config import Mode
 from comem_memory.evaluation.comparison import EvaluationQuestion
 from comem_memory.evaluation.peak_memory import peak_bytes
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.prompts import ModelInputs, prompt_length
+from comem_memory.model import ModelInputs, prompt_length
 
 MODES: tuple[Mode, ...] = ("none", "text", "memory")
 

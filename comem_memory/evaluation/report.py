@@ -20,9 +20,9 @@ from comem_memory.evaluation.comparison import MAX_NEW_TOKENS, SOURCES, Comparis
 from comem_memory.evaluation.first_token import Cost, first_token
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import MADE_UP, of_countries, of_flags, of_worlds
-from comem_memory.files.atomic import atomic_write
+from comem_memory.files import atomic_write
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store.codec import PRECISIONS, Precision, encode_block
+from comem_memory.store import PRECISIONS, Precision, encode_block
 
 PAGE, PLOTS = "RESULTS.md", "results.png"
 FACTS = (1, 2, 4, 8)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from comem_memory.evaluation.comparison import Comparison
 from comem_memory.evaluation.first_token import Cost
-from comem_memory.model.backbone import Backbone
+from comem_memory.model import Backbone
 
 LONG = 4
 """Tokens; right answers of so many and more are told together."""

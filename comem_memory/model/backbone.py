@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel, TextIteratorStreamer
 
 from comem_memory.errors import ModelError, PromptTooLongError
-from comem_memory.files.images import MODEL_PIXELS
+from comem_memory.files import MODEL_PIXELS
 from comem_memory.model.fingerprint import model_fingerprint
 from comem_memory.model.loading import declaring_embeddings, load_model
 from comem_memory.model.prefix_cache import PrefixCache

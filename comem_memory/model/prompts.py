@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from comem_memory.errors import InvalidItemError, ItemTooLongError
-from comem_memory.files.images import MODEL_PIXELS, at_most
+from comem_memory.files import MODEL_PIXELS, at_most
 
 ModelInputs = dict[str, torch.Tensor]
 """Inputs of the model's forward. Tensors shaped like `input_ids` run along the tokens; all others

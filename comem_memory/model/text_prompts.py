@@ -10,7 +10,7 @@ from PIL import Image
 
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 
 CONTEXT, QUESTION = "{context}", "{question}"
 

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.retrieval.efficientnet import (
     IMAGE_MEAN,
     IMAGE_SIZE,

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
 from comem_memory.errors import ModelError
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.retrieval.embedders import TorchEmbedder
 
 TWO_TOWERS = ("clip", "siglip", "siglip2")

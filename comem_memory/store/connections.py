@@ -16,7 +16,7 @@ from chromadb.config import Settings as ChromaSettings
 from filelock import FileLock, Timeout
 
 from comem_memory.errors import StoreInUseError, StoreLocationError
-from comem_memory.files.atomic import atomic_write
+from comem_memory.files import atomic_write
 
 FORMAT_VERSION = 1
 _MARKER = "comem.json"

@@ -15,8 +15,8 @@ from comem_memory.store.filters import Filter
 from comem_memory.types import Metadata
 
 if TYPE_CHECKING:
-    from comem_memory.encoder.memory_encoder import MemoryEncoder
-    from comem_memory.retrieval.keys import RetrievalKey
+    from comem_memory.encoder import MemoryEncoder
+    from comem_memory.retrieval import RetrievalKey
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from comem_memory.errors import InvalidItemError
-from comem_memory.files.images import keep_picture
+from comem_memory.files import keep_picture
 from comem_memory.store.records import chroma_id
 
 

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from comem_memory.errors import EncoderMismatchError, StoreLocationError
-from comem_memory.files.atomic import atomic_write
+from comem_memory.files import atomic_write
 from comem_memory.store.codec import b85decode, b85encode, decode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryItem, Metadata

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from comem_memory.encoder.memory_encoder import MemoryEncoder
-from comem_memory.encoder.prepared import CHUNK, PreparedItem, in_chunks, prepare
+from comem_memory.encoder import CHUNK, MemoryEncoder, PreparedItem, in_chunks, prepare
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store.codec import Precision, encode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary, identity_of

@@ -17,12 +17,17 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from comem_memory.errors import CorpusError
-from comem_memory.files.atomic import atomic_write
-from comem_memory.files.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image
-from comem_memory.files.resumable import open_work, refuse_existing
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import prompt_length
-from comem_memory.model.text_prompts import PromptItem, retrieval_content
+from comem_memory.files import (
+    MODEL_PIXELS,
+    at_most,
+    atomic_write,
+    image_digest,
+    keep_picture,
+    load_image,
+    open_work,
+    refuse_existing,
+)
+from comem_memory.model import Backbone, PromptItem, prompt_length, retrieval_content
 from comem_memory.synthesis.corpus import Answers, CorpusItem, CorpusSample
 from comem_memory.synthesis.drafts import Draft, DraftItem, Drafts, Reader
 from comem_memory.synthesis.splits import SPLITS, Split

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from comem_memory.errors import DownloadError
-from comem_memory.files.cache import cached
+from comem_memory.files import cached
 from comem_memory.synthesis.splits import Split
 
 ARTISTS = ("google", "twitter")

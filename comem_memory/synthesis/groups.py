@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.synthesis import phrases
 from comem_memory.synthesis.agent_topics import AGENT_TOPICS
 from comem_memory.synthesis.emoji import Picture

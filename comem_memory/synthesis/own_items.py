@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from tqdm.auto import tqdm
 
 from comem_memory.errors import CorpusError
-from comem_memory.files.images import MODEL_PIXELS, at_most, load_image
+from comem_memory.files import MODEL_PIXELS, at_most, load_image
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.synthesis.corpus import first_error
 from comem_memory.synthesis.drafts import Draft, DraftItem, Reader, in_order

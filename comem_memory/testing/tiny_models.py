@@ -50,8 +50,7 @@ from transformers import (
     Qwen3VLProcessor,
 )
 
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.loading import without_videos
+from comem_memory.model import Backbone, without_videos
 
 Family = Literal[
     "llama",

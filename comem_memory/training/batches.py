@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from comem_memory.model.prompts import RESTATE_INSTRUCTION
+from comem_memory.model import RESTATE_INSTRUCTION
 
 if TYPE_CHECKING:
     from comem_memory.synthesis.corpus import CorpusSample

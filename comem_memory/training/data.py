@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from comem_memory.model.backbone import Backbone
+from comem_memory.model import Backbone
 from comem_memory.synthesis.corpus import read_corpus, usable_samples
 from comem_memory.synthesis.drafts import mixtures
 from comem_memory.synthesis.emoji import emoji_of_splits

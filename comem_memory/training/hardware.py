@@ -13,7 +13,7 @@ import torch
 import torch._dynamo
 import torch.utils.cpp_extension  # before anything imports the standard library's distutils, or compiling fails
 
-from comem_memory.model.backbone import Backbone
+from comem_memory.model import Backbone
 
 
 def bfloat16_is_fast() -> bool:

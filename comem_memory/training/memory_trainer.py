@@ -12,10 +12,9 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from comem_memory.encoder.memory_encoder import MemoryEncoder
-from comem_memory.files.images import load_image
-from comem_memory.model.prompts import ModelInputs
-from comem_memory.model.text_prompts import PromptItem, retrieval_content
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.files import load_image
+from comem_memory.model import ModelInputs, PromptItem, retrieval_content
 from comem_memory.training.batches import Batch, Item, TrainingQuestion
 from comem_memory.training.trainer import BatchTrainer, Dataset
 

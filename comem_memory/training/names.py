@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from comem_memory.model.backbone import Backbone
+from comem_memory.model import Backbone
 from comem_memory.synthesis import countries
 
 

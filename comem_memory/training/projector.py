@@ -11,9 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
 from comem_memory import mini
-from comem_memory.files.images import load_image
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import ModelInputs
+from comem_memory.files import load_image
+from comem_memory.model import Backbone, ModelInputs
 from comem_memory.synthesis.emoji import SPLIT_SEED, Picture, split_emoji
 from comem_memory.training.hardware import bfloat16_is_fast
 from comem_memory.training.trainer import BatchTrainer, Dataset, training_arguments

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from comem_memory.encoder.qformer import QFormer
+from comem_memory.encoder import QFormer
 
 STRETCH = 16
 """Tokens. Places are spread evenly over log(1 + position / STRETCH): early ones lie closer together."""

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from comem_memory.model.backbone import Backbone
+from comem_memory.model import Backbone
 from comem_memory.training.hardware import bfloat16_is_fast
 
 

@@ -26,7 +26,7 @@ from transformers import TrainingArguments
 
 from comem_memory.encoder import CONFIG_FILE, MemoryEncoder
 from comem_memory.errors import CorpusError
-from comem_memory.model.prompts import ModelInputs
+from comem_memory.model import ModelInputs
 from comem_memory.training.batches import Batch
 from comem_memory.training.qformer_fit import COMMON, END, LONGEST, STRETCH, fit_qformer, ridge
 from comem_memory.training.trainer import BatchTrainer, Dataset, training_arguments

@@ -28,13 +28,11 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from comem_memory.chat.chat import Chat, ChatSettings, Reply
-from comem_memory.chat.tool_calls import tool_choice_of
+from comem_memory.chat import Chat, ChatSettings, Reply, tool_choice_of
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.prompts import Message
-from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.filters import Filter
+from comem_memory.model import Message
+from comem_memory.store import ChromaStore, Filter
 from comem_memory.threads import iterate_in_thread
 
 from ..turn import SETTINGS, prepare_turn

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict, messages_to_dict
 
-from comem_memory.chat.layout import check_mode
+from comem_memory.chat import check_mode
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
 from comem_memory.threads import run_in_thread

@@ -21,11 +21,10 @@ from langchain_core.messages import (
 from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.messages.tool import tool_call
 
-from comem_memory.chat.tool_calls import ToolCall
-from comem_memory.chat.turns import NamedItems
+from comem_memory.chat import NamedItems, ToolCall
 from comem_memory.config import Mode
-from comem_memory.files.images import load_image, named_picture
-from comem_memory.model.prompts import Message
+from comem_memory.files import load_image, named_picture
+from comem_memory.model import Message
 
 SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call", "tool_call_chunk", "memory")
 """Blocks without text or picture: thoughts are not shown again, calls stand in `tool_calls`, memory goes before all."""

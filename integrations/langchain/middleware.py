@@ -12,13 +12,12 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config, run_in_executor
 
-from comem_memory.chat.layout import check_mode
-from comem_memory.chat.turns import item_of
+from comem_memory.chat import check_mode, item_of
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.text_prompts import PromptItem, as_text
-from comem_memory.store.filters import Filter
+from comem_memory.model import PromptItem, as_text
+from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem
 

@@ -11,7 +11,7 @@ from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field
 
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store.filters import Filter
+from comem_memory.store import Filter
 from comem_memory.types import MemoryHit
 
 from ..transcript import visible

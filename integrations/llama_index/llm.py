@@ -26,11 +26,11 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
-from comem_memory.chat.chat import Chat, ChatSettings, Reply
+from comem_memory.chat import Chat, ChatSettings, Reply
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.prompts import Message
-from comem_memory.store.filters import Filter
+from comem_memory.model import Message
+from comem_memory.store import Filter
 from comem_memory.threads import iterate_in_thread
 
 from ..turn import prepare_turn

@@ -10,10 +10,10 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index.core.memory.types import BaseMemory
 
-from comem_memory.chat.turns import content_of
+from comem_memory.chat import content_of
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store.contract import MemoryRecord
+from comem_memory.store import MemoryRecord
 from comem_memory.threads import run_in_thread
 
 from ..transcript import MESSAGE, Said, Transcript

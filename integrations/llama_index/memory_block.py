@@ -10,10 +10,10 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.memory.memory import BaseMemoryBlock
 
-from comem_memory.chat.turns import item_of
+from comem_memory.chat import item_of
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store.filters import Filter
+from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
 
 from ..transcript import SESSION

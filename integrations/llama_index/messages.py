@@ -17,12 +17,10 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from comem_memory.chat.chat import Reply
-from comem_memory.chat.turns import NamedItems
+from comem_memory.chat import NamedItems, Reply
 from comem_memory.config import Mode
-from comem_memory.files.images import load_image, named_picture
-from comem_memory.model.prompts import Message
-from comem_memory.model.text_prompts import PromptItem, as_text
+from comem_memory.files import load_image, named_picture
+from comem_memory.model import Message, PromptItem, as_text
 from comem_memory.types import MemoryHit
 
 MEMORY_IDS = "memory_ids"

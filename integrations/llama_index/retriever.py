@@ -9,7 +9,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
 
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store.filters import Filter
+from comem_memory.store import Filter
 from comem_memory.types import MemoryHit
 
 from ..transcript import visible
