@@ -353,7 +353,9 @@ def test_what_makes_no_key_is_told_before_anything_is_loaded(monkeypatch: pytest
         (tmp_path / "nowhere", "nowhere"),
         ("no/such-model", "no/such-model"),
     ):
-        with pytest.raises(ModelError, match=f"(?s){found}.* Pass the hub name or folder of a sentence-transformers, CLIP"):
+        with pytest.raises(
+            ModelError, match=f"(?s){found}.* Pass the hub name or folder of a sentence-transformers, CLIP"
+        ):
             ContinuousMemory.from_pretrained(str(base), adapter, tmp_path / "memory", key=name)
     assert not (tmp_path / "memory").exists()
 
