@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from comem_memory.store.chroma import ChromaStore
     from comem_memory.types import MemoryHit, MemoryItem
 
+    __version__: str
+
 _HOME = {
     "Answer": "memory",
     "Backbone": "model.backbone",
@@ -43,6 +45,10 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Imports on first use, so that `import comem_memory` costs nothing before the model is needed."""
+    if name == "__version__":
+        from importlib.metadata import version  # here: it takes longer than all the rest
+
+        return version("comem-memory")
     if name in _HOME:
         return getattr(import_module(f"comem_memory.{_HOME[name]}"), name)
     raise AttributeError(f"module 'comem_memory' has no attribute {name!r}")

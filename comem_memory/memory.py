@@ -6,23 +6,26 @@ import asyncio
 import copy
 import itertools
 import tempfile
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+import threading
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 
+from comem_memory.chat.chat import Chat, ChatSettings
+from comem_memory.chat.layout import Recalled, check_mode, lay_out
+from comem_memory.chat.turns import NamedItems, content_of, parts_of, question_turn, spoken
 from comem_memory.config import Mode
 from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.errors import EncoderMismatchError, QueryError
 from comem_memory.files.images import load_image
 from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import RESTATE_INSTRUCTION, ModelInputs, prompt_length
-from comem_memory.model.text_prompts import PromptItem, retrieval_content
+from comem_memory.model.prompts import RESTATE_INSTRUCTION, Message, ModelInputs
+from comem_memory.model.text_prompts import DEFAULT_TEXT_PROMPTS, check_text_prompt
 from comem_memory.opening import check_hidden_size, load_encoder, open_key, open_store
 from comem_memory.retrieval import PROBE, RetrievalKey
 from comem_memory.store import (
@@ -51,9 +54,9 @@ class Answer:
     """What the model said, and from what.
 
     Args:
-        text: the answer.
-        hits: the items it had, best first.
-        prompt_tokens: tokens of the prompt, pictures and memory vectors included.
+        text: The answer.
+        hits: The items it had, best first.
+        prompt_tokens: Tokens of the prompt, pictures and memory vectors included.
     """
 
     text: str
@@ -72,11 +75,6 @@ class Description:
     restated: str
 
 
-def memory_of(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
-    """The vectors of hits, best first, in one (n, H): the best last, next to the question (the authors' order)."""
-    return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
-
-
 class ContinuousMemory:
     """Memory of images and texts as continuous vectors (arXiv 2505.17670), kept in Chroma.
 
@@ -84,14 +82,18 @@ class ContinuousMemory:
     of text and picture; `answer` puts their vectors before the prompt of the same, frozen model.
 
     Args:
-        encoder: makes the vectors.
-        key: makes the retrieval keys.
-        store: keeps both.
-        backbone: the frozen model that answers, by default the encoder's own base model; another one needs the same
+        encoder: Makes the vectors.
+        key: Makes the retrieval keys.
+        store: Keeps both.
+        backbone: The frozen model that answers, by default the encoder's own base model; another one needs the same
             hidden size, and may be text-only (arXiv 2505.17670 has a text model read a vision-language model's memory).
-        namespace: the tenant, user or agent whose items this object sees.
-        precision: how vectors are stored; int8 takes a quarter of fp32 (`codec` has the table).
-        picture_directory: where pictures that have no path of their own are kept.
+        namespace: The tenant, user or agent whose items this object sees.
+        precision: How vectors are stored; int8 takes a quarter of fp32 (`codec` has the table).
+        picture_directory: Where pictures that have no path of their own are kept.
+        mode: How recalled items are given to the model unless a call says otherwise: `memory`, `text`, `both` or
+            `none`; by default as the encoder recommends.
+        text_prompt: Layout of texts and question in the modes `text` and `both`, with `{context}` and `{question}`;
+            by default the standard one that answered best (`model.text_prompts`).
 
     Example:
         >>> memory = ContinuousMemory.from_pretrained()                                        # doctest: +SKIP
@@ -109,10 +111,15 @@ class ContinuousMemory:
         namespace: str = "default",
         precision: Precision = "int8",
         picture_directory: Path | None = None,
+        mode: Mode | None = None,
+        text_prompt: str | None = None,
     ) -> None:
         self.encoder, self.key, self.store = encoder, key, store
         self.backbone = backbone or encoder.backbone
         check_hidden_size(encoder, self.backbone)
+        self.mode: Mode = check_mode(mode or encoder.encoder_config.recommended_mode)
+        own = None if text_prompt is None else check_text_prompt(text_prompt)
+        self.text_prompts: Mapping[Mode, str] = {mode: own or text for mode, text in DEFAULT_TEXT_PROMPTS.items()}
         self._pictures = PictureFolder(picture_directory)
         self._writer = Writer(encoder, key, store, self._pictures, namespace=namespace, precision=precision)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -131,40 +138,48 @@ class ContinuousMemory:
         collection_name: str = "comem",
         key: RetrievalKey | str | Path | None = None,
         precision: Precision = "int8",
+        mode: Mode | None = None,
+        text_prompt: str | None = None,
         reencode: bool = False,
         **model_kwargs: Any,
     ) -> ContinuousMemory:
         """Opens a memory with its model.
 
         Args:
-            model: hub name or folder of the base model; by default the one the adapter was trained on, and without
+            model: Hub name or folder of the base model; by default the one the adapter was trained on, and without
                 an adapter the embedded default. Alone, it may be a checkpoint in the layout of CoMEM's authors.
-            adapter: folder of a trained memory encoder; or a checkpoint in the authors' layout, a folder or a hub name,
+            adapter: Folder of a trained memory encoder; or a checkpoint in the authors' layout, a folder or a hub name,
                 which is converted once into the cache (`convert.cached_adapter`).
-            persist_directory: keep the data here; by default it lives as long as this object.
-            answering_model: hub name or folder of another model that answers, of the same hidden size.
-            namespace: see `namespace`.
-            chroma_url: keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
+            persist_directory: Keep the data here; by default it lives as long as this object.
+            answering_model: Hub name or folder of another model that answers, of the same hidden size.
+            namespace: See `namespace`.
+            chroma_url: Keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
                 `persist_directory` then holds only pictures that were added without a path.
-            collection_name: one memory of several in a directory or server.
-            key: how items are found: hub name or folder of a CLIP or SigLIP model, which embeds texts and pictures, or
+            collection_name: One memory of several in a directory or server.
+            key: How items are found: hub name or folder of a CLIP or SigLIP model, which embeds texts and pictures, or
                 of a sentence-transformers model for texts, beside EfficientNet-Lite0 for pictures; or a `RetrievalKey`
                 of any embedders. By default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
-            precision: of the stored vectors.
-            reencode: if another encoder wrote this collection, encode its items again instead of refusing.
-            **model_kwargs: for loading the models (`dtype`, `device_map`, `quantization_config`, ...); `revision` is
+            precision: How the vectors are stored; see `codec`.
+            mode: How recalled items are given to the model; by default as the adapter recommends.
+            text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
+            reencode: If another encoder wrote this collection, encode its items again instead of refusing.
+            **model_kwargs: For loading the models (`dtype`, `device_map`, `quantization_config`, ...); `revision` is
                 the base model's.
 
         Raises:
-            AdapterError: a model without an adapter, or one that does not fit the model.
-            CheckpointError: an adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
+            AdapterError: A model without an adapter, or one that does not fit the model.
+            CheckpointError: An adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
                 base model or cannot be converted.
-            ModelError: there is no such model, the answering model has another hidden size, or the key's model is none
+            ModelError: There is no such model, the answering model has another hidden size, or the key's model is none
                 of those named there.
-            EncoderMismatchError: another encoder or retrieval key wrote this collection, and not `reencode`.
-            StoreLocationError, StoreInUseError: the directory or server cannot be opened.
-            DownloadError: the embedded default's public weights cannot be fetched.
+            EncoderMismatchError: Another encoder or retrieval key wrote this collection, and not `reencode`.
+            StoreLocationError, StoreInUseError: The directory or server cannot be opened.
+            DownloadError: The embedded default's public weights cannot be fetched.
         """
+        if mode is not None:
+            check_mode(mode)
+        if text_prompt is not None:
+            check_text_prompt(text_prompt)
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
         if key is not None:
@@ -199,6 +214,8 @@ class ContinuousMemory:
             namespace=namespace,
             precision=precision,
             picture_directory=pictures,
+            mode=mode,
+            text_prompt=text_prompt,
         )
         memory._temporary, memory._writer.identity = temporary, identity
         if not store.identity.matches(identity):
@@ -230,11 +247,11 @@ class ContinuousMemory:
         Closing it leaves the memory open, so keep that too; who needs one namespace alone opens the memory with it.
 
         Args:
-            name: of the tenant, user or agent.
-            precision: of the vectors that are added there, by default this memory's.
+            name: The tenant, user or agent.
+            precision: How vectors that are added there are stored; by default as in this memory.
 
         Raises:
-            QueryError: the name is not a text, empty or has characters that cannot be printed.
+            QueryError: The name is not a text, empty or has characters that cannot be printed.
         """
         view = copy.copy(self)
         view._writer = self._writer.for_namespace(name, precision)
@@ -258,19 +275,19 @@ class ContinuousMemory:
         one.
 
         Args:
-            items: one, many, or a generator, which is never held whole.
-            truncate: encode the beginning of texts that are too long; hits then say `truncated`.
-            batch_size: items per forward pass of the encoder.
-            progress: show a bar; by default for more than one chunk, on a terminal.
+            items: One, many, or a generator, which is never held whole.
+            truncate: Encode the beginning of texts that are too long; hits then say `truncated`.
+            batch_size: Items per forward pass of the encoder.
+            progress: Show a bar; by default for more than one chunk, on a terminal.
 
         Returns:
-            the ids, in the order given.
+            The ids, in the order given.
 
         Raises:
-            InvalidItemError: a picture cannot be opened, or something is no MemoryItem.
-            ItemTooLongError: a text exceeds the encoder's window, and not `truncate`.
-            DuplicateIdError: two items of this call have the same id but different content.
-            EncoderMismatchError: another encoder or retrieval key wrote this collection.
+            InvalidItemError: A picture cannot be opened, or something is no MemoryItem.
+            ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
+            DuplicateIdError: Two items of this call have the same id but different content.
+            EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
         return self._writer.add(items, truncate=truncate, batch_size=batch_size, progress=progress)
 
@@ -286,13 +303,13 @@ class ContinuousMemory:
         """Changes a stored item; it is encoded again if its text or image changes.
 
         Args:
-            id: the item.
-            text, image, metadata: the new values; `None` keeps the old one.
-            truncate: as in `add`.
+            id: The item.
+            text, image, metadata: The new values; `None` keeps the old one.
+            truncate: As in `add`.
 
         Raises:
-            ItemNotFoundError: no such item in this namespace.
-            InvalidItemError, ItemTooLongError, EncoderMismatchError: as in `add`.
+            ItemNotFoundError: No such item in this namespace.
+            InvalidItemError, ItemTooLongError, EncoderMismatchError: As in `add`.
         """
         self._writer.update(id, text=text, image=image, metadata=metadata, truncate=truncate)
 
@@ -300,7 +317,7 @@ class ContinuousMemory:
         """Deletes items by id, by a filter on their metadata, or by both; returns how many.
 
         Raises:
-            QueryError: neither ids nor a filter that filters (`clear` deletes everything), an id that is not a text, or
+            QueryError: Neither ids nor a filter that filters (`clear` deletes everything), an id that is not a text, or
                 an unknown operator.
         """
         if ids is None and not where:
@@ -318,10 +335,10 @@ class ContinuousMemory:
         the new one, whole. Texts are cut where needed, as they were when they were added.
 
         Returns:
-            how many items this run encoded.
+            How many items this run encoded.
 
         Raises:
-            InvalidItemError: a stored picture's file is gone; the message names the item.
+            InvalidItemError: A stored picture's file is gone; the message names the item.
         """
         return self._writer.reencode(batch_size=batch_size, progress=progress)
 
@@ -331,11 +348,11 @@ class ContinuousMemory:
         A memory without a directory (on a server, without `persist_directory`) refers to the pictures in the folder.
 
         Returns:
-            how many items it holds.
+            How many items it holds.
 
         Raises:
-            StoreLocationError: the folder is not an export, or damaged.
-            EncoderMismatchError: another encoder or retrieval key made it.
+            StoreLocationError: The folder is not an export, or damaged.
+            EncoderMismatchError: Another encoder or retrieval key made it.
         """
         return self._writer.load(folder, progress=progress)
 
@@ -348,13 +365,13 @@ class ContinuousMemory:
         """Items by id, in the order asked.
 
         Args:
-            ids: one or many.
-            skip_missing: leave out ids that are not stored.
+            ids: One or many.
+            skip_missing: Leave out ids that are not stored.
 
         Raises:
-            ItemNotFoundError: an id is not stored in this namespace, and not `skip_missing`.
-            QueryError: an id is not a text.
-            CorruptBlockError: an item's stored vectors are damaged.
+            ItemNotFoundError: An id is not stored in this namespace, and not `skip_missing`.
+            QueryError: An id is not a text.
+            CorruptBlockError: An item's stored vectors are damaged.
         """
         read = self.store.get if skip_missing else self.store.require
         return [self._hit(record) for record in read(_listed(ids), namespace=self.name)]
@@ -377,18 +394,18 @@ class ContinuousMemory:
         """The k items most similar to a text, a picture, or both.
 
         Args:
-            text, image: what to look for; the image as in `MemoryItem`.
-            k: at most so many hits.
-            where: filter on metadata, in Chroma's operators.
+            text, image: What to look for; the image as in `MemoryItem`.
+            k: At most so many hits.
+            where: Filter on metadata, in Chroma's operators.
 
         Returns:
-            hits, most similar first; `RetrievalKey` says what the similarity is.
+            Hits, most similar first; `RetrievalKey` says what the similarity is.
 
         Raises:
-            QueryError: neither text nor image, k below 1, or an unknown filter operator.
-            InvalidItemError: the image cannot be opened.
-            CorruptBlockError: a found item's vectors are damaged.
-            EncoderMismatchError: another encoder or retrieval key wrote this collection.
+            QueryError: Neither text nor image, k below 1, or an unknown filter operator.
+            InvalidItemError: The image cannot be opened.
+            CorruptBlockError: A found item's vectors are damaged.
+            EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
         self._check_encoder()
         if not (text and text.strip()) and image is None:
@@ -407,8 +424,8 @@ class ContinuousMemory:
         """All items in this namespace, or those that match a filter, ordered by id; few are in memory at a time.
 
         Raises:
-            QueryError: an unknown filter operator.
-            CorruptBlockError: an item's vectors are damaged.
+            QueryError: An unknown filter operator.
+            CorruptBlockError: An item's vectors are damaged.
         """
         return map(self._hit, itertools.chain.from_iterable(self.store.scan(namespace=self.name, where=where)))
 
@@ -418,6 +435,67 @@ class ContinuousMemory:
 
     # -- answering ----------------------------------------------------------------------------------------------
 
+    def recall(
+        self,
+        messages: Sequence[Message],
+        *,
+        k: int = 3,
+        where: Filter | None = None,
+        mode: Mode | None = None,
+        ids: Sequence[str] | None = None,
+        found: Sequence[str] | None = None,
+    ) -> Recalled:
+        """A conversation with the items that go before its next answer: the road of every question to the model.
+
+        Items are, the first that applies: `ids`; those that the messages name (`NamedItems`) and `found`, as far as
+        they are still stored; the k most similar to text and picture of what the user said last.
+
+        Args:
+            messages: The conversation so far, in transformers' form.
+            k: Items to search for; 0 searches for nothing.
+            where: A filter on the metadata of what is searched for.
+            mode: How the items are given; by default as the messages that name them say, and else `self.mode`.
+            ids: Exactly these items, best first.
+            found: Items that were searched for already, best first; then nothing is searched for.
+
+        Raises:
+            QueryError: The messages hold nothing to answer, an unknown mode, or as in `search`.
+            ItemNotFoundError: One of `ids` is not stored in this namespace.
+            InvalidItemError, CorruptBlockError, EncoderMismatchError: As in `search`.
+        """
+        named: list[NamedItems] = [message["named"] for message in messages if "named" in message]
+        chosen = check_mode(mode or next((one.mode for one in reversed(named) if one.mode), None) or self.mode)
+        hits: list[MemoryHit] = []
+        if chosen == "none":
+            turns = spoken(messages)
+        elif ids is not None:
+            turns, hits = spoken(messages), self.get(ids)
+        elif named or found is not None:
+            wanted = [id for one in reversed(named) for id in one.ids] + list(found or ())
+            hits = self.get(list(dict.fromkeys(wanted)), skip_missing=True)
+            turns = spoken(messages, unless={hit.id for hit in hits})
+        else:
+            turns = spoken(messages)
+            hits = self.search_turn(turns, k=k, where=where)
+        if not turns:
+            raise QueryError("The messages hold nothing to answer. Pass at least one with text or a picture.")
+        return self.lay_out(turns, hits, chosen)
+
+    def search_turn(self, turns: Sequence[Message], *, k: int = 3, where: Filter | None = None) -> list[MemoryHit]:
+        """The k items most similar to text and picture of what the user said last in a conversation.
+
+        None where there is nothing to search with, or k is 0; else as `search`.
+        """
+        at = question_turn(turns)
+        text, picture = ("", None) if at is None else content_of(turns[at])
+        text, picture = text if self.key.text else "", picture if self.key.image else None
+        return self.search(text or None, picture, k=k, where=where) if k and (text or picture is not None) else []
+
+    def lay_out(self, messages: Sequence[Message], hits: Sequence[MemoryHit], mode: Mode) -> Recalled:
+        """A conversation with given items, best first, in this memory's layout; see `chat.layout`."""
+        supports_images = self.backbone.prompts.supports_images
+        return lay_out(messages, hits, mode, text_prompts=self.text_prompts, supports_images=supports_images)
+
     def answer(
         self,
         question: str,
@@ -425,29 +503,31 @@ class ContinuousMemory:
         *,
         k: int = 3,
         where: Filter | None = None,
-        mode: Mode = "memory",
+        mode: Mode | None = None,
         max_new_tokens: int = 64,
         **generation_kwargs: Any,
     ) -> Answer:
-        """Recalls k items and has the frozen model answer.
+        """Recalls k items and has the frozen model answer: a conversation of one turn.
 
         Args:
-            question, image: what to ask, and to search with.
-            k, where: as in `search`.
+            question: What to ask, and to search with.
+            image: A picture to search with, as in `MemoryItem`; shown to a model that takes pictures.
+            k: Items to recall.
+            where: A filter on their metadata, as in `search`.
             mode: `memory` puts the items' vectors before the prompt, `text` their texts and pictures into it (plain
-                retrieval-augmented prompting), `both` does both, `none` asks the bare model.
-            max_new_tokens: longest answer.
-            **generation_kwargs: as in `Backbone.generate`.
+                retrieval-augmented prompting), `both` does both, `none` asks the bare model; by default `self.mode`.
+            max_new_tokens: Longest answer, in tokens.
+            **generation_kwargs: As in `Backbone.generate`.
 
         Raises:
-            QueryError: an unknown mode, or as in `search`.
-            PromptTooLongError: question and items leave no room for an answer.
-            InvalidItemError, CorruptBlockError, EncoderMismatchError: as in `search`.
+            QueryError: Nothing is asked, an unknown mode, or as in `search`.
+            PromptTooLongError: Question and items leave no room for an answer.
+            InvalidItemError, CorruptBlockError, EncoderMismatchError: As in `search`.
         """
-        prompt, memory, hits = self.prepare(question, image, k=k, where=where, mode=mode)
-        tokens = self.backbone.generate([prompt], [memory], max_new_tokens=max_new_tokens, **generation_kwargs)
-        text = self.backbone.decode(tokens[0])
-        return Answer(text, hits, prompt_length(prompt, memory))
+        recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
+        settings = ChatSettings(max_tokens=max_new_tokens, generation_kwargs=generation_kwargs)
+        reply = self._chat.reply(recalled.messages, recalled.memory, settings)
+        return Answer(reply.text, recalled.hits, reply.prompt_tokens)
 
     def stream(
         self,
@@ -456,51 +536,64 @@ class ContinuousMemory:
         *,
         k: int = 3,
         where: Filter | None = None,
-        mode: Mode = "memory",
+        mode: Mode | None = None,
         max_new_tokens: int = 64,
+        stopped: threading.Event | None = None,
         **generation_kwargs: Any,
     ) -> Iterator[str]:
-        """Like `answer`, yielding text as it is made; items are recalled, and errors raised, before it returns."""
-        prompt, memory, _ = self.prepare(question, image, k=k, where=where, mode=mode)
-        return self.backbone.stream(prompt, memory, max_new_tokens=max_new_tokens, **generation_kwargs)
+        """Like `answer`, yielding text as it is made; items are recalled, and errors raised, before it returns.
+
+        Setting `stopped` ends the answer at the next token.
+        """
+        recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
+        settings = ChatSettings(max_tokens=max_new_tokens, generation_kwargs=generation_kwargs)
+        pieces = self._chat.stream(recalled.messages, recalled.memory, settings, stopped=stopped)
+        return (piece for piece in pieces if isinstance(piece, str))
 
     def prepare(
-        self, question: str, image: Any = None, *, k: int = 3, where: Filter | None = None, mode: Mode = "memory"
+        self, question: str, image: Any = None, *, k: int = 3, where: Filter | None = None, mode: Mode | None = None
     ) -> tuple[ModelInputs, torch.Tensor | None, list[MemoryHit]]:
         """What `answer` gives to the model: the prompt, the memory (n, H), and the items they come from.
 
-        The most relevant item comes last, next to the question (the authors' inference order).
-
         Raises:
-            PromptTooLongError: they leave no room for an answer.
+            PromptTooLongError: Question and items leave no room for an answer.
         """
-        if mode not in get_args(Mode):
-            raise QueryError(f"mode is {mode!r}. Use one of {', '.join(get_args(Mode))}.")
-        picture = None if image is None else load_image(image)
-        hits = [] if mode == "none" else self.search(question, picture, k=k, where=where)
-        prompt, memory = self.prompt(question, picture, hits, mode)
-        self.backbone.remaining_tokens(prompt, memory)
-        return prompt, memory, hits
+        recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
+        prompt = self._chat.prompt(recalled.messages)
+        self.backbone.remaining_tokens(prompt, recalled.memory)
+        return prompt, recalled.memory, recalled.hits
 
     def prompt(
-        self, question: str, picture: Image.Image | None, hits: Sequence[MemoryHit], mode: Mode
+        self, question: str, image: Any, hits: Sequence[MemoryHit], mode: Mode
     ) -> tuple[ModelInputs, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
-        items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)] if mode in ("text", "both") else []
-        content = retrieval_content(question, items, picture, supports_images=self.backbone.prompts.supports_images)
-        prompt = self.backbone.prompts.prompt_inputs([{"role": "user", "content": content}])
-        return prompt, memory_of(hits) if mode in ("memory", "both") else None
+        recalled = self.lay_out(self._shown(_asked(question, image)), hits, mode)
+        return self._chat.prompt(recalled.messages), recalled.memory
+
+    def _recall_for(self, question: str, image: Any, **settings: Any) -> Recalled:
+        """A question with its memory; a text-only model is not shown the picture that was searched with."""
+        recalled = self.recall(_asked(question, image), **settings)
+        return replace(recalled, messages=self._shown(recalled.messages))
+
+    def _shown(self, messages: list[Message]) -> list[Message]:
+        if self.backbone.prompts.supports_images:
+            return messages
+        return [turn | {"content": [part for part in parts_of(turn) if part["type"] == "text"]} for turn in messages]
+
+    @property
+    def _chat(self) -> Chat:
+        return Chat(self.backbone, reuse_prefix=False)
 
     def describe(self, id: str, *, max_new_tokens: int = 128, **generation_kwargs: Any) -> Description:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.
 
         Args:
-            id: the item.
-            max_new_tokens, generation_kwargs: as in `answer`.
+            id: The item.
+            max_new_tokens, generation_kwargs: As in `answer`.
 
         Raises:
-            ItemNotFoundError, CorruptBlockError: as in `get`.
-            EncoderMismatchError: another encoder wrote this collection.
+            ItemNotFoundError, CorruptBlockError: As in `get`.
+            EncoderMismatchError: Another encoder wrote this collection.
         """
         self._check_encoder()
         [hit] = self.get(id)
@@ -516,11 +609,11 @@ class ContinuousMemory:
         """Writes this namespace to a folder that `load` reads anywhere: vectors, keys, texts and pictures.
 
         Returns:
-            how many items it holds.
+            How many items it holds.
 
         Raises:
-            StoreLocationError: the folder is not empty, or the picture of an item is gone.
-            CorruptBlockError: an item's stored vectors are damaged; the message names it.
+            StoreLocationError: The folder is not empty, or the picture of an item is gone.
+            CorruptBlockError: An item's stored vectors are damaged; the message names it.
         """
         stored = itertools.chain.from_iterable(self.store.scan(namespace=self.name))
         records = (replace(record, image=self._pictures.find(record.image)) for record in stored)
@@ -609,6 +702,14 @@ class ContinuousMemory:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
+
+
+def _asked(question: str, image: Any) -> list[Message]:
+    """A question as a conversation."""
+    if not question.strip() and image is None:
+        raise QueryError("There is nothing to answer. Pass a question, an image, or both.")
+    picture = [] if image is None else [{"type": "image", "image": load_image(image)}]
+    return [{"role": "user", "content": [*picture, {"type": "text", "text": question}]}]
 
 
 def _listed(ids: str | Iterable[str]) -> list[str]:

@@ -6,18 +6,22 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from comem_memory.chat.turns import item_of, parts_of, text_of
 from comem_memory.memory import ContinuousMemory
+from comem_memory.model.prompts import Message
 from comem_memory.store.contract import MemoryRecord
 from comem_memory.store.filters import Filter
-from comem_memory.types import MemoryItem, Metadata
+from comem_memory.types import Metadata
 
 SESSION, TRANSCRIPT, ROLE, MESSAGE = "session_id", "transcript", "role", "message"
 """Metadata of a message's item. An item with a session but no transcript, which names the session too, is no message.
 
 Ids begin with microseconds since 1970, so that they are in order, and writers need not agree on a count.
 """
+
+DOTS: Message = {"type": "text", "text": "..."}
+"""Stands for the words of a message without any, so that it has an item too."""
 
 BATCH = 16
 """Messages that are read at once while the user's turn is looked for."""
@@ -28,14 +32,11 @@ class Said:
     """One message.
 
     Args:
-        role: who said it.
-        text, image: what is encoded; the image is left out where the memory keeps none.
-        message: the framework's own message, written out, to be given back as it was.
+        turn: What is encoded; its picture is left out where the memory keeps none.
+        message: The framework's own message, written out, to be given back as it was.
     """
 
-    role: str
-    text: str
-    image: Any
+    turn: Message
     message: str
 
 
@@ -43,11 +44,11 @@ class Transcript:
     """The messages of one session.
 
     Args:
-        memory: where; its namespace is the user's.
-        session_id: one conversation of several.
+        memory: Where; its namespace is the user's.
+        session_id: One conversation of several.
 
     Raises:
-        ValueError: an empty session_id.
+        ValueError: An empty session_id.
     """
 
     def __init__(self, memory: ContinuousMemory, session_id: str) -> None:
@@ -61,17 +62,16 @@ class Transcript:
         """Stores messages; on return they are kept.
 
         Raises:
-            InvalidItemError: a picture that cannot be opened.
+            InvalidItemError: A picture that cannot be opened.
         """
         items = []
         session: Metadata = {SESSION: self.session_id, TRANSCRIPT: self.session_id}
         for time_us, said in enumerate(messages, time.time_ns() // 1000):
-            metadata = session | {ROLE: said.role, MESSAGE: said.message}
-            image = said.image if self.memory.keeps_pictures else None
-            text = f"{said.role.capitalize()}: {said.text or '...'}"
+            metadata = session | {ROLE: said.turn["role"], MESSAGE: said.message}
             id = f"{time_us:016}-{uuid.uuid4().hex}"
-            items.append(MemoryItem(id=id, text=text, image=image, metadata=metadata))
-        self.memory.add(items, truncate=True, progress=False)
+            turn = said.turn if text_of(said.turn).strip() else said.turn | {"content": [*parts_of(said.turn), DOTS]}
+            items.append(item_of([turn], keeps_pictures=self.memory.keeps_pictures, id=id, metadata=metadata))
+        self.memory.add([item for item in items if item is not None], truncate=True, progress=False)
 
     def replace(self, messages: Sequence[Said]) -> None:
         """Stores messages instead of those that are there; these go only when the new ones are kept."""

@@ -15,7 +15,7 @@ from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.model.backbone import Backbone
 from comem_memory.testing import FAMILIES, tiny_backbone, tiny_encoder
 
-pytest.register_assert_rewrite("store_contract")
+pytest.register_assert_rewrite("helpers.store_contract")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from recorder import Recorder
+from helpers.recorder import Recorder
 from tokenizers.processors import TemplateProcessing
 from transformers import LogitsProcessor
 

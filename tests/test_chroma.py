@@ -1,16 +1,11 @@
 """The store's contract on real Chroma: embedded, in memory, behind a server; crashes, locks, migrations."""
 
 import os
-import signal
-import socket
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,21 +15,10 @@ import numpy as np
 import pytest
 from chromadb.api.client import Client
 from chromadb.api.models.Collection import Collection
-from reads import Read, recorded_reads
-from store_contract import (
-    NEW,
-    OLD,
-    StoreContract,
-    assert_migrated,
-    assert_unchanged,
-    encoded_again,
-    fill,
-    identity,
-    ids_of,
-    key,
-    migrate,
-    record,
-)
+from helpers.processes import chroma_server, run
+from helpers.reads import Read, recorded_reads
+from helpers.records import NEW, OLD, encoded_again, identity, key, migrate, record
+from helpers.store_contract import StoreContract, assert_migrated, assert_unchanged, fill, ids_of
 
 from comem_memory.errors import (
     EncoderMismatchError,
@@ -43,28 +27,6 @@ from comem_memory.errors import (
     StoreLocationError,
 )
 from comem_memory.store import ChromaStore
-
-
-@contextmanager
-def chroma_server(path: Path, port: int = 0) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
-        port = probe.getsockname()[1]
-    command = [Path(sys.executable).with_name("chroma"), "run", "--path", path]
-    server = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.wait()
 
 
 @pytest.fixture(scope="module")
@@ -265,29 +227,10 @@ def test_opening_nothing_as_it_is(tmp_path: Path):
     ChromaStore.embedded(tmp_path, identity=identity()).close()  # the failure let go of the lock
 
 
-def run(script: str, *arguments: object, kill: bool = False) -> str:
-    """Run a script in another process; with `kill`, kill it as soon as it prints."""
-    setup = f"""
-        import sys, time
-        sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
-        from test_chroma import *
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(setup) + textwrap.dedent(script), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    output = process.stdout.readline()
-    if kill:
-        process.send_signal(signal.SIGKILL)
-    output += process.stdout.read()
-    process.wait()
-    return output.strip()
-
-
 OPEN_IN_ANOTHER = """
+    from helpers.records import identity
     from comem_memory.errors import StoreInUseError
+    from comem_memory.store.chroma import ChromaStore
     try:
         ChromaStore.embedded(sys.argv[1], identity=identity()).close()
         print("opened")
@@ -312,6 +255,8 @@ def test_one_process_at_a_time_which_may_open_it_twice(tmp_path: Path):
 def test_what_was_acknowledged_survives_a_killed_process_and_its_lock_does_not(tmp_path: Path):
     acknowledged = run(
         """
+        from helpers.records import identity, record
+        from comem_memory.store.chroma import ChromaStore
         store = ChromaStore.embedded(sys.argv[1], identity=identity())
         store.put([record(f"{i:03}", seed=i) for i in range(200)])
         store.delete(namespace="ann", ids=["007"])
@@ -584,6 +529,8 @@ def test_after_anothers_migration_reading_says_so(filled: Callable[[], ChromaSto
 def test_a_killed_process_leaves_the_old_collection_until_its_commit(filled: Callable[[], ChromaStore], tmp_path: Path):
     moved = run(
         """
+        from helpers.records import migrate
+        from comem_memory.store.chroma import ChromaStore
         store = ChromaStore.embedded(sys.argv[1], identity=None)
         print(migrate(store, stop_after=2), flush=True)
         time.sleep(60)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from saved import save_roomy, save_tiny
+from helpers.saved import save_roomy, save_tiny
 from typer.testing import CliRunner
 
+import comem_memory
 from comem_memory import ContinuousMemory, MemoryItem, opening
 from comem_memory.cli import app as cli
 from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemError, ModelError, QueryError
@@ -203,7 +204,6 @@ def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
     [
         (["search"], "nothing to search for"),
         (["search", "a", "-k", "0"], "k is 0"),
-        (["ask", "a", "--mode", "magic"], "mode is 'magic'"),
         (["describe", "nothing"], "holds no item 'nothing'"),
         (["import", "nowhere"], "not a finished export"),
         (["--server", "http://127.0.0.1:9", "stats"], "chroma run"),
@@ -214,6 +214,12 @@ def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
 def test_errors_are_typed(comem: Comem, arguments: list[str], message: str):
     with pytest.raises(ComemError, match=message):
         comem(*arguments)
+
+
+def test_an_unknown_mode_is_refused_before_the_model_loads():
+    done = CliRunner().invoke(cli.app, ["--model", "no/such-model", "ask", "a", "--mode", "magic"])
+    assert done.exit_code == 2
+    assert "'magic' is not one of 'memory', 'text', 'both', 'none'" in " ".join(done.output.replace("│", " ").split())
 
 
 def test_an_error_is_one_line_and_exit_code_one(comem: Comem, tmp_path: Path):
@@ -289,6 +295,13 @@ def test_help_reads_well():
         shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "100"})
         assert shown.exit_code == 0
         assert "Usage:" in shown.stdout
+
+
+def test_the_version_is_told_without_a_memory(tmp_path: Path):
+    command = [Path(sys.executable).with_name("comem"), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout == f"comem-memory {comem_memory.__version__}\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_evaluate_and_demo(comem: Comem, tmp_path: Path):

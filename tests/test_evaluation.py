@@ -1,6 +1,5 @@
 """Scores of short answers, question sets, the comparison of sources with a tiny model, and the report."""
 
-import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.saved import save_roomy
 from PIL import Image
 from rich.console import Console
-from saved import save_roomy
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.cli.demonstration import ASKED, KINDS, run
@@ -46,7 +45,7 @@ from comem_memory.synthesis.countries import (
     rows,
     short_item,
 )
-from comem_memory.synthesis.worlds import samples
+from comem_memory.synthesis.groups import Mixture, group
 from comem_memory.testing import tiny_key
 
 
@@ -318,7 +317,7 @@ def test_worlds_are_unseen_and_hold_their_answers():
     kinds = {one.kind: one.answers[0] for one in worlds.asked}
     assert kinds.keys() == {"numbers", "names", "words"}
     assert any(letter.isdigit() for letter in kinds["numbers"])
-    trained = {sample.text for sample in itertools.islice(samples(1), 500)}
+    trained = {item.text for number in range(50) for item in group(1, "train", number, Mixture()).items}
     assert not trained & set(texts.values())
 
 

@@ -2,21 +2,19 @@
 
 import asyncio
 import base64
-import datetime
-import itertools
 import json
-import random
-import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import pytest
 import torch
+from helpers.bare_model import bare_answer
+from helpers.tools import add
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware, PIIMiddleware, SummarizationMiddleware
 from langchain_core.caches import InMemoryCache
@@ -36,11 +34,10 @@ from langchain_core.messages import (
 )
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.chat.chat import ChatSettings, _alternating
-from comem_memory.errors import GrammarError, ItemNotFoundError, ModelError, PromptTooLongError, QueryError
+from comem_memory.errors import ItemNotFoundError, QueryError
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, ComemRetriever
 from comem_memory.integrations.langchain.messages import memory_block, to_messages
 from comem_memory.retrieval.keys import RetrievalKey
@@ -83,12 +80,6 @@ def chat(memory: ContinuousMemory) -> ChatComem:
     return ChatComem(memory=memory, max_tokens=12)
 
 
-def bare(memory: ContinuousMemory, messages: list[dict[str, Any]], vectors: torch.Tensor | None = None) -> str:
-    backbone = memory.encoder.backbone
-    [tokens] = backbone.generate([backbone.prompts.prompt_inputs(messages)], [vectors], max_new_tokens=12)
-    return backbone.decode(tokens)
-
-
 def png(seed: int) -> str:
     data = BytesIO()
     tiny_picture(seed).save(data, format="PNG")
@@ -123,17 +114,17 @@ class TestRecall:
         [hit] = memory.search(QUESTION, k=1)
         answer = chat.invoke(QUESTION, k=1)
         assert answer.response_metadata["memory_ids"] == ["key"]
-        assert answer.content == bare(memory, [{"role": "user", "content": QUESTION}], hit.memory_embeddings)
+        assert answer.content == bare_answer(memory.backbone, QUESTION, hit.memory_embeddings)
 
     def test_bound_ids_best_first(self, chat: ChatComem, memory: ContinuousMemory):
         hits = memory.get(["flag", "key"])
         vectors = torch.cat([hit.memory_embeddings for hit in hits])  # the best, the first bound, comes last
-        assert chat.bind(memory_ids=["key", "flag"]).invoke(QUESTION).content == bare(
-            memory, [{"role": "user", "content": QUESTION}], vectors
+        assert chat.bind(memory_ids=["key", "flag"]).invoke(QUESTION).content == bare_answer(
+            memory.backbone, QUESTION, vectors
         )
 
     def test_no_ids_is_the_bare_model(self, chat: ChatComem, memory: ContinuousMemory):
-        expected = bare(memory, [{"role": "user", "content": QUESTION}])
+        expected = bare_answer(memory.backbone, QUESTION)
         assert chat.bind(memory_ids=[]).invoke(QUESTION).content == expected
         assert chat.invoke(QUESTION, k=0).content == expected
         assert chat.invoke(QUESTION).content != expected
@@ -173,10 +164,11 @@ class TestRecall:
 
 class TestConversation:
     def test_roles_reach_the_template(self, chat: ChatComem, memory: ContinuousMemory):
+        assert to_messages([ChatMessage(role="critic", content="Bad.")])[0]["role"] == "critic"
         messages = [SystemMessage("Be brief."), HumanMessage("Hi"), AIMessage("Hello"), HumanMessage(QUESTION)]
         roles = ("system", "user", "assistant", "user")
         same = [{"role": role, "content": m.content} for role, m in zip(roles, messages, strict=True)]
-        assert chat.invoke(messages, k=0).content == bare(memory, same)
+        assert chat.invoke(messages, k=0).content == bare_answer(memory.backbone, same)
 
     def test_pictures_as_base64_and_data_urls(self, chat: ChatComem):
         standard = [{"type": "text", "text": "What?"}, {"type": "image", "base64": png(3), "mime_type": "image/png"}]
@@ -202,10 +194,6 @@ class TestConversation:
         with pytest.raises(ValueError, match="base64 is damaged"):
             chat.invoke([HumanMessage([{"type": "image", "base64": "A", "mime_type": "image/png"}])])
 
-    def test_too_long_is_said_before_generating(self, chat: ChatComem):
-        with pytest.raises(PromptTooLongError, match="1024"):
-            chat.invoke("word " * 300)
-
     def test_unknown_settings_are_refused(self, memory: ContinuousMemory, tmp_path: Path):
         with pytest.raises(ValueError, match="temprature"):
             ChatComem(memory=memory, temprature=1)  # type: ignore[call-arg]
@@ -218,84 +206,10 @@ class TestConversation:
         again = load(dumpd(chat), allowed_objects=[ChatComem], valid_namespaces=["comem_memory"])
         assert again.model_dump() == chat.model_dump() and again.k == 2 and again.stop == ["x"]
 
-    def test_stop_texts_end_the_answer(self, chat: ChatComem):
+    def test_a_call_may_name_stop_texts(self, chat: ChatComem):
         whole = chat.invoke(QUESTION).text
         stop = whole[3:5]
-        expected = whole[: whole.index(stop)].strip()
-        assert chat.invoke(QUESTION, stop=[stop]).text == expected
-        assert "".join(chunk.text for chunk in chat.stream(QUESTION, stop=[stop])) == expected
-
-    def test_sampling_samples_whatever_the_model_s_own_settings(
-        self, chat: ChatComem, memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch
-    ):
-        for name, value in {"top_k": 1, "top_p": 0.001, "temperature": 0.01}.items():  # as Qwen2-VL has them
-            monkeypatch.setattr(memory.backbone.model.generation_config, name, value)
-        assert len({chat.invoke(QUESTION, temperature=1.0, seed=seed).text for seed in range(4)}) > 1
-        greedy = {chat.invoke(QUESTION, temperature=1.0, seed=seed, top_k=1).text for seed in range(4)}
-        assert len(greedy) == 1, "what is asked for counts"
-
-    def test_a_seed_repeats_and_leaves_the_caller_s_numbers_alone(self, chat: ChatComem):
-        torch.manual_seed(7)
-        expected = torch.rand(1)
-        torch.manual_seed(7)
-        first, again, other = (chat.invoke(QUESTION, temperature=1.0, seed=seed).text for seed in (1, 1, 2))
-        assert first == again != other
-        assert torch.rand(1) == expected
-
-
-class TestConversations:
-    """Shapes that agents and histories bring; some templates, as Gemma's, take roles that alternate only."""
-
-    CALL = AIMessage("", tool_calls=[{"name": "add", "args": {"a": 1, "b": 2}, "id": "1", "type": "tool_call"}])
-    SHAPES: ClassVar[dict[str, list[BaseMessage]]] = {
-        "two questions": [HumanMessage("One"), HumanMessage("Two")],
-        "begun by the model": [AIMessage("Hello."), HumanMessage("Two")],
-        "begun by the model after a system turn": [SystemMessage("Brief."), AIMessage("Hello."), HumanMessage("Two")],
-        "a late system turn": [HumanMessage("One"), AIMessage("Fine."), SystemMessage("Brief."), HumanMessage("Two")],
-        "two system turns": [SystemMessage("Brief."), SystemMessage("Kind."), HumanMessage("Two")],
-        "a tool's results": [HumanMessage("Add"), CALL, ToolMessage("3", tool_call_id="1"), HumanMessage("Two")],
-        "a last word of the model": [HumanMessage("One"), AIMessage("Two")],
-    }
-
-    @pytest.mark.parametrize("shape", SHAPES)
-    def test_every_shape_is_read_whole(self, gemma: ContinuousMemory, shape: str):
-        chat = ChatComem(memory=gemma, max_tokens=3)
-        settings, said = chat._opened(), self.SHAPES[shape]
-        prompt = settings._prepare(to_messages(said), None, ChatSettings()).prompt
-        text = gemma.backbone.prompts.tokenizer.decode(prompt["input_ids"][0])
-        places = [text.index(message.text) for message in said if message.text]
-        assert places == sorted(places)
-        roles = re.findall(r"<start_of_turn>(\w+)", text)
-        assert all(one != next for one, next in itertools.pairwise(roles[:-1])) and roles[0] == "user"
-        assert chat.invoke(said).usage_metadata["input_tokens"] == prompt["input_ids"].shape[1]  # type: ignore[index]
-
-    def test_joining_turns_keeps_every_call_and_result(self):
-        call = {"type": "function", "function": {"name": "add", "arguments": {}}}
-        results = [{"role": "tool", "content": text} for text in ("3", "4")]
-        said = [
-            {"role": "user", "content": "One"},
-            {"role": "user", "content": "Two"},
-            {"role": "assistant", "content": "Let me see."},
-            {"role": "assistant", "content": "", "tool_calls": [call, call]},
-            *results,
-        ]
-        user, assistant, *rest = _alternating(said)
-        assert [part["text"] for part in user["content"]] == ["One", "\n\n", "Two"]
-        assert "".join(part["text"] for part in assistant["content"]) == "Let me see."
-        assert assistant["tool_calls"] == [call, call] and rest == results
-
-    def test_a_history_s_window_begins_with_the_user(self, gemma: ContinuousMemory):
-        history = ComemChatMessageHistory(gemma, "s1", recent=3)
-        said = [HumanMessage("1"), AIMessage("2"), HumanMessage("3"), AIMessage("4"), HumanMessage("5"), AIMessage("6")]
-        history.add_messages(said)
-        assert history.messages[1:] == said[2:]
-        assert ChatComem(memory=gemma, max_tokens=3).invoke([*history.messages, HumanMessage("7")]).usage_metadata
-        history.clear()
-
-    def test_a_template_that_refuses(self, gemma: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(gemma.backbone.prompts.processor, "chat_template", "{{ raise_exception('No critics.') }}")
-        with pytest.raises(ModelError, match=r"this conversation: No critics.. Pass turns of user and assistant"):
-            ChatComem(memory=gemma).invoke([ChatMessage(role="critic", content="Bad.")])
+        assert chat.invoke(QUESTION, stop=[stop]).text == whole[: whole.index(stop)].strip()
 
     def test_tokens_are_counted_as_the_model_reads_them(self, chat: ChatComem, memory: ContinuousMemory):
         said = [HumanMessage(f"Message {i}.") for i in range(5)]
@@ -407,11 +321,6 @@ class TestStreaming:
             shared.namespace(user).clear()
 
 
-def add(a: int, b: int) -> int:
-    """Adds."""
-    return a + b
-
-
 def weather(place: str) -> str:
     """The weather."""
     return "sunny"
@@ -440,93 +349,39 @@ class TestTools:
             (c["name"], c["args"]) for c in bound.invoke("Hi", max_tokens=200).tool_calls
         ]
 
-    def test_markers_may_be_tokens_of_their_own(self, tmp_path: Path):
-        memory = tiny_memory()
-        backbone = memory.encoder.backbone
-        backbone.prompts.tokenizer.add_tokens(["<tool_call>", "</tool_call>"])
-        backbone.model.resize_token_embeddings(len(backbone.prompts.tokenizer), mean_resizing=False)
-        chat = ChatComem(memory=memory, max_tokens=200)
-        [call] = chat.bind_tools([add], tool_choice="any").invoke("Go").tool_calls
-        assert call["name"] == "add"
-        called = [AIMessage("", tool_calls=[call]), ToolMessage("3", tool_call_id="1")]
-        shown: list[str] = []
-        render = backbone.prompts._tokenize
-        backbone.prompts._tokenize = lambda text, images: (shown.append(text), render(text, images))[1]  # type: ignore[method-assign]
-        chat.bind_tools([add]).invoke([HumanMessage("Say <tool_call>"), *called])
-        [text] = shown
-        assert text.count("<tool_call>\n{") == 2  # in the instructions and in the call; not in what the user said
-        assert "Say < tool_call>" in text
-
     def test_with_a_schema_the_model_may_still_call(self, chat: ChatComem):
         schema = {"title": "answer", "type": "object", "properties": {"name": {"const": "add"}}, "required": ["name"]}
         wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
         answer = chat.bind_tools([add], response_format=wanted).invoke("Go", max_tokens=200)
         assert answer.tool_calls or json.loads(answer.text)["name"] == "add"
 
-    def test_an_answer_closed_in_haste_says_so(self, chat: ChatComem):
-        answer = chat.bind_tools([add], tool_choice="any").invoke("Go", max_tokens=200)
-        assert answer.response_metadata["finish_reason"] == "tool_calls"
-        schema = {"title": "a", "type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-        wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-        answer = chat.invoke("Go", max_tokens=100, response_format=wanted)
-        assert json.loads(answer.text)["text"] and answer.response_metadata["finish_reason"] == "length"
-
-    @pytest.mark.parametrize("missing", [0, 1, 5, 12, 13])
-    def test_a_call_is_whole_without_the_end_of_its_tag(self, chat: ChatComem, missing: int):
-        nothing = {"name": "sleep", "description": "Sleep.", "parameters": {"type": "object", "properties": {}}}
-        forced = chat.bind_tools([{"type": "function", "function": nothing}], tool_choice="sleep")
-        written = '<tool_call>\n{"name": "sleep", "arguments": {}}\n</tool_call>'  # a token a letter
-        answer = forced.invoke("Go", max_tokens=len(written) - missing)
-        assert (answer.text, [call["name"] for call in answer.tool_calls]) == ("", ["sleep"])
-
-    def test_an_unknown_choice_is_refused(self, chat: ChatComem):
-        with pytest.raises(GrammarError, match="subtract"):
-            chat.bind_tools([add], tool_choice="subtract").invoke("Hi")
-
-    def test_calls_and_results_reach_a_template_without_tools(self, chat: ChatComem, memory: ContinuousMemory):
+    def test_calls_and_results_are_given_to_the_model_as_its_own(self):
         call = {"name": "weather", "args": {"place": "Turin"}, "id": "1", "type": "tool_call"}
+        function = {"name": "weather", "arguments": {"place": "Turin"}}
         messages = [HumanMessage("Hi"), AIMessage("", tool_calls=[call]), ToolMessage("sunny", tool_call_id="1")]
-        written = '<tool_call>\n{"name": "weather", "arguments": {"place": "Turin"}}\n</tool_call>'
-        same = [
-            {"role": "user", "content": "Hi"},
-            {"role": "assistant", "content": written},
-            {"role": "user", "content": "<tool_response>\nsunny\n</tool_response>"},
+        assert to_messages(messages) == [
+            {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+            {
+                "role": "assistant",
+                "content": [],
+                "tool_calls": [{"type": "function", "id": "1", "function": function}],
+            },
+            {"role": "tool", "content": [{"type": "text", "text": "sunny"}], "tool_call_id": "1", "name": ""},
         ]
-        assert chat.invoke(messages, k=0).content == bare(memory, same)
 
 
 class TestStructuredOutput:
-    @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
-    def test_50_random_schemas_are_all_filled(self, method: Any):
-        memory = tiny_memory()
-        memory.encoder.backbone.model.config.get_text_config().max_position_embeddings = 16384  # schemas, in bytes
-        chat = ChatComem(memory=memory)
-        for seed in range(50):
-            schema = random_schema(random.Random(seed))
-            found = chat.with_structured_output(schema, method=method, max_tokens=800).invoke("Go")
-            assert isinstance(found, schema)
+    @pytest.mark.parametrize("method", ["json_schema", "json_mode", "function_calling"])
+    def test_every_method_fills_a_class(self, chat: ChatComem, method: Any):
+        class Friend(BaseModel):
+            name: str
 
-    @pytest.mark.parametrize("method", ["json_schema", "json_mode"])
-    def test_only_what_the_schema_names_is_answered(self, chat: ChatComem, method: Any):
-        inner = {"type": "object", "properties": {"b": {"type": "null"}}}
-        parts = {"a": {"type": "null"}, "c": {"$ref": "#/$defs/inner"}, "d": {"type": "array", "items": inner}}
-        schema = {"title": "x", "type": "object", "properties": parts, "$defs": {"inner": inner}}
-        for seed in range(12):
-            llm = chat.with_structured_output(schema, method=method, max_tokens=120, temperature=1.5, seed=seed)
-            found = llm.invoke("Go")
-            assert found.keys() <= parts.keys()
-            assert all(one.keys() <= {"b"} for one in [found.get("c", {}), *found.get("d", [])])
+        class Person(BaseModel):
+            age: int
+            friends: list[Friend]
 
-    def test_what_a_schema_leaves_open_stays_open(self, chat: ChatComem):
-        null = {"type": "null"}
-        for inner in (
-            {"properties": {"a": null}, "additionalProperties": null},
-            {"allOf": [{"properties": {"a": null}}, {"properties": {"b": null}}]},
-        ):
-            part = {"type": "object", **inner, "required": ["a", "b"]}
-            schema = {"title": "x", "type": "object", "properties": {"part": part}, "required": ["part"]}
-            found = chat.with_structured_output(schema, max_tokens=120).invoke("Go")
-            assert found["part"].keys() >= {"a", "b"}
+        found = chat.with_structured_output(Person, method=method, max_tokens=200).invoke("Go")
+        assert isinstance(found, Person)
 
     def test_a_model_that_rambles_still_closes(self, chat: ChatComem):
         class Person(BaseModel):
@@ -540,34 +395,10 @@ class TestStructuredOutput:
         assert cut["parsed"] is None and isinstance(cut["parsing_error"], OutputParserException)
         assert cut["raw"].response_metadata["finish_reason"] == "length"
 
-    def test_a_schema_that_cannot_be_enforced_is_refused(self, chat: ChatComem):
-        schema = {"title": "a", "type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)"}}}
-        with pytest.raises(GrammarError, match="Simplify"):
-            chat.with_structured_output(schema).invoke("Go")
+    def test_an_unknown_method_is_refused(self, chat: ChatComem):
+        schema = {"title": "a", "type": "object", "properties": {}}
         with pytest.raises(ValueError, match="json_schema, function_calling or json_mode"):
             chat.with_structured_output(schema, method="xml")  # type: ignore[arg-type]
-
-
-def random_schema(rng: random.Random, depth: int = 0) -> type[BaseModel]:
-    """A pydantic class of up to 4 fields: plain, optional, constrained, enumerated, nested and listed."""
-    kinds: list[Any] = [
-        str,
-        int,
-        float,
-        bool,
-        int | None,
-        datetime.date,
-        Literal["red", "green", "blue"],
-        list[str],
-        dict[str, int],
-        Annotated[int, Field(ge=1, le=5)],
-        Annotated[str, Field(max_length=8)],
-        Annotated[list[float], Field(min_length=1, max_length=3)],
-    ]
-    if depth < 2:
-        kinds += [random_schema(rng, depth + 1), list[random_schema(rng, depth + 1)]]  # type: ignore[misc]
-    fields: dict[str, Any] = {f"field_{i}": (rng.choice(kinds), ...) for i in range(rng.randint(1, 4))}
-    return create_model(f"Model{rng.randrange(10**6)}", **fields)
 
 
 class TestRetriever:
@@ -841,7 +672,7 @@ class TestHistory:
         history = ComemChatMessageHistory(memory, "s1", recent=2)
         said = [HumanMessage("My cat is Tom."), AIMessage("Nice."), HumanMessage("And a dog."), AIMessage("Fine.")]
         history.add_messages(said[:2])
-        assert history.messages == [HumanMessage([memory_block([])]), *said[:2]]
+        assert history.messages == [HumanMessage([memory_block([], mode="memory")]), *said[:2]]
         history.add_messages(said[2:])
         _old, *newest = history.messages
         assert newest == said[2:]
@@ -849,6 +680,14 @@ class TestHistory:
         answer = chat.invoke([*history.messages, HumanMessage("Who is Tom?")])
         texts = [hit.text for hit in memory.get(answer.response_metadata["memory_ids"])]
         assert texts == ["Assistant: Nice.", "User: My cat is Tom."]  # the newest first, next to the question
+
+    def test_a_history_s_window_begins_with_the_user(self, gemma: ContinuousMemory):
+        history = ComemChatMessageHistory(gemma, "s1", recent=3)
+        said = [HumanMessage("1"), AIMessage("2"), HumanMessage("3"), AIMessage("4"), HumanMessage("5"), AIMessage("6")]
+        history.add_messages(said)
+        assert history.messages[1:] == said[2:]
+        assert ChatComem(memory=gemma, max_tokens=3).invoke([*history.messages, HumanMessage("7")]).usage_metadata
+        history.clear()
 
     def test_sessions_stay_apart_and_clear_clears_one(self, memory: ContinuousMemory):
         first, second = (ComemChatMessageHistory(memory, session) for session in ("s1", "s2"))
@@ -866,21 +705,8 @@ class TestHistory:
         assert ComemChatMessageHistory(memory, "s2", older=0).messages == second.messages[1:]
         assert memory.get("key")
 
-    def test_a_long_turn_with_tools_stays_whole(self, memory: ContinuousMemory):
-        history = ComemChatMessageHistory(memory, "s1", recent=2)
-        calls = [AIMessage(f"Call {i}.") for i in range(40)]
-        history.add_messages([HumanMessage("Before."), AIMessage("Yes."), HumanMessage("Now."), *calls])
-        block, *newest = history.messages
-        assert newest == [HumanMessage("Now."), *calls]
-        assert [hit.text for hit in memory.get(block.content[0]["ids"])] == ["Assistant: Yes.", "User: Before."]
-        history.clear()
-
-    async def test_a_session_holds_its_messages_alone(self, memory: ContinuousMemory):
-        memory.add(MemoryItem(id="fact", text="A fact.", metadata={"session_id": "7"}))
-        history = ComemChatMessageHistory(memory, 7)  # type: ignore[arg-type]  # as a URL or a database has it
+    async def test_messages_are_added_without_blocking(self, memory: ContinuousMemory):
+        history = ComemChatMessageHistory(memory, "7")
         await history.aadd_messages([HumanMessage("Hi")])
         assert [m.text for m in ComemChatMessageHistory(memory, "7", older=0).messages] == ["Hi"]
         history.clear()
-        assert memory.get("fact") and history.transcript.ids() == []
-        with pytest.raises(ValueError, match="session_id is ''. Pass a name"):
-            ComemChatMessageHistory(memory, "")

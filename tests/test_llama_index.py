@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from helpers.bare_model import bare_answer
+from helpers.tools import add
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, DocumentBlock, ImageBlock, TextBlock, ToolCallBlock
 from llama_index.core.chat_engine import CondensePlusContextChatEngine
@@ -55,18 +56,6 @@ def llm(memory: ContinuousMemory) -> ComemLLM:
     return ComemLLM(memory=memory, max_tokens=12)
 
 
-def add(a: int, b: int) -> int:
-    """Adds."""
-    return a + b
-
-
-def bare(memory: ContinuousMemory, question: str, vectors: torch.Tensor | None = None) -> str:
-    backbone = memory.encoder.backbone
-    prompt = backbone.prompts.prompt_inputs([{"role": "user", "content": question}])
-    [tokens] = backbone.generate([prompt], [vectors], max_new_tokens=12)
-    return backbone.decode(tokens)
-
-
 class TestLLM:
     def test_a_tools_result_is_not_what_is_searched_with(self, llm: ComemLLM, memory: ContinuousMemory):
         said = [
@@ -79,10 +68,10 @@ class TestLLM:
 
     def test_it_recalls_by_itself_or_as_told(self, llm: ComemLLM, memory: ContinuousMemory):
         [hit] = memory.search(QUESTION, k=1)
-        expected = bare(memory, QUESTION, hit.memory_embeddings)
+        expected = bare_answer(memory.backbone, QUESTION, hit.memory_embeddings)
         assert llm.complete(QUESTION, k=1).text == expected
         assert llm.complete(QUESTION, memory_ids=["key"]).text == expected
-        assert llm.complete(QUESTION, memory_ids=[]).text == bare(memory, QUESTION) != expected
+        assert llm.complete(QUESTION, memory_ids=[]).text == bare_answer(memory.backbone, QUESTION) != expected
         assert llm.complete(QUESTION, namespace="bob").raw["memory_ids"] == ["secret"]
         with pytest.raises(ItemNotFoundError, match="secret"):
             llm.complete(QUESTION, memory_ids=["secret"])
@@ -205,7 +194,7 @@ class TestMemoryBlock:
         assert "The brass key opens the blue door." in (message.content or "")
         asked = [ChatMessage.model_validate_json(message.model_dump_json()), ChatMessage(QUESTION)]
         [hit] = memory.get("key")
-        assert llm.chat(asked).message.content == bare(memory, QUESTION, hit.memory_embeddings)
+        assert llm.chat(asked).message.content == bare_answer(memory.backbone, QUESTION, hit.memory_embeddings)
         stranger = ComemLLM(memory=tiny_memory(family="llama"), max_tokens=12)
         assert stranger.chat(asked).raw["memory_tokens"] == 0
         assert stranger.chat(asked).raw["prompt_tokens"] > 100  # the item's text, byte by byte

@@ -20,13 +20,25 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from helpers.memories import (
+    CAT,
+    DOOR,
+    FLAG,
+    assert_encodes,
+    embedded,
+    fresh,
+    inspect,
+    kept_files,
+    same_picture,
+    versioned,
+)
+from helpers.processes import chroma_server, run
+from helpers.reads import Read, recorded_reads
+from helpers.saved import save_tiny
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from PIL import Image
-from reads import Read, recorded_reads
-from saved import save_tiny
-from test_chroma import chroma_server, run
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import comem_memory.encoder.prepared as prepared_module
@@ -47,17 +59,12 @@ from comem_memory.errors import (
     StoreClosedError,
     StoreLocationError,
 )
-from comem_memory.files.images import load_image
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.memory import Mode
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store import identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 from comem_memory.testing.tiny_models import CHATML
-
-DOOR = MemoryItem(id="door", text="The blue door opens with the brass key.", metadata={"year": 2020, "kind": "note"})
-CAT = MemoryItem(id="cat", text="The cat sleeps on the oven.", image=tiny_picture(1), metadata={"year": 2021})
-FLAG = MemoryItem(id="flag", image=tiny_picture(2), metadata={"year": 2022})
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +86,6 @@ def encoded(llava: MemoryEncoder) -> Iterator[list[int]]:
     hook.remove()
 
 
-def embedded(encoder: MemoryEncoder, directory: Path) -> ContinuousMemory:
-    key = tiny_key()
-    store = ChromaStore.embedded(directory, identity=identity_of(encoder, key))
-    return ContinuousMemory(encoder, key, store, picture_directory=directory / "pictures")
-
-
 @pytest.fixture
 def memory(llava: MemoryEncoder, tmp_path: Path) -> Iterator[ContinuousMemory]:
     key = tiny_key()
@@ -97,26 +98,6 @@ def memory(llava: MemoryEncoder, tmp_path: Path) -> Iterator[ContinuousMemory]:
 def filled(memory: ContinuousMemory) -> ContinuousMemory:
     memory.add([DOOR, CAT, FLAG])
     return memory
-
-
-def fresh(encoder: MemoryEncoder, item: MemoryItem) -> torch.Tensor:
-    picture = None if item.image is None else load_image(item.image)
-    return encoder.encode([encoder.inputs(item.text, picture)])[0]
-
-
-def assert_encodes(vectors: torch.Tensor, expected: torch.Tensor) -> None:
-    """Within what int8 keeps: half a step of a 127th of the largest value of each vector."""
-    bound = expected.abs().amax(dim=1, keepdim=True) / 254 * 1.01 + 1e-5
-    assert ((vectors - expected).abs() <= bound).all()
-
-
-def same_picture(path: str | None, picture: Any) -> bool:
-    return path is not None and load_image(path).tobytes() == load_image(picture).tobytes()
-
-
-def kept_files(memory: ContinuousMemory) -> list[Path]:
-    assert memory._pictures.folder is not None
-    return sorted(path for path in memory._pictures.folder.rglob("*") if path.is_file())
 
 
 # Adding
@@ -791,7 +772,9 @@ def test_a_second_process_is_told_the_way_out(llava: MemoryEncoder, tmp_path: Pa
         memory.add(DOOR)
         said = run(
             """
-            from test_memory import *
+            from pathlib import Path
+            from helpers.memories import embedded
+            from comem_memory.testing import tiny_backbone, tiny_encoder
             from comem_memory.errors import StoreInUseError
             try:
                 embedded(tiny_encoder(tiny_backbone("llava")), Path(sys.argv[1]))
@@ -805,53 +788,14 @@ def test_a_second_process_is_told_the_way_out(llava: MemoryEncoder, tmp_path: Pa
         assert memory.get("door")[0].text == DOOR.text
 
 
-def versioned(id: int, version: int) -> MemoryItem:
-    """What the workers below add: every third item has no picture, every fifth no text."""
-    text = None if id % 5 == 0 else f"Item {id} in version {version}."
-    image = tiny_picture(1000 * id + version, size=(40, 30)) if id % 3 or text is None else None
-    return MemoryItem(id=f"{id:02}", text=text, image=image, metadata={"version": version})
-
-
-def add_for_ever(memory: ContinuousMemory, seed: int, acknowledge: Callable[[str], None]) -> None:
-    """Adds and replaces items in chunks of 4; asking for the next chunk means that the last one is stored."""
-    import random
-
-    rng = random.Random(seed)
-    version = 1000 * seed
-
-    def items() -> Iterator[MemoryItem]:
-        nonlocal version
-        while True:
-            version += 1
-            chosen = rng.sample(range(60), 4)
-            yield from (versioned(id, version) for id in chosen)
-            acknowledge("".join(f"{id:02} {version}\n" for id in chosen))
-
-    memory.add(items())
-
-
-def inspect(memory: ContinuousMemory, acknowledged: dict[str, int]) -> tuple[int, int]:
-    """How many acknowledged items are lost, and how many stored ones are not exactly what was once given."""
-    records = [record for batch in memory.store.scan(namespace="default") for record in batch]
-    stored = {record.id: int(record.metadata["version"]) for record in records}
-    lost = sum(stored.get(id, -1) < version for id, version in acknowledged.items())
-    torn = 0
-    for hit in memory.get(list(stored)):
-        item = versioned(int(hit.id), stored[hit.id])
-        try:
-            assert hit.text == item.text
-            assert (hit.image is None) == (item.image is None)
-            assert item.image is None or same_picture(hit.image, item.image)
-            assert_encodes(hit.memory_embeddings, fresh(memory.encoder, item))
-        except (AssertionError, ComemError):
-            torn += 1
-    return lost, torn
-
-
 NURSERY = """
     # Imports once, then forks: workers that are killed, and an inspector after each. Chroma is opened in forks only.
-    import random
-    from test_memory import *
+    import json, os, random
+    from pathlib import Path
+    import torch
+    import comem_memory.encoder.prepared as prepared_module
+    from comem_memory.testing import tiny_backbone, tiny_encoder
+    from helpers.memories import add_for_ever, embedded, fresh, inspect, versioned
     prepared_module.CHUNK = 4
     torch.set_num_threads(1)  # a fork has no other
     encoder, directory, rng = tiny_encoder(tiny_backbone("llava")), Path(sys.argv[1]), random.Random(0)
@@ -982,7 +926,10 @@ def test_a_killed_reencode_resumes(llava: MemoryEncoder, other: MemoryEncoder, t
         memory.add([versioned(id, 1) for id in range(12)])
     moved = run(
         """
-        from test_memory import *
+        from pathlib import Path
+        import comem_memory.store.writer as writer_module
+        from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder
+        from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key
         writer_module.CHUNK = 3
         other = tiny_encoder(tiny_backbone("llava", seed=3), seed=3)
         store = ChromaStore.embedded(sys.argv[1], identity=None)
@@ -1219,9 +1166,12 @@ def test_async_twins(filled: ContinuousMemory, tmp_path: Path):
 
 
 AT_THE_END = f"""
-import sys
+import asyncio, sys
+from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_memory import *
+from comem_memory import MemoryItem
+from comem_memory.testing import tiny_backbone, tiny_encoder
+from helpers.memories import embedded
 
 memory = embedded(tiny_encoder(tiny_backbone("llava")), Path(sys.argv[1]))
 long = {{"mode": "none", "max_new_tokens": 900, "min_new_tokens": 900}}

@@ -6,7 +6,7 @@ recorded number depends on it, the test scatters the adapted tower's features it
 
 import pytest
 import torch
-from parity import EXPECTED, INPUTS, knowledge, load_encoder, lora_layer, question
+from helpers.parity import EXPECTED, INPUTS, knowledge, load_encoder, lora_layer, question
 
 IMAGE_TOKEN = 505
 ITEMS = range(3)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_memory import CAT, DOOR, FLAG, kept_files, same_picture
+from helpers.memories import CAT, DOOR, FLAG, kept_files, same_picture
 
 import comem_memory.store.portable as portable
 from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem

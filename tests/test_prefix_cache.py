@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from recorder import Recorder
+from helpers.recorder import Recorder
 from transformers import DynamicCache, LogitsProcessor, MistralConfig, MistralForCausalLM
 
 from comem_memory.chat.chat import Chat, ChatSettings, Reply

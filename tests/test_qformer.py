@@ -1,4 +1,4 @@
-"""The Q-Former against numbers recorded from the authors' layer, and its masking law."""
+"""The Q-Former against numbers recorded from the authors' layer, and its masking rule."""
 
 import json
 from pathlib import Path

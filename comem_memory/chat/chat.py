@@ -16,6 +16,7 @@ from jinja2.exceptions import TemplateError
 
 from comem_memory.chat import tool_calls
 from comem_memory.chat.tool_calls import Tool, ToolCall
+from comem_memory.chat.turns import parts_of, text_of
 from comem_memory.errors import GrammarError, ModelError
 from comem_memory.model.backbone import Backbone
 from comem_memory.model.prefix_cache import PrefixCache
@@ -23,9 +24,6 @@ from comem_memory.model.prompts import Message, ModelInputs, prompt_length
 
 if TYPE_CHECKING:
     from comem_memory.chat.constrained import Constraint, Vocabulary
-    from comem_memory.memory import ContinuousMemory
-    from comem_memory.store.filters import Filter
-    from comem_memory.types import MemoryHit
 
 
 @dataclass(frozen=True)
@@ -33,15 +31,15 @@ class ChatSettings:
     """How to answer.
 
     Args:
-        max_tokens: longest answer, in tokens.
+        max_tokens: Longest answer, in tokens.
         temperature: 0 is greedy decoding.
-        top_p: share of the probability that sampling draws from.
-        seed: sampling with the same seed says the same.
-        stop: the answer ends before the first of these texts.
-        tools: what the model may call.
+        top_p: Share of the probability that sampling draws from.
+        seed: Sampling with the same seed says the same.
+        stop: The answer ends before the first of these texts.
+        tools: What the model may call.
         tool_choice: `auto`, `none`, `any` (one call, to any tool) or a tool's name (one call, to it).
-        schema: the answer, unless it is a tool call, is JSON that fits this JSON schema.
-        generation_kwargs: more of transformers' `generate`.
+        schema: The answer, unless it is a tool call, is JSON that fits this JSON schema.
+        generation_kwargs: More of transformers' `generate`.
     """
 
     max_tokens: int = 256
@@ -75,11 +73,11 @@ class Reply:
     """What the model answered.
 
     Args:
-        text: without the tool calls.
-        tool_calls: valid calls to known tools.
-        prompt_tokens: text, pictures and memory vectors.
-        memory_tokens: the memory vectors among them.
-        completion_tokens: of the answer.
+        text: Without the tool calls.
+        tool_calls: Valid calls to known tools.
+        prompt_tokens: Tokens of the prompt: text, pictures and memory vectors.
+        memory_tokens: Memory vectors in the prompt.
+        completion_tokens: Tokens of the answer.
         finish_reason: `stop`, `length` (cut at `max_tokens`) or `tool_calls`.
     """
 
@@ -105,13 +103,17 @@ class _Turn:
 class Chat:
     """Conversations with one frozen model.
 
-    Messages are transformers' (`Message`), with `tool_calls` on assistant turns and turns of role `tool`. What a turn
-    shares with the one answered before it is not prefilled again (`PrefixCache`).
+    Messages are transformers' (`Message`), with `tool_calls` on assistant turns and turns of role `tool`.
+
+    Args:
+        backbone: The model.
+        reuse_prefix: Whether what a turn shares with the one answered before it is kept, and not prefilled again
+            (`PrefixCache`).
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, reuse_prefix: bool = True) -> None:
         self.backbone = backbone
-        self._prefix = PrefixCache()
+        self._prefix = PrefixCache() if reuse_prefix else None
         self._vocabulary: Vocabulary | None = None
 
     def reply(
@@ -120,15 +122,15 @@ class Chat:
         """The whole answer.
 
         Args:
-            messages: the conversation so far.
+            messages: The conversation so far.
             memory: (n, H) memory embeddings that go before it.
-            settings: how to answer.
+            settings: How to answer.
 
         Raises:
-            PromptTooLongError: conversation and memory leave no room for an answer.
-            GrammarError: the schema cannot be enforced, or `tool_choice` names no tool.
-            InvalidItemError: a picture for a model that takes none.
-            ModelError: the model's chat template refuses the conversation.
+            PromptTooLongError: Conversation and memory leave no room for an answer.
+            GrammarError: The schema cannot be enforced, or `tool_choice` names no tool.
+            InvalidItemError: A picture for a model that takes none.
+            ModelError: The model's chat template refuses the conversation.
         """
         turn = self._prepare(messages, memory, settings or ChatSettings())
         [tokens] = self.backbone.generate([turn.prompt], [memory], **turn.kwargs)
@@ -189,15 +191,9 @@ class Chat:
     # -- the prompt ---------------------------------------------------------------------------------------------
 
     def _prepare(self, messages: Sequence[Message], memory: torch.Tensor | None, settings: ChatSettings) -> _Turn:
-        native = self.backbone.prompts.template_knows_tools
-        messages = list(messages) if native else [_without_tools(message) for message in messages]
-        if settings.tools and not native:
-            messages = _with_system(messages, tool_calls.instructions(settings.tools))
-        if settings.schema is not None:
-            messages = _with_system(messages, f"Answer in JSON that fits this schema: {json.dumps(settings.schema)}")
-        prompt = self._prompt(messages, settings.tools if native else None)
-        room = self.backbone.remaining_tokens(prompt, memory)
-        kwargs: dict[str, Any] = {"max_new_tokens": min(settings.max_tokens, room), "prefix": self._prefix}
+        prompt = self.prompt(messages, settings)
+        left = self.backbone.remaining_tokens(prompt, memory)
+        kwargs: dict[str, Any] = {"max_new_tokens": min(settings.max_tokens, left), "prefix": self._prefix}
         kwargs |= settings.generation_kwargs
         if settings.temperature:
             kwargs = {"top_k": 0, "top_p": 1.0} | kwargs  # Qwen2-VL's own top_k of 1 would choose the likeliest always
@@ -210,7 +206,21 @@ class Chat:
             kwargs["logits_processor"] = [*kwargs.get("logits_processor", []), constraint]
         return _Turn(prompt, memory, settings, kwargs, constraint)
 
-    def _prompt(self, messages: Sequence[Message], tools: Sequence[Tool] | None) -> ModelInputs:
+    def prompt(self, messages: Sequence[Message], settings: ChatSettings | None = None) -> ModelInputs:
+        """What the model reads of a conversation, without memory; tools and schema of the settings are in it.
+
+        Raises:
+            InvalidItemError: A picture for a model that takes none.
+            ModelError: The model's chat template refuses the conversation.
+        """
+        settings = settings or ChatSettings()
+        native = self.backbone.prompts.template_knows_tools
+        messages = list(messages) if native else [_without_tools(message) for message in messages]
+        if settings.tools and not native:
+            messages = _with_system(messages, tool_calls.instructions(settings.tools))
+        if settings.schema is not None:
+            messages = _with_system(messages, f"Answer in JSON that fits this schema: {json.dumps(settings.schema)}")
+        tools = settings.tools if native else None
         try:
             return self.backbone.prompts.prompt_inputs(messages, tools=tools)
         except TemplateError:  # some templates, as Gemma's, take roles that alternate only
@@ -250,63 +260,14 @@ class Chat:
         return Constraint(self._vocabulary, forms, max_new_tokens=max_new_tokens)
 
 
-def content_of(message: Message) -> tuple[str, Any]:
-    """A message's text and last picture."""
-    content = message["content"]
-    pictures = [] if isinstance(content, str) else [part["image"] for part in content if part["type"] == "image"]
-    return _text(message).strip(), pictures[-1] if pictures else None
-
-
-def recall(
-    memory: ContinuousMemory,
-    messages: Sequence[Message],
-    *,
-    k: int,
-    where: Filter | None = None,
-    ids: Sequence[str] | None = None,
-    named: Sequence[str] | None = None,
-) -> list[MemoryHit]:
-    """The items that go before a conversation, best first.
-
-    Args:
-        memory: where.
-        messages: the conversation; its last user turn is searched with, unless items are given.
-        k: items to search for; 0 searches for nothing.
-        where: filter on their metadata.
-        ids: exactly these.
-        named: without `ids`, these as far as they are still stored; none of them means no item at all.
-
-    Raises:
-        ItemNotFoundError: one of `ids` is not stored in this namespace.
-    """
-    if ids is not None:
-        return memory.get(ids)
-    if named is not None:
-        return memory.get(named, skip_missing=True)
-    users = [message for message in messages if message["role"] == "user"]
-    text, picture = content_of(users[-1]) if users else ("", None)
-    text, picture = text if memory.key.text else "", picture if memory.key.image else None
-    if k == 0 or not (text or picture is not None):
-        return []
-    return memory.search(text or None, picture, k=k, where=where)
-
-
-def as_text(hits: Sequence[MemoryHit]) -> str:
-    """Hits, best first, for models that cannot read vectors."""
-    if not hits:
-        return "You remember nothing about this."
-    known = "\n".join(f"- {hit.text or hit.image}" for hit in reversed(hits))
-    return f"What you remember, the most relevant last:\n{known}"
-
-
 def _without_tools(message: Message) -> Message:
     """The message for a template that knows only the roles system, user and assistant."""
     if message["role"] == "tool":
-        shown = [_trusted("<tool_response>\n"), *_parts(message), _trusted("\n</tool_response>")]
+        shown = [_trusted("<tool_response>\n"), *parts_of(message), _trusted("\n</tool_response>")]
         return {"role": "user", "content": shown}
     if "tool_calls" in message:
         calls = [call["function"] for call in message["tool_calls"]]
-        parts = [{"type": "text", "text": said}] if (said := _text(message)) else []
+        parts = [{"type": "text", "text": said}] if (said := text_of(message)) else []
         for call in calls:
             written = tool_calls.write_call(call["name"], call["arguments"])
             begin = _trusted(f"\n{tool_calls.BEGIN}" if parts else tool_calls.BEGIN)
@@ -318,7 +279,7 @@ def _without_tools(message: Message) -> Message:
 def _with_system(messages: Sequence[Message], text: str) -> list[Message]:
     """The messages with something more in the system turn that opens them."""
     if messages and messages[0]["role"] == "system":
-        return [{"role": "system", "content": [*_parts(messages[0]), _trusted(f"\n\n{text}")]}, *messages[1:]]
+        return [{"role": "system", "content": [*parts_of(messages[0]), _trusted(f"\n\n{text}")]}, *messages[1:]]
     return [{"role": "system", "content": [_trusted(text)]}, *messages]
 
 
@@ -339,24 +300,14 @@ def _alternating(messages: Sequence[Message]) -> list[Message]:
             continue
         between = [{"type": "text", "text": "\n\n"}] if last["content"] and message["content"] else []
         calls = [*last.get("tool_calls", []), *message.get("tool_calls", [])]
-        joined = last | {"content": [*_parts(last), *between, *_parts(message)]}
+        joined = last | {"content": [*parts_of(last), *between, *parts_of(message)]}
         turns[-1] = joined | {"tool_calls": calls} if calls else joined
     return turns
-
-
-def _parts(message: Message) -> list[Message]:
-    content = message["content"]
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _trusted(text: str) -> Message:
     """A part of a message that we wrote ourselves, so that its markers may be special tokens."""
     return {"type": "text", "text": text, "trusted": True}
-
-
-def _text(message: Message) -> str:
-    content = message["content"]
-    return content if isinstance(content, str) else "".join(p["text"] for p in content if p["type"] == "text")
 
 
 def _cut(said: str, stops: Sequence[str]) -> str:

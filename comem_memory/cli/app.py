@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+import comem_memory
 from comem_memory.errors import ComemError
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ Question = Annotated[str | None, typer.Argument(help="Text to search with.")]
 ImageFile = Annotated[Path | None, typer.Option("--image", "-i", help="Picture to search with.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        console.print(f"comem-memory {comem_memory.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -63,6 +70,9 @@ def options(
     adapter: Adapter = None,
     key: Key = None,
     namespace: Namespace = "default",
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     context.obj = {
         "model": model,
@@ -84,12 +94,9 @@ def open_memory(context: typer.Context, **other: Any) -> Iterator[ContinuousMemo
 
 def load_backbone(context: typer.Context, **model_kwargs: Any) -> Backbone:
     """The frozen model without a memory."""
-    from comem_memory import Backbone, mini
+    from comem_memory import opening  # not for --help: it loads torch
 
-    model = context.obj["model"]
-    if model in (None, mini.NAME):
-        return mini.load_backbone(**model_kwargs)
-    return Backbone.from_pretrained(model, **model_kwargs)
+    return opening.load_backbone(context.obj["model"], **model_kwargs)
 
 
 def print_json(value: Any) -> None:

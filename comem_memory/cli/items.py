@@ -8,6 +8,7 @@ import typer
 from rich.table import Column, Table
 
 from comem_memory.cli.app import AsJson, ImageFile, K, Question, app, console, open_memory, print_json
+from comem_memory.config import Mode
 from comem_memory.files.item_files import read_items
 from comem_memory.types import MemoryHit
 
@@ -52,13 +53,18 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     image: ImageFile = None,
     k: K = 3,
-    mode: Annotated[str, typer.Option(help="memory, text, both or none.")] = "memory",
+    mode: Annotated[
+        Mode | None,
+        typer.Option(
+            help="Give the model the items' vectors, texts, both or none; by default as the adapter recommends."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from memory, printing as the model writes."""
     with open_memory(context) as memory:
         if as_json:
-            answer = memory.answer(question, image, k=k, mode=mode)  # type: ignore[arg-type]  # checked by answer
+            answer = memory.answer(question, image, k=k, mode=mode)
             print_json(
                 {
                     "answer": answer.text,
@@ -67,7 +73,7 @@ def ask(
                 }
             )
             return
-        for piece in memory.stream(question, image, k=k, mode=mode):  # type: ignore[arg-type]
+        for piece in memory.stream(question, image, k=k, mode=mode):
             console.print(piece, end="")
         console.print()
 

@@ -1,0 +1,1 @@
+"""The same questions with nothing, text, memory or both, compared; tables, plots, a report, benchmarks."""

@@ -6,6 +6,7 @@ import itertools
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comem_memory.errors import BenchmarkError
 from comem_memory.evaluation import benchmarks
@@ -14,6 +15,9 @@ from comem_memory.evaluation.comparison import EvaluationQuestion, QuestionSet
 from comem_memory.synthesis import countries, languages
 from comem_memory.synthesis.corpus import read_corpus
 from comem_memory.types import MemoryItem
+
+if TYPE_CHECKING:
+    from comem_memory.synthesis.splits import Split
 
 LANGUAGES = languages.LANGUAGES[1:]
 """Besides English."""
@@ -33,16 +37,17 @@ def question_set(
     """A question set by its name: countries, flags, one of `MADE_UP`, corpus, or a benchmark's.
 
     Args:
-        name: which.
-        num_facts: of countries, see `of_countries`.
-        searched: items are all that there are, to be searched among; else, of a benchmark and of notes, only those
+        name: Which.
+        num_facts: Facts of an item about a country, see `of_countries`; for `countries` alone.
+        searched: Items are all that there are, to be searched among; else, of a benchmark and of notes, only those
             that hold the answers.
-        folder, split: of a corpus or benchmark, where its files are and which of them; of a corpus `test` unless given.
-        limit: so many questions; 300 of the endless made-up ones unless given.
+        folder: Where the files of a corpus or benchmark are.
+        split: Which part of a corpus or benchmark; of a corpus `test` unless given.
+        limit: So many questions; 300 of the endless made-up ones unless given.
 
     Raises:
-        BenchmarkError: there is no such set, a benchmark comes without folder or split, or as in `of_benchmark`.
-        CorpusError: as in `of_corpus`.
+        BenchmarkError: There is no such set, a benchmark comes without folder or split, or as in `of_benchmark`.
+        CorpusError: As in `of_corpus`.
     """
     if num_facts is not None and name != "countries":
         raise BenchmarkError(f"Only notes of countries have a number of facts. Leave it out for {name}.")
@@ -68,9 +73,9 @@ def of_countries(*, num_facts: int | None = None, searched: bool = False, limit:
     """Questions that name their country.
 
     Args:
-        num_facts: items are notes of so many facts (`countries.short_item`); by default whole countries with flags.
-        searched: the notes of all questions are items, to be searched among; else those of the selected questions.
-        limit: a random selection of so many questions, always the same.
+        num_facts: Items are notes of so many facts (`countries.short_item`); by default whole countries with flags.
+        searched: The notes of all questions are items, to be searched among; else those of the selected questions.
+        limit: A random selection of so many questions, always the same.
     """
     drawn = _drawn(limit)
     if num_facts is None:
@@ -97,8 +102,8 @@ def of_flags(*, limit: int | None = None) -> QuestionSet:
     return QuestionSet("flags", items, asked)
 
 
-def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
-    """Made-up items of the test split (`training.splits`), with one question to each.
+def of_worlds(name: str = "worlds", *, limit: int = 300, split: Split = "test") -> QuestionSet:
+    """Made-up items of a split (`synthesis.splits`), with one question to each.
 
     | name | items and questions | kinds |
     |---|---|---|
@@ -140,7 +145,7 @@ def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
     languages = ("english", name) if translated else ("english",)
     mixture = Mixture(agents=agents, translated=translated, languages=languages, pictured=pictured, without_text=0.0)
     items, asked = dict[str, MemoryItem](), list[EvaluationQuestion]()
-    for drawn in (group(0, "test", number, mixture) for number in itertools.count()):
+    for drawn in (group(0, split, number, mixture) for number in itertools.count()):
         first = len(asked)
         for position, item in enumerate(drawn.items):
             known = ((task, kind(item, task)) for task in drawn.tasks if task.about == position)
@@ -163,7 +168,7 @@ def of_corpus(folder: Path, split: str = "test", *, searched: bool = False, limi
     Unless `searched`, items are those that the questions are about.
 
     Raises:
-        CorpusError: the folder is no corpus, or has no such split.
+        CorpusError: The folder is no corpus, or has no such split.
     """
     items, asked = dict[str, MemoryItem](), list[EvaluationQuestion]()
     for sample in read_corpus(folder, split):
@@ -187,8 +192,8 @@ def of_benchmark(
     items are those that hold the answers.
 
     Raises:
-        ImportError: the benchmark comes as parquet files, and pyarrow is not installed.
-        BenchmarkError: there is no such benchmark, it publishes no items, or a file is missing or malformed.
+        ImportError: The benchmark comes as parquet files, and pyarrow is not installed.
+        BenchmarkError: There is no such benchmark, it publishes no items, or a file is missing or malformed.
     """
     answered = (one for one in benchmarks.load(name, folder, split) if one.answers or one.correct_option is not None)
     questions = list(itertools.islice(answered, limit))

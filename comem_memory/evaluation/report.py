@@ -20,7 +20,7 @@ from comem_memory.evaluation.comparison import MAX_NEW_TOKENS, SOURCES, Comparis
 from comem_memory.evaluation.first_token import Cost, first_token
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import MADE_UP, of_countries, of_flags, of_worlds
-from comem_memory.files.resumable import write_whole
+from comem_memory.files.atomic import atomic_write
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store.codec import PRECISIONS, Precision, encode_block
 
@@ -41,15 +41,15 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     """Runs what is missing and writes the page, its plots, and in `answers/` every question and answer.
 
     Args:
-        memory: its namespaces receive the question sets, so best an empty, temporary one.
-        folder: made if missing.
-        limit: questions of a comparison; each point of a curve, and each kind apart, takes a third of them.
+        memory: Receives the question sets in namespaces of its own, so best an empty, temporary one.
+        folder: Made if missing.
+        limit: Questions of a comparison; each point of a curve, and each kind apart, takes a third of them.
 
     Returns:
-        the page.
+        The page.
 
     Raises:
-        ImportError: matplotlib (extra `notebooks`) or Faker (extra `train`) is not installed.
+        ImportError: Matplotlib (extra `notebooks`) or Faker (extra `train`) is not installed.
     """
     import faker  # noqa: F401  # needed hours later, so what is missing is told now
     import matplotlib.pyplot as plt
@@ -97,7 +97,8 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
         f"# Results of {memory.backbone.name}",
         f"Made by `comem report {folder} --limit {limit}` with memory encoder `{memory.encoder.fingerprint}`. Every "
         f"source asks the same frozen model, which may say {MAX_NEW_TOKENS} tokens; no country and none of these items "
-        "is in what `comem train` and `comem synthesize` make up. All questions and answers are in `answers/`.",
+        "is in what `comem train` and `comem synthesize` make up. The command also writes every question and "
+        "answer to `answers/`, beside this page.",
         f"![Right answers over facts in an item, over items found, and over bytes of a block]({PLOTS})",
     ]
     parts += [_aims(own_item, by_k, by_precision, cost).as_markdown()]
@@ -163,9 +164,8 @@ class _Results:
         return result
 
     def _keep(self, name: str, settings: Mapping[str, object], result: Comparison | Cost) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self._made_by(settings) | {"result": result.as_dict()}, indent=1, ensure_ascii=False)
-        write_whole(text + "\n", self.folder / f"{name}.json")
+        atomic_write(self.folder / f"{name}.json", text + "\n")
 
     def _made_by(self, settings: Mapping[str, object]) -> dict[str, object]:
         return {"encoder": self.memory.encoder.fingerprint.digest, "limit": self.limit, **settings}

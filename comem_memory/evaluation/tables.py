@@ -21,9 +21,9 @@ class Grid:
     """A table of strings.
 
     Args:
-        caption: what it shows, and how many questions it is of.
-        header: one name a column.
-        rows: as long as the header.
+        caption: What it shows, and how many questions it is of.
+        header: One name a column.
+        rows: As long as the header.
     """
 
     caption: str

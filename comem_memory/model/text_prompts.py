@@ -1,13 +1,45 @@
-"""Plain retrieval-augmented prompting: what memory is compared with, and what it is taught from."""
+"""Recalled items as text in a prompt: plain retrieval-augmented prompting, what memory is compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from PIL import Image
 
+from comem_memory.config import Mode
+from comem_memory.errors import QueryError
 from comem_memory.files.images import load_image
+
+CONTEXT, QUESTION = "{context}", "{question}"
+
+TEXT_PROMPTS: Mapping[str, str] = {
+    "plain": "{context}\n\n{question}",
+    "context and question": "Context:\n{context}\n\nQuestion: {question}",
+    "answer from the context": (
+        "Context:\n{context}\n\nAnswer the question using the context above.\n\nQuestion: {question}\nAnswer:"
+    ),
+    "llama_index": (
+        "Context information is below.\n---------------------\n{context}\n---------------------\n"
+        "Given the context information and not prior knowledge, answer the query.\nQuery: {question}\nAnswer: "
+    ),
+    "langchain": (
+        "Use the following pieces of context to answer the question at the end. If you don't know the answer, just "
+        "say that you don't know, don't try to make up an answer.\n\n{context}\n\nQuestion: {question}\nHelpful Answer:"
+    ),
+    "what you remember": "What you remember:\n{context}\n\n{question}",
+}
+"""Standard layouts of a user's turn; `llama_index` and `langchain` are these frameworks' own question-answering
+prompts."""
+
+DEFAULT_TEXT_PROMPTS: Mapping[Mode, str] = {
+    "text": TEXT_PROMPTS["answer from the context"],
+    "both": TEXT_PROMPTS["answer from the context"],
+}
+"""The layout that the embedded model answered best from, by mode, on made-up development items
+(`benchmarks/text_prompts.py`): of 80 questions 40 right with text and 53 with both, where the plain layout has 28 and
+51. With both all layouts lie within chance of each other."""
 
 
 class PromptItem(NamedTuple):
@@ -18,25 +50,76 @@ class PromptItem(NamedTuple):
     """As `load_image` takes it."""
 
 
+def check_text_prompt(template: str) -> str:
+    """
+    Raises:
+        QueryError: The template does not hold `{context}` and `{question}` once each.
+    """
+    if template.count(CONTEXT) != 1 or template.count(QUESTION) != 1:
+        raise QueryError(
+            f"text_prompt is {template!r}. It needs {CONTEXT} and {QUESTION}, once each, as in "
+            f"{TEXT_PROMPTS['plain']!r}."
+        )
+    return template
+
+
 def retrieval_content(
     question: str,
-    items: Iterable[PromptItem] = (),
+    items: Sequence[PromptItem] = (),
     picture: Image.Image | None = None,
     *,
     supports_images: bool = False,
+    template: str = DEFAULT_TEXT_PROMPTS["text"],
 ) -> list[dict[str, Any]]:
-    """A user's turn for plain retrieval-augmented prompting: items, best last, then the question and its picture.
+    """A user's turn for plain retrieval-augmented prompting; without items the question and its picture alone.
 
     Args:
-        supports_images: whether the model takes pictures; they are left out else.
+        question: The user's own words.
+        items: What was found, the best last.
+        picture: The picture that goes with the question.
+        supports_images: Whether the model takes pictures; they are left out else.
+        template: Where items and question stand; see `TEXT_PROMPTS`.
+
+    Returns:
+        The parts of a message's content.
     """
+    asked = [] if picture is None or not supports_images else [{"type": "image", "image": picture}]
+    return with_items([*asked, {"type": "text", "text": question}], items, template, supports_images=supports_images)
+
+
+def with_items(
+    content: Sequence[dict[str, Any]], items: Sequence[PromptItem], template: str, *, supports_images: bool
+) -> list[dict[str, Any]]:
+    """A user's turn with items before it as its template says; unchanged without items.
+
+    Args:
+        content: The parts of the turn: texts and pictures.
+        items: What was found, the best last.
+        template: See `TEXT_PROMPTS`.
+        supports_images: Whether the items' pictures are shown.
+    """
+    if not items:
+        return list(content)
+    filled = {CONTEXT: _shown(items, supports_images), QUESTION: content}
+    pieces = re.split(f"({re.escape(CONTEXT)}|{re.escape(QUESTION)})", template)
+    return [part for piece in pieces for part in filled.get(piece, _text(piece))]
+
+
+def as_text(items: Iterable[PromptItem]) -> str:
+    """Items, the best last, for models that cannot read vectors; a picture without text by its path."""
+    known = "\n".join(str(text or image) for text, image in items)
+    return f"What you remember, the most relevant last:\n{known}" if known else "You remember nothing about this."
+
+
+def _shown(items: Sequence[PromptItem], supports_images: bool) -> list[dict[str, Any]]:
+    """Each item in lines of its own, after its picture."""
     parts: list[dict[str, Any]] = []
-    for text, image in items:
+    for position, (text, image) in enumerate(items):
         if image is not None and supports_images:
             parts.append({"type": "image", "image": load_image(image)})
-        parts.append({"type": "text", "text": f"{text or ''}\n"})
-    if parts:
-        parts.append({"type": "text", "text": "\n"})
-    if picture is not None and supports_images:
-        parts.append({"type": "image", "image": picture})
-    return [*parts, {"type": "text", "text": question}]
+        parts += _text((text or "") + ("\n" if position + 1 < len(items) else ""))
+    return parts
+
+
+def _text(text: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": text}] if text else []

@@ -32,7 +32,7 @@ class EfficientNetEmbedder(TorchEmbedder):
     margin and aspect ratio are the artist's choice.
 
     Args:
-        weights: a safetensors file or a state dict with the names of the public checkpoint.
+        weights: A safetensors file or a state dict with the names of the public checkpoint.
         mean: (D,) float32, as `fit_mean` returns it; by default the one that fits the public checkpoint.
     """
 

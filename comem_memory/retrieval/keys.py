@@ -32,9 +32,9 @@ class RetrievalKey:
     image, and no fixed share serves both. An item that lacks one part scores as if that cosine were 0.
 
     Args:
-        text: embeds texts; without it, items are found by image only.
-        image: embeds images; without it, items are found by text only.
-        text_weight: w, between 0 and 1, both excluded.
+        text: Embeds texts; without it, items are found by image only.
+        image: Embeds images; without it, items are found by text only.
+        text_weight: W, between 0 and 1, both excluded.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class RetrievalKey:
         """Keys to store.
 
         Args:
-            texts: one per item; `None` or blank where it has none.
-            images: one per item; `None` where it has none.
+            texts: One per item; `None` or blank where it has none.
+            images: One per item; `None` where it has none.
 
         Returns:
             (n, D), float32.
 
         Raises:
-            InvalidItemError: an item could never be found, because it has nothing that these embedders embed.
+            InvalidItemError: An item could never be found, because it has nothing that these embedders embed.
         """
         text, image = self._parts(texts, images)
         lost = [n for n in range(len(texts)) if not (text[n].any() or image[n].any())]
@@ -91,9 +91,9 @@ class RetrievalKey:
         """The vector to search with; a part without embedder is ignored if there is another.
 
         Args:
-            text: a question or description.
-            image: a picture.
-            best: takes a (D,) key, returns the similarities of the `PROBE` nearest items, best first; asked
+            text: A question or description.
+            image: A picture.
+            best: Takes a (D,) key, returns the similarities of the `PROBE` nearest items, best first; asked
                 once a part when there are two. Shares then grow with the square of how far the part's first
                 item stands out from the others.
 
@@ -101,7 +101,7 @@ class RetrievalKey:
             (D,), float32.
 
         Raises:
-            QueryError: nothing to search for, or only what these embedders do not embed.
+            QueryError: Nothing to search for, or only what these embedders do not embed.
         """
         [t], [i] = self._parts([text], [image])
         if not (t.any() or i.any()):

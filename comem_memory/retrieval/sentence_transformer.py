@@ -23,11 +23,11 @@ class SentenceTransformerEmbedder(TorchEmbedder):
     """Texts, by a model that sentence-transformers loads.
 
     Args:
-        name_or_path: hub name or folder of a sentence-transformers model, or of a CLIP or SigLIP model as transformers
+        name_or_path: Hub name or folder of a sentence-transformers model, or of a CLIP or SigLIP model as transformers
             saves it. It is loaded when it is first needed.
 
     Raises:
-        ModelError: when it is loaded: there is no such model, or it is neither of these.
+        ModelError: When it is loaded: there is no such model, or it is neither of these.
     """
 
     _family = "sentence-transformers"

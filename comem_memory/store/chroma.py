@@ -54,9 +54,9 @@ class ChromaStore(MemoryStore):
         """Keep the data in a directory of this machine, which one process at a time may open.
 
         Raises:
-            StoreLocationError: the path is a file or foreign directory, or a newer library wrote it.
-            StoreInUseError: another process has it open.
-            EncoderMismatchError: the collection was written with another encoder or retrieval key.
+            StoreLocationError: The path is a file or foreign directory, or a newer library wrote it.
+            StoreInUseError: Another process has it open.
+            EncoderMismatchError: The collection was written with another encoder or retrieval key.
         """
         return cls(to_directory(directory), collection_name, identity)
 
@@ -75,13 +75,13 @@ class ChromaStore(MemoryStore):
 
         Args:
             url: `http://host:port` or `https://host`.
-            identity: encoder and retrieval key in use.
-            collection_name: one memory on the server.
-            headers: sent with each request, for instance an authorization.
+            identity: Encoder and retrieval key in use.
+            collection_name: One memory on the server.
+            headers: Sent with each request, for instance an authorization.
 
         Raises:
-            StoreLocationError: not such a URL, nothing answers there, or the collection is not one of ours.
-            EncoderMismatchError: the collection was written with another encoder or retrieval key.
+            StoreLocationError: Not such a URL, nothing answers there, or the collection is not one of ours.
+            EncoderMismatchError: The collection was written with another encoder or retrieval key.
         """
         return cls(to_server(url, headers), collection_name, identity)
 

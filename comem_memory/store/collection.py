@@ -37,14 +37,14 @@ class OpenCollection:
     """The collection that a store reads and writes; a complete `staging` collection may take its place.
 
     Args:
-        connection: to Chroma; closed with this, or when the collection cannot be opened.
-        name: one memory of several there.
-        identity: of encoder and retrieval key in use; `None` opens an existing collection as what it is.
+        connection: To Chroma; closed with this, or when the collection cannot be opened.
+        name: One memory of several there.
+        identity: The encoder and retrieval key in use; `None` opens an existing collection as what it is.
 
     Raises:
-        StoreLocationError: there is no such collection and no identity, it is not one of ours, or it cannot have this
+        StoreLocationError: There is no such collection and no identity, it is not one of ours, or it cannot have this
             name.
-        EncoderMismatchError: it was written with another encoder or retrieval key.
+        EncoderMismatchError: The collection was written with another encoder or retrieval key.
     """
 
     def __init__(self, connection: Connection, name: str, identity: CollectionIdentity | None) -> None:
@@ -63,10 +63,10 @@ class OpenCollection:
         """The collection; what Chroma raises once it cannot be used any more becomes an error that says why.
 
         Raises:
-            StoreClosedError: it was closed, before or meanwhile.
-            EncoderMismatchError: it was replaced by another process.
-            StoreConnectionError: the server does not answer.
-            InvalidItemError: what is written is larger than the server accepts.
+            StoreClosedError: The store was closed, before or meanwhile.
+            EncoderMismatchError: Another process replaced the collection.
+            StoreConnectionError: The server does not answer.
+            InvalidItemError: What is written is larger than the server accepts.
         """
         try:
             if self._closed:

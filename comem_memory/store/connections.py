@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from chromadb.config import Settings as ChromaSettings
 from filelock import FileLock, Timeout
 
 from comem_memory.errors import StoreInUseError, StoreLocationError
+from comem_memory.files.atomic import atomic_write
 
 FORMAT_VERSION = 1
 _MARKER = "comem.json"
@@ -37,8 +37,8 @@ def to_directory(directory: str | Path) -> Connection:
     """A Chroma in a directory, made if missing, which one process at a time may open.
 
     Raises:
-        StoreLocationError: as in `check_location`.
-        StoreInUseError: another process has it open.
+        StoreLocationError: As in `check_location`.
+        StoreInUseError: Another process has it open.
     """
     path = check_location(directory)
     path.mkdir(parents=True, exist_ok=True)
@@ -72,10 +72,10 @@ def to_server(url: str, headers: dict[str, str] | None = None) -> Connection:
 
     Args:
         url: `http://host:port` or `https://host`.
-        headers: sent with each request, for instance an authorization.
+        headers: Sent with each request, for instance an authorization.
 
     Raises:
-        StoreLocationError: not such a URL, or nothing answers there.
+        StoreLocationError: Not such a URL, or nothing answers there.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
@@ -108,7 +108,7 @@ def check_location(directory: str | Path) -> Path:
     """The absolute path of a directory that can be opened as a memory, or created; writes nothing.
 
     Raises:
-        StoreLocationError: the path is a file or foreign directory, or a newer library wrote it.
+        StoreLocationError: The path is a file or foreign directory, or a newer library wrote it.
     """
     path = Path(directory).resolve()
     marker = path / _MARKER
@@ -138,9 +138,5 @@ def _settings() -> ChromaSettings:
 def _write_marker(path: Path) -> None:
     """Whole or not at all, so that a crash leaves a directory that can still be opened."""
     if not (path / _MARKER).exists():
-        partial = path / f"{_MARKER}.partial"
-        with partial.open("w") as file:
-            json.dump({"format_version": FORMAT_VERSION, "library": "comem-memory"}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path / _MARKER)
+        content = json.dumps({"format_version": FORMAT_VERSION, "library": "comem-memory"})
+        atomic_write(path / _MARKER, content, durable=True)

@@ -24,13 +24,13 @@ class RecordSummary:
     """What is stored of one item besides its key, its vectors and its text: little to read, and enough to compare.
 
     Args:
-        id: unique within the namespace, printable.
-        namespace: the tenant, user or agent it belongs to.
-        image: reference to the stored image.
-        metadata: the item's own metadata.
+        id: Unique within the namespace, printable.
+        namespace: The tenant, user or agent it belongs to.
+        image: Reference to the stored image.
+        metadata: The item's own metadata.
         created_at: ISO 8601, UTC.
-        content_hash: hash of text and image.
-        truncated: the end of the text is not in the vectors.
+        content_hash: Hash of text and image.
+        truncated: The end of the text is not in the vectors.
     """
 
     id: str
@@ -48,8 +48,8 @@ class MemoryRecord(RecordSummary):
 
     Args:
         key: (D,) float32, the retrieval key that searches compare with.
-        block: the memory embeddings as `codec.encode_block` packs them.
-        text: the item's text; an empty one comes back as `None`.
+        block: The memory embeddings as `codec.encode_block` packs them.
+        text: The item's text; an empty one comes back as `None`.
     """
 
     key: np.ndarray = field(repr=False, compare=False)
@@ -87,8 +87,8 @@ class MemoryStore(ABC):
     """Records in namespaces. Except for `namespaces` and migrations, every method sees the one namespace it is given.
 
     Raises:
-        StoreClosedError: a method is called after `close`.
-        StoreConnectionError: the server that keeps the records does not answer.
+        StoreClosedError: A method is called after `close`.
+        StoreConnectionError: The server that keeps the records does not answer.
     """
 
     @property
@@ -103,9 +103,9 @@ class MemoryStore(ABC):
         When a batch fails, the batches before it are stored; putting everything again is safe.
 
         Raises:
-            DuplicateIdError: two records have the same namespace and id.
-            InvalidItemError: a record is larger than the server takes.
-            EncoderMismatchError: a key does not have the collection's dimension, or the collection belongs to
+            DuplicateIdError: Two records have the same namespace and id.
+            InvalidItemError: A record is larger than the server takes.
+            EncoderMismatchError: A key does not have the collection's dimension, or the collection belongs to
                 another encoder since it was opened.
         """
 
@@ -117,7 +117,7 @@ class MemoryStore(ABC):
         """As `get`, but all of them.
 
         Raises:
-            ItemNotFoundError: an id is not stored in this namespace.
+            ItemNotFoundError: An id is not stored in this namespace.
         """
         found = {record.id: record for record in self.get(ids, namespace=namespace)}
         if missing := [id for id in ids if id not in found]:
@@ -139,15 +139,15 @@ class MemoryStore(ABC):
 
         Args:
             key: (D,) float32.
-            namespace: the only one that is searched.
-            k: at most so many records; fewer only when the namespace and filter hold fewer.
-            where: condition on the items' metadata.
+            namespace: The only one that is searched.
+            k: At most so many records; fewer only when the namespace and filter hold fewer.
+            where: Condition on the items' metadata.
 
         Returns:
-            records and inner products of their keys with `key`; negative ones count too.
+            Records and inner products of their keys with `key`; negative ones count too.
 
         Raises:
-            QueryError: k below 1, a key of another dimension, or a filter that cannot be understood.
+            QueryError: K below 1, a key of another dimension, or a filter that cannot be understood.
         """
 
     @abstractmethod
@@ -157,7 +157,7 @@ class MemoryStore(ABC):
         """The similarities of `search` alone, up to float32 rounding; no record is read.
 
         Raises:
-            QueryError: as in `search`.
+            QueryError: As in `search`.
         """
 
     @abstractmethod
@@ -165,7 +165,7 @@ class MemoryStore(ABC):
         """Delete what matches both ids and filter, each unless `None`, and return the ids that were deleted.
 
         Raises:
-            QueryError: a filter that cannot be understood.
+            QueryError: A filter that cannot be understood.
         """
 
     @abstractmethod
@@ -173,7 +173,7 @@ class MemoryStore(ABC):
         """The ids of what matches, sorted; nothing else is read.
 
         Raises:
-            QueryError: a filter that cannot be understood.
+            QueryError: A filter that cannot be understood.
         """
 
     @abstractmethod
@@ -181,7 +181,7 @@ class MemoryStore(ABC):
         """How many records match.
 
         Raises:
-            QueryError: a filter that cannot be understood.
+            QueryError: A filter that cannot be understood.
         """
 
     @abstractmethod
@@ -241,7 +241,7 @@ class Migration(ABC):
         """Store records with new key, block and `truncated`, the rest as `pending` gave it; then durable.
 
         Raises:
-            DuplicateIdError, InvalidItemError, EncoderMismatchError: as in `MemoryStore.put`.
+            DuplicateIdError, InvalidItemError, EncoderMismatchError: As in `MemoryStore.put`.
         """
 
     @abstractmethod
@@ -251,5 +251,5 @@ class Migration(ABC):
         Other processes that share the store must not write during these seconds, and have to open it again.
 
         Raises:
-            EncoderMismatchError: some items are not migrated yet; nothing has changed.
+            EncoderMismatchError: Some items are not migrated yet; nothing has changed.
         """

@@ -73,7 +73,7 @@ def check_namespace(namespace: str) -> str:
     """The namespace.
 
     Raises:
-        QueryError: it is not a text, it is empty, or it has characters that cannot be printed.
+        QueryError: The name is not a text, is empty, or has characters that cannot be printed.
     """
     if not isinstance(namespace, str) or not namespace or not namespace.isprintable():
         raise QueryError(

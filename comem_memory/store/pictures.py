@@ -19,7 +19,7 @@ class PictureFolder:
     Records refer to kept pictures relative to this folder, which may move, and to others by their own path.
 
     Args:
-        folder: where pictures are kept; without it, only those with a path of their own can be referred to.
+        folder: Where pictures are kept; without it, only those with a path of their own can be referred to.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -29,12 +29,14 @@ class PictureFolder:
         """The reference by which an item's picture is found again.
 
         Args:
-            picture: is written here unless it has a path elsewhere, or is here already.
-            path: where it was opened from, if it was a file.
-            namespace, id, content_hash: of the item.
+            picture: Is written here unless it has a path elsewhere, or is here already.
+            path: Where it was opened from, if it was a file.
+            namespace: The item's namespace.
+            id: The item's id.
+            content_hash: SHA-256 of the item's text and pixels.
 
         Raises:
-            InvalidItemError: neither a path nor a folder.
+            InvalidItemError: Neither a path nor a folder.
         """
         resolved = None if path is None else path.resolve()
         if resolved is not None and (self.folder is None or self.folder not in resolved.parents):

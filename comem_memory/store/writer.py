@@ -35,12 +35,12 @@ class Writer:
     `for_namespace` share, so that its record and its picture change together.
 
     Args:
-        encoder: makes the vectors.
-        key: makes the retrieval keys.
-        store: keeps both.
-        pictures: keeps what was added without a path.
-        namespace: whose items these are.
-        precision: how vectors are stored.
+        encoder: Makes the vectors.
+        key: Makes the retrieval keys.
+        store: Keeps both.
+        pictures: Keeps what was added without a path.
+        namespace: Whose items these are.
+        precision: How vectors are stored.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Writer:
     def check_encoder(self) -> None:
         """
         Raises:
-            EncoderMismatchError: another encoder or retrieval key wrote the store.
+            EncoderMismatchError: Another encoder or retrieval key wrote the store.
         """
         if not self.store.identity.matches(self.identity):
             raise EncoderMismatchError(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Literal, cast
 
@@ -27,21 +28,23 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from comem_memory.chat.chat import Chat, ChatSettings, Reply, recall
+from comem_memory.chat.chat import Chat, ChatSettings, Reply
 from comem_memory.chat.tool_calls import tool_choice_of
-from comem_memory.memory import ContinuousMemory, memory_of
+from comem_memory.config import Mode
+from comem_memory.memory import ContinuousMemory
 from comem_memory.model.prompts import Message
 from comem_memory.store.chroma import ChromaStore
 from comem_memory.store.filters import Filter
 from comem_memory.threads import iterate_in_thread
 
-from .messages import memory_ids, to_messages, to_tool_calls
+from ..turn import SETTINGS, prepare_turn
+from .messages import to_messages, to_tool_calls
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 
 
 class ChatComem(BaseChatModel):
-    """The frozen model of a `ContinuousMemory`, with recalled items as vectors before its prompt.
+    """The frozen model of a `ContinuousMemory`, which is given recalled items as vectors, as text, or both.
 
     Items reach the model in three ways, the first that applies:
 
@@ -49,22 +52,25 @@ class ChatComem(BaseChatModel):
     - a `memory_block` in a message: the items it names; those forgotten since are left out.
     - by itself: the `k` items most similar to text and picture of the last user turn; `k=0` recalls nothing.
 
-    `bind` also takes `namespace`, `k`, `where`, `tools`, `tool_choice`, `response_format`, the generation settings
-    below and anything that transformers' `generate` takes.
+    `bind` also takes `namespace`, `k`, `where`, `mode`, `tools`, `tool_choice`, `response_format`, the generation
+    settings below and anything that transformers' `generate` takes.
 
     Args:
-        memory: an open memory; or leave it out and say how to open one with the next fields, which alone are
+        memory: An open memory; or leave it out and say how to open one with the next fields, which alone are
             serialised. It is then opened at the first call.
-        model, adapter, persist_directory, chroma_url, collection_name: as in `ContinuousMemory.from_pretrained`.
-        namespace: whose items to recall; by default the memory's own.
-        k: items to recall for the last user turn.
-        where: filter on their metadata.
+        model, adapter, persist_directory, chroma_url, collection_name: As in `ContinuousMemory.from_pretrained`.
+        namespace: Whose items to recall; by default the memory's own.
+        k: Items to recall for the last user turn.
+        where: Filter on their metadata.
+        mode: How items are given to the model: `memory` (vectors), `text`, `both` or `none`; by default as the memory
+            does, which follows its encoder's recommendation.
         temperature: 0 is greedy decoding.
-        top_p, seed: of sampling.
-        max_tokens: longest answer.
-        stop: texts that end the answer.
+        top_p: Share of the probability that sampling draws from.
+        seed: Sampling with the same seed says the same.
+        max_tokens: Longest answer.
+        stop: Texts that end the answer.
         streaming: `invoke` too tells callbacks every piece.
-        allow_image_urls: fetch pictures from URLs and open local paths that messages name.
+        allow_image_urls: Fetch pictures from URLs and open local paths that messages name.
 
     Example:
         >>> chat = ChatComem(persist_directory="memory", k=3)                                  # doctest: +SKIP
@@ -84,6 +90,7 @@ class ChatComem(BaseChatModel):
     namespace: str | None = None
     k: int = Field(default=3, ge=0)
     where: Filter | None = None
+    mode: Mode | None = None
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int = Field(default=256, gt=0)
@@ -113,7 +120,7 @@ class ChatComem(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return self.model_dump(include=set(_SETTINGS))
+        return self.model_dump(include=set(SETTINGS))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -192,35 +199,24 @@ class ChatComem(BaseChatModel):
     def _prepare(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[Chat, tuple[list[Message], torch.Tensor | None, ChatSettings], dict[str, Any]]:
-        """The conversation, what to give it, and what to tell about it."""
-        read = to_messages(messages, allow_urls=self.allow_image_urls)
-        turns = [turn for turn in read if turn["content"] or turn["role"] in ("assistant", "tool")]  # not memory alone
-        if not turns:
-            raise ValueError("The messages hold nothing to answer. Pass at least one with text or a picture.")
+        """The conversation with its memory, how to answer it, and what to tell about it."""
         chat = self._opened()
-        given = {name: kwargs.pop(name, getattr(self, name)) for name in _SETTINGS}
-        settings = ChatSettings(
-            max_tokens=given["max_tokens"],
-            temperature=given["temperature"] or 0.0,
-            top_p=given["top_p"],
-            seed=given["seed"],
-            stop=stop if stop is not None else self.stop or (),
-            tools=kwargs.pop("tools", ()),
-            tool_choice=tool_choice_of(kwargs.pop("tool_choice", None)),
-            schema=_schema(kwargs.pop("response_format", None)),
-            generation_kwargs={n: v for n, v in kwargs.items() if n not in ("memory_ids", "model")},
-        )
         assert self.memory is not None
-        memory = self.memory if given["namespace"] is None else self.memory.namespace(given["namespace"])
-        named = memory_ids(messages)
-        if (recalled := RECALLED.get()) is not None:
-            view, ids = recalled
-            ours = view.store is memory.store
-            memory = view if ours else memory
-            named = list(dict.fromkeys([*(named or []), *(ids if ours else [])]))
-        hits = recall(memory, turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named)
-        about = {"model_name": memory.backbone.name, "memory_ids": [hit.id for hit in hits]}
-        return chat, (turns, memory_of(hits), settings), about
+        memory, call, found = self.memory, dict(kwargs), None
+        call.pop("model", None)  # which LangChain hands on where others have several
+        if stop is not None:
+            call["stop"] = stop
+        if (served := SERVED.get()) is not None:
+            found = []
+            if served.view.store is memory.store:
+                memory, found = served.view, served.ids
+                call["namespace"] = None
+                call.setdefault("mode", served.mode or self.mode)
+        schema = _schema(call.pop("response_format", None))
+        turns = to_messages(messages, allow_urls=self.allow_image_urls)
+        recalled, settings = prepare_turn(self, memory, turns, call, schema=schema, found=found)
+        about = {"model_name": memory.backbone.name, "memory_ids": [hit.id for hit in recalled.hits]}
+        return chat, (recalled.messages, recalled.memory, settings), about
 
     def _opened(self) -> Chat:
         with self._opening:
@@ -248,10 +244,10 @@ class ChatComem(BaseChatModel):
         """Lets the model call tools.
 
         Args:
-            tools: functions, pydantic classes, LangChain tools, or OpenAI's format.
+            tools: Functions, pydantic classes, LangChain tools, or OpenAI's format.
             tool_choice: `auto`, `none`, a tool's name, or `any` (also `required`, True); the last two force one valid
                 call through constrained decoding.
-            **kwargs: see `bind`; `strict` and `parallel_tool_calls` are accepted and change nothing.
+            **kwargs: See `bind`; `strict` and `parallel_tool_calls` are accepted and change nothing.
         """
         for name in ("strict", "parallel_tool_calls"):
             kwargs.pop(name, None)
@@ -269,13 +265,13 @@ class ChatComem(BaseChatModel):
         """Answers that fit a schema, enforced by constrained decoding.
 
         Args:
-            schema: a pydantic class, TypedDict, JSON schema or OpenAI function.
-            include_raw: return `{"raw", "parsed", "parsing_error"}`.
+            schema: A pydantic class, TypedDict, JSON schema or OpenAI function.
+            include_raw: Return `{"raw", "parsed", "parsing_error"}`.
             method: `json_schema` and `json_mode` answer in JSON, `function_calling` in a forced tool call.
-            **kwargs: see `bind`; `strict` changes nothing.
+            **kwargs: See `bind`; `strict` changes nothing.
 
         Raises:
-            ValueError: an unknown method.
+            ValueError: An unknown method.
         """
         kwargs.pop("strict", None)
         json_schema = convert_to_json_schema(schema)
@@ -303,10 +299,23 @@ class ChatComem(BaseChatModel):
         return RunnableMap(raw=llm) | parsed.with_fallbacks([failed], exception_key="parsing_error")
 
 
-RECALLED: ContextVar[tuple[ContinuousMemory, list[str]] | None] = ContextVar("RECALLED", default=None)
-"""Whose memory a middleware serves now, and the items that it recalled: models do not search on their own then."""
+@dataclass(frozen=True)
+class Served:
+    """Whom a middleware serves.
 
-_SETTINGS = ("namespace", "k", "where", "temperature", "top_p", "max_tokens", "seed")
+    Args:
+        view: That user's memory.
+        ids: The items that were recalled, best first.
+        mode: How they are given to the model, if the middleware says so.
+    """
+
+    view: ContinuousMemory
+    ids: list[str]
+    mode: Mode | None
+
+
+SERVED: ContextVar[Served | None] = ContextVar("SERVED", default=None)
+"""Set while a middleware calls a model: a `ChatComem` does not search on its own then."""
 
 
 def _schema(response_format: dict[str, Any] | None) -> dict[str, Any] | None:

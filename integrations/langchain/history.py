@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict, messages_to_dict
 
-from comem_memory.chat.chat import content_of
+from comem_memory.chat.layout import check_mode
+from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
 from comem_memory.threads import run_in_thread
 
@@ -25,16 +26,20 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
     leaves it out.
 
     Args:
-        memory: where; its namespace is the user's.
-        session_id: one conversation of several.
-        recent: messages that stay text, or a few more, so that they begin with what the user said.
-        older: messages before those that are shown as vectors, 8 tokens each.
+        memory: Where; its namespace is the user's.
+        session_id: One conversation of several.
+        recent: Messages that stay text, or a few more, so that they begin with what the user said.
+        older: Messages before those that the model is given, as vectors 8 tokens each.
+        mode: How it is given them: `memory` (vectors), `text`, or `both`; with text they take as many tokens as ever.
     """
 
-    def __init__(self, memory: ContinuousMemory, session_id: str, *, recent: int = 6, older: int = 20) -> None:
+    def __init__(
+        self, memory: ContinuousMemory, session_id: str, *, recent: int = 6, older: int = 20, mode: Mode = "memory"
+    ) -> None:
         if recent < 0 or older < 0:
             raise ValueError(f"recent is {recent} and older is {older}. Both count messages: at least 0.")
         self.transcript, self.recent, self.older = Transcript(memory, session_id), recent, older
+        self.mode: Mode = check_mode(mode)
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]  # as LangChain's own histories do
@@ -42,14 +47,14 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
         newest = messages_from_dict([json.loads(str(record.metadata[MESSAGE])) for record in kept])
         if not self.older:
             return newest
-        return [HumanMessage([memory_block(past[-self.older :][::-1])]), *newest]
+        return [HumanMessage([memory_block(past[-self.older :][::-1], mode=self.mode)]), *newest]
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Stores messages; on return they are kept. What the encoder cannot read is not in the vectors."""
         said = []
         turns = to_messages(messages, skip_unreadable=True)
         for turn, written in zip(turns, messages_to_dict(messages), strict=True):
-            said.append(Said(turn["role"], *content_of(turn), json.dumps(written)))
+            said.append(Said(turn, json.dumps(written)))
         self.transcript.append(said)
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:

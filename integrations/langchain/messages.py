@@ -22,6 +22,8 @@ from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.messages.tool import tool_call
 
 from comem_memory.chat.tool_calls import ToolCall
+from comem_memory.chat.turns import NamedItems
+from comem_memory.config import Mode
 from comem_memory.files.images import load_image, named_picture
 from comem_memory.model.prompts import Message
 
@@ -29,18 +31,14 @@ SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call",
 """Blocks without text or picture: thoughts are not shown again, calls stand in `tool_calls`, memory goes before all."""
 
 
-def memory_block(ids: Sequence[str]) -> dict[str, Any]:
-    """A content block that puts stored items, or none, before the prompt.
+def memory_block(ids: Sequence[str], *, mode: Mode | None = None) -> dict[str, Any]:
+    """A content block that gives stored items, or none, to the model; it carries ids, so that messages serialise.
 
-    It carries ids, so that messages stay serialisable.
+    Args:
+        ids: The items, best first.
+        mode: How they are given; by default as the chat model does.
     """
-    return {"type": "memory", "ids": list(ids)}
-
-
-def memory_ids(messages: Sequence[BaseMessage]) -> list[str] | None:
-    """Ids in the messages' memory blocks, the latest first, each once; `None` if no message has a block."""
-    blocks = [block for message in messages for block in _blocks(message) if block["type"] == "memory"]
-    return None if not blocks else list(dict.fromkeys(id for block in reversed(blocks) for id in block["ids"]))
+    return {"type": "memory", "ids": list(ids)} | ({} if mode is None else {"mode": mode})
 
 
 def to_messages(
@@ -49,13 +47,13 @@ def to_messages(
     """LangChain's messages as transformers'.
 
     Args:
-        messages: system, human, AI and tool messages with text and images.
-        allow_urls: fetch pictures from http(s) URLs and open local paths that messages name.
-        skip_unreadable: leave out blocks that the model cannot read, for recalling and remembering.
+        messages: System, human, AI and tool messages with text and images.
+        allow_urls: Fetch pictures from http(s) URLs and open local paths that messages name.
+        skip_unreadable: Leave out blocks that the model cannot read, for recalling and remembering.
 
     Raises:
-        ValueError: a block that the model cannot read (audio, video, PDF), or a URL that may not be fetched.
-        InvalidItemError: a picture that cannot be opened.
+        ValueError: A block that the model cannot read (audio, video, PDF), or a URL that may not be fetched.
+        InvalidItemError: A picture that cannot be opened.
     """
     return [_turn(message, allow_urls, skip_unreadable) for message in messages]
 
@@ -75,6 +73,9 @@ def _turn(message: BaseMessage, allow_urls: bool, skip_unreadable: bool) -> Mess
             continue
         parts += [part] if part is not None else []
     turn: Message = {"role": _role(message), "content": parts}
+    if blocks := [block for block in _blocks(message) if block["type"] == "memory"]:
+        ids = dict.fromkeys(id for block in blocks for id in block["ids"])
+        turn["named"] = NamedItems(tuple(ids), mode=blocks[-1].get("mode"))
     if isinstance(message, AIMessage) and message.tool_calls:
         turn["tool_calls"] = [
             {"type": "function", "id": call["id"], "function": {"name": call["name"], "arguments": call["args"]}}

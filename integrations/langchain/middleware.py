@@ -12,14 +12,17 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config, run_in_executor
 
-from comem_memory.chat.chat import as_text, content_of, recall
+from comem_memory.chat.layout import check_mode
+from comem_memory.chat.turns import item_of
+from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
+from comem_memory.model.text_prompts import PromptItem, as_text
 from comem_memory.store.filters import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem
 
-from .chat_model import RECALLED, ChatComem
+from .chat_model import SERVED, ChatComem, Served
 from .messages import to_messages
 from .tools import memory_tools
 
@@ -33,7 +36,7 @@ def user_of(runtime: Any) -> str | None:
     Without either, `None`.
 
     Raises:
-        QueryError: there is a context, but no `user_id`, so that users would share one memory.
+        QueryError: There is a context, but no `user_id`, so that users would share one memory.
     """
     context = getattr(runtime, "context", None)
     found = context.get("user_id") if isinstance(context, Mapping) else getattr(context, "user_id", None)
@@ -53,12 +56,8 @@ def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
     if said is None:
         return None
     after = messages[messages.index(said) + 1 :]
-    answers = [message.text for message in after if isinstance(message, AIMessage) and message.text]
-    [turn] = to_messages([said], skip_unreadable=True)
-    text, picture = content_of(turn)
-    lines = [f"User: {text}"] if text else []
-    lines += [f"Assistant: {answers[-1]}"] if answers else []
-    return MemoryItem(text="\n".join(lines) or None, image=picture) if lines or picture is not None else None
+    answers = [message for message in after if isinstance(message, AIMessage) and message.text]
+    return item_of(to_messages([said, *answers[-1:]], skip_unreadable=True), keeps_pictures=True)
 
 
 class TurnState(AgentState[Any]):
@@ -70,17 +69,20 @@ class TurnState(AgentState[Any]):
 class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     """Recalls before each call of the model, remembers after each turn, and gives the agent memory tools.
 
-    A `ChatComem` with the same memory gets the items as vectors; any other model gets their texts in the system turn.
+    A `ChatComem` with the same memory gets the items as its mode says; any other model gets their texts in the system
+    turn.
     List it after what hides or replaces anything (`PIIMiddleware`, `ModelFallbackMiddleware`).
 
     Args:
-        memory: where.
-        k: items to recall for the last user turn; 0 recalls nothing.
-        where: filter on their metadata.
-        namespace: from the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
+        memory: Where.
+        k: Items to recall for the last user turn; 0 recalls nothing.
+        where: Filter on their metadata.
+        mode: How the model is given the items: `memory` (vectors), `text`, `both` or `none`; by default as the
+            `ChatComem` does. Any other model gets texts, unless it is `none`.
+        namespace: From the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
             context or of the config's `configurable`, and the memory's own where neither is given.
-        remember: from the messages to what is stored after a turn, or `None` for nothing; by default `last_turn`.
-        tools: give the agent `remember`, `recall` and `forget`.
+        remember: From the messages to what is stored after a turn, or `None` for nothing; by default `last_turn`.
+        tools: Give the agent `remember`, `recall` and `forget`.
 
     Example:
         >>> agent = create_agent(chat, middleware=[ComemMiddleware(memory)], context_schema=Context) # doctest: +SKIP
@@ -95,12 +97,14 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         *,
         k: int = 3,
         where: Filter | None = None,
+        mode: Mode | None = None,
         namespace: NamespaceOf = user_of,
         remember: Remember = last_turn,
         tools: bool = True,
     ) -> None:
         super().__init__()
         self.memory, self.k, self.where = memory, k, where
+        self.mode: Mode | None = None if mode is None else check_mode(mode)
         self.namespace_of, self.remember = namespace, remember
         self.tools = memory_tools(memory, view_of=self._view, k=max(k, 1)) if tools else []
 
@@ -118,21 +122,21 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         view, hits = self._recall(request)
-        with _recalled(view, hits):
+        with self._serving_now(view, hits):
             return handler(self._with_memory(request, view, hits))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         view, hits = await run_in_executor(None, self._recall, request)
-        with _recalled(view, hits):
+        with self._serving_now(view, hits):
             return await handler(self._with_memory(request, view, hits))
 
     def _recall(self, request: ModelRequest[Any]) -> tuple[ContinuousMemory, list[MemoryHit]]:
         view, state = self._view(request.runtime), cast(TurnState, request.state)
         said = _said(request.messages) or state.get("comem_said")
         turns = to_messages([] if said is None else [said], skip_unreadable=True)
-        return view, recall(view, turns, k=self.k, where=self.where)
+        return view, view.search_turn(turns, k=0 if self.mode == "none" else self.k, where=self.where)
 
     def _with_memory(
         self, request: ModelRequest[Any], view: ContinuousMemory, hits: Sequence[MemoryHit]
@@ -149,6 +153,15 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
             return model.for_namespace(namespace)  # also where the context is lost, as in a thread
         return None
+
+    @contextmanager
+    def _serving_now(self, view: ContinuousMemory, hits: Sequence[MemoryHit]) -> Iterator[None]:
+        """Within it every `ChatComem` has these items of this user, whatever wraps it, or stands in for it."""
+        token = SERVED.set(Served(view, [hit.id for hit in hits], self.mode))
+        try:
+            yield
+        finally:
+            SERVED.reset(token)
 
     # -- after the turn -----------------------------------------------------------------------------------------
 
@@ -167,16 +180,6 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         return await run_in_thread(lambda _: self.after_agent(state, runtime))
 
 
-@contextmanager
-def _recalled(view: ContinuousMemory, hits: Sequence[MemoryHit]) -> Iterator[None]:
-    """Within it every `ChatComem` has these items of this user, whatever wraps it, or stands in for it."""
-    token = RECALLED.set((view, [hit.id for hit in hits]))
-    try:
-        yield
-    finally:
-        RECALLED.reset(token)
-
-
 def _said(messages: Sequence[AnyMessage]) -> HumanMessage | None:
     """What the user said last; the summary that LangChain's middleware writes is not the user's."""
     for message in reversed(messages):
@@ -186,7 +189,7 @@ def _said(messages: Sequence[AnyMessage]) -> HumanMessage | None:
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:
-    known = as_text(hits)
+    known = as_text(PromptItem(hit.text, hit.image) for hit in reversed(hits))
     if system is None:
         return SystemMessage(known)
     if isinstance(system.content, str):

@@ -23,10 +23,10 @@ class ComemRetriever(BaseRetriever):
     `invoke(query, image=..., k=..., where=..., namespace=...)`: the query may be empty when there is an image.
 
     Args:
-        memory: where to search.
-        k: at most so many documents.
-        where: filter on metadata, in Chroma's operators.
-        namespace: whose items; by default the memory's own.
+        memory: Where to search.
+        k: At most so many documents.
+        where: Filter on metadata, in Chroma's operators.
+        namespace: Whose items; by default the memory's own.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)

@@ -26,35 +26,37 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
-from comem_memory.chat.chat import Chat, ChatSettings, Reply, content_of, recall
-from comem_memory.chat.tool_calls import tool_choice_of
-from comem_memory.memory import ContinuousMemory, memory_of
+from comem_memory.chat.chat import Chat, ChatSettings, Reply
+from comem_memory.config import Mode
+from comem_memory.memory import ContinuousMemory
 from comem_memory.model.prompts import Message
 from comem_memory.store.filters import Filter
 from comem_memory.threads import iterate_in_thread
 
-from .messages import MEMORY_IDS, memory_ids, to_message, to_messages
-
-_SETTINGS = ("namespace", "k", "where", "temperature", "top_p", "max_tokens", "seed", "stop")
+from ..turn import prepare_turn
+from .messages import MEMORY_IDS, to_message, to_messages
 
 
 class ComemLLM(FunctionCallingLLM):
-    """The frozen model of a `ContinuousMemory`, with stored items as vectors before its prompt.
+    """The frozen model of a `ContinuousMemory`, which is given stored items as vectors, as text, or both.
 
     Items reach it in three ways, the first that applies: `memory_ids=[...]` in a call, messages whose
     `additional_kwargs` name items (as `ComemMemoryBlock` and `ComemMemory` write them), or by itself the `k` items most
     similar to the last user turn. Calls also take the settings below and anything of transformers' `generate`.
 
     Args:
-        memory: where to recall; its model answers.
-        namespace: whose items; by default the memory's own.
-        k: items to recall for the last user turn; 0 recalls nothing, for engines that bring their own context.
-        where: filter on their metadata.
+        memory: Where to recall; its model answers.
+        namespace: Whose items; by default the memory's own.
+        k: Items to recall for the last user turn; 0 recalls nothing, for engines that bring their own context.
+        where: Filter on their metadata.
+        mode: How items are given to the model: `memory` (vectors), `text`, `both` or `none`; by default as the memory
+            does, which follows its encoder's recommendation.
         temperature: 0 is greedy decoding.
-        top_p, seed: of sampling.
-        max_tokens: longest answer.
-        stop: texts that end the answer.
-        allow_image_urls: fetch pictures from URLs and open local paths that messages name.
+        top_p: Share of the probability that sampling draws from.
+        seed: Sampling with the same seed says the same.
+        max_tokens: Longest answer.
+        stop: Texts that end the answer.
+        allow_image_urls: Fetch pictures from URLs and open local paths that messages name.
 
     Example:
         >>> llm = ComemLLM(memory=memory)                                                      # doctest: +SKIP
@@ -67,6 +69,7 @@ class ComemLLM(FunctionCallingLLM):
     namespace: str | None = None
     k: int = Field(default=3, ge=0)
     where: Filter | None = None
+    mode: Mode | None = None
     temperature: float = Field(default=0.0, ge=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int = Field(default=256, gt=0)
@@ -143,34 +146,9 @@ class ComemLLM(FunctionCallingLLM):
     def _prepare(
         self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]
     ) -> tuple[list[Message], torch.Tensor | None, ChatSettings, list[str]]:
-        kwargs = dict(kwargs)
-        given = {name: kwargs.pop(name, getattr(self, name)) for name in _SETTINGS}
-        settings = ChatSettings(
-            max_tokens=given["max_tokens"],
-            temperature=given["temperature"],
-            top_p=given["top_p"],
-            seed=given["seed"],
-            stop=given["stop"],
-            tools=kwargs.pop("tools", ()),
-            tool_choice=tool_choice_of(kwargs.pop("tool_choice", None)),
-            generation_kwargs={name: value for name, value in kwargs.items() if name != "memory_ids"},
-        )
-        memory = self.memory if given["namespace"] is None else self.memory.namespace(given["namespace"])
-        named = memory_ids(messages)
-        shown = [message for message in messages if memory_ids([message]) is None]
-        turns = to_messages(shown, allow_urls=self.allow_image_urls)
-        if not turns:
-            raise ValueError("The messages hold nothing to answer. Pass at least one besides what is remembered.")
-        asked = [turn for turn in turns if not content_of(turn)[0].startswith("Observation:")]  # a ReActAgent's tools'
-        hits = recall(
-            memory, asked or turns, k=given["k"], where=given["where"], ids=kwargs.get("memory_ids"), named=named
-        )
-        if named and kwargs.get("memory_ids") is None:  # those of another memory: as text, like any model
-            found = {hit.id for hit in hits}
-            kept = [m for m in messages if (ids := memory_ids([m])) is None or (ids and found.isdisjoint(ids))]
-            if len(kept) > len(shown):
-                turns = to_messages(kept, allow_urls=self.allow_image_urls)
-        return turns, memory_of(hits), settings, [hit.id for hit in hits]
+        turns = to_messages(messages, allow_urls=self.allow_image_urls)
+        recalled, settings = prepare_turn(self, self.memory, turns, kwargs)
+        return recalled.messages, recalled.memory, settings, [hit.id for hit in recalled.hits]
 
     # -- completion ---------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index.core.memory.types import BaseMemory
 
-from comem_memory.chat.chat import content_of
+from comem_memory.chat.turns import content_of
+from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store.contract import MemoryRecord
 from comem_memory.threads import run_in_thread
@@ -23,14 +24,15 @@ class ComemMemory(BaseMemory):
     """The messages of one session, each an item of its own, kept as long as the memory is.
 
     `get` returns the newest ones as they were, after one message that names the older ones most similar to the input
-    (to the last message, without an input), or none. A `ComemLLM` with the same memory reads those as vectors, other
-    models as text.
+    (to the last message, without an input), or none. A `ComemLLM` with the same memory is given those in its mode,
+    other models as text.
 
     Args:
-        memory: where; its namespace is the user's.
-        session_id: one conversation of several; by default a new one, as LlamaIndex's own memories have.
-        recent: messages that stay text, or a few more, so that they begin with what the user said.
-        k: older messages to recall.
+        memory: Where; its namespace is the user's.
+        session_id: One conversation of several; by default a new one, as LlamaIndex's own memories have.
+        recent: Messages that stay text, or a few more, so that they begin with what the user said.
+        k: Older messages to recall.
+        mode: How a `ComemLLM` is given them: `memory` (vectors), `text`, `both` or `none`; by default as it is set.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -39,6 +41,7 @@ class ComemMemory(BaseMemory):
     session_id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     recent: int = Field(default=6, gt=0)
     k: int = Field(default=3, ge=0)
+    mode: Mode | None = None
 
     @classmethod
     def class_name(cls) -> str:
@@ -51,7 +54,7 @@ class ComemMemory(BaseMemory):
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
         """
         Raises:
-            ValueError: always, so that a workflow's context is kept without it, as it is without LlamaIndex's `Memory`.
+            ValueError: Always, so that a workflow's context is kept without it, as it is without LlamaIndex's `Memory`.
         """
         raise ValueError("ComemMemory holds an open memory. Pass memory= again beside the restored Context.")
 
@@ -69,7 +72,7 @@ class ComemMemory(BaseMemory):
             shown = {record.id for record in kept}
             found = self.memory.search(query, k=self.k + len(shown), where=transcript.where)
             hits = [hit for hit in found if hit.id not in shown][: self.k]
-        return [remembered(hits), *newest]
+        return [remembered(hits, self.mode), *newest]
 
     def get_all(self) -> list[ChatMessage]:
         transcript = self._transcript
@@ -100,7 +103,7 @@ class ComemMemory(BaseMemory):
 def _written(messages: Sequence[ChatMessage]) -> list[Said]:
     said = []
     for message, turn in zip(messages, to_messages(messages, skip_unreadable=True), strict=True):
-        said.append(Said(turn["role"], *content_of(turn), message.model_dump_json()))
+        said.append(Said(turn, message.model_dump_json()))
     return said
 
 

@@ -17,13 +17,18 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from comem_memory.chat.chat import Reply, as_text
+from comem_memory.chat.chat import Reply
+from comem_memory.chat.turns import NamedItems
+from comem_memory.config import Mode
 from comem_memory.files.images import load_image, named_picture
 from comem_memory.model.prompts import Message
+from comem_memory.model.text_prompts import PromptItem, as_text
 from comem_memory.types import MemoryHit
 
 MEMORY_IDS = "memory_ids"
 """Key of a message's `additional_kwargs` that names stored items, so that messages stay serialisable."""
+MEMORY_MODE = "memory_mode"
+"""Key of a message's `additional_kwargs` that says how the model is given them."""
 
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -37,16 +42,16 @@ _ROLES = {
 }
 
 
-def remembered(hits: Sequence[MemoryHit]) -> ChatMessage:
-    """Items, best first, or none, as a message that `ComemLLM` reads as vectors and any other model as text."""
-    ids = [hit.id for hit in hits]
-    return ChatMessage(as_text(hits), role=MessageRole.USER, additional_kwargs={MEMORY_IDS: ids})
+def remembered(hits: Sequence[MemoryHit], mode: Mode | None = None) -> ChatMessage:
+    """Items, or none, as a message that a `ComemLLM` is given in its mode, and any other model as text.
 
-
-def memory_ids(messages: Sequence[ChatMessage]) -> list[str] | None:
-    """Ids that the messages name, those of the latest message first, each once; `None` if no message has a list."""
-    lists = [found for message in messages if (found := message.additional_kwargs.get(MEMORY_IDS)) is not None]
-    return None if not lists else list(dict.fromkeys(id for ids in reversed(lists) for id in ids))
+    Args:
+        hits: The items, best first.
+        mode: How a `ComemLLM` is given them; by default as it is set.
+    """
+    text = as_text(PromptItem(hit.text, hit.image) for hit in reversed(hits))
+    about = {MEMORY_IDS: [hit.id for hit in hits]} | ({} if mode is None else {MEMORY_MODE: mode})
+    return ChatMessage(text, role=MessageRole.USER, additional_kwargs=about)
 
 
 def to_messages(
@@ -55,13 +60,13 @@ def to_messages(
     """LlamaIndex's messages as transformers'.
 
     Args:
-        messages: with text, images, tool calls and their results.
-        allow_urls: fetch pictures from URLs and open local paths that messages name.
-        skip_unreadable: leave out blocks that the model cannot read, for recalling and remembering.
+        messages: With text, images, tool calls and their results.
+        allow_urls: Fetch pictures from URLs and open local paths that messages name.
+        skip_unreadable: Leave out blocks that the model cannot read, for recalling and remembering.
 
     Raises:
-        ValueError: a block that the model cannot read, or a URL or path that may not be opened.
-        InvalidItemError: a picture that cannot be opened.
+        ValueError: A block that the model cannot read, or a URL or path that may not be opened.
+        InvalidItemError: A picture that cannot be opened.
     """
     return [_turn(message, allow_urls, skip_unreadable) for message in messages]
 
@@ -77,6 +82,9 @@ def to_message(reply: Reply) -> ChatMessage:
 
 def _turn(message: ChatMessage, allow_urls: bool, skip_unreadable: bool) -> Message:
     turn: Message = {"role": _ROLES[message.role], "content": []}
+    if (ids := message.additional_kwargs.get(MEMORY_IDS)) is not None:
+        named = NamedItems(tuple(ids), message.content, message.additional_kwargs.get(MEMORY_MODE))
+        return turn | {"named": named}
     for block in message.blocks:
         if isinstance(block, ToolCallBlock):
             function = {"name": block.tool_name, "arguments": _arguments(block.tool_kwargs)}

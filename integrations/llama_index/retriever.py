@@ -19,11 +19,11 @@ class ComemRetriever(BaseRetriever):
     """Finds stored items by text, by picture (`QueryBundle(query_str, image_path=...)`), or by both.
 
     Args:
-        memory: where to search.
-        similarity_top_k: at most so many nodes.
-        where: filter on metadata, in Chroma's operators.
-        namespace: whose items; by default the memory's own.
-        **kwargs: as in LlamaIndex's `BaseRetriever`.
+        memory: Where to search.
+        similarity_top_k: At most so many nodes.
+        where: Filter on metadata, in Chroma's operators.
+        namespace: Whose items; by default the memory's own.
+        **kwargs: As in LlamaIndex's `BaseRetriever`.
     """
 
     def __init__(

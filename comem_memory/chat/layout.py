@@ -1,0 +1,79 @@
+"""A conversation with what was recalled for it: the one place where a mode becomes a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import torch
+
+from comem_memory.chat.turns import parts_of, question_turn
+from comem_memory.config import Mode
+from comem_memory.errors import QueryError
+from comem_memory.model.prompts import Message
+from comem_memory.model.text_prompts import PromptItem, with_items
+from comem_memory.types import MemoryHit
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """A conversation ready for `Chat`.
+
+    Args:
+        messages: The conversation, with the items' texts and pictures if the mode has them in the prompt.
+        memory: (n, H) vectors that go before it, or None.
+        hits: The items they come from, best first.
+        mode: How they are given.
+    """
+
+    messages: list[Message]
+    memory: torch.Tensor | None
+    hits: list[MemoryHit]
+    mode: Mode
+
+
+def check_mode(mode: str) -> Mode:
+    """
+    Raises:
+        QueryError: There is no such mode.
+    """
+    for known in get_args(Mode):
+        if mode == known:
+            return known
+    raise QueryError(f"mode is {mode!r}. Use one of {', '.join(get_args(Mode))}.")
+
+
+def memory_of(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
+    """The vectors of hits, best first, in one (n, H): the best last, next to the question (the authors' order)."""
+    return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
+
+
+def lay_out(
+    messages: Sequence[Message],
+    hits: Sequence[MemoryHit],
+    mode: Mode,
+    *,
+    text_prompts: Mapping[Mode, str],
+    supports_images: bool,
+) -> Recalled:
+    """Gives a conversation the items that were recalled for it.
+
+    Vectors go before everything, the best item last. Texts and pictures go into what the user said last.
+
+    Args:
+        messages: The conversation.
+        hits: The items, best first.
+        mode: `memory` gives vectors, `text` texts and pictures, `both` both, `none` neither.
+        text_prompts: The layout of texts and question, by mode.
+        supports_images: Whether the model is shown the items' pictures.
+    """
+    turns = list(messages)
+    if hits and mode in ("text", "both"):
+        items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)]
+        at = question_turn(turns)
+        if at is None:  # nobody has asked yet
+            turns, at = [*turns, {"role": "user", "content": []}], len(turns)
+        content = with_items(parts_of(turns[at]), items, text_prompts[mode], supports_images=supports_images)
+        turns[at] = turns[at] | {"content": content}
+    return Recalled(turns, memory_of(hits) if mode in ("memory", "both") else None, list(hits), mode)

@@ -1,0 +1,57 @@
+"""What the frameworks' chat models have in common: the settings of a call, and the items that go before its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from comem_memory.chat.chat import ChatSettings
+from comem_memory.chat.layout import Recalled
+from comem_memory.chat.tool_calls import tool_choice_of
+from comem_memory.memory import ContinuousMemory
+from comem_memory.model.prompts import Message
+
+SETTINGS = ("namespace", "k", "where", "mode", "temperature", "top_p", "max_tokens", "seed", "stop")
+"""Of a chat model, each of which a call may replace."""
+
+
+def prepare_turn(
+    model: object,
+    memory: ContinuousMemory,
+    messages: Sequence[Message],
+    call: Mapping[str, Any],
+    *,
+    schema: dict[str, Any] | None = None,
+    found: Sequence[str] | None = None,
+) -> tuple[Recalled, ChatSettings]:
+    """A conversation with its memory, and how to answer it.
+
+    Args:
+        model: A framework's chat model; its settings hold unless the call names others.
+        memory: Where to recall, in the call's or the model's namespace, else in its own.
+        messages: The conversation, in transformers' form.
+        call: Settings of this call: those in `SETTINGS`, `memory_ids`, `tools`, `tool_choice`, and anything that
+            transformers' `generate` takes.
+        schema: The answer is JSON that fits it.
+        found: Items that were searched for already; see `ContinuousMemory.recall`.
+
+    Raises:
+        ComemError: As in `ContinuousMemory.recall`.
+    """
+    call = dict(call)
+    given = {name: call.pop(name, getattr(model, name)) for name in SETTINGS}
+    ids, tools = call.pop("memory_ids", None), call.pop("tools", ())
+    settings = ChatSettings(
+        max_tokens=given["max_tokens"],
+        temperature=given["temperature"] or 0.0,
+        top_p=given["top_p"],
+        seed=given["seed"],
+        stop=given["stop"] or (),
+        tools=tools,
+        tool_choice=tool_choice_of(call.pop("tool_choice", None)),
+        schema=schema,
+        generation_kwargs=call,
+    )
+    view = memory if given["namespace"] is None else memory.namespace(given["namespace"])
+    recalled = view.recall(messages, k=given["k"], where=given["where"], mode=given["mode"], ids=ids, found=found)
+    return recalled, settings

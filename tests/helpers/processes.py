@@ -1,0 +1,53 @@
+"""Other processes: scripts that use the library, and Chroma's server."""
+
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def run(script: str, *arguments: object, kill: bool = False) -> str:
+    """Run a script in another process; with `kill`, kill it as soon as it prints."""
+    setup = f"""
+        import sys, time
+        sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]!r}
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(setup) + textwrap.dedent(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    output = process.stdout.readline()
+    if kill:
+        process.send_signal(signal.SIGKILL)
+    output += process.stdout.read()
+    process.wait()
+    return output.strip()
+
+
+@contextmanager
+def chroma_server(path: Path, port: int = 0) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        port = probe.getsockname()[1]
+    command = [Path(sys.executable).with_name("chroma"), "run", "--path", path]
+    server = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait()

@@ -1,0 +1,28 @@
+"""What the documents name is there: files, tests, and the pages that they link to."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "comem_memory" / "data").glob("*/README.md")),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_names_is_there(document: Path):
+    text = document.read_text(encoding="utf-8")
+    folders = (ROOT, ROOT / "comem_memory", ROOT / "tests")
+    for code in re.findall(r"`([^`\n]+)`", text):
+        for named, test in re.findall(r"(?<!\S)([\w./-]+\.(?:py|ipynb|md|toml))(?:::(\w+))?", code):
+            found = next((path for folder in folders if (path := folder / named).is_file()), None)
+            assert found is not None, f"{named} is no file"
+            assert not test or f"def {test}(" in found.read_text(encoding="utf-8"), f"{named} has no {test}"
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (document.parent / link).exists(), f"{link} is linked to and not there"

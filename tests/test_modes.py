@@ -1,0 +1,225 @@
+"""One road from recall to prompt: whoever asks, in whichever mode, the model reads and answers the same."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from helpers.saved import save_tiny
+from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage
+from llama_index.core.base.llms.types import ChatMessage
+from typer.testing import CliRunner
+
+from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory.chat.layout import memory_of
+from comem_memory.chat.turns import text_of
+from comem_memory.cli import app as cli
+from comem_memory.config import Mode
+from comem_memory.errors import QueryError
+from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, memory_block
+from comem_memory.integrations.llama_index import ComemLLM, ComemMemory, ComemMemoryBlock
+from comem_memory.testing import tiny_memory, tiny_picture
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+QUESTION = "What opens the blue door?"
+ITEMS = [
+    MemoryItem(id="door", text="The blue door opens with the brass key.", image=tiny_picture(1)),
+    MemoryItem(id="key", text="The brass key hangs behind the blue door."),
+    MemoryItem(id="cat", text="Zzz."),
+]
+Told = tuple[str, int]
+"""An answer, and the tokens of its prompt."""
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
+    with tiny_memory(tmp_path_factory.mktemp("memory")) as memory:
+        memory.add(ITEMS)
+        yield memory
+
+
+def answered(memory: ContinuousMemory, mode: Mode | None) -> Told:
+    answer = memory.answer(QUESTION, k=2, mode=mode, max_new_tokens=12)
+    assert answer.text
+    return answer.text, answer.prompt_tokens
+
+
+def chat_model(memory: ContinuousMemory, mode: Mode) -> Told:
+    said = ChatComem(memory=memory, k=2, mode=mode, max_tokens=12).invoke(QUESTION)
+    return said.text, said.usage_metadata["input_tokens"]
+
+
+def bound_chat_model(memory: ContinuousMemory, mode: Mode) -> Told:
+    said = ChatComem(memory=memory, k=2, max_tokens=12).bind(mode=mode).invoke(QUESTION)
+    return said.text, said.usage_metadata["input_tokens"]
+
+
+def streamed_chat_model(memory: ContinuousMemory, mode: Mode) -> Told:
+    *pieces, last = ChatComem(memory=memory, k=2, max_tokens=12).stream(QUESTION, mode=mode)
+    return "".join(piece.text for piece in (*pieces, last)), last.usage_metadata["input_tokens"]
+
+
+def memory_block_in_a_message(memory: ContinuousMemory, mode: Mode) -> Told:
+    ids = [hit.id for hit in memory.search(QUESTION, k=2)]
+    block = HumanMessage([memory_block(ids, mode=mode), {"type": "text", "text": QUESTION}])
+    said = ChatComem(memory=memory, max_tokens=12).invoke([block])
+    return said.text, said.usage_metadata["input_tokens"]
+
+
+def agent(memory: ContinuousMemory, mode: Mode) -> Told:
+    middleware = ComemMiddleware(memory, k=2, mode=mode, tools=False, remember=lambda messages: None)
+    graph = create_agent(ChatComem(memory=memory, max_tokens=12), middleware=[middleware])
+    said = graph.invoke({"messages": [{"role": "user", "content": QUESTION}]})["messages"][-1]
+    return said.text, said.usage_metadata["input_tokens"]
+
+
+def agent_whose_model_has_the_mode(memory: ContinuousMemory, mode: Mode) -> Told:
+    middleware = ComemMiddleware(memory, k=2, tools=False, remember=lambda messages: None)
+    graph = create_agent(ChatComem(memory=memory, max_tokens=12, mode=mode), middleware=[middleware])
+    said = graph.invoke({"messages": [{"role": "user", "content": QUESTION}]})["messages"][-1]
+    return said.text, said.usage_metadata["input_tokens"]
+
+
+def llm(memory: ContinuousMemory, mode: Mode) -> Told:
+    said = ComemLLM(memory=memory, k=2, mode=mode, max_tokens=12).complete(QUESTION)
+    return said.text, said.raw["prompt_tokens"]
+
+
+def llm_per_call(memory: ContinuousMemory, mode: Mode) -> Told:
+    said = ComemLLM(memory=memory, k=2, max_tokens=12).chat([ChatMessage(QUESTION)], mode=mode)
+    return said.message.content, said.raw["prompt_tokens"]
+
+
+def llm_with_memory_block(memory: ContinuousMemory, mode: Mode) -> Told:
+    block = ComemMemoryBlock(memory=memory, k=2, mode=mode)
+    recalled = asyncio.run(block.aget([ChatMessage(QUESTION)]))
+    said = ComemLLM(memory=memory, max_tokens=12).chat([*recalled, ChatMessage(QUESTION)])
+    return said.message.content, said.raw["prompt_tokens"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        chat_model,
+        bound_chat_model,
+        streamed_chat_model,
+        memory_block_in_a_message,
+        agent,
+        agent_whose_model_has_the_mode,
+        llm,
+        llm_per_call,
+        llm_with_memory_block,
+    ],
+)
+def test_every_way_to_ask_is_memory_answer(
+    memory: ContinuousMemory, ask: Callable[[ContinuousMemory, Mode], Told], mode: Mode
+):
+    assert ask(memory, mode) == answered(memory, mode)
+
+
+def test_the_modes_are_different_prompts(memory: ContinuousMemory):
+    tokens = {mode: answered(memory, mode)[1] for mode in MODES}
+    vectors = 2 * 8
+    assert tokens["memory"] == tokens["none"] + vectors
+    assert tokens["text"] > tokens["none"] + vectors
+    assert tokens["both"] == tokens["text"] + vectors
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_command_line(tmp_path: Path, mode: Mode):
+    base, adapter = save_tiny(tmp_path)
+    options = ["--model", str(base), "--adapter", str(adapter), "-d", str(tmp_path / "memory")]
+    with ContinuousMemory.from_pretrained(str(base), adapter, tmp_path / "memory") as memory:
+        memory.add(ITEMS[1:])
+        expected = memory.answer(QUESTION, k=1, mode=mode)
+    done = CliRunner().invoke(cli.app, [*options, "ask", QUESTION, "-k", "1", "--mode", mode, "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["answer"], told["prompt_tokens"]) == (expected.text, expected.prompt_tokens)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_unless_told_otherwise_all_do_as_the_memory(mode: Mode):
+    with tiny_memory() as plain:
+        memory = ContinuousMemory(plain.encoder, plain.key, plain.store, mode=mode)
+        memory.add(ITEMS[1:])
+        expected = answered(memory, None)
+        assert expected == answered(memory, mode)
+        for ask in (chat_model, agent, llm, llm_with_memory_block):
+            assert ask(memory, None) == expected  # type: ignore[arg-type]
+
+
+def test_a_memory_follows_its_encoders_recommendation():
+    with tiny_memory() as memory:
+        assert memory.mode == "memory"
+        config = memory.encoder.encoder_config
+        memory.encoder.encoder_config = config.model_copy(update={"recommended_mode": "both"})
+        assert ContinuousMemory(memory.encoder, memory.key, memory.store).mode == "both"
+        assert ContinuousMemory(memory.encoder, memory.key, memory.store, mode="text").mode == "text"
+
+
+def test_an_unknown_mode_is_refused_at_once(memory: ContinuousMemory):
+    with pytest.raises(QueryError, match="mode is 'vectors'. Use one of memory, text, both, none"):
+        ContinuousMemory.from_pretrained("no-such-model", mode="vectors")  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="mode is 'vectors'"):
+        memory.answer(QUESTION, mode="vectors")  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="mode is 'vectors'"):
+        ComemMiddleware(memory, mode="vectors")  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="mode is 'vectors'"):
+        ComemChatMessageHistory(memory, "a", mode="vectors")  # type: ignore[arg-type]
+    for model in (ChatComem, ComemLLM, ComemMemoryBlock, ComemMemory):
+        with pytest.raises(ValueError, match="vectors"):
+            model(memory=memory, mode="vectors")
+
+
+def shown(memory: ContinuousMemory, **settings: Any) -> str:
+    """The prompt as text."""
+    prompt, _, _ = memory.prepare(QUESTION, k=2, **settings)
+    return memory.backbone.prompts.tokenizer.decode(prompt["input_ids"][0])
+
+
+def test_own_text_prompts():
+    with tiny_memory() as plain:
+        memory = ContinuousMemory(
+            plain.encoder, plain.key, plain.store, text_prompt="Asked: {question} Known: {context}!"
+        )
+        memory.add(ITEMS[1:])
+        [first, second] = memory.search(QUESTION, k=2)
+        for mode in ("text", "both"):
+            assert f"Asked: {QUESTION} Known: {second.text}\n{first.text}!" in shown(memory, mode=mode)
+        assert "Asked" not in shown(memory, mode="memory")
+        assert "Asked" not in shown(memory, mode="none")
+
+
+@pytest.mark.parametrize("template", ["{question}", "{context}", "{context} {context} {question}", ""])
+def test_a_text_prompt_has_both_places(template: str, memory: ContinuousMemory):
+    with pytest.raises(QueryError, match=r"needs \{context\} and \{question\}, once each"):
+        ContinuousMemory(memory.encoder, memory.key, memory.store, text_prompt=template)
+    with pytest.raises(QueryError, match="once each"):
+        ContinuousMemory.from_pretrained("no-such-model", text_prompt=template)
+
+
+def test_texts_go_into_the_last_question_of_a_conversation(memory: ContinuousMemory):
+    turns = [
+        {"role": "user", "content": "Good morning!"},
+        {"role": "assistant", "content": "Good morning."},
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": "Let me see."},
+        {"role": "user", "content": "Observation: a key"},
+    ]
+    recalled = memory.recall(turns, k=1, mode="both")
+    [hit] = recalled.hits
+    assert recalled.memory is not None and (recalled.memory == memory_of([hit])).all()
+    said = [text_of(turn) for turn in recalled.messages]
+    assert hit.text in said[2] and QUESTION in said[2]
+    assert [said[n] for n in (0, 1, 3, 4)] == [turns[n]["content"] for n in (0, 1, 3, 4)]
+    assert turns[2] == {"role": "user", "content": QUESTION}  # the caller's stays
+
+
+def test_a_picture_of_an_item_is_shown_beside_its_text(memory: ContinuousMemory):
+    assert shown(memory, mode="text").count("<image>") == shown(memory, mode="both").count("<image>") > 0
+    assert "<image>" not in shown(memory, mode="memory")
