@@ -258,14 +258,14 @@ class ContinuousMemory:
     def namespace(self, name: str, *, precision: Precision | None = None) -> ContinuousMemory:
         """The same memory seen by another tenant, user or agent; nothing is visible across namespaces.
 
-        Closing it leaves the memory open, so keep that too; who needs one namespace alone opens the memory with it.
+        Closing it leaves the memory open, so keep that too. If one namespace is all you need, open the memory with it.
 
         Args:
             name: The tenant, user or agent.
             precision: How vectors that are added there are stored; by default as in this memory.
 
         Raises:
-            QueryError: The name is not a text, empty or has characters that cannot be printed.
+            QueryError: The name is not a text, is empty, or has characters that cannot be printed.
         """
         view = copy.copy(self)
         view._writer = self._writer.for_namespace(name, precision)
@@ -289,7 +289,7 @@ class ContinuousMemory:
         one.
 
         Args:
-            items: One, many, or a generator, which is never held whole.
+            items: One item, several, or a generator, of which one chunk at a time is in memory.
             truncate: Encode the beginning of texts that are too long; hits then say `truncated`.
             batch_size: Items per forward pass of the encoder.
             progress: Show a bar; by default for more than one chunk, on a terminal.
@@ -298,7 +298,7 @@ class ContinuousMemory:
             The ids, in the order given.
 
         Raises:
-            InvalidItemError: A picture cannot be opened, or something is no MemoryItem.
+            InvalidItemError: A picture cannot be opened, or something is not a MemoryItem.
             ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
             DuplicateIdError: Two items of this call have the same id but different content.
             EncoderMismatchError: Another encoder or retrieval key wrote this collection.
@@ -317,13 +317,17 @@ class ContinuousMemory:
         """Changes a stored item; it is encoded again if its text or image changes.
 
         Args:
-            id: The item.
-            text, image, metadata: The new values; `None` keeps the old one.
-            truncate: As in `add`.
+            id: The id of the item.
+            text: The new text; `None` keeps the old one.
+            image: The new picture; `None` keeps the old one.
+            metadata: The new metadata, instead of all the old; `None` keeps these.
+            truncate: Encode the beginning of a text that is too long; hits then say `truncated`.
 
         Raises:
-            ItemNotFoundError: No such item in this namespace.
-            InvalidItemError, ItemTooLongError, EncoderMismatchError: As in `add`.
+            ItemNotFoundError: There is no such item in this namespace.
+            InvalidItemError: The picture cannot be opened, or neither text nor picture is left.
+            ItemTooLongError: The text exceeds the encoder's window, and not `truncate`.
+            EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
         self._writer.update(id, text=text, image=image, metadata=metadata, truncate=truncate)
 
@@ -345,8 +349,12 @@ class ContinuousMemory:
     def reencode(self, *, batch_size: int = 16, progress: bool | None = None) -> int:
         """Encodes every item of every namespace again with this encoder and retrieval key.
 
-        Resumes where an interrupted run stopped. Until the end the collection is the old one, whole; then it is
-        the new one, whole. Texts are cut where needed, as they were when they were added.
+        Resumes where an interrupted run stopped. Until all items are encoded the old ones stay in use; then the new
+        ones take their place together. Texts that are too long are cut.
+
+        Args:
+            batch_size: Items per forward pass of the encoder.
+            progress: Show a bar; by default on a terminal.
 
         Returns:
             How many items this run encoded.
@@ -379,7 +387,7 @@ class ContinuousMemory:
         """Items by id, in the order asked.
 
         Args:
-            ids: One or many.
+            ids: One id, or several.
             skip_missing: Leave out ids that are not stored.
 
         Raises:
@@ -408,9 +416,10 @@ class ContinuousMemory:
         """The k items most similar to a text, a picture, or both.
 
         Args:
-            text, image: What to look for; the image as in `MemoryItem`.
-            k: At most so many hits.
-            where: Filter on metadata, in Chroma's operators.
+            text: A question or description to look for.
+            image: A picture to look for: a path, encoded image bytes, or a PIL image.
+            k: The largest number of hits.
+            where: A filter on metadata, in Chroma's operators.
 
         Returns:
             Hits, most similar first; `RetrievalKey` says what the similarity is.

@@ -1,4 +1,4 @@
-"""Export and load: what travels is bit for bit the same, and what is damaged or foreign is refused whole."""
+"""Export and load: what travels is bit for bit the same, and of what is damaged or foreign nothing is stored."""
 
 import json
 import shutil

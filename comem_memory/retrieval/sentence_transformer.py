@@ -15,7 +15,7 @@ from comem_memory.errors import ModelError
 from comem_memory.files import load_image
 from comem_memory.retrieval.embedders import TorchEmbedder
 
-TWO_TOWERS = ("clip", "siglip", "siglip2")
+TWO_TOWERS = ("clip", "siglip")
 """Kinds of transformers' models that embed texts and pictures alike."""
 
 
@@ -82,5 +82,5 @@ def _text_settings(config: PretrainedConfig) -> dict[str, Any]:
 
     SigLIP was trained on padded texts and gives other vectors for shorter ones.
     """
-    padding = "max_length" if config.model_type.startswith("siglip") else True
+    padding = "max_length" if config.model_type == "siglip" else True
     return {"padding": padding, "truncation": True, "max_length": config.text_config.max_position_embeddings}

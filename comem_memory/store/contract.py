@@ -114,7 +114,7 @@ class MemoryStore(ABC):
         """The records with these ids, in the order and as often as asked; ids that are not stored are left out."""
 
     def require(self, ids: Sequence[str], *, namespace: str) -> list[MemoryRecord]:
-        """As `get`, but all of them.
+        """The records with these ids, in the order and as often as asked, all of which must be there.
 
         Raises:
             ItemNotFoundError: An id is not stored in this namespace.
@@ -139,15 +139,15 @@ class MemoryStore(ABC):
 
         Args:
             key: (D,) float32.
-            namespace: The only one that is searched.
-            k: At most so many records; fewer only when the namespace and filter hold fewer.
-            where: Condition on the items' metadata.
+            namespace: The only namespace that is searched.
+            k: How many records; fewer come only when the namespace and filter hold fewer.
+            where: A condition on the items' metadata.
 
         Returns:
             Records and inner products of their keys with `key`; negative ones count too.
 
         Raises:
-            QueryError: K below 1, a key of another dimension, or a filter that cannot be understood.
+            QueryError: `k` is below 1, a key of another dimension, or a filter that cannot be understood.
         """
 
     @abstractmethod

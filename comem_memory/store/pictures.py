@@ -55,12 +55,12 @@ class PictureFolder:
         """The full path of a referenced picture; `None` for an item without one."""
         return reference if reference is None or self.folder is None else str(self.folder / reference)
 
-    def drop(self, *, namespace: str, id: str, but: str | None = None) -> None:
+    def drop(self, *, namespace: str, id: str, except_for: str | None = None) -> None:
         """Deletes what is kept for an item, except the picture that its record refers to now."""
         if self.folder is None:
             return
         folder = self._of_item(self.folder, namespace, id)
-        kept = None if but is None else self.folder / but
+        kept = None if except_for is None else self.folder / except_for
         if kept is None or kept.parent != folder:
             shutil.rmtree(folder, ignore_errors=True)
             return

@@ -91,7 +91,7 @@ def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterat
     """The number of items in an export, and the items, after checking every file.
 
     Raises:
-        StoreLocationError: The folder is no export, or damaged.
+        StoreLocationError: The folder is not an export, or damaged.
         EncoderMismatchError: Another encoder or retrieval key made it.
     """
     try:
@@ -155,7 +155,7 @@ def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
                     if line.picture is not None and f"pictures/{line.picture}" not in manifest.sha256:
                         raise ValueError(f"it holds no picture {line.picture!r}")
                     image = None if line.picture is None else (folder / "pictures" / line.picture).resolve()
-                    MemoryItem(id=line.id, text=line.text, image=image, metadata=line.metadata)  # or refuses
+                    MemoryItem(id=line.id, text=line.text, image=image, metadata=line.metadata)  # checks as add() does
                     yield MemoryRecord(
                         namespace="",
                         key=key,

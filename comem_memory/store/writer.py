@@ -84,7 +84,7 @@ class Writer:
     def add(
         self, items: MemoryItem | Iterable[MemoryItem], *, truncate: bool, batch_size: int, progress: bool | None
     ) -> list[str]:
-        # A text and a dictionary can be iterated too: as one item, the error shows them whole.
+        # Texts and dictionaries can be iterated too; taken as one item, they get an error that shows them.
         given: Iterable[Any] = [items] if isinstance(items, MemoryItem | str | dict) else items
         seen: dict[str, str] = {}
         ids: list[str] = []
@@ -243,7 +243,7 @@ class Writer:
         self.check_encoder()  # another thread may have migrated the collection meanwhile
         self.store.put(records)
         for record in records:
-            self.pictures.drop(namespace=record.namespace, id=record.id, but=record.image)
+            self.pictures.drop(namespace=record.namespace, id=record.id, except_for=record.image)
 
 
 def progress_bar(what: str, progress: bool | None, **settings: Any) -> Any:
