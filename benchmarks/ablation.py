@@ -25,9 +25,9 @@ from comem_memory.evaluation.comparison import Comparison, compare
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import of_countries
 from comem_memory.evaluation.tables import Grid, answer_tokens, lengths
-from comem_memory.files.resumable import write_whole
-from comem_memory.training.batches import WorldBatches
-from comem_memory.training.recipes import ITEMS, country_words, vocabulary_words
+from comem_memory.files import atomic_write
+from comem_memory.opening import load_backbone
+from comem_memory.training import TrainingRecipe, training_data
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ INTRODUCTION = (
 ABOUT = {
     "vectors": "Each goes on from the shipped encoder, `{shipped}`, whose 8 query tokens are interpolated to so "
     "many; so 8 has the advantage of its longer training.",
-    "samples": "Each is trained from the start: 100 steps of learning to read without the answering model, then these.",
+    "samples": "Each is trained from the start: 100 steps of warm start without the answering model, then these.",
 }
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, PLOT = "ABLATION.md", "ablation.png"
@@ -68,7 +68,7 @@ class Trained:
         if not self.answers.is_file():
             with ContinuousMemory.from_pretrained(adapter=self.folder) as memory:
                 comparison = compare(memory, of_countries(num_facts=1, limit=self.limit), sources=SOURCES)
-            write_whole(json.dumps(comparison.as_dict()), self.answers)
+            atomic_write(self.answers, json.dumps(comparison.as_dict()))
 
     @property
     def answers(self) -> Path:
@@ -88,9 +88,7 @@ class Trained:
 
 def steps_of(samples: int, backbone: Backbone) -> int:
     """After how many steps of the recipe so many questions were asked."""
-    words = vocabulary_words(backbone, but=country_words())
-    facts = range(1, MAX_FACTS + 1)
-    batches = WorldBatches(seed=1, num_batches=samples, items=ITEMS, words=words, num_facts=facts)
+    batches = training_data(backbone, TrainingRecipe(steps=samples, max_facts=MAX_FACTS, pictures=False)).train
     asked = itertools.accumulate(len(batches[i]["asked"]) for i in range(samples))
     return 1 + sum(1 for _ in itertools.takewhile(lambda so_far: so_far < samples, asked))
 
@@ -136,7 +134,7 @@ def main() -> None:
     parser.add_argument("--samples-of-vectors", type=int, default=1_000, help="with which each number is trained on")
     parser.add_argument("--limit", type=int, default=100, help="questions")
     given = parser.parse_args()
-    backbone = mini.load_backbone()
+    backbone = load_backbone()
     start = MemoryEncoder.from_pretrained(mini.ADAPTER, backbone).fingerprint
 
     def trained(name: str, samples: int, *how: str) -> Trained:
@@ -149,7 +147,7 @@ def main() -> None:
         "vectors": {
             n: trained(f"vectors-{n}", given.samples_of_vectors, "--vectors", str(n), *shipped) for n in given.vectors
         },
-        "samples": {n: trained("samples", n, "--reading-steps", "100") for n in given.samples},
+        "samples": {n: trained("samples", n, "--warm-start-steps", "100") for n in given.samples},
     }
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained", sharex="row")
     parts = [

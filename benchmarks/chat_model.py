@@ -13,10 +13,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline
 from transformers import LlamaForCausalLM, pipeline
 
-from comem_memory import Backbone, ContinuousMemory, MemoryEncoder, mini
+from comem_memory import Backbone, ContinuousMemory, MemoryEncoder
 from comem_memory.integrations.langchain import ChatComem
-from comem_memory.opening import identity_of
-from comem_memory.store.chroma import ChromaStore
+from comem_memory.opening import load_backbone
+from comem_memory.store import ChromaStore, identity_of
 from comem_memory.testing import tiny_key
 
 PROMPT = "{}, please write a long letter to a friend about a journey by train through the mountains."
@@ -42,7 +42,7 @@ TOKENS = 64
 
 def main() -> None:
     """Medians over alternating rounds, after one warm-up each."""
-    vlm = mini.load_backbone()
+    vlm = load_backbone()
     model = LlamaForCausalLM(vlm.model.config.get_text_config())
     model.model, model.lm_head = vlm.model.model.language_model, vlm.model.lm_head
     model.generation_config = vlm.model.generation_config

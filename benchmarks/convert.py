@@ -8,17 +8,17 @@ import multiprocessing
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
 
-from comem_memory.config import FrozenWeights, QFormerConfig
-from comem_memory.convert import convert_checkpoint
+from comem_memory.config import QFormerConfig
+from comem_memory.convert import FrozenWeights, convert_checkpoint
 from comem_memory.convert.layout import FROZEN, BaseModel, to_authors, to_authors_qformer
 from comem_memory.convert.weights import INDEX_FILE, SINGLE_FILE
-from comem_memory.encoder.qformer import QFormer
+from comem_memory.encoder import QFormer
 from comem_memory.evaluation.peak_memory import peak_resident
 
 WIDTH, RANK, HEADS = 512, 16, 16
@@ -92,7 +92,7 @@ if __name__ == "__main__":
         largest = make(folder, arguments.megabytes, arguments.shards)
         size = sum(file.stat().st_size for file in (folder / "checkpoint").iterdir())
         print(f"checkpoint {size / 2**20:.0f} MiB, largest shard {largest / 2**20:.0f} MiB")
-        for frozen in FrozenWeights:
+        for frozen in get_args(FrozenWeights):
             kwargs = {
                 "checkpoint": folder / "checkpoint",
                 "base": folder / "base",

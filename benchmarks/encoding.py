@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from comem_memory import ContinuousMemory
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.synthesis.countries import item, rows
 
 BATCH_SIZES = (1, 16)

@@ -24,13 +24,11 @@ from storage import TEXT, random_identity
 from tqdm.auto import tqdm
 
 from comem_memory import Backbone, MemoryEncoder, mini
-from comem_memory.chat.chat import Chat, ChatSettings
+from comem_memory.chat import Chat, ChatSettings
 from comem_memory.evaluation.peak_memory import peak_resident
-from comem_memory.model.prompts import Message
-from comem_memory.opening import default_key
-from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.codec import decode_block, encode_block
-from comem_memory.store.contract import MemoryRecord
+from comem_memory.model import Message
+from comem_memory.opening import default_key, load_backbone
+from comem_memory.store import ChromaStore, MemoryRecord, decode_block, encode_block
 from comem_memory.synthesis.countries import item, rows
 
 K = 10
@@ -193,8 +191,8 @@ def peak_memory() -> dict[str, float]:
 
 def _peak(copies: int, results: multiprocessing.Queue) -> None:
     before = peak_resident()
-    encoder = MemoryEncoder.from_pretrained(mini.ADAPTER, mini.load_backbone())
-    answering = encoder.backbone if copies == 1 else mini.load_backbone()
+    encoder = MemoryEncoder.from_pretrained(mini.ADAPTER, load_backbone())
+    answering = encoder.backbone if copies == 1 else load_backbone()
     [memory] = encoder.encode([encoder.inputs(item(rows()[0]).text)])
     answering.generate([answering.prompts.prompt_inputs([user(QUESTION)])], [memory], max_new_tokens=8)
     results.put(peak_resident() - before)
@@ -250,7 +248,7 @@ if __name__ == "__main__":
     if "recall" in arguments.parts:
         found["recall"] = recall(arguments.stores, arguments.questions, arguments.hidden_size)
     if {"first_token", "decoding", "second_turn"} & set(arguments.parts):
-        backbone = mini.load_backbone()
+        backbone = load_backbone()
         if "first_token" in arguments.parts:
             found["first_token"] = first_token(backbone, (1, 3, 10, 50), arguments.rounds)
         if "decoding" in arguments.parts:

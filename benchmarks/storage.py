@@ -12,9 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from comem_memory.config import EncoderFingerprint
-from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.codec import PRECISIONS, encode_block
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord
+from comem_memory.store import PRECISIONS, ChromaStore, CollectionIdentity, MemoryRecord, encode_block
 
 KEY_DIMENSION = 1368
 """Of the default retrieval key: all-MiniLM-L6-v2 and EfficientNet-Lite0."""

@@ -12,7 +12,7 @@ from comem_memory import ContinuousMemory
 from comem_memory.config import Mode
 from comem_memory.evaluation.question_sets import of_worlds
 from comem_memory.metrics import contains
-from comem_memory.model.text_prompts import TEXT_PROMPTS
+from comem_memory.model import TEXT_PROMPTS
 
 SETS = ("worlds", "agents")
 MODES: tuple[Mode, ...] = ("text", "both")

@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from comem_memory.encoder.memory_encoder import MemoryEncoder
+    from comem_memory.encoder import MemoryEncoder
     from comem_memory.errors import ComemError
     from comem_memory.memory import Answer, ContinuousMemory, Description
-    from comem_memory.model.backbone import Backbone
-    from comem_memory.retrieval.keys import RetrievalKey
-    from comem_memory.store.chroma import ChromaStore
+    from comem_memory.model import Backbone
+    from comem_memory.retrieval import RetrievalKey
+    from comem_memory.store import ChromaStore
     from comem_memory.types import MemoryHit, MemoryItem
 
     __version__: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -73,24 +72,6 @@ class EncoderConfig(Settings):
     recommended_mode: Mode = "memory"
     """How to answer unless the user says otherwise: `both` as long as the vectors alone answer less than text does."""
     library_version: str
-
-
-class FrozenWeights(StrEnum):
-    """Which weights answer beside a converted encoder, and which its LoRA is taken relative to."""
-
-    BASE = "base"
-    """The base model's published ones."""
-    CHECKPOINT = "from-checkpoint"
-    """The checkpoint's own `model_inf`, which the authors' training code may have changed."""
-
-
-class Answers(StrEnum):
-    """What a corpus is to teach."""
-
-    SELF = "self"
-    """What the frozen model answers from the items' text and pictures, where that is right."""
-    KNOWN = "known"
-    """The known right answer, as a short sentence."""
 
 
 class EncoderFingerprint(Settings):

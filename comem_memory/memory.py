@@ -10,39 +10,51 @@ import threading
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
-from comem_memory.chat.chat import Chat, ChatSettings
-from comem_memory.chat.layout import Recalled, check_mode, lay_out
-from comem_memory.chat.turns import NamedItems, content_of, parts_of, question_turn, spoken
-from comem_memory.config import Mode
-from comem_memory.encoder.memory_encoder import MemoryEncoder
-from comem_memory.encoder.prepared import CHUNK, PreparedItem, in_chunks, prepare
-from comem_memory.errors import (
-    DuplicateIdError,
-    EncoderMismatchError,
-    ItemNotFoundError,
-    QueryError,
+from comem_memory.chat import (
+    Chat,
+    ChatSettings,
+    NamedItems,
+    Recalled,
+    check_mode,
+    content_of,
+    lay_out,
+    parts_of,
+    question_turn,
+    spoken,
 )
-from comem_memory.files.images import load_image
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import RESTATE_INSTRUCTION, Message, ModelInputs
-from comem_memory.model.text_prompts import DEFAULT_TEXT_PROMPTS, check_text_prompt
-from comem_memory.opening import check_hidden_size, default_key, identity_of, load_encoder, open_store
-from comem_memory.retrieval.keys import PROBE, RetrievalKey
-from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.codec import Precision, decode_block, encode_block
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord
-from comem_memory.store.filters import Filter, check_namespace
-from comem_memory.store.pictures import PictureFolder
-from comem_memory.store.portable import read_folder, write_folder
+from comem_memory.config import Mode
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.errors import EncoderMismatchError, QueryError
+from comem_memory.files import load_image
+from comem_memory.model import (
+    DEFAULT_TEXT_PROMPTS,
+    RESTATE_INSTRUCTION,
+    Backbone,
+    Message,
+    ModelInputs,
+    check_text_prompt,
+)
+from comem_memory.opening import check_hidden_size, load_encoder, open_key, open_store
+from comem_memory.retrieval import PROBE, RetrievalKey
+from comem_memory.store import (
+    ChromaStore,
+    Filter,
+    MemoryRecord,
+    MemoryStore,
+    PictureFolder,
+    Precision,
+    Writer,
+    decode_block,
+    identity_of,
+    progress_bar,
+    write_folder,
+)
 from comem_memory.threads import iterate_in_thread, run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
@@ -56,9 +68,9 @@ class Answer:
     """What the model said, and from what.
 
     Args:
-        text: the answer.
-        hits: the items it had, best first.
-        prompt_tokens: tokens of the prompt, pictures and memory vectors included.
+        text: The answer.
+        hits: The items it had, best first.
+        prompt_tokens: Tokens of the prompt, pictures and memory vectors included.
     """
 
     text: str
@@ -84,14 +96,14 @@ class ContinuousMemory:
     of text and picture; `answer` puts their vectors before the prompt of the same, frozen model.
 
     Args:
-        encoder: makes the vectors.
-        key: makes the retrieval keys.
-        store: keeps both.
-        backbone: the frozen model that answers, by default the encoder's own base model; another one needs the same
+        encoder: Makes the vectors.
+        key: Makes the retrieval keys.
+        store: Keeps both.
+        backbone: The frozen model that answers, by default the encoder's own base model; another one needs the same
             hidden size, and may be text-only (arXiv 2505.17670 has a text model read a vision-language model's memory).
-        namespace: the tenant, user or agent whose items this object sees.
-        precision: how vectors are stored; int8 takes a quarter of fp32 (`codec` has the table).
-        picture_directory: where pictures that have no path of their own are kept.
+        namespace: The tenant, user or agent whose items this object sees.
+        precision: How vectors are stored; int8 takes a quarter of fp32 (`codec` has the table).
+        picture_directory: Where pictures that have no path of their own are kept.
         mode: How recalled items are given to the model unless a call says otherwise: `memory`, `text`, `both` or
             `none`; by default as the encoder recommends.
         text_prompt: Layout of texts and question in the modes `text` and `both`, with `{context}` and `{question}`;
@@ -107,7 +119,7 @@ class ContinuousMemory:
         self,
         encoder: MemoryEncoder,
         key: RetrievalKey,
-        store: ChromaStore,
+        store: MemoryStore,
         *,
         backbone: Backbone | None = None,
         namespace: str = "default",
@@ -119,13 +131,11 @@ class ContinuousMemory:
         self.encoder, self.key, self.store = encoder, key, store
         self.backbone = backbone or encoder.backbone
         check_hidden_size(encoder, self.backbone)
-        self.precision: Precision = precision
         self.mode: Mode = check_mode(mode or encoder.encoder_config.recommended_mode)
         own = None if text_prompt is None else check_text_prompt(text_prompt)
         self.text_prompts: Mapping[Mode, str] = {mode: own or text for mode, text in DEFAULT_TEXT_PROMPTS.items()}
-        self._namespace = check_namespace(namespace)
         self._pictures = PictureFolder(picture_directory)
-        self._writing = threading.RLock()  # views share it: record and picture of an item change together
+        self._writer = Writer(encoder, key, store, self._pictures, namespace=namespace, precision=precision)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._is_view = False
 
@@ -140,7 +150,7 @@ class ContinuousMemory:
         namespace: str = "default",
         chroma_url: str | None = None,
         collection_name: str = "comem",
-        key: RetrievalKey | None = None,
+        key: RetrievalKey | str | Path | None = None,
         precision: Precision = "int8",
         mode: Mode | None = None,
         text_prompt: str | None = None,
@@ -150,32 +160,35 @@ class ContinuousMemory:
         """Opens a memory with its model.
 
         Args:
-            model: hub name or folder of the base model; by default the one the adapter was trained on, and without
+            model: Hub name or folder of the base model; by default the one the adapter was trained on, and without
                 an adapter the embedded default. Alone, it may be a checkpoint in the layout of CoMEM's authors.
-            adapter: folder of a trained memory encoder; or a checkpoint in the authors' layout, a folder or a hub name,
+            adapter: Folder of a trained memory encoder; or a checkpoint in the authors' layout, a folder or a hub name,
                 which is converted once into the cache (`convert.cached_adapter`).
-            persist_directory: keep the data here; by default it lives as long as this object.
-            answering_model: hub name or folder of another model that answers, of the same hidden size.
-            namespace: see `namespace`.
-            chroma_url: keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
+            persist_directory: Keep the data here; by default it lives as long as this object.
+            answering_model: Hub name or folder of another model that answers, of the same hidden size.
+            namespace: See `namespace`.
+            chroma_url: Keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
                 `persist_directory` then holds only pictures that were added without a path.
-            collection_name: one memory of several in a directory or server.
-            key: retrieval embedders; by default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
-            precision: of the stored vectors.
+            collection_name: One memory of several in a directory or server.
+            key: How items are found: hub name or folder of a CLIP or SigLIP model, which embeds texts and pictures, or
+                of a sentence-transformers model for texts, beside EfficientNet-Lite0 for pictures; or a `RetrievalKey`
+                of any embedders. By default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
+            precision: How the vectors are stored; see `codec`.
             mode: How recalled items are given to the model; by default as the adapter recommends.
             text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
-            reencode: if another encoder wrote this collection, encode its items again instead of refusing.
-            **model_kwargs: for loading the models (`dtype`, `device_map`, `quantization_config`, ...); `revision` is
+            reencode: If another encoder wrote this collection, encode its items again instead of refusing.
+            **model_kwargs: For loading the models (`dtype`, `device_map`, `quantization_config`, ...); `revision` is
                 the base model's.
 
         Raises:
-            AdapterError: a model without an adapter, or one that does not fit the model.
-            CheckpointError: an adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
+            AdapterError: A model without an adapter, or one that does not fit the model.
+            CheckpointError: An adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
                 base model or cannot be converted.
-            ModelError: there is no such model, or the answering model has another hidden size.
-            EncoderMismatchError: another encoder or retrieval key wrote this collection, and not `reencode`.
-            StoreLocationError, StoreInUseError: the directory or server cannot be opened.
-            DownloadError: the embedded default's public weights cannot be fetched.
+            ModelError: There is no such model, the answering model has another hidden size, or the key's model is none
+                of those named there.
+            EncoderMismatchError: Another encoder or retrieval key wrote this collection, and not `reencode`.
+            StoreLocationError, StoreInUseError: The directory or server cannot be opened.
+            DownloadError: The embedded default's public weights cannot be fetched.
         """
         if mode is not None:
             check_mode(mode)
@@ -183,13 +196,15 @@ class ContinuousMemory:
             check_text_prompt(text_prompt)
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
+        if key is not None:
+            key = open_key(key)
         encoder = load_encoder(model, adapter, model_kwargs)
         backbone = encoder.backbone
         if answering_model is not None:
             others = {name: value for name, value in model_kwargs.items() if name != "revision"}
             backbone = Backbone.from_pretrained(answering_model, **others)
             check_hidden_size(encoder, backbone)  # before the store opens
-        key = key or default_key()
+        key = open_key(key)
         identity = identity_of(encoder, key)
 
         try:
@@ -216,7 +231,7 @@ class ContinuousMemory:
             mode=mode,
             text_prompt=text_prompt,
         )
-        memory._temporary, memory._identity = temporary, identity
+        memory._temporary, memory._writer.identity = temporary, identity
         if not store.identity.matches(identity):
             try:
                 memory.reencode()
@@ -228,24 +243,32 @@ class ContinuousMemory:
     @property
     def name(self) -> str:
         """The namespace whose items this object sees."""
-        return self._namespace
+        return self._writer.namespace
+
+    @property
+    def precision(self) -> Precision:
+        """How vectors that this object adds are stored."""
+        return self._writer.precision
 
     @property
     def keeps_pictures(self) -> bool:
         """Whether pictures without a path can be stored: the model sees, and there is a directory for them."""
         return self.encoder.backbone.prompts.supports_images and self._pictures.folder is not None
 
-    def namespace(self, name: str) -> ContinuousMemory:
+    def namespace(self, name: str, *, precision: Precision | None = None) -> ContinuousMemory:
         """The same memory seen by another tenant, user or agent; nothing is visible across namespaces.
 
         Closing it leaves the memory open, so keep that too; who needs one namespace alone opens the memory with it.
 
+        Args:
+            name: The tenant, user or agent.
+            precision: How vectors that are added there are stored; by default as in this memory.
+
         Raises:
-            QueryError: the name is no text, empty or not printable.
+            QueryError: The name is not a text, empty or has characters that cannot be printed.
         """
         view = copy.copy(self)
-        view._namespace = check_namespace(name)
-        view._identity = self._identity  # which hashes the adapter: once for all
+        view._writer = self._writer.for_namespace(name, precision)
         view._is_view = True
         return view
 
@@ -266,35 +289,21 @@ class ContinuousMemory:
         one.
 
         Args:
-            items: one, many, or a generator, which is never held whole.
-            truncate: encode the beginning of texts that are too long; hits then say `truncated`.
-            batch_size: items per forward pass of the encoder.
-            progress: show a bar; by default for more than one chunk, on a terminal.
+            items: One, many, or a generator, which is never held whole.
+            truncate: Encode the beginning of texts that are too long; hits then say `truncated`.
+            batch_size: Items per forward pass of the encoder.
+            progress: Show a bar; by default for more than one chunk, on a terminal.
 
         Returns:
-            the ids, in the order given.
+            The ids, in the order given.
 
         Raises:
-            InvalidItemError: a picture cannot be opened, or something is no MemoryItem.
-            ItemTooLongError: a text exceeds the encoder's window, and not `truncate`.
-            DuplicateIdError: two items of this call have the same id but different content.
-            EncoderMismatchError: another encoder or retrieval key wrote this collection.
+            InvalidItemError: A picture cannot be opened, or something is no MemoryItem.
+            ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
+            DuplicateIdError: Two items of this call have the same id but different content.
+            EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
-        given: Iterable[Any] = [items] if isinstance(items, MemoryItem | str | dict) else items  # to refuse them whole
-        seen: dict[str, str] = {}
-        ids: list[str] = []
-        total = 1 if isinstance(items, MemoryItem) else len(items) if isinstance(items, Sequence) else None
-        if progress is None and total is not None and total <= CHUNK:
-            progress = False
-        with tqdm(total=total, unit="item", desc="encoding", disable=_hidden(progress)) as bar:
-            for chunk in in_chunks(prepare(item, self.encoder, truncate=truncate) for item in given):
-                for one in chunk:
-                    if seen.setdefault(one.id, one.content_hash) != one.content_hash:
-                        raise DuplicateIdError(f"Two items of this call have the id {one.id!r}. Give each its own id.")
-                self._store(list({one.id: one for one in chunk}.values()), batch_size)
-                ids += [one.id for one in chunk]
-                bar.update(len(chunk))
-        return ids
+        return self._writer.add(items, truncate=truncate, batch_size=batch_size, progress=progress)
 
     def update(
         self,
@@ -308,51 +317,30 @@ class ContinuousMemory:
         """Changes a stored item; it is encoded again if its text or image changes.
 
         Args:
-            id: the item.
-            text, image, metadata: the new values; `None` keeps the old one.
-            truncate: as in `add`.
+            id: The item.
+            text, image, metadata: The new values; `None` keeps the old one.
+            truncate: As in `add`.
 
         Raises:
-            ItemNotFoundError: no such item in this namespace.
-            InvalidItemError, ItemTooLongError, EncoderMismatchError: as in `add`.
+            ItemNotFoundError: No such item in this namespace.
+            InvalidItemError, ItemTooLongError, EncoderMismatchError: As in `add`.
         """
-        self._check_encoder()
-        while True:
-            [old] = self._stored([id])
-            item = MemoryItem(
-                id=id,
-                text=old.text if text is None else text,
-                image=self._found(old).image if image is None else image,
-                metadata=old.metadata if metadata is None else metadata,
-            )
-            one = None if text is None and image is None else prepare(item, self.encoder, truncate=truncate)
-            changed = [] if one is None or one.content_hash == old.content_hash else [one]
-            made = self._encode(changed, batch_size=1)
-            with self._writing:
-                if self._stored([id]) != [old]:
-                    continue  # another thread wrote it while this one encoded
-                if one is None:
-                    self._put([replace(old, metadata=item.metadata)])
-                elif changed:
-                    self._put([self._record(one, *made[0])])
-                else:
-                    self._refresh([one])
-                return
+        self._writer.update(id, text=text, image=image, metadata=metadata, truncate=truncate)
 
     def delete(self, *, ids: str | Sequence[str] | None = None, where: Filter | None = None) -> int:
         """Deletes items by id, by a filter on their metadata, or by both; returns how many.
 
         Raises:
-            QueryError: neither ids nor a filter that filters (`clear` deletes everything), an id that is no text, or an
-                unknown operator.
+            QueryError: Neither ids nor a filter that filters (`clear` deletes everything), an id that is not a text, or
+                an unknown operator.
         """
         if ids is None and not where:
             raise QueryError("delete() needs ids or where. To delete everything in this namespace, call clear().")
-        return self._delete(None if ids is None else _listed(ids), where)
+        return self._writer.delete(ids=None if ids is None else _listed(ids), where=where)
 
     def clear(self) -> int:
         """Deletes everything in this namespace; returns how many items that were."""
-        return self._delete(None, None)
+        return self._writer.delete()
 
     def reencode(self, *, batch_size: int = 16, progress: bool | None = None) -> int:
         """Encodes every item of every namespace again with this encoder and retrieval key.
@@ -361,120 +349,29 @@ class ContinuousMemory:
         the new one, whole. Texts are cut where needed, as they were when they were added.
 
         Returns:
-            how many items this run encoded.
+            How many items this run encoded.
 
         Raises:
-            InvalidItemError: a stored picture's file is gone; the message names the item.
+            InvalidItemError: A stored picture's file is gone; the message names the item.
         """
-        migration = self.store.begin_migration(self._identity)
-        encoded = 0
-        with tqdm(
-            total=migration.total,
-            initial=migration.done,
-            unit="item",
-            desc="re-encoding",
-            disable=_hidden(progress),
-        ) as bar:
-            for old in migration.pending(CHUNK):
-                items = [MemoryItem(id=r.id, text=r.text, image=self._found(r).image) for r in old]
-                prepared = [prepare(item, self.encoder, truncate=True) for item in items]
-                made = zip(old, prepared, self._encode(prepared, batch_size), strict=True)
-                migration.put([replace(o, key=k, block=b, truncated=p.inputs.truncated) for o, p, (k, b) in made])
-                encoded += len(old)
-                bar.update(len(old))
-        migration.commit()
-        return encoded
+        return self._writer.reencode(batch_size=batch_size, progress=progress)
 
-    @cached_property
-    def _identity(self) -> CollectionIdentity:
-        return identity_of(self.encoder, self.key)
+    def load(self, folder: str | Path, *, progress: bool | None = None) -> int:
+        """Adds what `export` wrote to this namespace; the vectors travel, nothing is encoded again.
 
-    def _check_encoder(self) -> None:
-        if not self.store.identity.matches(self._identity):
-            raise EncoderMismatchError(
-                f"This collection was written with {self.store.identity}, but this memory uses {self._identity}. "
-                "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode()."
-            )
-
-    def _store(self, prepared: Sequence[PreparedItem], batch_size: int) -> None:
-        self._check_encoder()
-        while prepared:
-            hashes = self.store.content_hashes([one.id for one in prepared], namespace=self._namespace)
-            changed = [one for one in prepared if hashes.get(one.id) != one.content_hash]
-            made = zip(changed, self._encode(changed, batch_size), strict=True)
-            with self._writing:
-                self._put([self._record(one, key, block) for one, (key, block) in made])
-                prepared = self._refresh([one for one in prepared if hashes.get(one.id) == one.content_hash])
-
-    def _encode(self, prepared: Sequence[PreparedItem], batch_size: int) -> list[tuple[np.ndarray, str]]:
-        """Retrieval key and block of each item."""
-        if not prepared:
-            return []
-        keys = self.key.item_keys([one.item.text for one in prepared], [one.picture for one in prepared])
-        vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
-        return [(key, encode_block(vector, self.precision)) for key, vector in zip(keys, vectors, strict=True)]
-
-    def _record(self, one: PreparedItem, key: np.ndarray, block: str) -> MemoryRecord:
-        return MemoryRecord(
-            id=one.id,
-            namespace=self._namespace,
-            key=key,
-            block=block,
-            text=one.item.text,
-            image=self._keep_picture(one),
-            metadata=one.item.metadata,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            content_hash=one.content_hash,
-            truncated=one.inputs.truncated,
-        )
-
-    def _put(self, records: Sequence[MemoryRecord]) -> None:
-        """Stores records; only then goes what was kept of the pictures they replace."""
-        if not records:
-            return  # a server is not asked for nothing
-        self._check_encoder()  # another thread may have migrated the collection meanwhile
-        self.store.put(records)
-        for record in records:
-            self._pictures.drop(namespace=record.namespace, id=record.id, but=record.image)
-
-    def _refresh(self, prepared: Sequence[PreparedItem]) -> list[PreparedItem]:
-        """Items whose content is stored already: metadata may differ, and the same picture may lie elsewhere now.
+        A memory without a directory (on a server, without `persist_directory`) refers to the pictures in the folder.
 
         Returns:
-            those that another thread has changed or deleted meanwhile.
+            How many items it holds.
+
+        Raises:
+            StoreLocationError: The folder is not an export, or damaged.
+            EncoderMismatchError: Another encoder or retrieval key made it.
         """
-        known = {r.id: r for r in self.store.get([one.id for one in prepared], namespace=self._namespace)}
-        fresh, left = [], []
-        for one in prepared:
-            old = known.get(one.id)
-            if old is None or old.content_hash != one.content_hash:
-                left.append(one)
-                continue
-            gone = old.image is not None and not Path(self._pictures.find(old.image)).is_file()
-            if gone or old.metadata != one.item.metadata:
-                image = self._keep_picture(one) if gone else old.image
-                fresh.append(replace(old, metadata=one.item.metadata, image=image))
-        self._put(fresh)
-        return left
+        return self._writer.load(folder, progress=progress)
 
-    def _keep_picture(self, one: PreparedItem) -> str | None:
-        if one.picture is None:
-            return None
-        path = one.item.image if isinstance(one.item.image, Path) else None
-        return self._pictures.keep(
-            one.picture, path, namespace=self._namespace, id=one.id, content_hash=one.content_hash
-        )
-
-    def _found(self, record: MemoryRecord) -> MemoryRecord:
-        """The record with the full path of its picture."""
-        return record if record.image is None else replace(record, image=self._pictures.find(record.image))
-
-    def _delete(self, ids: Sequence[str] | None, where: Filter | None) -> int:
-        with self._writing:
-            deleted = self.store.delete(namespace=self._namespace, ids=ids, where=where)
-            for id in deleted:
-                self._pictures.drop(namespace=self._namespace, id=id)
-        return len(deleted)
+    def _check_encoder(self) -> None:
+        self._writer.check_encoder()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -482,26 +379,16 @@ class ContinuousMemory:
         """Items by id, in the order asked.
 
         Args:
-            ids: one or many.
-            skip_missing: leave out ids that are not stored.
+            ids: One or many.
+            skip_missing: Leave out ids that are not stored.
 
         Raises:
-            ItemNotFoundError: an id is not stored in this namespace, and not `skip_missing`.
-            QueryError: an id is no text.
-            CorruptBlockError: an item's stored vectors are damaged.
+            ItemNotFoundError: An id is not stored in this namespace, and not `skip_missing`.
+            QueryError: An id is not a text.
+            CorruptBlockError: An item's stored vectors are damaged.
         """
-        return [self._hit(record) for record in self._stored(_listed(ids), skip_missing=skip_missing)]
-
-    def _stored(self, ids: Sequence[str], *, skip_missing: bool = False) -> list[MemoryRecord]:
-        found = {r.id: r for r in self.store.get(ids, namespace=self._namespace)}
-        if skip_missing:
-            ids = [id for id in ids if id in found]
-        if missing := [id for id in ids if id not in found]:
-            raise ItemNotFoundError(
-                f"Namespace {self._namespace!r} holds no item {missing[0]!r}"
-                f"{f' and {len(missing) - 1} more of those asked' if missing[1:] else ''}. Check the id and namespace."
-            )
-        return [found[id] for id in ids]
+        read = self.store.get if skip_missing else self.store.require
+        return [self._hit(record) for record in read(_listed(ids), namespace=self.name)]
 
     def _hit(self, record: MemoryRecord, similarity: float | None = None) -> MemoryHit:
         return MemoryHit(
@@ -509,7 +396,7 @@ class ContinuousMemory:
             memory_embeddings=decode_block(record.block, item_id=record.id),
             similarity=similarity,
             text=record.text,
-            image=self._found(record).image,
+            image=self._pictures.find(record.image),
             metadata=record.metadata,
             created_at=record.created_at,
             truncated=record.truncated,
@@ -521,18 +408,18 @@ class ContinuousMemory:
         """The k items most similar to a text, a picture, or both.
 
         Args:
-            text, image: what to look for; the image as in `MemoryItem`.
-            k: at most so many hits.
-            where: filter on metadata, in Chroma's operators.
+            text, image: What to look for; the image as in `MemoryItem`.
+            k: At most so many hits.
+            where: Filter on metadata, in Chroma's operators.
 
         Returns:
-            hits, most similar first; `RetrievalKey` says what the similarity is.
+            Hits, most similar first; `RetrievalKey` says what the similarity is.
 
         Raises:
-            QueryError: neither text nor image, k below 1, or an unknown filter operator.
-            InvalidItemError: the image cannot be opened.
-            CorruptBlockError: a found item's vectors are damaged.
-            EncoderMismatchError: another encoder or retrieval key wrote this collection.
+            QueryError: Neither text nor image, k below 1, or an unknown filter operator.
+            InvalidItemError: The image cannot be opened.
+            CorruptBlockError: A found item's vectors are damaged.
+            EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
         self._check_encoder()
         if not (text and text.strip()) and image is None:
@@ -541,25 +428,24 @@ class ContinuousMemory:
             raise QueryError(f"k is {k!r}. Ask for a whole number of items, at least 1.")
 
         def best(key: np.ndarray) -> list[float]:
-            found = self.store.search(key, namespace=self._namespace, k=PROBE, where=where)
-            return [similarity for _, similarity in found]
+            return self.store.nearest_similarities(key, namespace=self.name, k=PROBE, where=where)
 
         key = self.key.query_key(text, None if image is None else load_image(image), best=best)
-        found = self.store.search(key, namespace=self._namespace, k=k, where=where)
+        found = self.store.search(key, namespace=self.name, k=k, where=where)
         return [self._hit(record, similarity) for record, similarity in found]
 
     def scan(self, *, where: Filter | None = None) -> Iterator[MemoryHit]:
         """All items in this namespace, or those that match a filter, ordered by id; few are in memory at a time.
 
         Raises:
-            QueryError: an unknown filter operator.
-            CorruptBlockError: an item's vectors are damaged.
+            QueryError: An unknown filter operator.
+            CorruptBlockError: An item's vectors are damaged.
         """
-        return map(self._hit, itertools.chain.from_iterable(self.store.scan(namespace=self._namespace, where=where)))
+        return map(self._hit, itertools.chain.from_iterable(self.store.scan(namespace=self.name, where=where)))
 
     def count(self, *, where: Filter | None = None) -> int:
         """Items in this namespace, or those that match a filter."""
-        return self.store.count(namespace=self._namespace, where=where)
+        return self.store.count(namespace=self.name, where=where)
 
     # -- answering ----------------------------------------------------------------------------------------------
 
@@ -684,7 +570,7 @@ class ContinuousMemory:
         """What `answer` gives to the model: the prompt, the memory (n, H), and the items they come from.
 
         Raises:
-            PromptTooLongError: They leave no room for an answer.
+            PromptTooLongError: Question and items leave no room for an answer.
         """
         recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
         prompt = self._chat.prompt(recalled.messages)
@@ -716,12 +602,12 @@ class ContinuousMemory:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.
 
         Args:
-            id: the item.
-            max_new_tokens, generation_kwargs: as in `answer`.
+            id: The item.
+            max_new_tokens, generation_kwargs: As in `answer`.
 
         Raises:
-            ItemNotFoundError, CorruptBlockError: as in `get`.
-            EncoderMismatchError: another encoder wrote this collection.
+            ItemNotFoundError, CorruptBlockError: As in `get`.
+            EncoderMismatchError: Another encoder wrote this collection.
         """
         self._check_encoder()
         [hit] = self.get(id)
@@ -737,45 +623,16 @@ class ContinuousMemory:
         """Writes this namespace to a folder that `load` reads anywhere: vectors, keys, texts and pictures.
 
         Returns:
-            how many items it holds.
+            How many items it holds.
 
         Raises:
-            StoreLocationError: the folder is not empty, or the picture of an item is gone.
-            CorruptBlockError: an item's stored vectors are damaged; the message names it.
+            StoreLocationError: The folder is not empty, or the picture of an item is gone.
+            CorruptBlockError: An item's stored vectors are damaged; the message names it.
         """
-        records = map(self._found, itertools.chain.from_iterable(self.store.scan(namespace=self._namespace)))
-        with tqdm(records, total=self.count(), unit="item", desc="exporting", disable=_hidden(progress)) as bar:
+        stored = itertools.chain.from_iterable(self.store.scan(namespace=self.name))
+        records = (replace(record, image=self._pictures.find(record.image)) for record in stored)
+        with progress_bar("exporting", progress, iterable=records, total=self.count()) as bar:
             return write_folder(Path(folder), self.store.identity, bar)
-
-    def load(self, folder: str | Path, *, progress: bool | None = None) -> int:
-        """Adds what `export` wrote to this namespace; the vectors travel, nothing is encoded again.
-
-        A memory without a directory (on a server, without `persist_directory`) refers to the pictures in the folder.
-
-        Returns:
-            how many items it holds.
-
-        Raises:
-            StoreLocationError: the folder is no export, or damaged.
-            EncoderMismatchError: another encoder or retrieval key made it.
-        """
-        self._check_encoder()
-        total, records = read_folder(Path(folder), self.store.identity)
-        with tqdm(total=total, unit="item", desc="loading", disable=_hidden(progress)) as bar:
-            while chunk := list(itertools.islice(records, CHUNK)):
-                with self._writing:
-                    self._put([self._adopt(record) for record in chunk])
-                bar.update(len(chunk))
-        return total
-
-    def _adopt(self, record: MemoryRecord) -> MemoryRecord:
-        """A record of another memory as one of this namespace, its picture kept where this memory keeps them."""
-        image = record.image
-        if image is not None and self._pictures.folder is not None:
-            image = self._pictures.keep(
-                load_image(image), None, namespace=self._namespace, id=record.id, content_hash=record.content_hash
-            )
-        return replace(record, namespace=self._namespace, image=image)
 
     def close(self) -> None:
         """Lets go of the directory or server, and of pictures kept for a memory without a directory."""
@@ -873,10 +730,5 @@ def _listed(ids: str | Iterable[str]) -> list[str]:
     listed = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
     for id in listed:
         if not isinstance(id, str):
-            raise QueryError(f"{id!r} is no id. Pass ids as texts, as add() returned them.")
+            raise QueryError(f"{id!r} is not an id: ids are texts. Pass what add() returned.")
     return listed
-
-
-def _hidden(progress: bool | None) -> bool | None:
-    """For tqdm's `disable`: `None` shows the bar on a terminal only."""
-    return None if progress is None else not progress

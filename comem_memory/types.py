@@ -24,13 +24,13 @@ class MemoryItem(BaseModel):
     """One text, one image, or both: what the encoder turns into 8 vectors ("knowledge" in arXiv 2505.17670).
 
     Args:
-        text: the item's text.
-        image: a path, encoded image bytes (PNG, JPEG, ...), or a `PIL.Image.Image`.
-        id: unique within a namespace; by default a hash of text and image, so that adding twice changes nothing.
-        metadata: flat values to filter on; keys must not begin with `comem.`, `chroma:`, `$` or `#`.
+        text: The item's text.
+        image: A path, encoded image bytes (PNG, JPEG, ...), or a `PIL.Image.Image`.
+        id: Unique within a namespace; by default a hash of text and image, so that adding twice changes nothing.
+        metadata: Flat values to filter on; keys must not begin with `comem.`, `chroma:`, `$` or `#`.
 
     Raises:
-        InvalidItemError: neither text nor image, an unknown field, or a value that cannot be stored.
+        InvalidItemError: Neither text nor image, an unknown field, or a value that cannot be stored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -123,14 +123,14 @@ class MemoryHit:
     """A stored item, as `get` and `search` return it.
 
     Args:
-        id: unique within the namespace.
+        id: Unique within the namespace.
         memory_embeddings: (num_query_tokens, hidden_size), float32, on the CPU.
-        similarity: how close the item is to the query, -1 to 1, larger is closer; `None` from `get`.
-        text: the text that was encoded.
-        image: path of the stored image.
-        metadata: the item's own metadata.
+        similarity: How close the item is to the query, -1 to 1, larger is closer; `None` from `get`.
+        text: The text that was encoded.
+        image: Path of the stored image.
+        metadata: The item's own metadata.
         created_at: ISO 8601, UTC.
-        truncated: the text was longer than the encoder's window and its end is not in the vectors.
+        truncated: The text was longer than the encoder's window and its end is not in the vectors.
     """
 
     id: str

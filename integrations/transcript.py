@@ -7,11 +7,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from comem_memory.chat.turns import item_of, parts_of, text_of
+from comem_memory.chat import item_of, parts_of, text_of
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.prompts import Message
-from comem_memory.store.contract import MemoryRecord
-from comem_memory.store.filters import Filter
+from comem_memory.model import Message
+from comem_memory.store import Filter, MemoryRecord
 from comem_memory.types import Metadata
 
 SESSION, TRANSCRIPT, ROLE, MESSAGE = "session_id", "transcript", "role", "message"
@@ -44,11 +43,11 @@ class Transcript:
     """The messages of one session.
 
     Args:
-        memory: where; its namespace is the user's.
-        session_id: one conversation of several.
+        memory: Where; its namespace is the user's.
+        session_id: One conversation of several.
 
     Raises:
-        ValueError: an empty session_id.
+        ValueError: An empty session_id.
     """
 
     def __init__(self, memory: ContinuousMemory, session_id: str) -> None:
@@ -62,7 +61,7 @@ class Transcript:
         """Stores messages; on return they are kept.
 
         Raises:
-            InvalidItemError: a picture that cannot be opened.
+            InvalidItemError: A picture that cannot be opened.
         """
         items = []
         session: Metadata = {SESSION: self.session_id, TRANSCRIPT: self.session_id}

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comem_memory.chat.chat import ChatSettings
-from comem_memory.chat.layout import Recalled
-from comem_memory.chat.tool_calls import tool_choice_of
+from comem_memory.chat import ChatSettings, Recalled, tool_choice_of
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.prompts import Message
+from comem_memory.model import Message
 
 SETTINGS = ("namespace", "k", "where", "mode", "temperature", "top_p", "max_tokens", "seed", "stop")
 """Of a chat model, each of which a call may replace."""

@@ -11,9 +11,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 
-from comem_memory.encoder.memory_encoder import MemoryEncoder
-from comem_memory.model.backbone import Backbone
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.model import Backbone
 from comem_memory.testing import FAMILIES, tiny_backbone, tiny_encoder
+
+pytest.register_assert_rewrite("helpers.store_contract")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,8 +15,7 @@ from transformers import LogitsProcessor
 
 import comem_memory.model.backbone as backbone_module
 from comem_memory.errors import InvalidItemError, ItemTooLongError, ModelError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import Message, ModelInputs
+from comem_memory.model import Backbone, Message, ModelInputs
 from comem_memory.testing import Family, tiny_backbone, tiny_encoder, tiny_picture
 
 PARITY = Path(__file__).parent / "data" / "parity"

@@ -11,12 +11,11 @@ from helpers.bare_model import bare_answer
 from helpers.tools import ADD, WEATHER
 from transformers import LogitsProcessor
 
-from comem_memory.chat.chat import Chat, ChatSettings, Reply, _alternating
+from comem_memory.chat import Chat, ChatSettings, Reply, text_of
+from comem_memory.chat.chat import _alternating
 from comem_memory.chat.tool_calls import BEGIN, END, write_call
-from comem_memory.chat.turns import text_of
 from comem_memory.errors import GrammarError, InvalidItemError, ModelError, PromptTooLongError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import Message, ModelInputs
+from comem_memory.model import Backbone, Message, ModelInputs
 from comem_memory.testing import HIDDEN_SIZE, tiny_backbone, tiny_picture
 
 

@@ -16,12 +16,12 @@ from helpers.saved import save_roomy, save_tiny
 from typer.testing import CliRunner
 
 import comem_memory
-import comem_memory.memory as memory_module
-from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory import ContinuousMemory, MemoryItem, opening
 from comem_memory.cli import app as cli
-from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemError, QueryError
+from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemError, ModelError, QueryError
 from comem_memory.evaluation.comparison import SOURCES
-from comem_memory.files.item_files import read_items
+from comem_memory.files import read_items
+from comem_memory.mini import minilm_directory
 from comem_memory.testing import tiny_key, tiny_picture
 
 Comem = Callable[..., str]
@@ -39,7 +39,7 @@ def comem(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("COMEM_DIRECTORY", str(tmp_path / "memory"))
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(memory_module, "default_key", tiny_key)
+    monkeypatch.setattr(opening, "default_key", tiny_key)
     monkeypatch.setattr(cli.console, "_width", 200)
 
     def call(*arguments: object, stdin: str | None = None) -> str:
@@ -115,6 +115,16 @@ def test_another_adapter_is_refused_until_reencode(comem: Comem, jsonl: Path, tm
         comem(*new, "stats")
     assert "3 items" in comem(*new, "reencode")
     assert json.loads(comem(*new, "search", "the blue door", "-k", 1, "--json"))[0]["id"] == "door"
+
+
+def test_items_are_found_with_the_model_that_is_named(comem: Comem, jsonl: Path, folders: tuple[Path, Path]):
+    comem("add", jsonl)
+    with pytest.raises(ModelError, match="it is a llava model without modules.json"):
+        comem("--key", folders[0], "stats")
+    with pytest.raises(EncoderMismatchError, match="with the encoder and retrieval key that wrote it"):
+        comem("--key", minilm_directory(), "stats")
+    assert "3 items" in comem("--key", minilm_directory(), "reencode")
+    assert "sentence-transformers" in json.loads(comem("--key", minilm_directory(), "stats", "--json"))["retrieval_key"]
 
 
 def test_standard_input(comem: Comem):
@@ -197,7 +207,7 @@ def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
         (["describe", "nothing"], "holds no item 'nothing'"),
         (["import", "nowhere"], "not a finished export"),
         (["--server", "http://127.0.0.1:9", "stats"], "chroma run"),
-        (["-n", "", "stats"], "not printable"),
+        (["-n", "", "stats"], "only printable characters"),
         (["--model", "no/such-model", "train", "runs", "--no-pictures"], "'no/such-model' cannot be loaded"),
     ],
 )

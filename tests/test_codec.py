@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comem_memory.errors import CorruptBlockError
-from comem_memory.store.codec import PRECISIONS, Precision, b85decode, b85encode, decode_block, encode_block
+from comem_memory.store import PRECISIONS, Precision, decode_block, encode_block
+from comem_memory.store.codec import b85decode, b85encode
 
 
 def vectors(q: int = 8, h: int = 48, *, seed: int = 0) -> torch.Tensor:

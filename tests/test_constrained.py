@@ -11,11 +11,11 @@ import torch
 from helpers.tools import ADD, tool
 from pydantic import BaseModel, Field, create_model
 
-from comem_memory.chat.chat import Chat, ChatSettings, Reply
+from comem_memory.chat import Chat, ChatSettings, Reply
 from comem_memory.chat.constrained import MOST_DIGITS, Constraint, Form, Schema, Vocabulary
 from comem_memory.chat.tool_calls import BEGIN, END
 from comem_memory.errors import GrammarError
-from comem_memory.model.prompts import Message
+from comem_memory.model import Message
 from comem_memory.testing import tiny_backbone
 
 GO: list[Message] = [{"role": "user", "content": "Go"}]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -18,14 +19,12 @@ from typer.testing import CliRunner
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.cli import app as cli
-from comem_memory.config import FrozenWeights
-from comem_memory.convert import ConversionReport, convert_checkpoint, export_checkpoint
+from comem_memory.convert import ConversionReport, FrozenWeights, convert_checkpoint, export_checkpoint
 from comem_memory.convert.lowrank import decompose
-from comem_memory.convert.weights import INDEX_FILE, SINGLE_FILE, WeightFiles
-from comem_memory.encoder.memory_encoder import MemoryEncoder
+from comem_memory.convert.weights import INDEX_FILE, SINGLE_FILE, WeightFiles, write_shards
+from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import AdapterError, CheckpointError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.loading import auto_class
+from comem_memory.model import Backbone, auto_class
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key
 
 WEIGHTS = load_file(FOLDER / SINGLE_FILE)
@@ -76,7 +75,7 @@ def furthest(found: torch.Tensor) -> float:
 
 
 def convert(
-    checkpoint: Path, base: Path, out: Path, frozen: FrozenWeights = FrozenWeights.BASE, *, exact: bool = False
+    checkpoint: Path, base: Path, out: Path, frozen: FrozenWeights = "base", *, exact: bool = False
 ) -> ConversionReport:
     return convert_checkpoint(checkpoint, base=base, out=out, frozen=frozen, exact=exact, num_attention_heads=4)
 
@@ -98,6 +97,11 @@ def test_float32_gives_the_recorded_memory_vectors(base: Path, tmp_path: Path, s
     assert report.findings[1] == "model_inf is the base model, as it should be."
     assert ConversionReport.model_validate_json((tmp_path / "adapter" / "convert.json").read_bytes()) == report
     assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter", "checkpoint"], "the work folder is gone"
+    config = json.loads((tmp_path / "adapter" / "config.json").read_text())
+    assert config["recommended_mode"] == "memory", "as the authors answer"
+    assert config["lora"]["r"] == 4
+    assert config["qformer"]["num_attention_heads"] == 4
+    assert config["base_model"] == str(base)
 
 
 def merged(folder: Path, weights: Weights) -> MemoryEncoder:
@@ -173,7 +177,7 @@ def test_an_exact_adapters_scale_is_part_of_its_fingerprint(base: Path, tmp_path
         load(tmp_path / "exact", base)
 
 
-@pytest.mark.parametrize("frozen", FrozenWeights)
+@pytest.mark.parametrize("frozen", get_args(FrozenWeights))
 def test_bfloat16_gives_them_up_to_rounding(base: Path, tmp_path: Path, frozen: FrozenWeights):
     """The recorded update is large; rounding the checkpoint is all that is lost."""
     checkpoint = save_checkpoint(tmp_path / "checkpoint", {name: w.bfloat16() for name, w in WEIGHTS.items()})
@@ -255,7 +259,7 @@ def test_a_changed_frozen_model_is_reported(base: Path, two_loras: Path, tmp_pat
 
 def test_the_checkpoints_own_frozen_model(base: Path, two_loras: Path, tmp_path: Path):
     (base / "preprocessor_config.json").write_text("{}")
-    report = convert(two_loras, base, tmp_path / "adapter", FrozenWeights.CHECKPOINT)
+    report = convert(two_loras, base, tmp_path / "adapter", "from-checkpoint")
     frozen = tmp_path / "adapter" / "frozen"
     assert report.frozen_model == str(frozen)
     assert report.lora.r == 6, "the encoder's update less the frozen model's"
@@ -340,6 +344,8 @@ def test_the_wrong_models_and_folders(base: Path, tmp_path: Path):
         convert_checkpoint("no/such", base=base, out=out)
     with pytest.raises(CheckpointError, match="'no/such' is neither"):
         convert_checkpoint(FOLDER, base="no/such", out=out)
+    with pytest.raises(ValueError, match="frozen is 'published'. Pass one of base, from-checkpoint, or None"):
+        convert(FOLDER, base, out, "published")  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="64 is not a multiple of 5 heads"):
         convert_checkpoint(FOLDER, base=base, out=out, num_attention_heads=5)
     with pytest.raises(CheckpointError, match="exists already"):
@@ -376,7 +382,7 @@ def test_a_killed_run_is_resumed(base: Path, tmp_path: Path):
     assert 5 <= len(done) < 57, "killed while it worked"
     assert not out.exists()
     with pytest.raises(CheckpointError, match="holds work with another --frozen. Delete it"):
-        convert(checkpoint, base, out, FrozenWeights.CHECKPOINT)
+        convert(checkpoint, base, out, "from-checkpoint")
     assert {file.name: file.stat().st_mtime_ns for file in work.glob("tensors/*.json")} == done
 
     report = convert(checkpoint, base, out)
@@ -452,7 +458,7 @@ def test_an_adapter_of_another_model_is_not_exported(base: Path, tmp_path: Path)
     assert not (tmp_path / "checkpoint").exists()
 
 
-@pytest.mark.parametrize("frozen", FrozenWeights)
+@pytest.mark.parametrize("frozen", get_args(FrozenWeights))
 def test_a_tied_head_is_in_no_file(tmp_path: Path, frozen: FrozenWeights):
     """As transformers leaves it out of base and checkpoint when the head is the embedding matrix."""
     weights = {name: w for name, w in WEIGHTS.items() if "lm_head" not in name}
@@ -471,6 +477,22 @@ def test_a_tied_head_is_in_no_file(tmp_path: Path, frozen: FrozenWeights):
     assert back.tensors.keys() == weights.keys()
     for name, weight in weights.items():
         torch.testing.assert_close(back.read(name), weight, atol=1e-6 if name in UPDATED else 0, rtol=0)
+
+
+def test_tensors_are_made_one_shard_at_a_time(tmp_path: Path):
+    sizes = {"a": 10, "b": 90, "c": 20, "d": 10}
+    finished: dict[str, int] = {}
+
+    def make(name: str) -> torch.Tensor:
+        finished[name] = len(list(tmp_path.glob("*.safetensors")))
+        return torch.full((sizes[name],), float(sizes[name]))
+
+    shapes = {name: torch.empty(size, device="meta") for name, size in sizes.items()}
+    write_shards(tmp_path, shapes, make, shard_bytes=2 * 4 * 40, description="writing")
+    assert finished == {"b": 0, "a": 1, "c": 1, "d": 1}, "b is larger than a shard and has its own"
+    files = WeightFiles(tmp_path)
+    assert [file.name for file in files.files] == [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    assert all(torch.equal(files.read(name), torch.full((size,), float(size))) for name, size in sizes.items())
 
 
 def test_an_interrupted_export_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -682,6 +704,9 @@ def test_the_commands(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "LoRA of rank 4 recovered in 26 of 26 matrices" in shown
     assert f"--model {base} --adapter {tmp_path / 'adapter'}" in shown
     assert len(shown.splitlines()) < 30, "the worst matrices, not all"
+    refused = CliRunner().invoke(cli.app, ["convert", str(FOLDER), "--base", "b", "--out", "o", "--frozen", "other"])
+    assert refused.exit_code == 2
+    assert "'base'" in refused.output and "'from-checkpoint'" in refused.output
     comem("export-authors", tmp_path / "adapter", "--base", base, "--out", tmp_path / "back")
     single = FOLDER / SINGLE_FILE
     report = json.loads(

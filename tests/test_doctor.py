@@ -13,7 +13,7 @@ from comem_memory import MemoryEncoder, opening
 from comem_memory.cli import app as cli
 from comem_memory.cli.plan import CONTEXT, Device, devices, make_plan, tables
 from comem_memory.errors import ModelError
-from comem_memory.model.backbone import Backbone
+from comem_memory.model import Backbone
 from comem_memory.testing import tiny_backbone, tiny_key
 
 

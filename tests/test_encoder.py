@@ -16,18 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from comem_memory.config import EncoderConfig
-from comem_memory.encoder.memory_encoder import (
-    CONFIG_FILE,
-    FINGERPRINT_FILE,
-    LORA_FILE,
-    QFORMER_FILE,
-    EncoderInputs,
-    MemoryEncoder,
-    load_weights,
-)
+from comem_memory.encoder import CONFIG_FILE, MemoryEncoder
+from comem_memory.encoder.adapter_files import FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE
+from comem_memory.encoder.memory_encoder import EncoderInputs
 from comem_memory.errors import AdapterError, InvalidItemError, ItemTooLongError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import Message, ModelInputs
+from comem_memory.model import Backbone, Message, ModelInputs
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 
 QUESTION: list[Message] = [{"role": "user", "content": "What opens the door?"}]
@@ -365,7 +358,7 @@ def test_the_fingerprint_knows_settings_that_change_the_vectors(saved: Path, tmp
     config["qformer"][setting] //= 2
     one = MemoryEncoder.from_pretrained(saved, tiny_backbone())
     other = MemoryEncoder(tiny_backbone(), EncoderConfig.model_validate(config))
-    load_weights(other, saved)
+    other.load_weights(saved)
     assert not torch.allclose(one.encode(items(one)), other.encode(items(other)), atol=1e-5)
     assert one.fingerprint.digest != other.fingerprint.digest
 
@@ -462,6 +455,22 @@ def test_a_wrong_folder_is_refused_and_the_backbone_stays_bare(
     right = MemoryEncoder.from_pretrained(saved, backbone)
     whole = tiny_encoder(tiny_backbone())
     assert torch.equal(right.encode(items(right)), whole.encode(items(whole)))
+
+
+def test_an_adapter_recommends_how_to_answer(tmp_path: Path):
+    new = MemoryEncoder.create(tiny_backbone(), num_attention_heads=4, recommended_mode="both")
+    new.save_pretrained(tmp_path)
+    assert MemoryEncoder.from_pretrained(tmp_path, tiny_backbone()).encoder_config.recommended_mode == "both"
+
+
+def test_an_adapter_from_before_the_recommended_mode_answers_from_memory(saved: Path, tmp_path: Path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    assert config.pop("recommended_mode") == "memory"
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    older = MemoryEncoder.from_pretrained(tmp_path, tiny_backbone())
+    assert older.encoder_config.recommended_mode == "memory"
+    assert older.fingerprint == MemoryEncoder.from_pretrained(saved, tiny_backbone()).fingerprint
 
 
 def test_another_base_model_is_refused(saved: Path):

@@ -1,6 +1,5 @@
 """Scores of short answers, question sets, the comparison of sources with a tiny model, and the report."""
 
-import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ from comem_memory.evaluation.comparison import (
 from comem_memory.evaluation.first_token import first_token
 from comem_memory.evaluation.peak_memory import peak_bytes
 from comem_memory.evaluation.question_sets import of_countries, of_flags, of_worlds, question_set
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.memory import Mode
 from comem_memory.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
 from comem_memory.synthesis.countries import (
@@ -46,7 +45,7 @@ from comem_memory.synthesis.countries import (
     rows,
     short_item,
 )
-from comem_memory.synthesis.worlds import samples
+from comem_memory.synthesis.groups import Mixture, group
 from comem_memory.testing import tiny_key
 
 
@@ -318,7 +317,7 @@ def test_worlds_are_unseen_and_hold_their_answers():
     kinds = {one.kind: one.answers[0] for one in worlds.asked}
     assert kinds.keys() == {"numbers", "names", "words"}
     assert any(letter.isdigit() for letter in kinds["numbers"])
-    trained = {sample.text for sample in itertools.islice(samples(1), 500)}
+    trained = {item.text for number in range(50) for item in group(1, "train", number, Mixture()).items}
     assert not trained & set(texts.values())
 
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from comem_memory.errors import InvalidItemError
-from comem_memory.files import images
-from comem_memory.files.images import fetch_picture, image_digest, keep_picture, load_image
+from comem_memory.files import image_digest, images, keep_picture, load_image
+from comem_memory.files.images import fetch_picture
 from comem_memory.testing import tiny_picture
 
 

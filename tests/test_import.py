@@ -4,8 +4,11 @@ import json
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import comem_memory
 
@@ -47,7 +50,12 @@ def test_the_memory_itself_loads_no_agent_framework():
 
 
 def test_help_needs_no_model():
-    _, modules = measured("import comem_memory.cli.app")
+    _, modules = measured("import comem_memory.cli")
+    assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb"})
+
+
+def test_files_need_no_model():
+    _, modules = measured("from comem_memory.files import *")
     assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb"})
 
 
@@ -59,6 +67,29 @@ def test_the_version_is_the_same_wherever_it_is_written_and_needs_no_model():
     assert f"\n## [{version}]" in (root / "CHANGELOG.md").read_text()
     _, modules = measured("from comem_memory import __version__")
     assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb", "pydantic"})
+
+
+def test_the_help_of_a_training_needs_no_model():
+    told = 'import sys; from comem_memory.cli.app import app; sys.argv = ["comem", "train", "--help"]\n'
+    _, modules = measured(f"{told}app(standalone_mode=False)")
+    assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb", "faker"})
+
+
+def test_recipes_and_corpora_need_neither_model_nor_faker():
+    names = (
+        "from comem_memory.synthesis import CorpusSample, read_corpus; from comem_memory.training import TrainingRecipe"
+    )
+    _, modules = measured(f"{names}; TrainingRecipe()")
+    assert not modules & (AGENT_FRAMEWORKS | {"torch", "transformers", "chromadb", "faker"})
+
+
+@pytest.mark.parametrize("room", ["synthesis", "training"])
+def test_every_name_of_a_room_is_there(room: str):
+    pytest.importorskip("faker", reason="both need the `train` extra")
+    module = import_module(f"comem_memory.{room}")
+    assert sorted(module.__all__) == module.__all__
+    assert all(getattr(module, name) for name in module.__all__)
+    assert not hasattr(module, "Nothing")
 
 
 def test_every_public_name_is_there():

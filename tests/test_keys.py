@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.saved import save_tiny
 from PIL import Image
 from safetensors.torch import save_file
+from sentence_transformers import SentenceTransformer
 from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
@@ -22,17 +24,18 @@ from transformers import (
     SiglipProcessor,
 )
 
-from comem_memory.errors import InvalidItemError, QueryError
-from comem_memory.files.images import load_image
-from comem_memory.retrieval.efficientnet import EfficientNetLite0, EfficientNetLite0Config
-from comem_memory.retrieval.keys import (
+from comem_memory import Backbone, ContinuousMemory, MemoryItem
+from comem_memory.errors import EncoderMismatchError, InvalidItemError, ModelError, QueryError
+from comem_memory.files import load_image
+from comem_memory.opening import open_key
+from comem_memory.retrieval import (
     PROBE,
-    ClipEmbedder,
     EfficientNetEmbedder,
     Embedder,
     RetrievalKey,
     SentenceTransformerEmbedder,
 )
+from comem_memory.retrieval.efficientnet import EfficientNetLite0, EfficientNetLite0Config
 from comem_memory.synthesis.countries import FOLDER as COUNTRIES
 
 
@@ -219,21 +222,28 @@ def noise(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
     return Image.fromarray(values)
 
 
-@pytest.fixture(params=["clip text", "clip image", "efficientnet"])
+def of_pictures(embedder: SentenceTransformerEmbedder) -> SentenceTransformerEmbedder:
+    images = embedder.for_images()
+    assert images is not None
+    return images
+
+
+@pytest.fixture(params=["clip text", "clip image", "siglip text", "siglip image", "efficientnet"])
 def embedder(request: pytest.FixtureRequest) -> tuple[Callable[[], Embedder], list[Any]]:
     """A way to make the embedder again, and three inputs."""
     pictures = [noise(0), noise(1, (64, 64)), colour("red")]
     if request.param == "efficientnet":
         file = request.getfixturevalue("random_efficientnet")
         return lambda: EfficientNetEmbedder(file), pictures
-    directory = request.getfixturevalue("tiny_clip")
-    if request.param == "clip text":
-        return lambda: ClipEmbedder(directory, "text"), [
+    family, part = request.param.split()
+    directory = request.getfixturevalue(f"tiny_{family}")
+    if part == "text":
+        return lambda: SentenceTransformerEmbedder(directory), [
             "a",
             "a much longer text than the window " * 5,
             "dog",
         ]
-    return lambda: ClipEmbedder(directory, "image"), pictures
+    return lambda: of_pictures(SentenceTransformerEmbedder(directory)), pictures
 
 
 def test_embedders_keep_their_promise(embedder: tuple[Callable[[], Embedder], list[Any]]):
@@ -258,7 +268,8 @@ def test_clip_is_the_model_s_own_similarity(tiny_clip: Path):
     with torch.inference_mode():
         batch = processor(text=texts, images=images, padding=True, return_tensors="pt")
         expected = model(**batch).logits_per_text / model.logit_scale.exp()
-    by_text, by_image = ClipEmbedder(tiny_clip, "text"), ClipEmbedder(tiny_clip, "image")
+    by_text = SentenceTransformerEmbedder(tiny_clip)
+    by_image = of_pictures(by_text)
     np.testing.assert_allclose(by_text.embed(texts) @ by_image.embed(images).T, expected.numpy(), atol=1e-5)
     assert by_text.name != by_image.name
 
@@ -285,9 +296,69 @@ def test_siglip_reads_texts_padded_to_full_length(tiny_siglip: Path):
     with torch.inference_mode():
         batch = processor(text=texts, images=images, padding="max_length", max_length=16, return_tensors="pt")
         output = model(**batch)
-    by_text, by_image = ClipEmbedder(tiny_siglip, "text"), ClipEmbedder(tiny_siglip, "image")
+    by_text = SentenceTransformerEmbedder(tiny_siglip)
+    by_image = of_pictures(by_text)
     expected = (output.logits_per_text - model.logit_bias) / model.logit_scale.exp()
     np.testing.assert_allclose(by_text.embed(texts) @ by_image.embed(images).T, expected.detach().numpy(), atol=1e-5)
+
+
+def test_a_model_of_texts_and_pictures_is_loaded_once(tiny_clip: Path):
+    by_text = SentenceTransformerEmbedder(tiny_clip)
+    assert of_pictures(by_text)._model is by_text._model
+
+
+# From a name or folder
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_a_key_of_a_model_for_texts_and_pictures(
+    request: pytest.FixtureRequest, family: str, packed: bool, tmp_path: Path
+):
+    directory: Path = request.getfixturevalue(f"tiny_{family}")
+    if packed:  # as sentence-transformers saves such a model
+        SentenceTransformer(str(directory)).save(str(tmp_path))
+        directory = tmp_path
+    key = open_key(directory)
+    assert key.dimension == 2 * {"clip": 24, "siglip": 32}[family]
+    items = key.item_keys(["dog", "cat", None], [None, noise(1), noise(2)])
+    assert items @ key.query_key("dog") == pytest.approx([1, items[1] @ key.query_key("dog"), 0], abs=1e-5)
+    assert np.argmax(items @ key.query_key(image=noise(2))) == 2
+    assert open_key(str(directory)).name == key.name
+    assert open_key(key) is key
+
+
+def test_a_key_of_a_model_for_texts_takes_pictures_as_the_default_does(minilm: Path):
+    key = open_key(minilm)
+    assert isinstance(key.text, SentenceTransformerEmbedder) and isinstance(key.image, EfficientNetEmbedder)
+    assert key.name == open_key(None).name
+
+
+def test_a_memory_is_opened_with_the_name_of_a_model(tiny_siglip: Path, tmp_path: Path):
+    folders = save_tiny(tmp_path / "model")
+    with ContinuousMemory.from_pretrained(*folders, tmp_path / "memory", key=str(tiny_siglip)) as memory:
+        memory.add([MemoryItem(id="a", text="dog", image=noise(1)), MemoryItem(id="b", text="cat", image=noise(2))])
+        assert memory.search("dog", k=1)[0].id == "a"
+        assert memory.search(image=noise(2), k=1)[0].id == "b"
+        assert memory.key.name == memory.store.identity.key_name
+    with pytest.raises(EncoderMismatchError, match="key"):
+        ContinuousMemory.from_pretrained(*folders, tmp_path / "memory")
+
+
+def test_what_makes_no_key_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(Backbone, "from_pretrained", lambda *_, **__: pytest.fail("weights were loaded"))
+    base, adapter = save_tiny(tmp_path / "model")
+    for name, found in (
+        (base, "it is a llava model without modules.json"),
+        (tmp_path / "nowhere", "nowhere"),
+        ("no/such-model", "no/such-model"),
+    ):
+        with pytest.raises(ModelError, match=f"(?s){found}.* Pass the hub name or folder of a sentence-"):
+            ContinuousMemory.from_pretrained(str(base), adapter, tmp_path / "memory", key=name)
+    assert not (tmp_path / "memory").exists()
+
+
+# EfficientNet
 
 
 def test_other_weights_have_another_name(random_efficientnet: Path):

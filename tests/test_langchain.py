@@ -40,9 +40,8 @@ from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import ItemNotFoundError, QueryError
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, ComemRetriever
 from comem_memory.integrations.langchain.messages import memory_block, to_messages
-from comem_memory.opening import identity_of
-from comem_memory.retrieval.keys import RetrievalKey
-from comem_memory.store.chroma import ChromaStore
+from comem_memory.retrieval import RetrievalKey
+from comem_memory.store import ChromaStore, identity_of
 from comem_memory.testing import tiny_memory, tiny_picture
 
 QUESTION = "What opens the blue door?"
@@ -415,7 +414,7 @@ class TestRetriever:
         retriever = ComemRetriever(memory=memory)
         assert [d.id for d in retriever.invoke("door", where={"room": "attic"})] == ["flag"]
         assert [d.id for d in await retriever.ainvoke("door", namespace="bob")] == ["secret"]
-        with pytest.raises(QueryError, match="Namespace '' is no text, empty"):
+        with pytest.raises(QueryError, match="namespace '' must be a text that is not empty"):
             retriever.invoke("door", namespace="")
         assert [d.id for d in memory.as_langchain_retriever(k=1).invoke(QUESTION)] == ["key"]
 

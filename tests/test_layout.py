@@ -6,11 +6,10 @@ from typing import get_args
 import pytest
 import torch
 
-from comem_memory.chat.layout import Recalled, check_mode, lay_out, memory_of
-from comem_memory.chat.turns import parts_of, text_of
+from comem_memory.chat import Recalled, check_mode, lay_out, memory_of, parts_of, text_of
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
-from comem_memory.model.prompts import Message
+from comem_memory.model import Message
 from comem_memory.testing import tiny_picture
 from comem_memory.types import MemoryHit
 

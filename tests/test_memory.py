@@ -33,6 +33,7 @@ from helpers.memories import (
     versioned,
 )
 from helpers.processes import chroma_server, run
+from helpers.reads import Read, recorded_reads
 from helpers.saved import save_tiny
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ from PIL import Image
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import comem_memory.encoder.prepared as prepared_module
-import comem_memory.memory as memory_module
+import comem_memory.store.writer as writer_module
 from comem_memory import Backbone, ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import (
     AdapterError,
@@ -60,8 +61,8 @@ from comem_memory.errors import (
 )
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.memory import Mode
-from comem_memory.opening import identity_of
-from comem_memory.retrieval.keys import RetrievalKey
+from comem_memory.retrieval import RetrievalKey
+from comem_memory.store import identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 from comem_memory.testing.tiny_models import CHATML
 
@@ -159,11 +160,11 @@ def test_what_is_no_item_is_named_whole(memory: ContinuousMemory, given: Any):
 
 def test_names_and_ids_are_texts(memory: ContinuousMemory):
     for name in (42, None, uuid.uuid4(), "", "a\x1fb", "a\nb"):
-        with pytest.raises(QueryError, match=r"is no text, empty or not printable. Pass one like str\(user_id\)"):
+        with pytest.raises(QueryError, match=r"must be a text that is not empty .* Pass for example str\(user_id\)"):
             memory.namespace(name)  # type: ignore[arg-type]
     for call in (memory.get, lambda ids: memory.delete(ids=ids)):
         for ids in (1, [1]):
-            with pytest.raises(QueryError, match="1 is no id. Pass ids as texts"):
+            with pytest.raises(QueryError, match="1 is not an id: ids are texts. Pass what add"):
                 call(ids)  # type: ignore[arg-type]
 
 
@@ -243,6 +244,41 @@ def test_an_update_takes_what_others_write_meanwhile_and_keeps_nobody_waiting(me
         memory.update("a", metadata={"n": 1})
     [hit] = memory.get("a")
     assert (hit.text, hit.metadata) == ("Three.", {"n": 1})
+
+
+def test_what_is_stored_already_is_read_once_and_without_its_vectors(
+    filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch, encoded: list[int]
+):
+    reads = recorded_reads(monkeypatch)
+    filled.add([DOOR, CAT, FLAG])
+    assert reads == [Read(("metadatas",), 3)]
+    reads.clear()
+    filled.add([DOOR, CAT.model_copy(update={"metadata": {"seen": True}}), FLAG])
+    whole = Read(("documents", "embeddings", "metadatas", "uris"), 1)
+    assert reads == [Read(("metadatas",), 3), whole, Read(("metadatas",), 1)], (
+        "what was there, the one, its old metadata"
+    )
+    assert encoded == []
+    assert filled.get("cat")[0].metadata == {"seen": True}
+    reads.clear()
+    filled.add([DOOR, MemoryItem(id="new", text="New.")])
+    assert {read.parts for read in reads} == {("metadatas",)}
+
+
+def test_items_that_swap_their_contents_are_both_encoded(filled: ContinuousMemory, encoded: list[int]):
+    door, cat = DOOR.model_copy(update={"id": "cat"}), CAT.model_copy(update={"id": "door"})
+    filled.add([door, cat])
+    assert encoded == [2]
+    assert [hit.text for hit in filled.get(["door", "cat"])] == [CAT.text, DOOR.text]
+    assert_encodes(filled.get("cat")[0].memory_embeddings, fresh(filled.encoder, DOOR))
+
+
+def test_a_search_by_text_and_picture_reads_only_its_results(filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
+    filled.add([MemoryItem(text=f"Item {number}.", image=tiny_picture(number)) for number in range(90)])
+    reads = recorded_reads(monkeypatch)
+    assert len(filled.search("The cat sleeps", tiny_picture(1), k=3)) == 3
+    whole = [read for read in reads if "uris" in read.parts or "metadatas" in read.parts]
+    assert whole == [Read(("documents", "embeddings", "metadatas", "uris"), 3)]
 
 
 def test_a_picture_that_moved_is_found_again_once_added_from_there(
@@ -861,7 +897,7 @@ def test_reencode_moves_every_namespace(filled: ContinuousMemory, other: MemoryE
 
 
 def test_reencode_resumes(filled: ContinuousMemory, other: MemoryEncoder, monkeypatch: pytest.MonkeyPatch, capsys: Any):
-    monkeypatch.setattr(memory_module, "CHUNK", 2)
+    monkeypatch.setattr(writer_module, "CHUNK", 2)
     filled.add([MemoryItem(id=f"{number}", text=f"Item {number}.") for number in range(7)])
     new, real, calls = reencoded(filled, other), MemoryEncoder.encode, 0
 
@@ -891,10 +927,10 @@ def test_a_killed_reencode_resumes(llava: MemoryEncoder, other: MemoryEncoder, t
     moved = run(
         """
         from pathlib import Path
-        import comem_memory.memory as memory_module
+        import comem_memory.store.writer as writer_module
         from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder
         from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key
-        memory_module.CHUNK = 3
+        writer_module.CHUNK = 3
         other = tiny_encoder(tiny_backbone("llava", seed=3), seed=3)
         store = ChromaStore.embedded(sys.argv[1], identity=None)
         memory = ContinuousMemory(other, tiny_key(), store, picture_directory=Path(sys.argv[1]) / "pictures")

@@ -10,7 +10,7 @@ import pytest
 
 from comem_memory import ContinuousMemory
 from comem_memory.errors import DownloadError
-from comem_memory.files.cache import cached
+from comem_memory.files import cached
 from comem_memory.metrics import contains
 from comem_memory.mini.assembly import PROJECTOR
 from comem_memory.mini.wheels import Wheel, unpack

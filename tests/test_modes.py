@@ -14,8 +14,7 @@ from llama_index.core.base.llms.types import ChatMessage
 from typer.testing import CliRunner
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.chat.layout import memory_of
-from comem_memory.chat.turns import text_of
+from comem_memory.chat import memory_of, text_of
 from comem_memory.cli import app as cli
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError

@@ -15,7 +15,7 @@ from helpers.memories import CAT, DOOR, FLAG, kept_files, same_picture
 import comem_memory.store.portable as portable
 from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import CorruptBlockError, EncoderMismatchError, StoreLocationError
-from comem_memory.opening import identity_of
+from comem_memory.store import identity_of
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 
 

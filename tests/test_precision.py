@@ -11,10 +11,11 @@ from transformers import BitsAndBytesConfig
 
 from comem_memory import ContinuousMemory, MemoryItem, mini
 from comem_memory.config import EncoderFingerprint
-from comem_memory.encoder.memory_encoder import FINGERPRINT_FILE, MemoryEncoder
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.encoder.adapter_files import FINGERPRINT_FILE
 from comem_memory.errors import AdapterError, EncoderMismatchError, ModelError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import ModelInputs
+from comem_memory.model import Backbone, ModelInputs
+from comem_memory.opening import load_backbone
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 
 QUANTISED = {
@@ -189,7 +190,7 @@ def test_the_digest_of_a_plain_load_is_what_it_always_was():
 
 @pytest.fixture(scope="module")
 def default() -> MemoryEncoder:
-    return MemoryEncoder.from_pretrained(mini.ADAPTER, mini.load_backbone())
+    return MemoryEncoder.from_pretrained(mini.ADAPTER, load_backbone())
 
 
 @pytest.mark.slow
@@ -205,7 +206,7 @@ def default() -> MemoryEncoder:
 def test_the_embedded_default_in_fewer_bits(
     default: MemoryEncoder, model_kwargs: dict[str, Any], most: float, request: pytest.FixtureRequest
 ):
-    loaded = MemoryEncoder.from_pretrained(mini.ADAPTER, mini.load_backbone(**model_kwargs))
+    loaded = MemoryEncoder.from_pretrained(mini.ADAPTER, load_backbone(**model_kwargs))
     assert all(0 < error < most for error in compare(loaded, default, f"mini {request.node.callspec.id}"))
 
 

@@ -14,11 +14,9 @@ import torch
 from helpers.recorder import Recorder
 from transformers import DynamicCache, LogitsProcessor, MistralConfig, MistralForCausalLM
 
-from comem_memory.chat.chat import Chat, ChatSettings, Reply
-from comem_memory.encoder.memory_encoder import MemoryEncoder
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prefix_cache import PrefixCache
-from comem_memory.model.prompts import Message, ModelInputs, prompt_length
+from comem_memory.chat import Chat, ChatSettings, Reply
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.model import Backbone, Message, ModelInputs, PrefixCache, prompt_length
 from comem_memory.testing import tiny_backbone, tiny_picture
 
 QUESTIONS = ["What is behind the blue door?", "And where is the key?", "Who has it?"]

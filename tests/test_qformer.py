@@ -1,4 +1,4 @@
-"""The Q-Former against numbers recorded from the authors' layer, and its masking law."""
+"""The Q-Former against numbers recorded from the authors' layer, and its masking rule."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from comem_memory.config import QFormerConfig
-from comem_memory.encoder.qformer import QFormer
+from comem_memory.encoder import QFormer
 
 PARITY = Path(__file__).parent / "data" / "parity" / "qformer"
 

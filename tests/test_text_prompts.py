@@ -8,7 +8,7 @@ from PIL import Image
 
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
-from comem_memory.model.text_prompts import (
+from comem_memory.model import (
     DEFAULT_TEXT_PROMPTS,
     TEXT_PROMPTS,
     PromptItem,

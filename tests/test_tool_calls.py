@@ -6,18 +6,8 @@ from typing import Any
 import pytest
 from helpers.tools import ADD, WEATHER, tool
 
-from comem_memory.chat.tool_calls import (
-    BEGIN,
-    END,
-    Tool,
-    ToolCall,
-    call_schema,
-    instructions,
-    may_be_call,
-    parse,
-    tool_choice_of,
-    write_call,
-)
+from comem_memory.chat import Tool, ToolCall, tool_choice_of
+from comem_memory.chat.tool_calls import BEGIN, END, call_schema, instructions, may_be_call, parse, write_call
 
 NAMES = ["add", "weather"]
 CALL = write_call("add", {"a": 1, "b": 2})

@@ -8,8 +8,7 @@ import pytest
 from helpers.tools import ADD
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.chat.chat import ChatSettings
-from comem_memory.chat.layout import Recalled
+from comem_memory.chat import ChatSettings, Recalled
 from comem_memory.integrations.turn import SETTINGS, prepare_turn
 from comem_memory.testing import tiny_memory
 

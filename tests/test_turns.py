@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from comem_memory.chat.turns import NamedItems, content_of, item_of, parts_of, question_turn, spoken, text_of
-from comem_memory.model.prompts import Message
+from comem_memory.chat import NamedItems, content_of, item_of, parts_of, question_turn, spoken, text_of
+from comem_memory.model import Message
 from comem_memory.testing import tiny_picture
 
 FIRST, SECOND = tiny_picture(1), tiny_picture(2)

@@ -1,1 +1,26 @@
-"""A conversation's next turn from the frozen model: text, tool calls, JSON."""
+"""A conversation's next turn from the frozen model: what was recalled laid out in it, text, tool calls, JSON."""
+
+from comem_memory.chat.chat import Chat, ChatSettings, Reply
+from comem_memory.chat.layout import Recalled, check_mode, lay_out, memory_of
+from comem_memory.chat.tool_calls import Tool, ToolCall, tool_choice_of
+from comem_memory.chat.turns import NamedItems, content_of, item_of, parts_of, question_turn, spoken, text_of
+
+__all__ = [
+    "Chat",
+    "ChatSettings",
+    "NamedItems",
+    "Recalled",
+    "Reply",
+    "Tool",
+    "ToolCall",
+    "check_mode",
+    "content_of",
+    "item_of",
+    "lay_out",
+    "memory_of",
+    "parts_of",
+    "question_turn",
+    "spoken",
+    "text_of",
+    "tool_choice_of",
+]

@@ -18,9 +18,7 @@ from comem_memory.chat import tool_calls
 from comem_memory.chat.tool_calls import Tool, ToolCall
 from comem_memory.chat.turns import parts_of, text_of
 from comem_memory.errors import GrammarError, ModelError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prefix_cache import PrefixCache
-from comem_memory.model.prompts import Message, ModelInputs, prompt_length
+from comem_memory.model import Backbone, Message, ModelInputs, PrefixCache, prompt_length
 
 if TYPE_CHECKING:
     from comem_memory.chat.constrained import Constraint, Vocabulary
@@ -31,15 +29,15 @@ class ChatSettings:
     """How to answer.
 
     Args:
-        max_tokens: longest answer, in tokens.
+        max_tokens: Longest answer, in tokens.
         temperature: 0 is greedy decoding.
-        top_p: share of the probability that sampling draws from.
-        seed: sampling with the same seed says the same.
-        stop: the answer ends before the first of these texts.
-        tools: what the model may call.
+        top_p: Share of the probability that sampling draws from.
+        seed: Sampling with the same seed says the same.
+        stop: The answer ends before the first of these texts.
+        tools: What the model may call.
         tool_choice: `auto`, `none`, `any` (one call, to any tool) or a tool's name (one call, to it).
-        schema: the answer, unless it is a tool call, is JSON that fits this JSON schema.
-        generation_kwargs: more of transformers' `generate`.
+        schema: The answer, unless it is a tool call, is JSON that fits this JSON schema.
+        generation_kwargs: More of transformers' `generate`.
     """
 
     max_tokens: int = 256
@@ -73,11 +71,11 @@ class Reply:
     """What the model answered.
 
     Args:
-        text: without the tool calls.
-        tool_calls: valid calls to known tools.
-        prompt_tokens: text, pictures and memory vectors.
-        memory_tokens: the memory vectors among them.
-        completion_tokens: of the answer.
+        text: Without the tool calls.
+        tool_calls: Valid calls to known tools.
+        prompt_tokens: Tokens of the prompt: text, pictures and memory vectors.
+        memory_tokens: Memory vectors in the prompt.
+        completion_tokens: Tokens of the answer.
         finish_reason: `stop`, `length` (cut at `max_tokens`) or `tool_calls`.
     """
 
@@ -122,15 +120,15 @@ class Chat:
         """The whole answer.
 
         Args:
-            messages: the conversation so far.
+            messages: The conversation so far.
             memory: (n, H) memory embeddings that go before it.
-            settings: how to answer.
+            settings: How to answer.
 
         Raises:
-            PromptTooLongError: conversation and memory leave no room for an answer.
-            GrammarError: the schema cannot be enforced, or `tool_choice` names no tool.
-            InvalidItemError: a picture for a model that takes none.
-            ModelError: the model's chat template refuses the conversation.
+            PromptTooLongError: Conversation and memory leave no room for an answer.
+            GrammarError: The schema cannot be enforced, or `tool_choice` names no tool.
+            InvalidItemError: A picture for a model that takes none.
+            ModelError: The model's chat template refuses the conversation.
         """
         turn = self._prepare(messages, memory, settings or ChatSettings())
         [tokens] = self.backbone.generate([turn.prompt], [memory], **turn.kwargs)

@@ -41,9 +41,9 @@ class Vocabulary:
     """A model's tokens as the grammar engine sees them; expensive to make, so make it once.
 
     Args:
-        tokenizer: a fast tokenizer.
-        size: logits per position, which may exceed the tokenizer's own vocabulary.
-        stops: ids that end an answer.
+        tokenizer: A fast tokenizer.
+        size: Logits per position, which may exceed the tokenizer's own vocabulary.
+        stops: Ids that end an answer.
     """
 
     def __init__(self, tokenizer: Any, size: int, stops: list[int]) -> None:
@@ -79,15 +79,15 @@ class Constraint(LogitsProcessor):
     """Lets only those tokens through that keep the answer within one of some forms; for one prompt.
 
     Args:
-        vocabulary: of the model.
-        forms: what the answer may be.
-        max_new_tokens: the answer is complete by then, unless the forms need more than half of them to close.
+        vocabulary: The model's tokens.
+        forms: What the answer may be.
+        max_new_tokens: The answer is complete by then, unless the forms need more than half of them to close.
 
     Attributes:
-        hurried: the answer had to be closed before the model would have done so.
+        hurried: The answer had to be closed before the model would have done so.
 
     Raises:
-        GrammarError: the forms cannot be enforced, say because a schema uses what llguidance does not know.
+        GrammarError: The forms cannot be enforced, say because a schema uses what llguidance does not know.
     """
 
     def __init__(self, vocabulary: Vocabulary, forms: Sequence[Form], *, max_new_tokens: int) -> None:

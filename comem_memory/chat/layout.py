@@ -11,8 +11,7 @@ import torch
 from comem_memory.chat.turns import parts_of, question_turn
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
-from comem_memory.model.prompts import Message
-from comem_memory.model.text_prompts import PromptItem, with_items
+from comem_memory.model import Message, PromptItem, with_items
 from comem_memory.types import MemoryHit
 
 
@@ -36,7 +35,7 @@ class Recalled:
 def check_mode(mode: str) -> Mode:
     """
     Raises:
-        QueryError: there is no such mode.
+        QueryError: There is no such mode.
     """
     for known in get_args(Mode):
         if mode == known:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comem_memory.config import Mode
-from comem_memory.model.prompts import Message
+from comem_memory.model import Message
 from comem_memory.types import MemoryItem
 
 OBSERVATION = "Observation:"

@@ -18,7 +18,7 @@ from comem_memory.errors import ComemError
 
 if TYPE_CHECKING:
     from comem_memory.memory import ContinuousMemory
-    from comem_memory.model.backbone import Backbone
+    from comem_memory.model import Backbone
 
 app = typer.Typer(
     help="Continuous memory: items become vectors, are found again, and a frozen model answers from them.\n\n"
@@ -38,6 +38,14 @@ Adapter = Annotated[
     typer.Option(
         envvar="COMEM_ADAPTER",
         help="Folder of a trained memory encoder, or a checkpoint of CoMEM's authors (folder or hub name).",
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        envvar="COMEM_KEY",
+        help="Sentence-transformers, CLIP or SigLIP model that items are found with (folder or hub name); default: the "
+        "embedded ones.",
     ),
 ]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", envvar="COMEM_NAMESPACE", help="Whose memory.")]
@@ -60,6 +68,7 @@ def options(
     server: Server = None,
     model: Model = None,
     adapter: Adapter = None,
+    key: Key = None,
     namespace: Namespace = "default",
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
@@ -68,6 +77,7 @@ def options(
     context.obj = {
         "model": model,
         "adapter": adapter,
+        "key": key,
         "persist_directory": directory,
         "chroma_url": server,
         "namespace": namespace,
@@ -84,12 +94,9 @@ def open_memory(context: typer.Context, **other: Any) -> Iterator[ContinuousMemo
 
 def load_backbone(context: typer.Context, **model_kwargs: Any) -> Backbone:
     """The frozen model without a memory."""
-    from comem_memory import Backbone, mini
+    from comem_memory import opening  # not for --help: it loads torch
 
-    model = context.obj["model"]
-    if model in (None, mini.NAME):
-        return mini.load_backbone(**model_kwargs)
-    return Backbone.from_pretrained(model, **model_kwargs)
+    return opening.load_backbone(context.obj["model"], **model_kwargs)
 
 
 def print_json(value: Any) -> None:

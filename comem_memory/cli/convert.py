@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from comem_memory.cli.app import AsJson, app, console, print_json
-from comem_memory.config import FrozenWeights
 
 
 @app.command()
@@ -17,8 +16,8 @@ def convert(
     base: Annotated[str, typer.Option(help="Model that it was trained from: folder or hub name.")],
     out: Annotated[Path, typer.Option(help="New folder for the adapter; rerun to resume.")],
     frozen: Annotated[
-        FrozenWeights, typer.Option(help="Whose weights answer beside the adapter, see above.")
-    ] = FrozenWeights.BASE,
+        Literal["base", "from-checkpoint"], typer.Option(help="Whose weights answer beside the adapter, see above.")
+    ] = "base",
     exact: Annotated[
         bool,
         typer.Option(

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.prompts import prompt_length
+from comem_memory.model import prompt_length
 from comem_memory.synthesis.countries import FOLDER, find_by_flag, notes, rows
 
 ASKED = (

@@ -17,16 +17,12 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Say what a model and a store need, and whether this machine has it; the model's weights are not loaded."""
-    from comem_memory import mini
     from comem_memory.cli.plan import devices, make_plan, tables
-    from comem_memory.opening import default_key
+    from comem_memory.opening import find_model, open_key
 
-    name = context.obj["model"] or mini.NAME
-    model = name
-    if name == mini.NAME:
-        mini.register()
-        model = str(mini.base_model())
-    plan = make_plan(model, items=items, key_dimension=default_key().dimension, name=name)
+    name, location = find_model(context.obj["model"])
+    key = open_key(context.obj["key"])
+    plan = make_plan(location, items=items, key_dimension=key.dimension, name=name)
     if as_json:
         print_json(asdict(plan))
     else:

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from comem_memory.cli.app import AsJson, ImageFile, K, Question, app, console, open_memory, print_json
 from comem_memory.config import Mode
-from comem_memory.files.item_files import read_items
+from comem_memory.files import read_items
 from comem_memory.types import MemoryHit
 
 

@@ -1,6 +1,6 @@
-"""`comem doctor`: what a model and a store of so many items need, and whether this machine has it.
+"""What `comem doctor` tells: the memory that a model and a store of items need, and whether this machine has it.
 
-Counted from the model's settings; its weights are not loaded. Activations are not counted: leave a fifth free.
+It is counted from the model's settings, without loading its weights. Activations are not counted: leave a fifth free.
 """
 
 from __future__ import annotations
@@ -10,34 +10,45 @@ from dataclasses import dataclass
 
 import psutil
 import torch
+from rich.filesize import decimal
 from rich.table import Table
 
 from comem_memory.config import LoraSettings, QFormerConfig
-from comem_memory.encoder.memory_encoder import linear_names
-from comem_memory.encoder.qformer import QFormer
-from comem_memory.model.loading import auto_class, load_config
-from comem_memory.store.codec import PRECISIONS, encode_block
+from comem_memory.encoder import QFormer, linear_names
+from comem_memory.model import auto_class, load_config
+from comem_memory.store import PRECISIONS, encode_block
 
 CONTEXT = 4096
-"""Tokens of a conversation, for the key-value cache."""
+"""Tokens of the conversation whose key-value cache is counted."""
 BYTES_TO_TRAIN = 16
-"""A trained parameter in fp32: itself, its gradient, and Adam's two moments."""
+"""Bytes of a trained parameter in fp32: itself, its gradient, and Adam's two moments."""
 DISK = (18_000, 2.95)
-"""Bytes on disk of an item in an embedded Chroma: so many, and so many times its block (`benchmarks/storage.py`)."""
+"""What an item takes on disk in an embedded Chroma: a number of bytes, and a multiple of the bytes of its block
+(`benchmarks/storage.py`)."""
 LINKS = 140
-"""Bytes in the HNSW index beside the key: 16 links, twice as many on the ground level."""
+"""Bytes of an item in the HNSW index beside its key: 16 links, and twice as many on the ground level."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where a model can be loaded: bytes in all, and free."""
+    """A GPU or this machine's own memory, where a model can be loaded.
+
+    Args:
+        name: What the device is called.
+        total: Bytes in all.
+        free: Bytes that are free now.
+    """
 
     name: str
     total: int
     free: int
 
     def fits(self, needed: int) -> str:
-        """Whether so many bytes go there now, leaving a fifth for activations, or did if nothing else were there."""
+        """Whether there is room, leaving a fifth for activations: `yes`, `if freed` (by other programs), or `no`.
+
+        Args:
+            needed: Bytes that are needed.
+        """
         if needed < 0.8 * self.free:
             return "yes"
         return "if freed" if needed < 0.8 * self.total else "no"
@@ -45,21 +56,21 @@ class Device:
 
 @dataclass(frozen=True)
 class Plan:
-    """Bytes that a model and its memory need.
+    """What a model and its memory need; where nothing else is said, in bytes.
 
     Args:
-        model: name.
-        parameters: of the base model.
-        trained: of an adapter with default settings.
-        hidden_size: width of a memory vector.
-        weights: by how the base model is loaded.
-        adapter: LoRA and Q-Former, fp32.
-        training: the same with gradients and optimizer.
-        cache: key-value cache of `CONTEXT` tokens in bf16.
-        cache_of_item: of one item's vectors.
-        items: how many the store holds.
-        disk: of the store, by precision.
-        index: RAM of the store's index.
+        model: The model's name.
+        parameters: Number of the base model's parameters.
+        trained: Number of parameters of an adapter with default settings.
+        hidden_size: Width of a memory vector.
+        weights: Size of the base model's weights, by the way they are loaded.
+        adapter: Size of LoRA and Q-Former in fp32.
+        training: Size of LoRA and Q-Former with their gradients and the optimizer's state.
+        cache: Size of the key-value cache of `CONTEXT` tokens in bf16.
+        cache_of_item: Size of the key-value cache of one item's vectors in bf16.
+        items: Number of items in the store.
+        disk: Size of the store on disk, by the precision of its vectors.
+        index: Memory that the store's index takes.
     """
 
     model: str
@@ -76,20 +87,25 @@ class Plan:
     index: int
 
     def needed(self, load: str) -> int:
-        """To answer: weights, adapter and a conversation's cache."""
+        """Bytes that answering takes: weights, adapter and a conversation's cache.
+
+        Args:
+            load: The way the weights are loaded, a key of `weights`.
+        """
         return self.weights[load] + self.adapter + self.cache
 
 
 def make_plan(model: str, *, items: int, key_dimension: int, name: str | None = None) -> Plan:
-    """What a base model needs.
+    """What a base model and a store of its memory need.
 
     Args:
-        model: hub name or folder; only its `config.json` is read.
-        items: in the store.
-        key_dimension: of the retrieval key.
-        name: what to call the model.
+        model: The model's hub name or folder, of which only `config.json` is read.
+        items: Number of items in the store.
+        key_dimension: How many numbers a retrieval key has.
+        name: What to call the model, by default `model`.
+
     Raises:
-        ModelError: there is no such model, or transformers does not know its kind.
+        ModelError: There is no such model, or transformers does not know its kind.
     """
     config = load_config(model)
     with torch.device("meta"):
@@ -139,27 +155,27 @@ def devices() -> list[Device]:
 
 
 def tables(plan: Plan, on: Sequence[Device]) -> list[Table]:
-    """The plan for people: what each way of loading needs and where it fits, and what the store needs."""
+    """Two tables: what each way of loading the model needs and where it fits, and what the store needs.
+
+    Args:
+        plan: What is needed.
+        on: The devices that the model could be loaded on.
+    """
     model = Table("loaded as", "weights", "to answer", "to train an adapter", *(device.name for device in on))
     for load, weights in plan.weights.items():
         needed = plan.needed(load)
         training = needed + plan.training - plan.adapter
         fits = [f"{device.fits(needed)} / {device.fits(training)}" for device in on]
-        model.add_row(load, _size(weights), _size(needed), _size(training), *fits)
+        model.add_row(load, decimal(weights), decimal(needed), decimal(training), *fits)
     model.caption = (
-        f"{plan.model}: {plan.parameters:,} parameters, adapter {plan.trained:,}; with {_size(plan.cache)} for a "
-        f"conversation of {CONTEXT} tokens, each item recalled takes {_size(plan.cache_of_item)}; activations are not "
-        "counted. Fits to answer / to train: into 80% of what is free of "
-        f"{', '.join(f'{d.name} ({_size(d.free)} of {_size(d.total)})' for d in on)}"
+        f"{plan.model}: {plan.parameters:,} parameters, adapter {plan.trained:,}; with {decimal(plan.cache)} for a "
+        f"conversation of {CONTEXT} tokens, each item recalled takes {decimal(plan.cache_of_item)}; activations are "
+        "not counted. Fits to answer / to train: into 80% of what is free of "
+        f"{', '.join(f'{d.name} ({decimal(d.free)} of {decimal(d.total)})' for d in on)}"
     )
-    store = Table("stored as", "an item", "on disk", caption=f"{plan.items:,} items in Chroma; {_size(plan.index)} RAM")
+    store = Table(
+        "stored as", "an item", "on disk", caption=f"{plan.items:,} items in Chroma; {decimal(plan.index)} RAM"
+    )
     for precision, size in plan.disk.items():
-        store.add_row(precision, _size(size // max(1, plan.items)), _size(size))
+        store.add_row(precision, decimal(size // max(1, plan.items)), decimal(size))
     return [model, store]
-
-
-def _size(number: float) -> str:
-    units = ["B", "KB", "MB", "GB", "TB"]
-    while number >= 1000 and len(units) > 1:
-        number, units = number / 1000, units[1:]
-    return f"{number:.0f} {units[0]}" if units[0] in ("B", "KB") else f"{number:.1f} {units[0]}"

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from comem_memory.cli.app import app, console, load_backbone
-from comem_memory.config import Answers
+from comem_memory.cli.options import options_of
+from comem_memory.synthesis.corpus import Answers, first_error
+from comem_memory.training.recipe import TrainingRecipe
 
 
 @app.command()
@@ -23,7 +26,7 @@ def synthesize(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other items.")] = 1,
     answers: Annotated[
         Answers, typer.Option(help="What is to be learnt: the base model's own right answers, or the known ones.")
-    ] = Answers.SELF,
+    ] = "self",
     languages: Annotated[
         str, typer.Option(help="Of made-up items and questions, besides English; separated by commas.")
     ] = "spanish,french,german,portuguese,italian",
@@ -40,11 +43,11 @@ def synthesize(
 ) -> None:
     """Make a corpus of questions about items, to train with: comem train ADAPTER --data OUTPUT."""
     from comem_memory import mini
-    from comem_memory.opening import default_key
+    from comem_memory.opening import open_key
+    from comem_memory.synthesis.corpus_writer import frozen_reader, synthesize
     from comem_memory.synthesis.drafts import Drafts, WorldDrafts, mixtures
+    from comem_memory.synthesis.emoji import emoji_of_splits
     from comem_memory.synthesis.own_items import OwnDrafts
-    from comem_memory.synthesis.synthesize import frozen_reader, synthesize
-    from comem_memory.training.recipes import emoji_of_splits
 
     reader = cache(lambda: frozen_reader(load_backbone(context)))
 
@@ -58,77 +61,27 @@ def synthesize(
         drafts = WorldDrafts(seed, mixtures(named, emoji_of_splits() if pictures else None))
         settings |= {"languages": languages, "pictures": pictures}
     else:
-        drafts = OwnDrafts(items, seed, default_key(), read)
+        drafts = OwnDrafts(items, seed, open_key(context.obj["key"]), read)
         settings |= {"items": hashlib.sha256(items.read_bytes()).hexdigest()[:16]}
     counts = synthesize(output, drafts, samples=samples, answers=answers, read=read, **settings)
     console.print(f"{', '.join(f'{count} of {split}' for split, count in counts.items())} written to {output}.")
 
 
 @app.command()
+@options_of(TrainingRecipe)
 def train(
     context: typer.Context,
     output: Annotated[Path, typer.Argument(help="Checkpoints and the finished adapter; rerun to resume.")],
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Optimizer steps; by default 1800 of 8 made-up items, or 3 times through a corpus."),
-    ] = None,
-    reading_steps: Annotated[int, typer.Option(min=1, help="Steps of the start, which learns to read.")] = 200,
-    learning_rate: Annotated[float, typer.Option(help="Of the LoRA.")] = 5e-4,
-    max_length: Annotated[
-        int | None, typer.Option(min=64, help="Tokens of an item; by default 512, or as with --start.")
-    ] = None,
-    pictures: Annotated[bool, typer.Option(help="Let some items carry an emoji (needs npm).")] = True,
-    max_facts: Annotated[
-        int | None, typer.Option(min=1, max=8, help="Short notes of up to so many facts, instead of all lengths.")
-    ] = None,
-    alone: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the steps, the first, in which a question sees its own item.")
-    ] = 0.6,
-    max_memories: Annotated[
-        int, typer.Option(min=1, max=10, help="After them it sees up to so many (of made-up ones up to 8).")
-    ] = 3,
-    vectors: Annotated[
-        int | None, typer.Option(min=1, help="An item becomes so many; by default 8, or as many as with --start.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other items.")] = 1,
-    start: Annotated[Path | None, typer.Option(help="Adapter to go on from, instead of learning to read.")] = None,
-    distillation: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the loss that follows the model's own reading of the text.")
-    ] = 0.0,
-    patience: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many evaluations without a lower loss; keep the best.")
-    ] = None,
-    gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Less memory, about a third more time.")
-    ] = False,
-    report_to: Annotated[str, typer.Option(help="Also log to tensorboard, wandb, ... (to be installed).")] = "none",
-    data: Annotated[Path | None, typer.Option(help="Corpus of comem synthesize, instead of made-up worlds.")] = None,
-    questions: Annotated[int, typer.Option(min=1, help="Of a corpus, in each step; fewer take less memory.")] = 30,
+    **options: Any,
 ) -> None:
     """Train a memory encoder for the base model on made-up worlds, or on a corpus."""
-    from comem_memory.training.recipes import train_encoder
+    try:
+        recipe = TrainingRecipe(**options)
+    except ValidationError as error:
+        raise typer.BadParameter(first_error(error)) from error
+    from comem_memory.training.train import train_encoder
 
-    encoder = train_encoder(
-        load_backbone(context, device_map=None),  # Trainer moves it, onto one device
-        output,
-        steps=steps,
-        reading_steps=reading_steps,
-        learning_rate=learning_rate,
-        max_length=max_length,
-        pictures=pictures,
-        max_facts=max_facts,
-        alone=alone,
-        max_memories=max_memories,
-        num_vectors=vectors,
-        seed=seed,
-        start=start,
-        distillation=distillation,
-        patience=patience,
-        gradient_checkpointing=gradient_checkpointing,
-        report_to=report_to,
-        data=data,
-        questions=questions,
-    )
+    encoder = train_encoder(load_backbone(context, device_map=None), output, recipe)  # Trainer moves it to one device
     console.print(f"{encoder.num_parameters()}. Saved to {output}.")
 
 
@@ -138,7 +91,7 @@ def train_projector(
     steps: Annotated[int, typer.Option(help="Optimizer steps of 32 pictures.")] = 260,
 ) -> None:
     """Train the embedded model's projector between picture and text (needs npm for its pictures)."""
-    from comem_memory.training.recipes import train_projector as run
+    from comem_memory.training.projector import train_projector as run
 
     run(output, steps=steps)
     console.print(f"Saved to {output}.")

@@ -1,4 +1,4 @@
-"""A checkpoint in the authors' layout as an adapter: converted once, then kept in the cache folder."""
+"""Using a checkpoint in the authors' layout as an adapter: it is converted once and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from comem_memory.convert.layout import ARCHITECTURE_SUFFIX, to_authors_qformer
 from comem_memory.convert.released import convert_checkpoint
 from comem_memory.convert.weights import INDEX_FILE, local_path
 from comem_memory.errors import CheckpointError
-from comem_memory.files.cache import cache_directory
-from comem_memory.model.prompts import PROMPT_VERSION
+from comem_memory.files import cache_directory
+from comem_memory.model import PROMPT_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +27,17 @@ BASES = {
     ("Qwen2_5_VLForConditionalGeneration_new", 3584): "Qwen/Qwen2.5-VL-7B-Instruct",
 }
 """The base model of each of the authors' classes, by class and hidden size: their Qwen2.5 class loads it as `model_inf`
-(`qwenVL_inference2.py` of their code), the Qwen2 class is taken to do the same."""
+(`qwenVL_inference2.py` of their code), and we take it that their Qwen2 class does the same."""
 
 
 def is_checkpoint(name_or_path: str | Path) -> bool:
-    """Whether this is a checkpoint in the authors' layout, told by its class or its index; weights are not fetched.
+    """Whether this is a checkpoint in the authors' layout. Only settings and index are looked at, no weights.
 
     Args:
-        name_or_path: a folder or a hub name.
+        name_or_path: A folder or a hub name.
 
     Raises:
-        CheckpointError: neither exists.
+        CheckpointError: There is no such folder, and the hub does not give it.
     """
     folder = _description(name_or_path)
     architectures = _read_json(folder / "config.json").get("architectures") or []
@@ -47,18 +47,20 @@ def is_checkpoint(name_or_path: str | Path) -> bool:
 
 
 def cached_adapter(checkpoint: str | Path, base: str | None = None) -> Path:
-    """The adapter folder of a checkpoint, with which its own frozen model answers where that is not the base model.
+    """The adapter folder of a checkpoint; its own frozen model answers where that is not the base model.
 
-    Made in the cache folder (`$COMEM_CACHE`, or `~/.cache/comem`) the first time, which takes long for a large model
-    and is taken up where it stopped; anew when the files of checkpoint or base change. The Q-Former has 16 heads, as
-    in all of the authors' checkpoints; for another number use `convert_checkpoint`.
+    The folder is made in the cache folder (`$COMEM_CACHE`, or `~/.cache/comem`) the first time, which takes long for a
+    large model and goes on where it stopped. It is made anew when the files of checkpoint or base model change. The
+    Q-Former has 16 heads, as in all of the authors' checkpoints; for another number use `convert_checkpoint`.
 
     Args:
-        checkpoint: a folder or a hub name.
-        base: the base model it was trained from, a folder or a hub name; by default what the checkpoint tells.
+        checkpoint: The checkpoint, a folder or a hub name.
+        base: The base model that the checkpoint was trained from, a folder or a hub name. By default it is the one that
+            the checkpoint's settings name.
 
     Raises:
-        CheckpointError: the checkpoint does not tell its base model, or cannot be converted.
+        CheckpointError: The checkpoint's settings name no base model and `base` is not given, or the checkpoint cannot
+            be converted.
     """
     base = base or _told_base(checkpoint)
     if Path(base).exists():
@@ -75,7 +77,7 @@ def cached_adapter(checkpoint: str | Path, base: str | None = None) -> Path:
 
 
 def _told_base(checkpoint: str | Path) -> str:
-    """The base model that a checkpoint's class or `_name_or_path` stands for."""
+    """The base model that a checkpoint's class stands for, or that its `_name_or_path` names."""
     config = _read_json(_description(checkpoint) / "config.json")
     for architecture in config.get("architectures") or []:
         if base := BASES.get((architecture, config.get("hidden_size", 0))):
@@ -91,7 +93,7 @@ def _told_base(checkpoint: str | Path) -> str:
 
 
 def _identity(name_or_path: str | Path) -> list[Any]:
-    """What changes whenever the weights do: a hub name's commit, or a folder's files."""
+    """What changes whenever the weights do: the commit of a hub name, or sizes and times of a folder's files."""
     path = _description(name_or_path)
     if not Path(name_or_path).exists():
         return [str(name_or_path), path.name]  # a snapshot is named by its commit
@@ -100,12 +102,12 @@ def _identity(name_or_path: str | Path) -> list[Any]:
 
 
 def _description(name_or_path: str | Path) -> Path:
-    """The folder, or of a hub name its settings and index without its weights."""
+    """The folder; of a hub name, one with settings and index but without weights."""
     return local_path(name_or_path, ["*.json"])
 
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_bytes()))
-    except (OSError, ValueError, TypeError):  # none there, no JSON, or no object
+    except (OSError, ValueError, TypeError):  # no such file, no JSON, or no JSON object
         return {}

@@ -1,8 +1,7 @@
-"""From our adapter folder to a checkpoint in the authors' layout."""
+"""Conversion of an adapter folder into a checkpoint in the authors' layout."""
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import torch
 
 from comem_memory.convert.layout import FROZEN, QFORMER, BaseModel, to_authors_qformer
 from comem_memory.convert.weights import local_path, write_shards
-from comem_memory.encoder.memory_encoder import ADAPTER_FILES, read_config, read_weights
+from comem_memory.encoder import ADAPTER_FILES, read_config, read_weights
 from comem_memory.errors import AdapterError, CheckpointError
-from comem_memory.files.resumable import open_work, refuse_existing
+from comem_memory.files import open_work, refuse_existing
 
 
 def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path) -> None:
@@ -22,17 +21,17 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
     all other tensors keep their dtype. `config.json` is the base model's but for the class: the authors' code, which
     needs transformers 4.49, reads that of a published model, and not one that transformers 5 wrote.
 
-    An interrupted run is taken up at the shard where it stopped, from the folder `out` + `.exporting` beside `out`;
-    `out` exists only when it is complete.
+    An interrupted run goes on at the shard where it stopped, from the folder `out` + `.exporting` beside `out`; `out`
+    exists only when it is complete.
 
     Args:
-        adapter: an adapter folder.
-        base: the model it belongs to: a folder or a hub name.
-        out: a new folder.
+        adapter: An adapter folder, or the hub name of one.
+        base: The base model that the adapter belongs to, a folder or a hub name.
+        out: The folder to make, which must not exist.
 
     Raises:
-        AdapterError: the adapter is incomplete or belongs to another model.
-        CheckpointError: the base model's files are damaged or of another family than the authors', `out` exists, or an
+        AdapterError: The adapter is incomplete or damaged, or belongs to another model.
+        CheckpointError: The base model's files are damaged or of another family than the authors', `out` exists, or an
             interrupted run was of something else.
     """
     adapter, out = local_path(adapter), Path(out)
@@ -43,11 +42,14 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
             f"Adapter {adapter} belongs to {config.base_model} (fingerprint {config.base_fingerprint}), but "
             f"{base_model.name} has other weights (fingerprint {found}). Pass the former as the base model."
         )
-    lora, own = read_weights(
-        base_model.encoder(config.base_model, config.base_fingerprint, config.qformer, config.lora), adapter
-    )
-    qformer = {to_authors_qformer(name): weight for name, weight in own.items()}
+    encoder = base_model.encoder(config.base_model, config.base_fingerprint, config.qformer, config.lora)
+    weights = read_weights(adapter, encoder.adapter_weights)
+    qformer = {to_authors_qformer(name): weight for name, weight in weights.qformer.items()}
     files = base_model.files
+    tensors = {name: files.empty(name) for name in base_model.shapes}
+    frozen = {FROZEN + name: tensor for name, tensor in tensors.items()}
+    tensors |= {name: tensors[name].float() for name in base_model.linears}
+    tensors |= frozen | {name: weight.to("meta") for name, weight in qformer.items()}
 
     def read(name: str) -> torch.Tensor:
         if name.startswith(QFORMER):
@@ -55,22 +57,15 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
         weight = files.read(name.removeprefix(FROZEN))
         if (module := base_model.linears.get(name)) is None:
             return weight
-        a, b = (lora[f"base_model.model.{module}.lora_{letter}.weight"].float() for letter in "AB")
+        a, b = (weights.lora[f"base_model.model.{module}.lora_{letter}.weight"].float() for letter in "AB")
         alpha = config.lora.alpha_pattern.get(module, config.lora.lora_alpha)
         return weight.float() + alpha / len(a) * b @ a
 
-    def num_bytes(name: str) -> int:
-        if name.startswith(QFORMER):
-            return qformer[name].nbytes
-        stored = name.removeprefix(FROZEN)
-        return math.prod(base_model.shapes[stored]) * 4 if name in base_model.linears else files.num_bytes(stored)
-
-    names = [*base_model.shapes, *(FROZEN + name for name in base_model.shapes), *qformer]
     read_files = [*(adapter / name for name in ADAPTER_FILES), *files.files]
     work = open_work(out, "exporting", read_files, CheckpointError)
     unfinished = work / "checkpoint"
     unfinished.mkdir(exist_ok=True)
-    write_shards(unfinished, names, read, num_bytes, shard_bytes=files.shard_bytes, description="exporting")
+    write_shards(unfinished, tensors, read, shard_bytes=files.shard_bytes, description="exporting")
     base_model.copy_processor(unfinished)
     base_model.write_authors_config(unfinished)
     unfinished.replace(out)

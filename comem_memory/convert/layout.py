@@ -17,39 +17,36 @@ from transformers import AutoConfig, PreTrainedModel
 
 from comem_memory.config import LoraSettings, QFormerConfig
 from comem_memory.convert.weights import INDEX_FILE, WeightFiles, local_path
-from comem_memory.encoder.memory_encoder import MemoryEncoder, Weights, encoder_config, linear_names
-from comem_memory.encoder.qformer import QFormer
+from comem_memory.encoder import MemoryEncoder, QFormer, Weights, encoder_config, linear_names
 from comem_memory.errors import CheckpointError
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.fingerprint import weights_fingerprint
-from comem_memory.model.loading import auto_class
+from comem_memory.model import Backbone, auto_class, weights_fingerprint
 
 FROZEN, QFORMER = "model_inf.", "knowledge_processor."
 ARCHITECTURE_SUFFIX = "_new"
-"""The authors' classes are called like the stock ones with this behind."""
+"""The names of the authors' classes are those of the stock classes with this at the end."""
 MODEL_TYPES = ("qwen2", "qwen2_vl", "qwen2_5_vl")
-"""The families that the authors' code knows; qwen2 is Qwen2 and Qwen2.5 without pictures."""
+"""The model families that the authors' code knows; `qwen2` is Qwen2 and Qwen2.5 without pictures."""
 
 
 def to_authors(parameter: str) -> str:
-    """A parameter's name in transformers 5 to that of 4.49, which the authors' and published checkpoints use."""
+    """The name that a parameter of transformers 5 has in 4.49, and so in the authors' and published checkpoints."""
     return parameter.replace("model.language_model.", "model.", 1).replace("model.visual.", "visual.", 1)
 
 
 def to_authors_qformer(parameter: str) -> str:
-    """A parameter's name in our Q-Former to its name in the authors' checkpoints."""
+    """The name that a parameter of our Q-Former has in the authors' checkpoints."""
     return QFORMER + ("latents" if parameter == "query_tokens" else parameter)
 
 
 class BaseModel:
-    """A published base model: its shape, without memory for its weights, and its files.
+    """A published base model: its files, and its modules without weights.
 
     Args:
-        name_or_path: a hub name or a folder.
+        name_or_path: A hub name or a folder.
 
     Raises:
-        CheckpointError: there is no such model, it is of another family than the authors', or its files do not hold
-            its weights.
+        CheckpointError: There is no such model, it is of another family than the authors', or weights are missing in
+            its files, unexpected or of another shape.
     """
 
     def __init__(self, name_or_path: str | Path) -> None:
@@ -70,9 +67,9 @@ class BaseModel:
         with torch.device("meta"):
             self.model: PreTrainedModel = auto_class(config).from_config(config)
         self.shapes = {to_authors(name): tuple(weight.shape) for name, weight in self.model.named_parameters()}
-        """Of every weight by its stored name, in the model's order; a tied output head is not among them."""
+        """The shape of every weight by its stored name, in the model's order; a tied output head is not among them."""
         self.linears = {f"{to_authors(name)}.weight": name for name in linear_names(self.model)}
-        """Modules that carry the LoRA, by the stored name of their weight."""
+        """The modules that get a LoRA, by the stored name of their weight."""
         self.files = WeightFiles(self.folder)
         _check_tensors(
             self.files,
@@ -82,41 +79,58 @@ class BaseModel:
         )
 
     def fingerprint(self, files: WeightFiles, prefix: str = "") -> str:
-        """`Backbone.fingerprint` of this model with the weights of `files`."""
+        """The `Backbone.fingerprint` of this model with other weights.
+
+        Args:
+            files: The files that hold the weights.
+            prefix: What stands before the stored names in these files.
+        """
         return weights_fingerprint(files.read(prefix + name) for name in self.shapes)
 
     def encoder(self, name: str, fingerprint: str, qformer: QFormerConfig, lora: LoraSettings) -> MemoryEncoder:
-        """A memory encoder on this model in name and shape only: it knows the adapter's weights and files.
+        """A memory encoder without weights on this model: it tells the names and shapes of an adapter's weights.
 
         Args:
-            name: of the frozen model.
-            fingerprint: of its weights.
-            qformer, lora: shape of the adapter.
+            name: The name of the frozen model, which is this one or has other weights.
+            fingerprint: The fingerprint of the frozen model's weights.
+            qformer: The shape of the Q-Former.
+            lora: The settings of the LoRA.
         """
         revision = self.revision if name == self.name else None
         backbone = Backbone(self.model, None, name=name, revision=revision)
-        config = encoder_config(backbone, fingerprint, qformer, lora)
+        config = encoder_config(
+            backbone,
+            fingerprint,
+            qformer,
+            lora,
+            recommended_mode="memory",  # as the authors answer with their checkpoints
+        )
         with torch.device("meta"):
             return MemoryEncoder(backbone, config)
 
     def copy_processor(self, folder: Path) -> None:
-        """Copies tokenizer, image processor and generation settings: all but weights and `config.json`."""
+        """Copies the tokenizer, the image processor and the generation settings into a folder."""
         for file in self.folder.iterdir():
             if file.suffix in (".json", ".txt", ".jinja") and file.name not in ("config.json", INDEX_FILE):
                 shutil.copyfile(file, folder / file.name)
 
     def write_authors_config(self, folder: Path) -> None:
-        """`config.json` as it is here, naming the authors' class."""
+        """Writes the model's own `config.json` into a folder, with the name of the authors' class in it."""
         config = json.loads((self.folder / "config.json").read_bytes())
         config["architectures"] = [type(self.model).__name__ + ARCHITECTURE_SUFFIX]
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def qformer_config(files: WeightFiles, base: BaseModel, num_attention_heads: int) -> QFormerConfig:
-    """The Q-Former's shape; its heads cannot be read off the weights, and its depth is the authors' for every model.
+    """The shape of a checkpoint's Q-Former; its depth is taken to be the authors', which is the same for every model.
+
+    Args:
+        files: The checkpoint.
+        base: Its base model.
+        num_attention_heads: Heads of the Q-Former, which the weights do not tell.
 
     Raises:
-        CheckpointError: the checkpoint has no Q-Former, or it is not that many heads wide.
+        CheckpointError: The checkpoint has no Q-Former, or the Q-Former's width is not a multiple of its heads.
     """
     latents = files.tensors.get(to_authors_qformer("query_tokens"))
     if latents is None or len(latents.shape) != 3:
@@ -135,10 +149,15 @@ def qformer_config(files: WeightFiles, base: BaseModel, num_attention_heads: int
 
 
 def check_checkpoint(files: WeightFiles, base: BaseModel, qformer: QFormerConfig) -> None:
-    """Compares names and shapes with what a checkpoint of this base model holds.
+    """Compares the names and shapes of tensors with those that a checkpoint of a base model has.
+
+    Args:
+        files: The checkpoint.
+        base: The base model.
+        qformer: The shape of the checkpoint's Q-Former.
 
     Raises:
-        CheckpointError: a tensor is missing, unexpected or of another shape; the message names the first.
+        CheckpointError: A tensor is missing, unexpected or of another shape; the message names the first.
     """
     with torch.device("meta"):
         shapes = {to_authors_qformer(name): tuple(w.shape) for name, w in QFormer(qformer).state_dict().items()}
@@ -153,7 +172,7 @@ def check_checkpoint(files: WeightFiles, base: BaseModel, qformer: QFormerConfig
 
 
 def _check_tensors(files: WeightFiles, shapes: dict[str, tuple[int, ...]], optional: set[str], remedy: str) -> None:
-    """Raises CheckpointError unless the files hold exactly these tensors, and the optional ones or not."""
+    """Raises CheckpointError unless the files hold exactly these tensors; those in `optional` do not matter."""
     found = files.tensors.keys() - optional
     misshapen = {name for name in shapes.keys() & found if files.tensors[name].shape != shapes[name]}
     for problem, names in (
@@ -166,7 +185,12 @@ def _check_tensors(files: WeightFiles, shapes: dict[str, tuple[int, ...]], optio
 
 
 def read_qformer(files: WeightFiles, qformer: QFormerConfig) -> Weights:
-    """The Q-Former's weights under our names, in the checkpoint's dtype."""
+    """The weights of a checkpoint's Q-Former under our names, in the checkpoint's dtype.
+
+    Args:
+        files: The checkpoint.
+        qformer: The shape of its Q-Former.
+    """
     with torch.device("meta"):
         names = list(QFormer(qformer).state_dict())
     return {name: files.read(to_authors_qformer(name)) for name in names}

@@ -1,7 +1,7 @@
-"""An update of a matrix, stored with rounding, taken apart into the two factors of a LoRA.
+"""Decomposition of a matrix's update, which was stored with rounding, into the two factors of a LoRA.
 
-The checkpoint holds W + BA rounded to its dtype, so the update's singular values are those of BA and then a floor of
-rounding noise. How high that floor is follows from the weights themselves, and with it what can be recovered.
+The checkpoint holds W + BA rounded to its dtype, so the update has the singular values of BA, and below them those of
+the rounding noise. How large the noise is, and so what can be recovered, follows from the weights themselves.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from comem_memory.config import Settings
 
 MAX_RANK = 64
-"""Largest rank looked for: the highest default in the authors' code (`params.py`; their script sets 16)."""
+"""Largest rank that is looked for: the highest default in the authors' code (`params.py`; their script sets 16)."""
 SVD_LIMIT = 320
-"""Matrices with a side up to this long are taken apart in full; larger ones along their leading directions only."""
+"""Of matrices with a side up to this long all singular values are computed, of larger ones only the leading ones."""
 SVD_ACCURACY = 1e-6
 """Singular values below this share of the first are the solver's own float32 rounding."""
 EDGE_MARGIN = 1.1
@@ -24,35 +24,36 @@ EDGE_MARGIN = 1.1
 
 
 class Update(Settings):
-    """What one matrix's update holds, whatever rank is chosen; norms are Frobenius norms."""
+    """The update of one matrix, before a rank is chosen; norms are Frobenius norms."""
 
     shape: tuple[int, int]
     norm: float
-    """Of the update as stored, BA and rounding noise together."""
+    """Norm of the update as it is stored, BA and rounding noise together."""
     weight_norm: float
-    """Of the frozen matrix."""
+    """Norm of the frozen matrix."""
     singular_values: list[float]
-    """The largest, in falling order."""
+    """The largest singular values, in falling order."""
     noise: float
     """Root mean square of the rounding noise of one entry."""
     noise_edge: float
     """Largest singular value that rounding noise alone has."""
     exact: bool
-    """Whether it is kept whole and was not taken apart: no singular values are known."""
+    """Whether the update is kept whole: then no singular values are known."""
 
     @property
     def rank(self) -> int:
-        """Singular values that stand above the noise; all, if the update is kept whole."""
+        """How many singular values stand above the noise; the full rank if the update is kept whole."""
         if self.exact:
             return min(self.shape)
         return sum(value > self.noise_edge for value in self.singular_values[:MAX_RANK])
 
     @property
     def is_low_rank(self) -> bool:
+        """Whether the rank is so small that the update can be that of a LoRA."""
         return self.rank < MAX_RANK and self.rank <= min(self.shape) // 2
 
     def quality(self, rank: int) -> Quality:
-        """How well the factors of this rank stand for the update."""
+        """How well the factors of a rank stand for the update."""
         m, n = self.shape
         rank = min(rank, m, n)
         values = self.singular_values
@@ -68,35 +69,41 @@ class Update(Settings):
 
 
 class Quality(Settings):
+    """How well the factors of a rank stand for an update."""
+
     relative_update: float
     """Norm of the update over the norm of the frozen matrix."""
     gap: float | None
-    """Last singular value kept over the first one left out, if that is not 0."""
+    """The last singular value that is kept, over the first one that is left out, if that is not 0."""
     relative_error: float
     """Share of the stored update's norm that the factors leave out: rounding noise, if the rank is right.
-    Below 0.1% it is the float32 arithmetic's own in large matrices."""
+    In large matrices up to 0.1% comes from float32 arithmetic."""
     rounding_error: float
-    """Error that the checkpoint's rounding must have left in the factors, relative to the update; 1 = all noise.
-    An estimate: right to a tenth for updates above the rounding, to a factor of two for those below,
+    """Error that the checkpoint's rounding must have left in the factors, relative to the update; 1 means all noise.
+    It is an estimate: right to a tenth for updates above the rounding, to a factor of two for those below,
     and to a factor of four where a few columns are much larger than the rest."""
 
 
 class Factors(NamedTuple):
-    """`b @ a` is the update, in order of importance: b (m, K), a (K, n), float32."""
+    """Factors of an update, `b @ a`, with the most important directions first."""
 
     b: torch.Tensor
+    """(m, K), float32."""
     a: torch.Tensor
+    """(K, n), float32."""
 
 
 def decompose(
     outer: torch.Tensor, frozen: torch.Tensor, *, frozen_was_rounded: bool, exact: bool = False
 ) -> tuple[Update, Factors]:
-    """Takes apart `outer - frozen`.
+    """Decomposes the update `outer - frozen`.
 
     Args:
-        outer, frozen: (m, n), the adapted matrix as stored and the one it is relative to.
-        frozen_was_rounded: whether the frozen matrix was rounded after training too, and adds its noise.
-        exact: one factor is the update itself, the other the identity on its shorter side, so K = min(m, n).
+        outer: The adapted matrix as it is stored, (m, n).
+        frozen: The matrix that it is relative to, (m, n).
+        frozen_was_rounded: Whether the frozen matrix was rounded after training too, which adds to the noise.
+        exact: Whether the update is kept whole: one factor is then the update itself and the other the identity matrix
+            on its shorter side, so that K = min(m, n).
     """
     delta = outer.float() - frozen.float()
     norm = float(torch.linalg.vector_norm(delta, dtype=torch.float64))
@@ -120,7 +127,7 @@ def _whole(delta: torch.Tensor) -> tuple[list[float], Factors]:
 
 
 def _leading(delta: torch.Tensor) -> tuple[list[float], Factors]:
-    """The largest singular values and their directions."""
+    """The largest singular values, and the factors of their directions."""
     if min(delta.shape) <= SVD_LIMIT:
         u, s, vh = torch.linalg.svd(delta.double(), full_matrices=False)
     else:
@@ -152,7 +159,8 @@ def _rounding_noise(weights: list[torch.Tensor]) -> tuple[float, float]:
 
 
 def _resolution(weight: torch.Tensor) -> float:
-    """Step of the coarsest format that holds the matrix exactly: a float32 file may hold numbers rounded before."""
+    """Relative step of the coarsest dtype that holds the matrix exactly: what a file in float32 holds may have been
+    rounded before."""
     for dtype in (torch.bfloat16, torch.float16):
         if weight.dtype == dtype or (weight.to(dtype).to(weight.dtype) == weight).all():
             return torch.finfo(dtype).eps

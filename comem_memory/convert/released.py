@@ -1,42 +1,37 @@
-"""From the authors' released checkpoint to our adapter folder."""
+"""Conversion of a released checkpoint of the authors into an adapter folder."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import torch
 from tqdm import tqdm
 
-from comem_memory.config import FrozenWeights, LoraSettings, QFormerConfig, Settings
+from comem_memory.config import LoraSettings, QFormerConfig, Settings
 from comem_memory.convert.layout import FROZEN, BaseModel, check_checkpoint, qformer_config, read_qformer
 from comem_memory.convert.lowrank import Update, decompose
-from comem_memory.convert.report import ConversionReport, MatrixReport, TensorDifference
-from comem_memory.convert.weights import (
-    WeightFiles,
-    local_path,
-    relative_difference,
-    save_whole,
-    write_shards,
-)
-from comem_memory.encoder.memory_encoder import Weights, load_weights_file, write_adapter
+from comem_memory.convert.report import ConversionReport, FrozenWeights, MatrixReport, TensorDifference
+from comem_memory.convert.weights import WeightFiles, local_path, relative_difference, write_shards, write_tensors
+from comem_memory.encoder import AdapterWeights, Weights, load_weights_file, write_adapter
 from comem_memory.errors import CheckpointError
-from comem_memory.files.resumable import open_work, refuse_existing, write_whole
+from comem_memory.files import atomic_write, open_work, refuse_existing
 
 FROZEN_FOLDER, REPORT_FILE = "frozen", "convert.json"
 LORA_SCALE = 2
-"""lora_alpha / r, as the authors trained (32 / 16)."""
+"""`lora_alpha` over `r` in the authors' training (32 / 16)."""
 
 
 class TensorFindings(Settings):
-    """What was found out about one tensor of the encoder and its twin in `model_inf`."""
+    """What was found out about one tensor of the encoder and the tensor of the same name in `model_inf`."""
 
     frozen_difference: float
-    """Of `model_inf` to the base model."""
+    """Relative difference of the tensor in `model_inf` to that of the base model."""
     update: Update | None = None
-    """If it carries a LoRA."""
+    """The update of the tensor, if it is a matrix that gets a LoRA."""
     lost: float = 0.0
-    """If it does not: difference of the encoder to the frozen model."""
+    """If it gets none: relative difference of the encoder's tensor to that of the frozen model."""
 
 
 def convert_checkpoint(
@@ -44,7 +39,7 @@ def convert_checkpoint(
     *,
     base: str | Path,
     out: str | Path,
-    frozen: FrozenWeights | None = FrozenWeights.BASE,
+    frozen: FrozenWeights | None = "base",
     exact: bool = False,
     num_attention_heads: int = 16,
 ) -> ConversionReport:
@@ -54,34 +49,37 @@ def convert_checkpoint(
     vectors up to the checkpoint's rounding. The authors' training code also puts a LoRA into `model_inf`, the model
     that answers (peft matches target names as suffixes), so a checkpoint may need its own frozen weights:
 
-    - `base`: the base model's published weights answer. Right where `model_inf` is the base model; else the answers
-      come from another model than the encoder was trained for.
-    - `from-checkpoint`: `model_inf` answers, written to `out/frozen`, and the LoRA is relative to it. Right in any
-      case, but a second model on disk, and its LoRA may have twice the rank.
+    - `frozen="base"`: the base model's published weights answer. This is right where `model_inf` is the base model;
+      else the answers come from another model than the encoder was trained for.
+    - `frozen="from-checkpoint"`: `model_inf` answers; it is written to `out/frozen`, and the LoRA is relative to it.
+      This is right in any case, but needs a second model on disk, and the LoRA may have twice the rank.
 
     An exact adapter keeps each matrix's whole update as a LoRA of full rank, so the adapter also gives the vectors of
     an encoder that was trained without a LoRA. It is larger than the base model: for an (m, n) matrix
     m * n + min(m, n)^2 float32 numbers, on disk and in memory, two to four times the matrix in bfloat16; and the
     conversion needs the space twice.
 
-    An interrupted run is taken up where it stopped, from the folder `out` + `.converting` beside `out`; `out` exists
-    only when it is complete.
+    An interrupted run goes on where it stopped, from the folder `out` + `.converting` beside `out`; `out` exists only
+    when it is complete. The adapter recommends to answer from its vectors alone, as the authors do.
 
     Args:
-        checkpoint: a folder, a safetensors file, or a hub name.
-        base: the base model it was trained from: a folder or a hub name.
-        out: a new folder.
-        frozen: which weights answer; None for the base model's where `model_inf` is that, else `model_inf`.
-        exact: keep the updates whole.
-        num_attention_heads: of the Q-Former; the checkpoint does not tell.
+        checkpoint: The checkpoint, a folder, a safetensors file, or a hub name.
+        base: The base model that the checkpoint was trained from, a folder or a hub name.
+        out: The folder to make, which must not exist.
+        frozen: Which weights answer; `None` takes the base model's where `model_inf` is the same, else `model_inf`.
+        exact: Whether the updates are kept whole.
+        num_attention_heads: Heads of the Q-Former, which the checkpoint does not tell.
 
     Returns:
-        what was found, which is also in `out/convert.json`.
+        What was found, which is also in `out/convert.json`.
 
     Raises:
-        CheckpointError: files are missing or damaged, tensors are missing or of another shape, `out` exists, an
+        CheckpointError: Files are missing or damaged, tensors are missing or of another shape, `out` exists, an
             interrupted run was of something else, or an update is not low-rank (mostly: another base model).
+        ValueError: `frozen` is something else.
     """
+    if frozen not in (None, *get_args(FrozenWeights)):
+        raise ValueError(f"frozen is {frozen!r}. Pass one of {', '.join(get_args(FrozenWeights))}, or None.")
     out = Path(out)
     refuse_existing(out, CheckpointError)
     base_model = BaseModel(Path(base).resolve() if Path(base).is_dir() else base)
@@ -109,7 +107,7 @@ def convert_checkpoint(
     )
     adapter = work / "adapter"
     adapter.mkdir(exist_ok=True)
-    if frozen == FrozenWeights.BASE:
+    if frozen == "base":
         frozen_name, fingerprint = base_model.name, base_model.fingerprint(base_model.files)
     else:
         _write_frozen(adapter / FROZEN_FOLDER, source, base_model)
@@ -138,25 +136,28 @@ def convert_checkpoint(
 
 
 def _fitting(source: WeightFiles, base: BaseModel) -> FrozenWeights:
-    """The base model if `model_inf` is that, up to the checkpoint's rounding."""
+    """`base` where `model_inf` is the base model, up to the checkpoint's rounding."""
     differ = any(relative_difference(source.read(FROZEN + name), base.files.read(name)) for name in base.shapes)
-    return FrozenWeights.CHECKPOINT if differ else FrozenWeights.BASE
+    return "from-checkpoint" if differ else "base"
 
 
 def _examine(
     name: str, source: WeightFiles, base: BaseModel, frozen: FrozenWeights, exact: bool, folder: Path
 ) -> TensorFindings:
-    """Compares one tensor with its twins and takes its update apart; what an earlier run found is read back."""
+    """Compares one tensor in encoder, `model_inf` and base model, and decomposes its update.
+
+    What an earlier run found is read from the folder.
+    """
     file = folder / f"{name}.json"
     if file.exists():
         return TensorFindings.model_validate_json(file.read_bytes())
     outer, inner, published = source.read(name), source.read(FROZEN + name), base.files.read(name)
-    reference = published if frozen == FrozenWeights.BASE else inner
+    reference = published if frozen == "base" else inner
     difference = relative_difference(inner, published)
     if name not in base.linears:
         found = TensorFindings(frozen_difference=difference, lost=relative_difference(outer, reference))
     else:
-        rounded = frozen == FrozenWeights.CHECKPOINT
+        rounded = frozen == "from-checkpoint"
         update, factors = decompose(outer, reference, frozen_was_rounded=rounded, exact=exact)
         if not (exact or update.is_low_rank):
             raise CheckpointError(
@@ -164,9 +165,9 @@ def _examine(
                 f"rounding noise. Pass the base model that the checkpoint was trained from, not {base.name}; or, if "
                 "the checkpoint was trained without a LoRA, keep its whole updates: comem convert --exact."
             )
-        save_whole({"a": factors.a, "b": factors.b / LORA_SCALE}, folder / f"{name}.safetensors")
+        write_tensors(folder / f"{name}.safetensors", {"a": factors.a, "b": factors.b / LORA_SCALE})
         found = TensorFindings(frozen_difference=difference, update=update)
-    write_whole(found.model_dump_json(), file)
+    atomic_write(file, found.model_dump_json())
     return found
 
 
@@ -179,6 +180,7 @@ def _write_adapter(
     qformer: QFormerConfig,
     lora: LoraSettings,
 ) -> None:
+    """Writes the adapter folder from the factors that were found."""
     weights: Weights = {}
     for name, module in base.linears.items():
         factors = load_weights_file(work / "tensors" / f"{name}.safetensors")
@@ -192,17 +194,17 @@ def _write_adapter(
         weights[f"base_model.model.{module}.lora_A.weight"] = a
         weights[f"base_model.model.{module}.lora_B.weight"] = b
     encoder = base.encoder(*frozen, qformer, lora)
-    write_adapter(encoder, adapter, weights, read_qformer(source, qformer))
+    trained = AdapterWeights(weights, read_qformer(source, qformer))
+    write_adapter(adapter, encoder.encoder_config, encoder.lora_config, trained)
 
 
 def _write_frozen(folder: Path, source: WeightFiles, base: BaseModel) -> None:
-    """`model_inf` as a stock model folder."""
+    """Writes `model_inf` as a folder that transformers loads."""
     folder.mkdir(exist_ok=True)
     write_shards(
         folder,
-        list(base.shapes),
+        {name: source.empty(FROZEN + name) for name in base.shapes},
         lambda name: source.read(FROZEN + name),
-        lambda name: source.num_bytes(FROZEN + name),
         shard_bytes=source.shard_bytes,
         description="writing model_inf",
     )
@@ -213,6 +215,6 @@ def _write_frozen(folder: Path, source: WeightFiles, base: BaseModel) -> None:
 
 
 def _ranked(differences: dict[str, float]) -> list[TensorDifference]:
-    """The differences that are not 0, largest first."""
+    """The differences that are not 0, the largest first."""
     found = [TensorDifference(name=name, relative_difference=d) for name, d in differences.items() if d]
     return sorted(found, key=lambda difference: -difference.relative_difference)

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rich.console import Group
 from rich.table import Table
 
-from comem_memory.config import FrozenWeights, LoraSettings, Settings
+from comem_memory.config import LoraSettings, Settings
 from comem_memory.convert.lowrank import Quality
 
+FrozenWeights = Literal["base", "from-checkpoint"]
+"""Which weights answer beside a converted encoder, and which its LoRA is taken relative to: the published ones of the
+base model, or the checkpoint's own `model_inf`, which the authors' training code may have changed."""
 ROWS = 10
-"""Matrices and tensors shown, the worst first; `convert.json` has all of them."""
+"""Matrices and tensors that the table shows, the worst first; `convert.json` has all of them."""
 TOO_SMALL = 0.1
-"""Rounding error from which an update counts as too small for the checkpoint's dtype to carry."""
+"""Rounding error from which an update counts as too small for the checkpoint's dtype."""
 
 
 class MatrixReport(Quality):
-    """One recovered matrix."""
+    """How well the update of one matrix was recovered."""
 
     name: str
     shape: tuple[int, int]
     rank: int
-    """Singular values above the rounding noise; the adapter has one rank for all matrices, the largest of these,
-    but an exact one the full rank of each."""
+    """How many singular values stand above the rounding noise. The adapter has the largest of these ranks for all
+    matrices; an exact adapter has the full rank of each."""
 
     @property
     def is_too_small(self) -> bool:
+        """Whether rounding must have changed the update by more than `TOO_SMALL`."""
         return self.rounding_error > TOO_SMALL
 
 
 class TensorDifference(Settings):
-    """A tensor that is not what it is compared with."""
+    """A tensor that differs from the one it is compared with."""
 
     name: str
     relative_difference: float
@@ -37,7 +43,7 @@ class TensorDifference(Settings):
 
 
 class ConversionReport(Settings):
-    """What was converted, how well, and what the adapter cannot carry."""
+    """What was converted, how well, and what the adapter cannot hold."""
 
     checkpoint: str
     base_model: str
@@ -47,19 +53,19 @@ class ConversionReport(Settings):
     exact: bool
     """Whether the updates were kept whole."""
     dtype: str
-    """Of the checkpoint's encoder."""
+    """The dtype of the checkpoint's encoder."""
     lora: LoraSettings
     matrices: list[MatrixReport]
     frozen_differences: list[TensorDifference]
     """Tensors of `model_inf` that are not the base model's."""
     lost: list[TensorDifference]
-    """Encoder tensors without a LoRA that are not the frozen model's: the adapter cannot carry them."""
+    """Tensors of the encoder that get no LoRA and are not the frozen model's: the adapter cannot hold them."""
     resumed: int
-    """Tensors taken over from an interrupted run."""
+    """How many tensors an interrupted run had already done."""
 
     @property
     def findings(self) -> list[str]:
-        """What the user should know, one sentence or two each."""
+        """What the user should know, in one or two sentences each."""
         changed = [matrix for matrix in self.matrices if matrix.relative_update]
         small = [matrix for matrix in changed if matrix.is_too_small]
         gaps = [matrix.gap for matrix in changed if matrix.gap is not None]
@@ -83,7 +89,7 @@ class ConversionReport(Settings):
                 + (
                     "The encoder was trained for model_inf's weights, but the base model's published ones will answer. "
                     "Convert with --frozen from-checkpoint to answer with model_inf."
-                    if self.frozen == FrozenWeights.BASE
+                    if self.frozen == "base"
                     else f"It answers, from {self.frozen_model}; the published base model does not fit this adapter."
                 )
             )

@@ -1,26 +1,28 @@
-"""Model weights in safetensors files, read and written tensor by tensor: memory stays far under a model's size."""
+"""Model weights in safetensors files, read and written tensor by tensor, so that they never all lie in memory."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
 from comem_memory.errors import CheckpointError
+from comem_memory.files import atomic_write
 
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
-ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
-"""By the formats that model weights are kept in."""
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""The dtypes that model weights may have, by the names that safetensors gives them."""
 WEIGHTS_AND_SETTINGS = ("*.safetensors", "*.json", "*.txt", "*.jinja")
-"""What is fetched of a hub model: no pickles."""
+"""The files that are fetched of a hub model: no pickles."""
 SHARD_BYTES = 256 * 2**20
 """Largest shard we write, unless one tensor alone is larger; a shard is held in memory while it is written."""
 BLOCK_NUMBERS = 2**22
@@ -28,20 +30,22 @@ BLOCK_NUMBERS = 2**22
 
 
 class TensorInfo(NamedTuple):
+    """Where a tensor lies, and what it is like."""
+
     file: Path
     shape: tuple[int, ...]
-    dtype: str
-    """As safetensors calls it: F32, BF16, ..."""
+    dtype: torch.dtype
 
 
 class WeightFiles:
-    """The tensors of a model, by name; each is read from disk when it is asked for and unmapped when it is dropped.
+    """The tensors of a model, by name. Each is mapped from its file when it is asked for, and freed when it is dropped.
 
     Args:
-        path: a safetensors file, or a folder with `model.safetensors` or its shards and their index.
+        path: A safetensors file, or a folder with `model.safetensors` or its shards and their index.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or the index tells of other tensors than the files hold.
+        CheckpointError: A file is missing or damaged, holds tensors of another dtype than model weights have, or holds
+            other tensors than the index says.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,32 +62,35 @@ class WeightFiles:
             self.tensors |= held
 
     def read(self, name: str) -> torch.Tensor:
-        """The tensor as stored, mapped from its file."""
+        """A tensor as it is stored, mapped from its file."""
         with safe_open(self.tensors[name].file, framework="pt") as file:
             return file.get_tensor(name)
 
-    def num_bytes(self, name: str) -> int:
-        return math.prod(self.tensors[name].shape) * ITEM_BYTES[self.tensors[name].dtype]
+    def empty(self, name: str) -> torch.Tensor:
+        """A tensor of the same shape and dtype on the meta device, without content."""
+        return torch.empty(self.tensors[name].shape, dtype=self.tensors[name].dtype, device="meta")
 
     @property
     def files(self) -> list[Path]:
+        """The files that hold the tensors, in the order of their names."""
         return sorted({info.file for info in self.tensors.values()})
 
     @property
     def shard_bytes(self) -> int:
-        """Of the largest file."""
+        """Bytes of the largest file."""
         return max(file.stat().st_size for file in self.files)
 
 
 def local_path(name_or_path: str | Path, patterns: Sequence[str] = WEIGHTS_AND_SETTINGS) -> Path:
-    """A file or folder as it is; anything else is taken for a hub name, whose files are fetched into the hub's cache.
+    """The path of a file or folder; anything else is taken for a hub name, and fetched into the hub's cache.
 
     Args:
-        name_or_path: a file, folder or hub name.
-        patterns: of the files to fetch; those in subfolders, mostly intermediate checkpoints, are left out.
+        name_or_path: A file, a folder, or a hub name.
+        patterns: Patterns of the file names to fetch; files in subfolders, mostly intermediate checkpoints, are left
+            out.
 
     Raises:
-        CheckpointError: neither exists.
+        CheckpointError: There is no such file or folder, and the hub does not give it.
     """
     if (path := Path(name_or_path)).exists():
         return path
@@ -98,9 +105,8 @@ def local_path(name_or_path: str | Path, patterns: Sequence[str] = WEIGHTS_AND_S
 
 def write_shards(
     folder: Path,
-    names: Sequence[str],
+    tensors: Mapping[str, torch.Tensor],
     read: Callable[[str], torch.Tensor],
-    num_bytes: Callable[[str], int],
     *,
     shard_bytes: int,
     description: str,
@@ -108,40 +114,39 @@ def write_shards(
     """Writes tensors into shards with an index, as `save_pretrained` does; finished shards are not written again.
 
     Args:
-        folder: exists.
-        names: of the tensors, in order.
-        read: makes one tensor.
-        num_bytes: size of one tensor, known before it is made.
-        shard_bytes: of the shards that the tensors come from; ours become half as large, and at most SHARD_BYTES.
-        description: beside the progress bar.
+        folder: An existing folder.
+        tensors: The names of the tensors, in order, with their shapes and dtypes: tensors on the meta device.
+        read: A function that makes the tensor of a name.
+        shard_bytes: Size of the largest shard that the tensors come from; ours become half as large, and no larger than
+            SHARD_BYTES.
+        description: A text beside the progress bar.
     """
-    shards: list[list[str]] = []
-    room = 0
-    for name in names:
-        if num_bytes(name) > room:
-            shards.append([])
-            room = min(SHARD_BYTES, shard_bytes // 2)
-        shards[-1].append(name)
-        room -= num_bytes(name)
-    weight_map: dict[str, str] = {}
-    for number, shard in enumerate(tqdm(shards, desc=description, unit="shard"), 1):
-        file = folder / f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        weight_map |= dict.fromkeys(shard, file.name)
-        if not file.exists():
-            save_whole({name: read(name) for name in shard}, file)
-    index = {"metadata": {"total_size": sum(map(num_bytes, names))}, "weight_map": weight_map}
+    split = split_torch_state_dict_into_shards(dict(tensors), max_shard_size=min(SHARD_BYTES, shard_bytes // 2))
+    for name, held in tqdm(split.filename_to_tensors.items(), desc=description, unit="shard"):
+        if not (folder / name).exists():
+            write_tensors(folder / name, {tensor: read(tensor) for tensor in held})
+    index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
 
 
-def save_whole(tensors: dict[str, torch.Tensor], file: Path) -> None:
-    """Writes a safetensors file that is complete whenever it exists."""
-    unfinished = file.with_suffix(".unfinished")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata={"format": "pt"})
-    unfinished.replace(file)
+def write_tensors(file: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Writes a safetensors file that is complete whenever it exists.
+
+    Args:
+        file: The file to write.
+        tensors: Its tensors, by name.
+    """
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    atomic_write(file, partial(save_file, contiguous, metadata={"format": "pt"}))
 
 
 def relative_difference(changed: torch.Tensor, original: torch.Tensor) -> float:
-    """Norm of the difference over the norm of the original, once that is rounded to the other's dtype."""
+    """Norm of the difference over the norm of the original.
+
+    Args:
+        changed: The tensor that may differ.
+        original: The tensor it is compared with, of the same shape, which is first rounded to the other's dtype.
+    """
     difference = norm = 0.0
     for new, old in zip(
         changed.reshape(-1).split(BLOCK_NUMBERS), original.reshape(-1).split(BLOCK_NUMBERS), strict=True
@@ -153,6 +158,7 @@ def relative_difference(changed: torch.Tensor, original: torch.Tensor) -> float:
 
 
 def _single(path: Path) -> Path:
+    """The one file of a model that is not in shards."""
     file = path / SINGLE_FILE if path.is_dir() else path
     if not file.is_file() or file.suffix != ".safetensors":
         raise CheckpointError(
@@ -177,12 +183,13 @@ def _indexed(index: Path) -> dict[Path, set[str]]:
 
 
 def _header(file: Path) -> dict[str, TensorInfo]:
+    """What a file holds."""
     try:
         with safe_open(file, framework="pt") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-            held = {name: TensorInfo(file, tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+            shapes = {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is damaged or cut short: {error}. Download it again.") from error
-    if other := sorted(info.dtype for info in held.values() if info.dtype not in ITEM_BYTES):
+    if other := sorted(dtype for _, dtype in shapes.values() if dtype not in DTYPES):
         raise CheckpointError(f"{file} holds {other[0]} tensors. Pass weights in float32, float16 or bfloat16.")
-    return held
+    return {name: TensorInfo(file, shape, DTYPES[dtype]) for name, (shape, dtype) in shapes.items()}

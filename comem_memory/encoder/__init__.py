@@ -1,1 +1,36 @@
-"""An item becomes 8 vectors: laid out, read by the frozen model with a LoRA, condensed by a Q-Former."""
+"""The encoder: an item becomes 8 vectors, read by the frozen model with a LoRA and condensed by a Q-Former."""
+
+from comem_memory.encoder.adapter_files import (
+    ADAPTER_FILES,
+    CONFIG_FILE,
+    AdapterWeights,
+    Weights,
+    fitting_config,
+    load_weights_file,
+    read_config,
+    read_weights,
+    write_adapter,
+)
+from comem_memory.encoder.memory_encoder import MemoryEncoder, encoder_config, linear_names
+from comem_memory.encoder.prepared import CHUNK, PreparedItem, in_chunks, prepare
+from comem_memory.encoder.qformer import QFormer
+
+__all__ = [
+    "ADAPTER_FILES",
+    "CHUNK",
+    "CONFIG_FILE",
+    "AdapterWeights",
+    "MemoryEncoder",
+    "PreparedItem",
+    "QFormer",
+    "Weights",
+    "encoder_config",
+    "fitting_config",
+    "in_chunks",
+    "linear_names",
+    "load_weights_file",
+    "prepare",
+    "read_config",
+    "read_weights",
+    "write_adapter",
+]

@@ -1,4 +1,4 @@
-"""Items ready to be encoded: checked, opened, hashed and laid out."""
+"""Items that are ready to be encoded: checked, with their picture open, hashed, and as the encoder reads them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from PIL import Image
 
 from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
 from comem_memory.errors import InvalidItemError
-from comem_memory.files.images import image_digest, load_image
+from comem_memory.files import image_digest, load_image
 from comem_memory.types import MemoryItem
 
 CHUNK = 64
-"""Items that are encoded and stored at a time; each chunk is durable before the next one begins."""
+"""Most items that are encoded and stored together; they are on the disk before the next chunk begins."""
 CHUNK_PIXELS = 64_000_000
-"""Fewer items make a chunk when their opened pictures have more pixels together, 3 bytes each."""
+"""Pixels of opened pictures, 3 bytes each, with which a chunk is full even if it has fewer items."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class PreparedItem:
     """An item with all that is found out about it before it is encoded.
 
     Args:
-        item: as it was given.
-        id: its own, or one that follows from the content.
-        picture: opened.
-        content_hash: SHA-256 of text and pixels.
-        inputs: of the encoder.
+        item: The item as it was given.
+        id: The item's own id, or the beginning of `content_hash` if it has none.
+        picture: The item's picture, opened, if it has one.
+        content_hash: SHA-256 of text and pixels, in hexadecimal.
+        inputs: The item as the encoder reads it.
     """
 
     item: MemoryItem
@@ -39,11 +39,17 @@ class PreparedItem:
 
 
 def prepare(item: MemoryItem, encoder: MemoryEncoder, *, truncate: bool) -> PreparedItem:
-    """Everything that can be wrong with an item is found here, before anything is encoded.
+    """Prepares an item; everything that can be wrong with it is found here, before anything is encoded.
+
+    Args:
+        item: The item to prepare.
+        encoder: The encoder that will encode it.
+        truncate: Whether a text that is too long is cut.
 
     Raises:
-        InvalidItemError: it is no MemoryItem, its picture cannot be opened, or the model takes none.
-        ItemTooLongError: its text exceeds the encoder's window, and not `truncate`.
+        InvalidItemError: It is no MemoryItem, its picture cannot be opened, or the model takes no pictures.
+        ItemTooLongError: The item does not fit the encoder's window and `truncate` is off, or its picture alone does
+            not.
     """
     if not isinstance(item, MemoryItem):
         raise InvalidItemError(f"{item!r:.80} is no MemoryItem. Pass MemoryItem(text=..., image=...).")
@@ -61,7 +67,7 @@ def prepare(item: MemoryItem, encoder: MemoryEncoder, *, truncate: bool) -> Prep
 
 
 def in_chunks(prepared: Iterable[PreparedItem]) -> Iterator[list[PreparedItem]]:
-    """Lists of up to `CHUNK` items, of fewer where their pictures are large."""
+    """Lists of `CHUNK` items, or of fewer where their pictures have `CHUNK_PIXELS` pixels together."""
     chunk: list[PreparedItem] = []
     pixels = 0
     for one in prepared:

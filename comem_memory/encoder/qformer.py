@@ -29,7 +29,10 @@ class FeedForward(nn.Sequential):
 
 
 class Attention(nn.Module):
-    """The queries attend to the context and to each other."""
+    """Attention of the queries to the context and to each other.
+
+    Letters in shapes: B items, T tokens, Q query tokens, H hidden size.
+    """
 
     def __init__(self, config: QFormerConfig) -> None:
         super().__init__()
@@ -42,14 +45,19 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(width, width, bias=False)
 
     def context_kv(self, context: torch.Tensor) -> torch.Tensor:
-        """Keys and values of the context, (B, T, 2H). They are the same in every pass of the shared block."""
+        """Keys and values of the context, (B, T, H) -> (B, T, 2H), which are the same in every pass of the block."""
         return self.to_kv(self.norm1(context))
 
     def forward(self, queries: torch.Tensor, context_kv: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """
-        Shapes:
-            queries: (B, Q, H); context_kv: (B, T, 2H); mask: (B, 1, 1, T + Q), True where attended.
-            output: (B, Q, H)
+        """What the queries find.
+
+        Args:
+            queries: The queries, (B, Q, H).
+            context_kv: Keys and values of the context from `context_kv`, (B, T, 2H).
+            mask: Which positions of context and queries may be attended to, (B, 1, 1, T + Q), bool.
+
+        Returns:
+            (B, Q, H)
         """
         queries = self.norm2(queries)
         keys, values = torch.cat([context_kv, self.to_kv(queries)], dim=1).chunk(2, dim=-1)
@@ -66,15 +74,10 @@ class Attention(nn.Module):
 class QFormer(nn.Module):
     """Compresses an item's hidden states to `num_query_tokens` vectors in the language model's input space.
 
-    A masked position contributes exactly nothing, so a padded batch gives what one by one gives.
+    A masked position contributes exactly nothing, so items in a padded batch become the same vectors as one by one.
 
     Args:
-        config: shape of the module.
-
-    Shapes:
-        hidden_states: (B, T, H), float, on the module's device.
-        attention_mask: (B, T), 1 = valid; `None` means all are valid.
-        output: (B, Q, H), dtype of the module.
+        config: The shape of the module.
     """
 
     def __init__(self, config: QFormerConfig) -> None:
@@ -98,6 +101,15 @@ class QFormer(nn.Module):
         return cast(FeedForward, self.layers[1])
 
     def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The vectors of a batch of items.
+
+        Args:
+            hidden_states: The items' hidden states, (B, T, H), of the module's dtype and on its device.
+            attention_mask: Which positions are valid, (B, T), 1 for valid; by default all are.
+
+        Returns:
+            (B, Q, H), of the module's dtype.
+        """
         batch, length, _ = hidden_states.shape
         queries = self.query_tokens.expand(batch, -1, -1)  # (B, Q, H)
         mask = torch.ones(batch, length + queries.shape[1], dtype=torch.bool, device=hidden_states.device)
@@ -113,11 +125,12 @@ class QFormer(nn.Module):
     def init_identity(self, output_mean: torch.Tensor, output_std: torch.Tensor) -> None:
         """Starts as an average of what is attended to, spread like the language model's token embeddings.
 
-        The authors start at random (normal, deviation 0.02), which says nothing of the item until training has found
-        a way through; from here the first vectors already lie where the frozen model expects its inputs.
+        The authors start at random (normal, deviation 0.02), and such vectors tell nothing of the item until training
+        has come far. From this start the first vectors already lie where the frozen model expects its inputs.
 
         Args:
-            output_mean, output_std: (H,), of the token embeddings.
+            output_mean: Mean of the token embeddings, (H,).
+            output_std: Standard deviation of the token embeddings, (H,).
         """
         width = self.config.hidden_size
         attention = self.attention

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from comem_memory.chat.layout import memory_of
+from comem_memory.chat import memory_of
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.metrics import contains, exact_match, interval, share_interval, token_f1
-from comem_memory.model.prompts import ModelInputs, prompt_length
-from comem_memory.store.filters import Filter
+from comem_memory.model import ModelInputs, prompt_length
+from comem_memory.store import Filter
 from comem_memory.types import MemoryHit, MemoryItem
 
 MAX_NEW_TOKENS = 64
@@ -46,14 +46,14 @@ class EvaluationQuestion:
     """A question.
 
     Args:
-        text: as it is asked.
-        answers: any of these is right,
-        wrong: beside none of these.
-        kind: results are also told by it.
-        item_ids: the items that hold the answer, where that is known.
-        image: the picture that goes with the question.
-        where: narrows a search, as `ContinuousMemory.search` takes it.
-        id: as a benchmark names it.
+        text: As it is asked.
+        answers: An answer that holds any of these is right.
+        wrong: An answer that holds any of these is not right, whatever else it holds.
+        kind: Results are also shown by kind.
+        item_ids: The items that hold the answer, where that is known.
+        image: The picture that goes with the question.
+        where: Narrows a search, as `ContinuousMemory.search` takes it.
+        id: As a benchmark names it.
     """
 
     text: str
@@ -71,10 +71,10 @@ class QuestionSet:
     """Items and questions about them.
 
     Args:
-        name: also of the results.
-        items: cut where they are too long for the encoder.
-        asked: the questions.
-        published_score: a benchmark's own rule, from answers by question id to shares.
+        name: Also of the results.
+        items: Cut where they are too long for the encoder.
+        asked: The questions.
+        published_score: A benchmark's own rule, from answers by question id to shares.
     """
 
     name: str
@@ -88,12 +88,12 @@ class Score:
     """Means over the questions, 0 to 1; intervals are 95% bootstrap intervals.
 
     Args:
-        exact_match, contains, token_f1: see `metrics`; of several right answers the best counts.
-        interval: of `contains`; see `share_interval`.
-        above_none: of `contains` less the bare model's, question by question.
+        exact_match, contains, token_f1: See `metrics`; of several right answers the best counts.
+        interval: 95% interval of `contains`; see `share_interval`.
+        above_none: 95% interval of `contains` less the bare model's, question by question.
         by_kind: `contains` by the kind of question.
-        prompt_tokens: text, pictures and vectors.
-        said: the answers, in the order of the questions.
+        prompt_tokens: Text, pictures and vectors.
+        said: The answers, in the order of the questions.
     """
 
     exact_match: float
@@ -111,12 +111,12 @@ class Comparison:
     """What one model makes of one question set.
 
     Args:
-        name: of the question set.
-        asked: its questions, in the order of the answers.
-        k: items searched for; `None` where each question got those that hold its answer.
-        recall: share of the items that hold the answers which were among them; `None` where these are not known.
-        scores: by source.
-        published: by source, what a benchmark's own rule says; empty for other question sets.
+        name: The question set.
+        asked: The questions, in the order of the answers.
+        k: Items searched for; `None` where each question got those that hold its answer.
+        recall: Share of the items that hold the answers which were among them; `None` where these are not known.
+        scores: By source.
+        published: By source, what a benchmark's own rule says; empty for other question sets.
     """
 
     name: str
@@ -163,17 +163,17 @@ def compare(
     """Asks every question of a set with every source.
 
     Args:
-        memory: receives the items.
-        questions: what to ask.
-        k: search for so many items; by default each question gets those that hold its answer, without a search.
+        memory: Receives the items.
+        questions: What to ask.
+        k: Search for so many items; by default each question gets those that hold its answer, without a search.
         sources: Some of `SOURCES`; the bare model is always asked, and beside vectors their control (`CONTROLS`).
-        batch_size: questions per `generate`.
+        batch_size: Questions per `generate`.
 
     Raises:
-        QueryError: there are no questions; one does not say which item holds its answer, and there is no `k`; or a
+        QueryError: There are no questions; one does not say which item holds its answer, and there is no `k`; or a
             source is unknown.
-        PromptTooLongError: what a source puts before a question exceeds the model's window.
-        ImportError: a benchmark's own rule needs a library that is not installed.
+        PromptTooLongError: What a source puts before a question exceeds the model's window.
+        ImportError: A benchmark's own rule needs a library that is not installed.
     """
     if not questions.asked:
         raise QueryError(f"{questions.name} has no questions. Raise the limit, or check the files.")

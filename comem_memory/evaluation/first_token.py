@@ -14,9 +14,9 @@ import torch
 from comem_memory.config import Mode
 from comem_memory.evaluation.comparison import EvaluationQuestion
 from comem_memory.evaluation.peak_memory import peak_bytes
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.prompts import ModelInputs, prompt_length
+from comem_memory.model import ModelInputs, prompt_length
 
 MODES: tuple[Mode, ...] = ("none", "text", "memory")
 
@@ -38,9 +38,9 @@ def first_token(memory: ContinuousMemory, asked: Sequence[EvaluationQuestion], k
     """Times questions one by one; of one question all modes and ks run before the next, so that they share its times.
 
     Args:
-        memory: is searched for k items.
-        asked: a dozen questions give a median.
-        ks: how many items; those beyond the items that there are, are left out.
+        memory: Is searched for k items.
+        asked: A dozen questions give a median.
+        ks: How many items; those beyond the items that there are, are left out.
     """
     ks = [k for k in ks if k <= memory.count()]
     tokens: dict[Mode, dict[int, list[int]]] = {mode: {k: [] for k in ks} for mode in MODES}

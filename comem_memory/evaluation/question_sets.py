@@ -37,16 +37,17 @@ def question_set(
     """A question set by its name: countries, flags, one of `MADE_UP`, corpus, or a benchmark's.
 
     Args:
-        name: which.
-        num_facts: of countries, see `of_countries`.
-        searched: items are all that there are, to be searched among; else, of a benchmark and of notes, only those
+        name: Which.
+        num_facts: Facts of an item about a country, see `of_countries`; for `countries` alone.
+        searched: Items are all that there are, to be searched among; else, of a benchmark and of notes, only those
             that hold the answers.
-        folder, split: of a corpus or benchmark, where its files are and which of them; of a corpus `test` unless given.
-        limit: so many questions; 300 of the endless made-up ones unless given.
+        folder: Where the files of a corpus or benchmark are.
+        split: Which part of a corpus or benchmark; of a corpus `test` unless given.
+        limit: So many questions; 300 of the endless made-up ones unless given.
 
     Raises:
-        BenchmarkError: there is no such set, a benchmark comes without folder or split, or as in `of_benchmark`.
-        CorpusError: as in `of_corpus`.
+        BenchmarkError: There is no such set, a benchmark comes without folder or split, or as in `of_benchmark`.
+        CorpusError: As in `of_corpus`.
     """
     if num_facts is not None and name != "countries":
         raise BenchmarkError(f"Only notes of countries have a number of facts. Leave it out for {name}.")
@@ -72,9 +73,9 @@ def of_countries(*, num_facts: int | None = None, searched: bool = False, limit:
     """Questions that name their country.
 
     Args:
-        num_facts: items are notes of so many facts (`countries.short_item`); by default whole countries with flags.
-        searched: the notes of all questions are items, to be searched among; else those of the selected questions.
-        limit: a random selection of so many questions, always the same.
+        num_facts: Items are notes of so many facts (`countries.short_item`); by default whole countries with flags.
+        searched: The notes of all questions are items, to be searched among; else those of the selected questions.
+        limit: A random selection of so many questions, always the same.
     """
     drawn = _drawn(limit)
     if num_facts is None:
@@ -167,7 +168,7 @@ def of_corpus(folder: Path, split: str = "test", *, searched: bool = False, limi
     Unless `searched`, items are those that the questions are about.
 
     Raises:
-        CorpusError: the folder is no corpus, or has no such split.
+        CorpusError: The folder is no corpus, or has no such split.
     """
     items, asked = dict[str, MemoryItem](), list[EvaluationQuestion]()
     for sample in read_corpus(folder, split):
@@ -191,8 +192,8 @@ def of_benchmark(
     items are those that hold the answers.
 
     Raises:
-        ImportError: the benchmark comes as parquet files, and pyarrow is not installed.
-        BenchmarkError: there is no such benchmark, it publishes no items, or a file is missing or malformed.
+        ImportError: The benchmark comes as parquet files, and pyarrow is not installed.
+        BenchmarkError: There is no such benchmark, it publishes no items, or a file is missing or malformed.
     """
     answered = (one for one in benchmarks.load(name, folder, split) if one.answers or one.correct_option is not None)
     questions = list(itertools.islice(answered, limit))

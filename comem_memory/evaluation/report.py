@@ -20,9 +20,9 @@ from comem_memory.evaluation.comparison import MAX_NEW_TOKENS, SOURCES, Comparis
 from comem_memory.evaluation.first_token import Cost, first_token
 from comem_memory.evaluation.plots import draw_curve
 from comem_memory.evaluation.question_sets import MADE_UP, of_countries, of_flags, of_worlds
-from comem_memory.files.resumable import write_whole
+from comem_memory.files import atomic_write
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store.codec import PRECISIONS, Precision, encode_block
+from comem_memory.store import PRECISIONS, Precision, encode_block
 
 PAGE, PLOTS = "RESULTS.md", "results.png"
 FACTS = (1, 2, 4, 8)
@@ -41,15 +41,15 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     """Runs what is missing and writes the page, its plots, and in `answers/` every question and answer.
 
     Args:
-        memory: its namespaces receive the question sets, so best an empty, temporary one.
-        folder: made if missing.
-        limit: questions of a comparison; each point of a curve, and each kind apart, takes a third of them.
+        memory: Receives the question sets in namespaces of its own, so best an empty, temporary one.
+        folder: Made if missing.
+        limit: Questions of a comparison; each point of a curve, and each kind apart, takes a third of them.
 
     Returns:
-        the page.
+        The page.
 
     Raises:
-        ImportError: matplotlib (extra `notebooks`) or Faker (extra `train`) is not installed.
+        ImportError: Matplotlib (extra `notebooks`) or Faker (extra `train`) is not installed.
     """
     import faker  # noqa: F401  # needed hours later, so what is missing is told now
     import matplotlib.pyplot as plt
@@ -144,9 +144,7 @@ class _Results:
 
     def _view(self, questions: QuestionSet, precision: Precision) -> ContinuousMemory:
         """Where this set's items are kept in this precision, whichever comparison comes first."""
-        view = self.memory.namespace(f"{questions.name}, {precision}")
-        view.precision = precision
-        return view
+        return self.memory.namespace(f"{questions.name}, {precision}", precision=precision)
 
     def cost(self) -> Cost:
         def run() -> Cost:
@@ -166,9 +164,8 @@ class _Results:
         return result
 
     def _keep(self, name: str, settings: Mapping[str, object], result: Comparison | Cost) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self._made_by(settings) | {"result": result.as_dict()}, indent=1, ensure_ascii=False)
-        write_whole(text + "\n", self.folder / f"{name}.json")
+        atomic_write(self.folder / f"{name}.json", text + "\n")
 
     def _made_by(self, settings: Mapping[str, object]) -> dict[str, object]:
         return {"encoder": self.memory.encoder.fingerprint.digest, "limit": self.limit, **settings}

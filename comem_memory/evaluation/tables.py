@@ -10,7 +10,7 @@ from rich.table import Table
 
 from comem_memory.evaluation.comparison import Comparison
 from comem_memory.evaluation.first_token import Cost
-from comem_memory.model.backbone import Backbone
+from comem_memory.model import Backbone
 
 LONG = 4
 """Tokens; right answers of so many and more are told together."""
@@ -21,9 +21,9 @@ class Grid:
     """A table of strings.
 
     Args:
-        caption: what it shows, and how many questions it is of.
-        header: one name a column.
-        rows: as long as the header.
+        caption: What it shows, and how many questions it is of.
+        header: One name a column.
+        rows: As long as the header.
     """
 
     caption: str

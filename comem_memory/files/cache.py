@@ -1,14 +1,14 @@
-"""A folder of what was fetched or made once: complete or not there, whoever asks first."""
+"""The cache folder: what was fetched or made once and is kept, complete or not there."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
+
+from comem_memory.files.atomic import atomic_folder
 
 
 def cache_directory() -> Path:
@@ -17,18 +17,20 @@ def cache_directory() -> Path:
 
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:
-    """The cache folder `name`; `make` fills it, once, and an interrupted attempt leaves nothing behind."""
+    """A folder in the cache, made the first time somebody asks for it; others that ask meanwhile wait.
+
+    Args:
+        name: The folder's name, which stands for its content.
+        make: A function that puts the content into the empty folder it is given. What an interrupted call has put
+            there is deleted.
+
+    Returns:
+        The path of the complete folder.
+    """
     cache = cache_directory()
     folder = cache / name
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{name}.lock"):
         if not folder.is_dir():
-            unfinished = Path(tempfile.mkdtemp(dir=cache, prefix=f"{name}-"))
-            try:
-                make(unfinished)
-                unfinished.chmod(0o755)
-                unfinished.replace(folder)
-            except BaseException:
-                shutil.rmtree(unfinished, ignore_errors=True)
-                raise
+            atomic_folder(folder, make)
     return folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,23 +13,24 @@ import httpx
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from comem_memory.errors import InvalidItemError
+from comem_memory.files.atomic import atomic_write
 
 MAX_PIXELS = 89_478_485
 """Pillow's decompression-bomb limit, which Pillow itself only warns about up to twice this size."""
 MODEL_PIXELS = 1280 * 28 * 28
-"""Of a picture that a model is shown: 1,280 tokens of Qwen2.5-VL, the bound that its model card recommends."""
+"""Most pixels of a picture that a model is shown: 1,280 tokens of Qwen2.5-VL, as its model card recommends."""
 MAX_DOWNLOAD = 32 * 2**20
-"""Bytes; what a message names on the web may be of any size."""
+"""Most bytes of a picture that is fetched from the web, where a message may name a file of any size."""
 
 
 def load_image(source: Any) -> Image.Image:
     """Opens a picture as RGB, upright, on white and cropped where it is transparent.
 
     Args:
-        source: a path, encoded image bytes, or a `PIL.Image.Image`.
+        source: The path of a picture, its encoded bytes (PNG, JPEG, ...), or a `PIL.Image.Image`.
 
     Raises:
-        InvalidItemError: the file is missing, is no picture, or has more than `MAX_PIXELS` pixels.
+        InvalidItemError: The file is missing, is no picture, or has more than `MAX_PIXELS` pixels.
     """
     name = str(source) if isinstance(source, str | Path) else f"<{type(source).__name__}>"
     try:
@@ -53,7 +53,12 @@ def load_image(source: Any) -> Image.Image:
 
 
 def at_most(image: Image.Image, pixels: int) -> Image.Image:
-    """The picture, scaled down where it has more pixels."""
+    """The picture, scaled down if it has too many pixels.
+
+    Args:
+        image: The picture.
+        pixels: Most pixels that the result has.
+    """
     area = image.width * image.height
     if area <= pixels:
         return image
@@ -65,12 +70,12 @@ def named_picture(source: str, *, allowed: bool) -> bytes | Path:
     """The picture that a message names, for `load_image`: fetched from an http(s) URL, or the path of a file.
 
     Args:
-        source: an http(s) or file URL, or a path.
-        allowed: whether messages may make this machine fetch URLs and open files.
+        source: An http(s) or file URL, or a path.
+        allowed: Whether messages may make this machine fetch URLs and open files.
 
     Raises:
-        ValueError: they may not.
-        InvalidItemError: as in `fetch_picture`.
+        ValueError: `allowed` is off.
+        InvalidItemError: The picture cannot be fetched, or has more than `MAX_DOWNLOAD` bytes.
     """
     if not allowed:
         raise ValueError(
@@ -86,8 +91,12 @@ def named_picture(source: str, *, allowed: bool) -> bytes | Path:
 def fetch_picture(url: str) -> bytes:
     """Downloads an encoded picture.
 
+    Args:
+        url: The picture's http(s) URL; redirects are followed.
+
     Raises:
-        InvalidItemError: it cannot be had, or has more than `MAX_DOWNLOAD` bytes, of which no more are read.
+        InvalidItemError: The picture cannot be fetched, or has more than `MAX_DOWNLOAD` bytes, of which no more are
+            read.
     """
     content = bytearray()
     try:
@@ -103,19 +112,22 @@ def fetch_picture(url: str) -> bytes:
 
 
 def image_digest(image: Image.Image) -> bytes:
-    """SHA-256 of the pixels: the same for a file, its bytes, and the opened picture."""
+    """SHA-256 of a picture's size and pixels: the same for a file, its bytes, and the opened picture."""
     return hashlib.sha256(f"{image.size}".encode() + image.convert("RGB").tobytes()).digest()
 
 
 def keep_picture(image: Image.Image, path: Path) -> Path:
-    """Writes a picture as PNG, whole or not at all, and durable on return."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        image.save(file, format="PNG")
-        file.flush()
-        os.fsync(file.fileno())
-    return partial.replace(path)
+    """Writes a picture as PNG, whole or not at all; it is on the disk on return.
+
+    Args:
+        image: The picture.
+        path: The file to write; folders that are missing above it are made.
+
+    Returns:
+        The path.
+    """
+    atomic_write(path, lambda partial: image.save(partial, format="PNG"), durable=True)
+    return path
 
 
 def _readable(source: str | Path | bytes) -> Any:
@@ -123,7 +135,7 @@ def _readable(source: str | Path | bytes) -> Any:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """RGB, cropped to what is not transparent: the margin is the artist's choice, not part of the picture."""
+    """The picture in RGB, cropped to what is not transparent: such a margin is not part of what it shows."""
     if image.mode.startswith("I;16"):  # 16 bits a pixel, which `convert` would clip to white
         image = image.point(lambda value: value / 256).convert("L")
     if not image.has_transparency_data:

@@ -1,4 +1,4 @@
-"""Items from files: JSON lines, texts, pictures, and folders of those."""
+"""Reading items from files: JSON lines, texts, pictures, and folders of those."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ TEXT_SUFFIXES = {".jsonl", ".txt", ".md"}
 
 
 def read_items(source: str) -> Iterator[MemoryItem]:
-    """Items of a .jsonl or text file, a picture, a folder of those, or standard input (JSON lines or texts).
+    """The items of a file, a folder, or standard input.
 
-    Of a folder, hidden files are left out, and files of other kinds with their captions, of which a warning tells.
+    A line of a `.jsonl` file or of standard input is an object with the fields of `MemoryItem`, or a text; a line of
+    another text file is a text; a picture is an item whose text is in the `.txt` file of the same name, if there is
+    one. Hidden files of a folder are left out, and files of other kinds, of which a warning tells.
+
+    Args:
+        source: The path of a file or folder, or `-` for standard input.
 
     Raises:
-        InvalidItemError: the source does not exist or has nothing of these, or a line is no item; the message names it.
+        InvalidItemError: The source does not exist or holds no such files, or a line is no item; the message names it.
     """
     if source == "-":
         yield from _json_items(_decoded(sys.stdin, "standard input"), "standard input", Path())

@@ -1,4 +1,4 @@
-"""Long work that is taken up where it stopped, and whose result exists only when it is complete."""
+"""Long work that goes on where it was interrupted, and whose result exists only when it is complete."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from comem_memory.errors import ComemError
+from comem_memory.files.atomic import atomic_write
 
 NOTE = "run.json"
-"""In a folder of work: what it is done on and with."""
+"""File in a work folder that names the files and settings the work is done with."""
 
 
 def refuse_existing(out: Path, error: type[ComemError]) -> None:
@@ -19,17 +20,17 @@ def refuse_existing(out: Path, error: type[ComemError]) -> None:
 
 
 def open_work(out: Path, doing: str, files: Iterable[Path], error: type[ComemError], **settings: object) -> Path:
-    """The folder beside `out` that holds unfinished work, which belongs to these very files and settings.
+    """The folder beside `out` that holds unfinished work, which was begun with these very files and settings.
 
     Args:
-        out: where the result will be.
-        doing: names the folder, `out` + `.` + this.
-        files: what is read.
-        error: what is raised.
-        settings: what else the result depends on.
+        out: The path where the result will be.
+        doing: A word for the work; the folder is called `out` + `.` + this word.
+        files: The files that are read; a change in their size or time makes it other work.
+        error: The kind of error that is raised.
+        settings: Everything else that the result depends on, as JSON.
 
     Raises:
-        ComemError: the folder holds work on other files or with other settings.
+        ComemError: The folder holds work on other files or with other settings.
     """
     work = out.with_name(f"{out.name}.{doing}")
     stats = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
@@ -38,15 +39,16 @@ def open_work(out: Path, doing: str, files: Iterable[Path], error: type[ComemErr
 
 
 def claim(folder: Path, error: type[ComemError], *, files: object = (), **settings: object) -> None:
-    """Notes in the folder what work on these files with these settings is done there, or finds the same noted.
+    """Notes in a folder with which files and settings work is done there, or finds the same noted already.
 
     Args:
-        folder: made if missing.
-        error: what is raised.
-        files, settings: what the result depends on, as JSON.
+        folder: The work folder, which is made if it is missing.
+        error: The kind of error that is raised.
+        files: The files that the result depends on, as JSON.
+        settings: The settings that the result depends on, as JSON.
 
     Raises:
-        ComemError: other files or settings are noted.
+        ComemError: Other files or settings are noted.
     """
     note = folder / NOTE
     run = json.loads(json.dumps({"files": files, **settings}))
@@ -55,12 +57,4 @@ def claim(folder: Path, error: type[ComemError], *, files: object = (), **settin
         options = " or ".join(f"--{name.replace('_', '-')}" for name in other if name != "files")
         found = ["on other files"] * ("files" in other) + [f"with another {options}"] * bool(options)
         raise error(f"{folder} holds work {' and '.join(found)}. Delete it, or pass another output folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(json.dumps(run, indent=2), note)
-
-
-def write_whole(text: str, file: Path) -> None:
-    """Writes a text file that is complete whenever it exists."""
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)
+    atomic_write(note, json.dumps(run, indent=2))

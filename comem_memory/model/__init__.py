@@ -1,1 +1,38 @@
-"""The frozen model: loading it, what it reads, the memory splice, generation."""
+"""The frozen model: loading it, what it reads, memory vectors before its prompt, generation."""
+
+from comem_memory.model.backbone import Backbone
+from comem_memory.model.fingerprint import quantization_of, weights_fingerprint
+from comem_memory.model.loading import auto_class, load_config, without_videos
+from comem_memory.model.prefix_cache import PrefixCache
+from comem_memory.model.prompts import PROMPT_VERSION, RESTATE_INSTRUCTION, Message, ModelInputs, prompt_length
+from comem_memory.model.text_prompts import (
+    DEFAULT_TEXT_PROMPTS,
+    TEXT_PROMPTS,
+    PromptItem,
+    as_text,
+    check_text_prompt,
+    retrieval_content,
+    with_items,
+)
+
+__all__ = [
+    "DEFAULT_TEXT_PROMPTS",
+    "PROMPT_VERSION",
+    "RESTATE_INSTRUCTION",
+    "TEXT_PROMPTS",
+    "Backbone",
+    "Message",
+    "ModelInputs",
+    "PrefixCache",
+    "PromptItem",
+    "as_text",
+    "auto_class",
+    "check_text_prompt",
+    "load_config",
+    "prompt_length",
+    "quantization_of",
+    "retrieval_content",
+    "weights_fingerprint",
+    "with_items",
+    "without_videos",
+]

@@ -1,8 +1,8 @@
-"""`Backbone`: the frozen model, the memory splice, generation. With `prompts` and `loading` where families differ.
+"""The frozen model, memory vectors before its prompts, and generation.
 
-A model is any stock transformers class that takes `inputs_embeds`: a vision-language model (Qwen2.5-VL, Gemma 3,
-InternVL, ...) or a text-only causal language model.
-Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
+What differs between model families is here and in `prompts` and `loading`. A model is any stock transformers class
+that takes `inputs_embeds`: a vision-language model (Qwen2.5-VL, Gemma 3, InternVL, ...) or a text-only causal language
+model. Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel, TextIteratorStreamer
 
 from comem_memory.errors import ModelError, PromptTooLongError
-from comem_memory.files.images import MODEL_PIXELS
+from comem_memory.files import MODEL_PIXELS
 from comem_memory.model.fingerprint import model_fingerprint
 from comem_memory.model.loading import declaring_embeddings, load_model
 from comem_memory.model.prefix_cache import PrefixCache
@@ -29,11 +29,11 @@ class Backbone:
     """A frozen model with its processor.
 
     Args:
-        model: the model, from transformers.
-        processor: its processor, or the tokenizer of a text-only model.
-        name: what it was loaded from.
-        revision: hub commit, if any.
-        max_pixels: larger pictures are scaled down before the model's own processor sees them.
+        model: The model, of a class of transformers.
+        processor: The model's processor, or the tokenizer of a text-only model.
+        name: The hub name or folder that the model was loaded from.
+        revision: The hub commit that the model was loaded from, if it comes from a hub.
+        max_pixels: Most pixels of a picture; larger ones are scaled down before the model's own processor sees them.
 
     The model's own state (adapter on or off, cached rotary offsets) is not thread-safe, so whoever runs the model
     while other threads may holds `lock`, as `generate` and `MemoryEncoder.encode` do.
@@ -60,14 +60,14 @@ class Backbone:
         """Loads a model and its processor through transformers' Auto classes.
 
         Args:
-            name_or_path: a hub name or a folder.
-            revision: hub branch, tag or commit.
-            max_pixels: see `Backbone`.
-            **model_kwargs: handed to the model class (`dtype`, `device_map`, `attn_implementation`,
-                `quantization_config`, ...). Where there is a GPU, `device_map` is "auto" unless given.
+            name_or_path: A hub name or a folder.
+            revision: The hub branch, tag or commit to load.
+            max_pixels: Most pixels of a picture; larger ones are scaled down.
+            **model_kwargs: Settings for the model class (`dtype`, `device_map`, `attn_implementation`,
+                `quantization_config`, ...). Where there is a GPU, `device_map` is "auto" unless it is given.
 
         Raises:
-            ModelError: there is no such model, transformers does not know its kind, or it cannot be loaded in this way.
+            ModelError: There is no such model, transformers does not know its kind, or it cannot be loaded in this way.
         """
         model, processor = load_model(name_or_path, revision=revision, **model_kwargs)
         commit = getattr(model.config, "_commit_hash", None) or revision
@@ -75,7 +75,7 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go: the first device that holds weights; a model spread over several moves them on by itself."""
+        """The device that inputs go to: the first that holds weights; a model on several moves them on by itself."""
         held = (weight.device for weight in self.model.parameters() if not weight.is_meta)
         return next(held, torch.device("cpu") if hasattr(self.model, "hf_device_map") else self.model.device)
 
@@ -86,22 +86,26 @@ class Backbone:
 
     @property
     def token_embeddings(self) -> torch.Tensor:
-        """What the model reads for each token of its vocabulary, (vocabulary, H): memory lies in the same space.
+        """The input embedding of each token of the vocabulary, (vocabulary, H): memory lies in the same space.
 
-        Not simply the embedding's weight, which Gemma scales by the square root of H.
+        It is not always the embedding's weight, which Gemma scales by the square root of H.
         """
         embed = self.model.get_input_embeddings()
         with torch.no_grad():
             return embed(torch.arange(len(embed.weight), device=self.device)).detach()  # checkpointing wants a gradient
 
     def stops(self, given: int | list[int] | None = None) -> list[int]:
-        """The tokens that end an answer: those given, else the model's own."""
+        """The tokens that end an answer.
+
+        Args:
+            given: One or several tokens to take instead of the model's own.
+        """
         stops = self.model.generation_config.eos_token_id if given is None else given
         return list(stops) if isinstance(stops, list) else [stops]
 
     @property
     def image_token_id(self) -> int | None:
-        """The token that stands for a picture, or each of its patches; text-only models have none."""
+        """The token that stands for a picture, or for each of its patches; text-only models have none."""
         return getattr(self.model.config, "image_token_id", None)
 
     @property
@@ -113,15 +117,19 @@ class Backbone:
         """Hash that stands for the published checkpoint; see `model_fingerprint`.
 
         Raises:
-            ModelError: the checkpoint's files are needed and are gone.
+            ModelError: The checkpoint's files are needed and are gone.
         """
         return model_fingerprint(self.model, self.revision)
 
     def remaining_tokens(self, prompt: ModelInputs, memory: torch.Tensor | None) -> int:
-        """Tokens that an answer may have after a prompt and its memory.
+        """How many tokens an answer may have after a prompt and its memory.
+
+        Args:
+            prompt: Inputs with a batch axis of 1.
+            memory: The memory vectors, (n, H), if there are any.
 
         Raises:
-            PromptTooLongError: none.
+            PromptTooLongError: Prompt and memory leave no room for an answer.
         """
         length = prompt_length(prompt, memory)
         if length >= self.max_length:
@@ -131,7 +139,7 @@ class Backbone:
             )
         return self.max_length - length
 
-    # -- the splice ---------------------------------------------------------------------------------------------
+    # -- memory before prompts ----------------------------------------------------------------------------------
 
     def batch(
         self, prompts: Sequence[ModelInputs], memories: Sequence[torch.Tensor | None] | None = None
@@ -143,11 +151,11 @@ class Backbone:
         every family: memory takes positions 0 .. n-1 and everything else follows.
 
         Args:
-            prompts: inputs with a batch axis of 1.
-            memories: per prompt (n, H), possibly n = 0 or None.
+            prompts: The inputs of each prompt, with a batch axis of 1.
+            memories: The memory vectors of each prompt, (n, H), possibly with n = 0, or None.
 
         Returns:
-            the batch, with `inputs_embeds` (B, T, H) when any prompt has memory.
+            The batch, with `inputs_embeds` (B, T, H) when any prompt has memory.
         """
         memories = [None if m is None or not len(m) else m for m in memories or [None] * len(prompts)]
         counts = [0 if m is None else len(m) for m in memories]
@@ -171,16 +179,17 @@ class Backbone:
                 rows[row, start - count : start] = fill.get(key, [0] * len(prompts))[row]
             joined[key] = rows.to(self.device)
         if any(counts):
-            joined["inputs_embeds"] = self._splice(joined["input_ids"], prompts, memories)
+            joined["inputs_embeds"] = self._with_memories(joined["input_ids"], prompts, memories)
         return joined
 
     def _placeholder(self, prompt: ModelInputs) -> int:
         """The prompt's first token that stands for no picture."""
         return next(token for token in prompt["input_ids"][0].tolist() if token != self.image_token_id)
 
-    def _splice(
+    def _with_memories(
         self, input_ids: torch.Tensor, prompts: Sequence[ModelInputs], memories: Sequence[torch.Tensor | None]
     ) -> torch.Tensor:
+        """The embeddings of a batch, with the memory vectors in the rows of their placeholders."""
         embeds = self.model.get_input_embeddings()(input_ids)
         rows = []
         for row, prompt, memory in zip(embeds, prompts, memories, strict=True):
@@ -216,17 +225,18 @@ class Backbone:
         answer_lengths: Sequence[int],
         memories: Sequence[torch.Tensor | None] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the model expects at the answers' tokens, each after its prompt and memory.
+        """The model's logits at the answers' tokens, each after its prompt and memory.
 
-        Only positions that may be an answer's go through the output head, which would otherwise be most of the work.
+        Only positions that may belong to an answer go through the output head, which would otherwise be most of the
+        work.
 
         Args:
-            prompts: inputs with a batch axis of 1 that end with the answer.
-            answer_lengths: tokens of each answer, with its end-of-turn token.
-            memories: per prompt (n, H) or None.
+            prompts: The inputs of each prompt, which end with the answer, with a batch axis of 1.
+            answer_lengths: The number of tokens of each answer, with its end-of-turn token.
+            memories: The memory vectors of each prompt, (n, H), or None.
 
         Returns:
-            logits (N, vocabulary), float32, and the tokens that stand there (N,), for all N tokens of all answers.
+            The logits (N, vocabulary), float32, and the tokens that stand there (N,), for all N tokens of all answers.
         """
         batch = self.batch(prompts, memories)
         ids = batch["input_ids"]
@@ -244,7 +254,13 @@ class Backbone:
         answer_lengths: Sequence[int],
         memories: Sequence[torch.Tensor | None] | None = None,
     ) -> torch.Tensor:
-        """Mean cross-entropy of the answers' tokens; arguments as of `answer_logits`."""
+        """Mean cross-entropy of the answers' tokens.
+
+        Args:
+            prompts: The inputs of each prompt, which end with the answer, with a batch axis of 1.
+            answer_lengths: The number of tokens of each answer, with its end-of-turn token.
+            memories: The memory vectors of each prompt, (n, H), or None.
+        """
         return torch.nn.functional.cross_entropy(*self.answer_logits(prompts, answer_lengths, memories))
 
     # -- generation ---------------------------------------------------------------------------------------------
@@ -262,19 +278,19 @@ class Backbone:
         """New tokens per prompt through the stock `generate`; without memory exactly the bare model's.
 
         Args:
-            prompts: inputs with a batch axis of 1.
-            memories: per prompt (n, H) or None.
-            seed: of sampling; the caller's random numbers stay as they are.
-            prefix: of a conversation, whose next turn is the only prompt; not used with a seed, which promises the same
-                answer to the last bit.
-            stopped: when set, the answer ends at the next token, or before its first while it waits for `lock`.
-            **generation_kwargs: as in transformers (`max_new_tokens`, `do_sample`, `streamer`, ...).
+            prompts: The inputs of each prompt, with a batch axis of 1.
+            memories: The memory vectors of each prompt, (n, H), or None.
+            seed: The seed of sampling; the caller's random numbers stay as they are.
+            prefix: The cache of a conversation, whose next turn is then the only prompt. It is not used with a seed,
+                which promises the same answer to the last bit.
+            stopped: An event that ends the answer at the next token, or before its first while it waits for `lock`.
+            **generation_kwargs: Settings of the stock `generate` (`max_new_tokens`, `do_sample`, `streamer`, ...).
 
         Returns:
-            per prompt the new token ids up to and without the end-of-sequence token.
+            The new token ids of each prompt, up to and without the end-of-sequence token.
 
         Raises:
-            ModelError: settings under which the stock `generate` would lose the memory.
+            ModelError: The stock `generate` would lose the memory under these settings.
         """
         settings = {"do_sample": False} | generation_kwargs
         if stopped is not None:
@@ -302,7 +318,7 @@ class Backbone:
     def _continued(
         self, prefix: PrefixCache, batch: ModelInputs, memory: torch.Tensor | None, settings: dict[str, Any]
     ) -> torch.Tensor:
-        """The tokens of one prompt and of its answer, (1, T), from where the last conversation with it began alike."""
+        """The tokens of one prompt and of its answer, (1, T), without computing again what the cache holds of them."""
         memory = None if memory is None or not len(memory) else memory.clone()  # the caller's may change
         left = prefix.inputs(batch, memory, dtype=self.model.dtype, image_token_id=self.image_token_id)
         inputs = batch if left is None else left | {"position_ids": self.positions(batch)}  # of the whole prompt
@@ -312,6 +328,7 @@ class Backbone:
         return output.sequences
 
     def decode(self, tokens: Sequence[int]) -> str:
+        """The text of an answer's tokens, without special tokens."""
         return str(self.prompts.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
     def stream(
@@ -322,9 +339,18 @@ class Backbone:
         stopped: threading.Event | None = None,
         **generation_kwargs: Any,
     ) -> Generator[str, None, list[int]]:
-        """Like `generate` for one prompt, yielding text as it is made; the generator's value is the new token ids.
+        """Answers one prompt like `generate` and yields the text as it is made.
 
-        Stop iterating, which also sets `stopped`, or set it yourself, to stop generating.
+        To stop generating, stop iterating, which also sets `stopped`, or set `stopped` yourself.
+
+        Args:
+            prompt: Inputs with a batch axis of 1.
+            memory: The memory vectors, (n, H), if there are any.
+            stopped: An event that ends the answer at the next token.
+            **generation_kwargs: Settings of `generate`.
+
+        Returns:
+            The new token ids, as the generator's value.
         """
         streamer = TextIteratorStreamer(self.prompts.tokenizer, skip_prompt=True, skip_special_tokens=True)
         failures: Queue[Exception] = Queue()
@@ -361,12 +387,12 @@ class Backbone:
 
 
 def _until_set(stopped: threading.Event) -> Callable[[torch.Tensor, Any], torch.Tensor]:
-    """The event as a stopping criterion of `generate`."""
+    """A stopping criterion of `generate` that is met when the event is set."""
     return lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device)
 
 
 def _acquired(lock: threading.RLock, stopped: threading.Event | None) -> bool:
-    """Waits for a lock, unless it is to stop waiting."""
+    """Waits for a lock, and tells whether it has it; without it when the event is set."""
     if stopped is None:
         return lock.acquire()
     while not stopped.is_set():

@@ -16,11 +16,15 @@ def model_fingerprint(model: PreTrainedModel, revision: str | None) -> str:
     """Hash of every base weight's shape and of 16 of its values.
 
     It stands for the checkpoint: it is the same on every device, in every dtype, and quantised while loading or
-    not. What was rounded or left on disk is looked up in the checkpoint's files, which takes no memory to speak of
-    since they are mapped.
+    not. What was rounded or left on disk is looked up in the checkpoint's files; they are mapped, so this takes hardly
+    any memory.
+
+    Args:
+        model: The model, which may carry a LoRA.
+        revision: The hub commit that the model was loaded from, if it comes from a hub.
 
     Raises:
-        ModelError: the files are gone.
+        ModelError: The files are needed and are gone.
     """
     source = model.name_or_path
     if source and not all(_is_as_published(weight) for weight in model.parameters()):
@@ -31,12 +35,16 @@ def model_fingerprint(model: PreTrainedModel, revision: str | None) -> str:
 
 
 def _is_as_published(weight: torch.Tensor) -> bool:
-    """Whether the fingerprint can be read off a loaded weight, which looks at values rounded to bfloat16."""
+    """Whether a loaded weight will do for the fingerprint, which looks at values rounded to bfloat16."""
     return not weight.is_meta and weight.dtype in (torch.float32, torch.bfloat16)
 
 
 def weights_fingerprint(weights: Iterable[torch.Tensor]) -> str:
-    """`model_fingerprint` of weights in the order of the model's `named_parameters`."""
+    """The `model_fingerprint` of a model with these weights.
+
+    Args:
+        weights: The weights, in the order of the model's `named_parameters`.
+    """
     digest = hashlib.sha256()
     for weight in weights:
         flat = weight.detach().reshape(-1)
@@ -46,7 +54,7 @@ def weights_fingerprint(weights: Iterable[torch.Tensor]) -> str:
 
 
 def quantization_of(model: PreTrainedModel) -> str | None:
-    """The settings with which the weights were quantised while they were loaded, if they were."""
+    """The settings with which a model's weights were quantised while they were loaded, if they were."""
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is None or quantizer.pre_quantized:  # a quantised checkpoint is a base model of its own
         return None

@@ -23,10 +23,15 @@ from comem_memory.errors import ModelError
 
 
 def load_model(name_or_path: str, *, revision: str | None = None, **model_kwargs: Any) -> tuple[Any, Any]:
-    """A model, and its processor or, of a text-only model, its tokenizer; arguments as of `Backbone.from_pretrained`.
+    """Loads a model, and its processor or, of a text-only model, its tokenizer.
+
+    Args:
+        name_or_path: A hub name or a folder.
+        revision: The hub branch, tag or commit to load.
+        **model_kwargs: Settings for the model class.
 
     Raises:
-        ModelError: there is no such model, transformers does not know its kind, or it cannot be loaded in this way.
+        ModelError: There is no such model, transformers does not know its kind, or it cannot be loaded in this way.
     """
     config = load_config(name_or_path, revision)
     with_pictures, model_class = supports_images(config), auto_class(config)
@@ -57,8 +62,12 @@ def load_model(name_or_path: str, *, revision: str | None = None, **model_kwargs
 def load_config(name_or_path: str, revision: str | None = None) -> PretrainedConfig:
     """A model's settings.
 
+    Args:
+        name_or_path: A hub name or a folder.
+        revision: The hub branch, tag or commit to look at.
+
     Raises:
-        ModelError: there is no such model, or transformers does not know its kind.
+        ModelError: There is no such model, or transformers does not know its kind.
     """
     try:
         return AutoConfig.from_pretrained(name_or_path, revision=revision)
@@ -80,9 +89,9 @@ def auto_class(config: PretrainedConfig) -> Any:
 
 
 def declaring_embeddings(model: Any) -> Any:  # a PreTrainedModel, a type that knows nothing of `generate`
-    """The model, whose `generate` takes `inputs_embeds` even where the class hands them on without declaring them.
+    """The model, whose `generate` then takes `inputs_embeds` even where its class does not declare that it does.
 
-    Gemma 3 and PaliGemma do so, and `generate` refuses what is not declared.
+    Gemma 3 and PaliGemma do not, and `generate` refuses what is not declared.
     """
     stock = model.prepare_inputs_for_generation
     if "inputs_embeds" not in inspect.signature(stock).parameters:

@@ -1,4 +1,4 @@
-"""Reuse of the key-value cache between a conversation's turns: what a prompt begins with is not prefilled again."""
+"""Reuse of the key-value cache between a conversation's turns: what their prompts share is not prefilled again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Answered:
     cache: Any
     """A `DynamicCache`; its layers' attributes are not annotated."""
     tokens: torch.Tensor
-    """Those that the cache holds, memory slots included."""
+    """The tokens that the cache holds, memory slots included."""
     memory: torch.Tensor | None
     pictures: ModelInputs
 
@@ -59,8 +59,8 @@ class PrefixCache:
     between batch sizes, so that a near tie may fall the other way.
 
     The base model is frozen, so keys and values stay right for good: encoding switches the adapter on only for its own
-    passes, which keep no cache, and training changes only adapter and Q-Former. Who changes base weights by hand needs
-    a new `PrefixCache`.
+    passes, which keep no cache, and training changes only adapter and Q-Former. After changing base weights by hand,
+    make a new `PrefixCache`.
 
     One entry is held: 2 * layers * key-value heads * head dimension * bytes per number * tokens (Qwen2.5-VL-7B in bf16:
     56 KiB a token), the memory and the pictures' pixels. A prompt that goes without reuse leaves it where it is; any
@@ -77,8 +77,8 @@ class PrefixCache:
         """Whether answers with these settings of `generate` can reuse the cache, and be kept in it.
 
         Args:
-            model: its `generation_config` may ask for a cache of another kind.
-            settings: as in transformers; those outside `CHOOSING` go without reuse.
+            model: The model, whose `generation_config` may ask for a cache of another kind.
+            settings: Settings of the stock `generate`; with one that is not in `CHOOSING`, nothing is reused.
         """
         own = model.generation_config.cache_implementation  # Gemma 3's "hybrid" is the default one to transformers
         return CHOOSING.issuperset(settings) and own in (None, "hybrid")
@@ -88,14 +88,14 @@ class PrefixCache:
     ) -> ModelInputs | None:
         """What is left to prefill of a batch of 1, with the cache of what it begins with; `None` for all of it.
 
-        The entry is gone until this prompt is answered and kept. Positions are the caller's to add, those of the
+        The entry is gone until this prompt is answered and kept. The caller adds the positions, which are those of the
         whole prompt.
 
         Args:
-            batch: from `Backbone.batch`.
-            memory: (n, H) in it, or None.
-            dtype: of the model now, which may have been moved since.
-            image_token_id: of the model; None where it is not known.
+            batch: The prompt as `Backbone.batch` makes it.
+            memory: The memory vectors in the batch, (n, H), or None.
+            dtype: The dtype that the model has now, which may have changed since.
+            image_token_id: The token that stands for a picture, or None where it is not known.
         """
         last, self._last = self._last, None
         if last is None or not _same(last.memory, memory):
@@ -118,9 +118,10 @@ class PrefixCache:
         """Keeps an answered prompt for the next one, if its cache is of a kind that can be continued.
 
         Args:
-            cache: of transformers' `generate`.
-            tokens: (T,), those of the prompt, memory slots included, and of the answer.
-            memory, batch: as in `inputs`.
+            cache: The cache that transformers' `generate` returned.
+            tokens: The tokens of the prompt, memory slots included, and of the answer, (T,).
+            memory: The memory vectors in the batch, (n, H), or None.
+            batch: The prompt as `Backbone.batch` makes it.
         """
         if _can_be_continued(cache):
             self._last = _Answered(cache, tokens[: cache.get_seq_length()], memory, _pictures(batch))

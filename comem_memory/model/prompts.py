@@ -1,4 +1,4 @@
-"""Items and conversations as a model's tokens: chat template, pictures, and text that cannot forge either."""
+"""Items and conversations as a model's tokens: chat template, pictures, and text that cannot pretend to be either."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from comem_memory.errors import InvalidItemError, ItemTooLongError
-from comem_memory.files.images import MODEL_PIXELS, at_most
+from comem_memory.files import MODEL_PIXELS, at_most
 
 ModelInputs = dict[str, torch.Tensor]
 """Inputs of the model's forward. Tensors shaped like `input_ids` run along the tokens; all others
@@ -42,11 +42,11 @@ RESTATE_INSTRUCTION = "Repeat what you remember."
 
 
 class Prompts:
-    """Lays out what a model reads.
+    """Makes a model's inputs from items and conversations.
 
     Args:
-        processor: the model's processor, or the tokenizer of a text-only model.
-        max_pixels: larger pictures are scaled down before the processor sees them.
+        processor: The model's processor, or the tokenizer of a text-only model.
+        max_pixels: Most pixels of a picture; larger ones are scaled down before the processor sees them.
     """
 
     def __init__(self, processor: Any, *, max_pixels: int = MODEL_PIXELS) -> None:
@@ -58,7 +58,7 @@ class Prompts:
 
     @property
     def pad_token_id(self) -> int:
-        """What fills up shorter prompts of a batch."""
+        """The token that fills up the shorter prompts of a batch."""
         return 0 if self.tokenizer is None else int(self.tokenizer.pad_token_id)
 
     @property
@@ -77,15 +77,22 @@ class Prompts:
         """One item as the encoder reads it: user turn = picture and instruction, assistant turn = the text.
 
         ChatML models get the authors' exact layout, which has no system turn; others their own chat template. Where
-        item and picture do not fit together, a picture whose tokens grow with its size is scaled down, at most to half
+        text and picture do not fit together, a picture whose tokens grow with its size is scaled down, at most to half
         of the window.
 
+        Args:
+            text: The item's text, if it has one.
+            image: The item's picture, if it has one.
+            max_length: Most tokens of the item: picture, text and turn markers.
+            truncate: Whether a text that is too long is cut.
+
         Returns:
-            the inputs, each with a batch axis of 1, and whether the text was cut.
+            The inputs, each with a batch axis of 1, and whether the text was cut.
 
         Raises:
-            ItemTooLongError: more than `max_length` tokens, and not `truncate`; or no room even without the text.
-            InvalidItemError: a picture for a model that takes none.
+            ItemTooLongError: The item has more than `max_length` tokens and `truncate` is off, or there is no room even
+                without the text.
+            InvalidItemError: There is a picture, but the model takes none.
         """
         parts: list[Message] = [{"type": "image", "image": image}] if image is not None else []
         user: Message = {"role": "user", "content": [*parts, {"type": "text", "text": ENCODER_INSTRUCTION}]}
@@ -135,15 +142,15 @@ class Prompts:
         """A conversation through the model's chat template, ready for `generate`.
 
         Args:
-            messages: the conversation; it ends where the model is to answer.
-            answer: appended to the prompt with the end-of-turn token, for training.
-            tools: for templates that know tools (`template_knows_tools`).
+            messages: The conversation, which ends where the model is to answer.
+            answer: An answer that is put behind the prompt with its end-of-turn token, for training.
+            tools: The tools that the model may call, if its template knows tools (`template_knows_tools`).
 
         Returns:
-            inputs with a batch axis of 1.
+            Inputs with a batch axis of 1.
 
         Raises:
-            InvalidItemError: a picture for a model that takes none.
+            InvalidItemError: There is a picture, but the model takes none.
         """
         images = [
             part["image"]
@@ -157,7 +164,7 @@ class Prompts:
         return inputs if answer is None else _append(inputs, self.answer_ids(answer))
 
     def text_ids(self, text: str) -> list[int]:
-        """The tokens of a text that cannot forge turns or pictures."""
+        """The tokens of a text, in which nothing is taken for a special token, such as one that ends a turn."""
         return list(self.tokenizer(self._escape(text), add_special_tokens=False).input_ids)
 
     @cached_property
@@ -179,7 +186,7 @@ class Prompts:
 
     @cached_property
     def _markers(self) -> dict[str, int]:
-        """Special tokens and their ids, without the runs of blanks that some vocabularies hold, which forge nothing."""
+        """Special tokens and their ids, without the runs of blanks that some vocabularies hold, which do no harm."""
         named = zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True)
         return {
             token: i for token, i in [*named, *self.tokenizer.added_tokens_encoder.items()] if len(token.strip()) > 1
@@ -190,7 +197,7 @@ class Prompts:
         return str(self.processor.apply_chat_template(safe, tokenize=False, **kwargs))
 
     def _safe(self, message: Message) -> Message:
-        """The message with its text unable to forge turns or pictures, in the form the chat template expects."""
+        """The message in the form that the chat template expects, with no special tokens in its text."""
         content = message["content"]
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]
@@ -240,7 +247,7 @@ def prompt_length(prompt: ModelInputs, memory: torch.Tensor | None) -> int:
 
 
 def runs_along_tokens(inputs: ModelInputs, key: str) -> bool:
-    """Whether these are numbers of each token; all others are of the pictures."""
+    """Whether an input has a number for each token; all others belong to the pictures."""
     return inputs[key].shape == inputs["input_ids"].shape
 
 

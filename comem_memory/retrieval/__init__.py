@@ -1,1 +1,11 @@
-"""How items are found: retrieval keys and the embedders that make them."""
+"""How items are found: retrieval keys, and the embedders of texts and pictures that make them.
+
+Anything with the three members of `Embedder` can take the place of the embedders here.
+"""
+
+from comem_memory.retrieval.efficientnet_embedder import EfficientNetEmbedder
+from comem_memory.retrieval.embedders import Embedder
+from comem_memory.retrieval.keys import PROBE, RetrievalKey
+from comem_memory.retrieval.sentence_transformer import SentenceTransformerEmbedder
+
+__all__ = ["PROBE", "EfficientNetEmbedder", "Embedder", "RetrievalKey", "SentenceTransformerEmbedder"]

@@ -1,49 +1,18 @@
 """Retrieval keys: embeddings of an item's text and image, joined into the one vector that searches compare.
 
-Legend: n inputs, D numbers in a key. Anything with the three members of `Embedder` can take the place of the
-embedders here.
+Legend: n inputs, D numbers in a key.
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from safetensors.torch import load_file
-from torch import nn
 
 from comem_memory.errors import InvalidItemError, QueryError
-from comem_memory.files.images import load_image
-from comem_memory.retrieval.efficientnet import (
-    IMAGE_MEAN,
-    IMAGE_SIZE,
-    IMAGE_STD,
-    EfficientNetLite0,
-    EfficientNetLite0Config,
-)
-
-
-class Embedder(Protocol):
-    """Texts or images to vectors whose inner product says how alike they are."""
-
-    @property
-    def name(self) -> str:
-        """Changes whenever the vectors would: model, weights, preprocessing."""
-
-    @property
-    def dimension(self) -> int:
-        """Numbers in a vector."""
-
-    def embed(self, inputs: Sequence[Any]) -> np.ndarray:
-        """n texts, or n PIL images -> (n, dimension) float32, rows of unit length."""
+from comem_memory.retrieval.embedders import Embedder
 
 
 class RetrievalKey:
@@ -63,9 +32,9 @@ class RetrievalKey:
     image, and no fixed share serves both. An item that lacks one part scores as if that cosine were 0.
 
     Args:
-        text: embeds texts; without it, items are found by image only.
-        image: embeds images; without it, items are found by text only.
-        text_weight: w, between 0 and 1, both excluded.
+        text: Embeds texts; without it, items are found by image only.
+        image: Embeds images; without it, items are found by text only.
+        text_weight: W, between 0 and 1, both excluded.
     """
 
     def __init__(
@@ -93,14 +62,14 @@ class RetrievalKey:
         """Keys to store.
 
         Args:
-            texts: one per item; `None` or blank where it has none.
-            images: one per item; `None` where it has none.
+            texts: One per item; `None` or blank where it has none.
+            images: One per item; `None` where it has none.
 
         Returns:
             (n, D), float32.
 
         Raises:
-            InvalidItemError: an item could never be found, because it has nothing that these embedders embed.
+            InvalidItemError: An item could never be found, because it has nothing that these embedders embed.
         """
         text, image = self._parts(texts, images)
         lost = [n for n in range(len(texts)) if not (text[n].any() or image[n].any())]
@@ -122,9 +91,9 @@ class RetrievalKey:
         """The vector to search with; a part without embedder is ignored if there is another.
 
         Args:
-            text: a question or description.
-            image: a picture.
-            best: takes a (D,) key, returns the similarities of the `PROBE` nearest items, best first; asked
+            text: A question or description.
+            image: A picture.
+            best: Takes a (D,) key, returns the similarities of the `PROBE` nearest items, best first; asked
                 once a part when there are two. Shares then grow with the square of how far the part's first
                 item stands out from the others.
 
@@ -132,7 +101,7 @@ class RetrievalKey:
             (D,), float32.
 
         Raises:
-            QueryError: nothing to search for, or only what these embedders do not embed.
+            QueryError: Nothing to search for, or only what these embedders do not embed.
         """
         [t], [i] = self._parts([text], [image])
         if not (t.any() or i.any()):
@@ -196,191 +165,3 @@ def _embed_present(embedder: Embedder | None, inputs: Sequence[Any]) -> np.ndarr
     if rows:
         embeddings[rows] = embedder.embed([inputs[row] for row in rows])
     return embeddings
-
-
-class _TorchEmbedder(ABC):
-    """A model that is loaded when it is first needed and used by one thread at a time."""
-
-    _family: str
-    _probe: Any  # any valid input
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()  # tokenizers do not allow two threads
-
-    @abstractmethod
-    def _load(self) -> nn.Module: ...
-
-    @abstractmethod
-    def _vectors(self, inputs: Sequence[Any]) -> torch.Tensor:
-        """(n, dimension), of any length."""
-
-    @cached_property
-    def _model(self) -> nn.Module:
-        with self._lock:
-            return self._load().eval()
-
-    @cached_property
-    def name(self) -> str:
-        with self._lock:
-            return f"{self._family} {_fingerprint(self._model)}"
-
-    @cached_property
-    def dimension(self) -> int:
-        return int(self.embed([self._probe]).shape[1])
-
-    def embed(self, inputs: Sequence[Any]) -> np.ndarray:
-        batches = []
-        with self._lock, torch.inference_mode():
-            for start in range(0, len(inputs), 16):
-                vectors = self._vectors(inputs[start : start + 16]).float().cpu()
-                batches.append(nn.functional.normalize(vectors, dim=1))
-        return torch.cat(batches).numpy() if batches else np.zeros((0, self.dimension), np.float32)
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """12 hexadecimal digits from each tensor's name, shape and up to 64 of its values."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.flatten()
-        sample = values[:: max(1, len(values) // 64)][:64].cpu().double().numpy()  # MPS has no float64
-        digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.astype("<f8").tobytes())
-    return digest.hexdigest()[:12]
-
-
-class SentenceTransformerEmbedder(_TorchEmbedder):
-    """Texts, by a sentence-transformers model, from a folder or the hub."""
-
-    _family, _probe = "sentence-transformers", "text"
-
-    def __init__(self, name_or_path: str | Path) -> None:
-        super().__init__()
-        self._source = str(name_or_path)
-
-    def _load(self) -> nn.Module:
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise ImportError(
-                "SentenceTransformerEmbedder needs a package that is not installed. "
-                "Install it with: pip install sentence-transformers"
-            ) from error
-        model: nn.Module = SentenceTransformer(self._source)
-        return model
-
-    def _vectors(self, inputs: Sequence[str]) -> torch.Tensor:
-        model: Any = self._model
-        vectors: torch.Tensor = model.encode(list(inputs), convert_to_tensor=True, show_progress_bar=False)
-        return vectors
-
-
-class ClipEmbedder(_TorchEmbedder):
-    """Texts or images, by a CLIP or SigLIP model of transformers, from a folder or the hub.
-
-    Two embedders of one model, a text and an image one, share its weights.
-    """
-
-    def __init__(self, name_or_path: str | Path, modality: Literal["text", "image"]) -> None:
-        super().__init__()
-        self._source, self._modality = str(name_or_path), modality
-        self._family = f"clip-{modality}"
-        self._probe = "text" if modality == "text" else Image.new("RGB", (32, 32))
-
-    def _load(self) -> nn.Module:
-        model: nn.Module
-        model, self._processor = _clip(self._source)
-        return model
-
-    def _vectors(self, inputs: Sequence[Any]) -> torch.Tensor:
-        model: Any = self._model
-        if self._modality == "text":
-            config = model.config
-            # SigLIP was trained on texts padded to full length and gives other vectors for shorter ones.
-            padding = "max_length" if config.model_type.startswith("siglip") else True
-            length = config.text_config.max_position_embeddings
-            batch = self._processor(
-                text=list(inputs), padding=padding, truncation=True, max_length=length, return_tensors="pt"
-            )
-            features = model.get_text_features(**batch.to(model.device))
-        else:
-            batch = self._processor(images=[load_image(image) for image in inputs], return_tensors="pt")
-            features = model.get_image_features(**batch.to(model.device))
-        vectors: torch.Tensor = getattr(features, "pooler_output", features)  # a tensor before transformers 5
-        return vectors
-
-
-@lru_cache(maxsize=2)
-def _clip(source: str) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoProcessor
-
-    processors: Any = AutoProcessor  # its from_pretrained has no annotations
-    return AutoModel.from_pretrained(source), processors.from_pretrained(source)
-
-
-class EfficientNetEmbedder(_TorchEmbedder):
-    """Images, by feature maps of EfficientNet-Lite0: colours and shapes where they are, and what they depict.
-
-    Each block of `_BLOCKS` is pooled over a grid, centred by its mean over many pictures (else cosines
-    are near 1) and brought to unit length, so that none dominates. Blocks and mean come from emoji drawn by
-    two artists, without flags. Pictures are cropped to what is not transparent and stretched to a square:
-    margin and aspect ratio are the artist's choice.
-
-    Args:
-        weights: a safetensors file or a state dict with the names of the public checkpoint.
-        mean: (D,) float32, as `fit_mean` returns it; by default the one that fits the public checkpoint.
-    """
-
-    _probe = Image.new("RGB", (32, 32))
-
-    def __init__(self, weights: str | Path | Mapping[str, torch.Tensor], *, mean: torch.Tensor | None = None) -> None:
-        super().__init__()
-        self._weights = weights
-        self._mean = load_file(_MEAN_FILE)["mean"] if mean is None else mean
-        self._family = f"efficientnet-lite0-v1 {hashlib.sha256(self._mean.numpy().tobytes()).hexdigest()[:8]}"
-
-    def _load(self) -> nn.Module:
-        weights = self._weights if isinstance(self._weights, Mapping) else load_file(self._weights)
-        model = EfficientNetLite0(EfficientNetLite0Config())
-        wanted = model.state_dict()
-        model.load_state_dict({name: tensor for name, tensor in weights.items() if name in wanted})
-        return model
-
-    def _vectors(self, inputs: Sequence[Image.Image]) -> torch.Tensor:
-        blocks = torch.split(self._features(inputs) - self._mean, _BLOCK_SIZES, dim=1)
-        return torch.cat([nn.functional.normalize(block, dim=1) for block in blocks], dim=1)
-
-    def _features(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """(n, D) pooled feature maps, before centring."""
-        pixels = torch.stack([_pixels(image) for image in images])
-        maps = self._model(pixels).hidden_states
-        pooled = []
-        for stage, grid, channels in _BLOCKS:
-            side = int(maps[stage].shape[1] ** 0.5)
-            square = maps[stage].transpose(1, 2).reshape(len(images), channels, side, side)
-            pooled.append(nn.functional.adaptive_avg_pool2d(square, grid).flatten(1))
-        return torch.cat(pooled, dim=1)
-
-    def fit_mean(self, images: Iterable[Image.Image]) -> torch.Tensor:
-        """(D,) float32: the mean feature over pictures of many kinds, not over those to be told apart.
-
-        The one in this package is from 600 pictures each of the npm packages emoji-datasource-google and
-        emoji-datasource-twitter (64 pixels, no flags).
-        """
-        total, count = torch.zeros(sum(_BLOCK_SIZES), dtype=torch.float64), 0
-        with self._lock, torch.inference_mode():
-            for image in images:
-                total += self._features([image])[0]
-                count += 1
-        return (total / count).float()
-
-
-_BLOCKS = ((6, 1, 320), (4, 2, 112), (1, 3, 24))
-"""(stage, cells a side, channels): what is shown, its parts, its colours; 320 + 448 + 216 = 984 numbers."""
-_BLOCK_SIZES = [grid * grid * channels for _, grid, channels in _BLOCKS]
-_MEAN_FILE = Path(__file__).parent.parent / "data" / "efficientnet_mean.safetensors"
-
-
-def _pixels(image: Image.Image) -> torch.Tensor:
-    """(3, IMAGE_SIZE, IMAGE_SIZE), normalised as EfficientNet-Lite0 expects."""
-    square = load_image(image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
-    scaled = torch.from_numpy(np.asarray(square, np.float32) / 255)
-    return ((scaled - torch.tensor(IMAGE_MEAN)) / torch.tensor(IMAGE_STD)).permute(2, 0, 1)

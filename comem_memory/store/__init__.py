@@ -1,1 +1,39 @@
-"""Where memories are kept: the contract, Chroma, the packing of vectors, pictures, portable folders."""
+"""Where memories are kept: the contract of a store, Chroma, and all that an item is on its way in and out.
+
+`Writer` makes records of items, `ChromaStore` keeps them as `MemoryStore` says, `codec` packs their vectors into texts,
+and `portable` carries them from one memory to another.
+"""
+
+from comem_memory.store.chroma import ChromaStore
+from comem_memory.store.codec import PRECISIONS, Precision, decode_block, encode_block
+from comem_memory.store.contract import (
+    CollectionIdentity,
+    MemoryRecord,
+    MemoryStore,
+    Migration,
+    RecordSummary,
+    identity_of,
+)
+from comem_memory.store.filters import Filter
+from comem_memory.store.pictures import PictureFolder
+from comem_memory.store.portable import write_folder
+from comem_memory.store.writer import Writer, progress_bar
+
+__all__ = [
+    "PRECISIONS",
+    "ChromaStore",
+    "CollectionIdentity",
+    "Filter",
+    "MemoryRecord",
+    "MemoryStore",
+    "Migration",
+    "PictureFolder",
+    "Precision",
+    "RecordSummary",
+    "Writer",
+    "decode_block",
+    "encode_block",
+    "identity_of",
+    "progress_bar",
+    "write_folder",
+]

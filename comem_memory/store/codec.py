@@ -65,10 +65,10 @@ def encode_block(memory_embeddings: torch.Tensor, precision: Precision) -> str:
 
     Args:
         memory_embeddings: (Q, H), any float dtype, any device.
-        precision: one of `PRECISIONS`; the table above says what each keeps.
+        precision: One of `PRECISIONS`; the table above says what each keeps.
 
     Raises:
-        ValueError: not two axes, empty, a value that is not finite or beyond 3e38, or an unknown precision.
+        ValueError: Not two axes, empty, a value that is not finite or beyond 3e38, or an unknown precision.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}. Use one of {', '.join(PRECISIONS)}.")
@@ -90,14 +90,14 @@ def decode_block(block: str, *, item_id: str) -> torch.Tensor:
     """Unpack what `encode_block` made; vectors come back right or not at all.
 
     Args:
-        block: the stored string.
-        item_id: named in the error.
+        block: The stored string.
+        item_id: Named in the error.
 
     Returns:
         (Q, H), float32, on the CPU.
 
     Raises:
-        CorruptBlockError: bad characters, wrong length, magic or checksum, or a format version unknown here.
+        CorruptBlockError: Bad characters, wrong length, magic or checksum, or a format version unknown here.
     """
     try:
         data = b85decode(block)

@@ -1,45 +1,60 @@
-"""The contract of a memory store: what is kept of an item, and what a store can do with it."""
+"""The contract of a memory store: what is kept of an item, and what a store can do with it, migrations included."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from comem_memory.config import EncoderFingerprint, Settings
+from comem_memory.errors import ItemNotFoundError
 from comem_memory.store.filters import Filter
 from comem_memory.types import Metadata
 
+if TYPE_CHECKING:
+    from comem_memory.encoder import MemoryEncoder
+    from comem_memory.retrieval import RetrievalKey
 
-@dataclass(frozen=True)
-class MemoryRecord:
-    """What is stored of one item.
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSummary:
+    """What is stored of one item besides its key, its vectors and its text: little to read, and enough to compare.
 
     Args:
-        id: unique within the namespace, printable.
-        namespace: the tenant, user or agent it belongs to.
-        key: (D,) float32, the retrieval key that searches compare with.
-        block: the memory embeddings as `codec.encode_block` packs them.
-        text: the item's text; an empty one comes back as `None`.
-        image: reference to the stored image.
-        metadata: the item's own metadata.
+        id: Unique within the namespace, printable.
+        namespace: The tenant, user or agent it belongs to.
+        image: Reference to the stored image.
+        metadata: The item's own metadata.
         created_at: ISO 8601, UTC.
-        content_hash: hash of text and image.
-        truncated: the end of the text is not in the block.
+        content_hash: Hash of text and image.
+        truncated: The end of the text is not in the vectors.
     """
 
     id: str
     namespace: str
-    key: np.ndarray = field(repr=False, compare=False)
-    block: str = field(repr=False)
-    text: str | None = None
     image: str | None = None
     metadata: Metadata = field(default_factory=dict)
     created_at: str = ""
     content_hash: str = ""
     truncated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRecord(RecordSummary):
+    """All that is stored of one item.
+
+    Args:
+        key: (D,) float32, the retrieval key that searches compare with.
+        block: The memory embeddings as `codec.encode_block` packs them.
+        text: The item's text; an empty one comes back as `None`.
+    """
+
+    key: np.ndarray = field(repr=False, compare=False)
+    block: str = field(repr=False)
+    text: str | None = None
 
 
 class CollectionIdentity(Settings):
@@ -63,15 +78,23 @@ class CollectionIdentity(Settings):
         return f"{self.encoder}, key {self.key_name}"
 
 
+def identity_of(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
+    """What a collection is written with; reads every weight of the adapter once."""
+    return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
+
+
 class MemoryStore(ABC):
-    """Records in namespaces. Except for `namespaces`, every method sees the one namespace it is given.
+    """Records in namespaces. Except for `namespaces` and migrations, every method sees the one namespace it is given.
 
     Raises:
-        StoreClosedError: a method is called after `close`.
-        StoreConnectionError: the server that keeps the records does not answer.
+        StoreClosedError: A method is called after `close`.
+        StoreConnectionError: The server that keeps the records does not answer.
     """
 
-    identity: CollectionIdentity
+    @property
+    @abstractmethod
+    def identity(self) -> CollectionIdentity:
+        """Who wrote what it holds; another one once a migration is committed."""
 
     @abstractmethod
     def put(self, records: Sequence[MemoryRecord]) -> None:
@@ -80,37 +103,61 @@ class MemoryStore(ABC):
         When a batch fails, the batches before it are stored; putting everything again is safe.
 
         Raises:
-            DuplicateIdError: two records have the same namespace and id.
-            InvalidItemError: a record is larger than the server takes.
-            EncoderMismatchError: a key does not have the collection's dimension, or the collection belongs to
+            DuplicateIdError: Two records have the same namespace and id.
+            InvalidItemError: A record is larger than the server takes.
+            EncoderMismatchError: A key does not have the collection's dimension, or the collection belongs to
                 another encoder since it was opened.
         """
 
     @abstractmethod
     def get(self, ids: Sequence[str], *, namespace: str) -> list[MemoryRecord]:
-        """The records with these ids, in this order; ids that are not stored are left out."""
+        """The records with these ids, in the order and as often as asked; ids that are not stored are left out."""
+
+    def require(self, ids: Sequence[str], *, namespace: str) -> list[MemoryRecord]:
+        """As `get`, but all of them.
+
+        Raises:
+            ItemNotFoundError: An id is not stored in this namespace.
+        """
+        found = {record.id: record for record in self.get(ids, namespace=namespace)}
+        if missing := [id for id in ids if id not in found]:
+            raise ItemNotFoundError(
+                f"Namespace {namespace!r} holds no item {missing[0]!r}"
+                f"{f' and {len(missing) - 1} more of those asked' if missing[1:] else ''}. Check the id and namespace."
+            )
+        return [found[id] for id in ids]
 
     @abstractmethod
-    def content_hashes(self, ids: Sequence[str], *, namespace: str) -> dict[str, str]:
-        """`content_hash` by id, for those that are stored."""
+    def summaries(self, ids: Sequence[str], *, namespace: str) -> list[RecordSummary]:
+        """As `get`, but without keys, vectors and texts, which are not read."""
 
     @abstractmethod
     def search(
         self, key: np.ndarray, *, namespace: str, k: int, where: Filter | None = None
     ) -> list[tuple[MemoryRecord, float]]:
-        """The k records nearest to a key with their similarity, best first, equal ones by id.
+        """The k records nearest to a key with their similarities, best first, equal ones by id.
 
         Args:
             key: (D,) float32.
-            namespace: the only one that is searched.
-            k: at most so many records; fewer only when the namespace and filter hold fewer.
-            where: condition on the items' metadata.
+            namespace: The only one that is searched.
+            k: At most so many records; fewer only when the namespace and filter hold fewer.
+            where: Condition on the items' metadata.
 
         Returns:
-            records and inner products of their keys with `key`; negative ones count too.
+            Records and inner products of their keys with `key`; negative ones count too.
 
         Raises:
-            QueryError: k below 1, a key of another dimension, or a filter that cannot be understood.
+            QueryError: K below 1, a key of another dimension, or a filter that cannot be understood.
+        """
+
+    @abstractmethod
+    def nearest_similarities(
+        self, key: np.ndarray, *, namespace: str, k: int, where: Filter | None = None
+    ) -> list[float]:
+        """The similarities of `search` alone, up to float32 rounding; no record is read.
+
+        Raises:
+            QueryError: As in `search`.
         """
 
     @abstractmethod
@@ -118,7 +165,7 @@ class MemoryStore(ABC):
         """Delete what matches both ids and filter, each unless `None`, and return the ids that were deleted.
 
         Raises:
-            QueryError: a filter that cannot be understood.
+            QueryError: A filter that cannot be understood.
         """
 
     @abstractmethod
@@ -126,7 +173,7 @@ class MemoryStore(ABC):
         """The ids of what matches, sorted; nothing else is read.
 
         Raises:
-            QueryError: a filter that cannot be understood.
+            QueryError: A filter that cannot be understood.
         """
 
     @abstractmethod
@@ -134,7 +181,7 @@ class MemoryStore(ABC):
         """How many records match.
 
         Raises:
-            QueryError: a filter that cannot be understood.
+            QueryError: A filter that cannot be understood.
         """
 
     @abstractmethod
@@ -148,5 +195,61 @@ class MemoryStore(ABC):
         """The namespaces that hold records, sorted. The one method that looks across them."""
 
     @abstractmethod
+    def begin_migration(self, identity: CollectionIdentity) -> Migration:
+        """Start, or resume, writing every namespace's items anew with another encoder or retrieval key.
+
+        An unfinished migration to a third identity is dropped. Until `Migration.commit` this store stays in
+        use; what is added, changed or deleted meanwhile is taken along.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of files, connections and locks; a second call does nothing."""
+
+
+class Migration(ABC):
+    """Items of a store on their way to another encoder or retrieval key, kept apart until they are complete.
+
+    A process that ends anywhere leaves the old store or the complete new one; `begin_migration` resumes.
+
+    Example:
+        >>> migration = store.begin_migration(identity)            # doctest: +SKIP
+        >>> for records in migration.pending(batch_size=8):        # doctest: +SKIP
+        ...     migration.put([encode_again(record) for record in records])
+        >>> migration.commit()                                     # doctest: +SKIP
+    """
+
+    identity: CollectionIdentity
+    """What the items are written with anew."""
+
+    @property
+    @abstractmethod
+    def total(self) -> int:
+        """Items to migrate, in all namespaces."""
+
+    @property
+    @abstractmethod
+    def done(self) -> int:
+        """Items migrated so far, in all namespaces."""
+
+    @abstractmethod
+    def pending(self, batch_size: int) -> Iterator[list[MemoryRecord]]:
+        """Batches of old records, of all namespaces, that are not migrated or have changed since."""
+
+    @abstractmethod
+    def put(self, records: Sequence[MemoryRecord]) -> None:
+        """Store records with new key, block and `truncated`, the rest as `pending` gave it; then durable.
+
+        Raises:
+            DuplicateIdError, InvalidItemError, EncoderMismatchError: As in `MemoryStore.put`.
+        """
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Put the new items in the old ones' place, without those that were deleted meanwhile.
+
+        Other processes that share the store must not write during these seconds, and have to open it again.
+
+        Raises:
+            EncoderMismatchError: Some items are not migrated yet; nothing has changed.
+        """

@@ -70,6 +70,14 @@ def _unknown(part: Any) -> QueryError:
 
 
 def check_namespace(namespace: str) -> str:
+    """The namespace.
+
+    Raises:
+        QueryError: The name is not a text, is empty, or has characters that cannot be printed.
+    """
     if not isinstance(namespace, str) or not namespace or not namespace.isprintable():
-        raise QueryError(f"Namespace {namespace!r} is no text, empty or not printable. Pass one like str(user_id).")
+        raise QueryError(
+            f"The namespace {namespace!r} must be a text that is not empty and has only printable characters. "
+            "Pass for example str(user_id)."
+        )
     return namespace

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from comem_memory.errors import InvalidItemError
-from comem_memory.files.images import keep_picture
+from comem_memory.files import keep_picture
 from comem_memory.store.records import chroma_id
 
 
@@ -19,7 +19,7 @@ class PictureFolder:
     Records refer to kept pictures relative to this folder, which may move, and to others by their own path.
 
     Args:
-        folder: where pictures are kept; without it, only those with a path of their own can be referred to.
+        folder: Where pictures are kept; without it, only those with a path of their own can be referred to.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -29,12 +29,14 @@ class PictureFolder:
         """The reference by which an item's picture is found again.
 
         Args:
-            picture: is written here unless it has a path elsewhere, or is here already.
-            path: where it was opened from, if it was a file.
-            namespace, id, content_hash: of the item.
+            picture: Is written here unless it has a path elsewhere, or is here already.
+            path: Where it was opened from, if it was a file.
+            namespace: The item's namespace.
+            id: The item's id.
+            content_hash: SHA-256 of the item's text and pixels.
 
         Raises:
-            InvalidItemError: neither a path nor a folder.
+            InvalidItemError: Neither a path nor a folder.
         """
         resolved = None if path is None else path.resolve()
         if resolved is not None and (self.folder is None or self.folder not in resolved.parents):
@@ -49,9 +51,9 @@ class PictureFolder:
             keep_picture(picture, kept)
         return str(kept.relative_to(self.folder))
 
-    def find(self, reference: str) -> str:
-        """The full path of a referenced picture."""
-        return reference if self.folder is None else str(self.folder / reference)
+    def find(self, reference: str | None) -> str | None:
+        """The full path of a referenced picture; `None` for an item without one."""
+        return reference if reference is None or self.folder is None else str(self.folder / reference)
 
     def drop(self, *, namespace: str, id: str, but: str | None = None) -> None:
         """Deletes what is kept for an item, except the picture that its record refers to now."""

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from comem_memory.errors import EncoderMismatchError, StoreLocationError
+from comem_memory.files import atomic_write
 from comem_memory.store.codec import b85decode, b85encode, decode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryItem, Metadata
@@ -55,8 +56,8 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
     """Writes records shard by shard; the manifest comes last, so that an unfinished folder is recognised.
 
     Raises:
-        StoreLocationError: the folder is not empty, or an item's picture is gone.
-        CorruptBlockError: an item's stored vectors are damaged.
+        StoreLocationError: The folder is not empty, or an item's picture is gone.
+        CorruptBlockError: An item's stored vectors are damaged.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreLocationError(f"{folder} is not an empty folder. Export to a new one.")
@@ -82,7 +83,7 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     sha256 = {file.relative_to(folder).as_posix(): _sha256(file) for file in files}
     manifest = _Manifest(format_version=FORMAT_VERSION, identity=identity, items=count, sha256=sha256)
-    (folder / "export.json").write_text(manifest.model_dump_json(indent=2) + "\n")
+    atomic_write(folder / "export.json", manifest.model_dump_json(indent=2) + "\n")
     return count
 
 
@@ -90,8 +91,8 @@ def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterat
     """The number of items in an export, and the items, after checking every file.
 
     Raises:
-        StoreLocationError: the folder is no export, or damaged.
-        EncoderMismatchError: another encoder or retrieval key made it.
+        StoreLocationError: The folder is no export, or damaged.
+        EncoderMismatchError: Another encoder or retrieval key made it.
     """
     try:
         manifest = _Manifest.model_validate_json((folder / "export.json").read_text())

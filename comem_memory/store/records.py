@@ -1,4 +1,16 @@
-"""Memory records as Chroma keeps them: ids, documents and metadata of one collection."""
+"""Memory records as Chroma keeps them in one collection.
+
+| of Chroma | of a record |
+|---|---|
+| id | namespace and id |
+| embedding | key |
+| document | text |
+| URI | block |
+| metadata | the item's own, and under `comem.` names what else a `RecordSummary` holds, and the encoder's digest |
+
+Chroma reads all of the metadata or nothing of them, but a record's URI, for which it takes any text, by itself. So the
+block, which is most of a record, is the URI, and moves only with whole records.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +23,7 @@ from chromadb.api.models.Collection import Collection
 from chromadb.errors import InternalError
 
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord
+from comem_memory.store.contract import CollectionIdentity, MemoryRecord, RecordSummary
 from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.types import RESERVED_PREFIX
 
@@ -28,6 +40,7 @@ IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
 
 _T = TypeVar("_T")
+_R = TypeVar("_R", bound=RecordSummary)
 
 
 def batches(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
@@ -59,26 +72,45 @@ def matching_ids(
 
 
 def read(collection: Collection, ids: Sequence[str], namespace: str | None = None) -> dict[str, MemoryRecord]:
-    """Records by Chroma id, in the order asked; `namespace=None` is for migrations, which take them all."""
+    """Whole records by Chroma id, in the order asked; `namespace=None` is for migrations, which take them all."""
     found: dict[str, MemoryRecord] = {}
     for batch in batches(list(dict.fromkeys(ids)), BATCH):
-        # The namespace is compared below: as a filter, Chroma would look through all of its items for each batch.
-        for answer in _whole(collection, batch, ["embeddings", "documents", "metadatas"]):
-            columns = (answer["ids"], answer["embeddings"], answer["documents"], answer["metadatas"])
-            found.update({id: _record(*rest) for id, *rest in zip(*columns, strict=True)})
-    return {id: found[id] for id in ids if id in found and namespace in (None, found[id].namespace)}
+        for answer in _answers(collection, batch, ["embeddings", "documents", "metadatas", "uris"]):
+            columns = (answer[name] for name in ("ids", "embeddings", "documents", "metadatas", "uris"))
+            for id, key, document, stored, block in zip(*columns, strict=True):
+                found[id] = MemoryRecord(
+                    **_summary(stored), key=np.asarray(key, np.float32), block=block, text=document or None
+                )
+    return _asked(found, ids, namespace)
+
+
+def read_summaries(
+    collection: Collection, ids: Sequence[str], namespace: str | None = None
+) -> dict[str, RecordSummary]:
+    """As `read`, but metadata alone."""
+    found: dict[str, RecordSummary] = {}
+    for batch in batches(list(dict.fromkeys(ids)), BATCH):
+        for answer in _answers(collection, batch, ["metadatas"]):
+            for id, stored in zip(answer["ids"], answer["metadatas"], strict=True):
+                found[id] = RecordSummary(**_summary(stored))
+    return _asked(found, ids, namespace)
 
 
 def read_keys(collection: Collection, ids: Sequence[str]) -> dict[str, np.ndarray]:
     """Retrieval keys (D,) by Chroma id, nothing else being read."""
     found: dict[str, np.ndarray] = {}
     for batch in batches(ids, KEYS_BATCH):
-        for answer in _whole(collection, batch, ["embeddings"]):
+        for answer in _answers(collection, batch, ["embeddings"]):
             found.update(zip(answer["ids"], np.asarray(answer["embeddings"], np.float32), strict=True))
     return found
 
 
-def _whole(collection: Collection, ids: Sequence[str], include: list[str]) -> Iterator[dict[str, Any]]:
+def _asked(found: dict[str, _R], ids: Sequence[str], namespace: str | None) -> dict[str, _R]:
+    # The namespace is compared here: as a filter, Chroma would look through all of its items for each batch.
+    return {id: found[id] for id in ids if id in found and namespace in (None, found[id].namespace)}
+
+
+def _answers(collection: Collection, ids: Sequence[str], include: list[str]) -> Iterator[dict[str, Any]]:
     """What Chroma holds of these ids, in one answer unless some are deleted meanwhile.
 
     Chroma looks up rows and then their embeddings, and fails where an embedding has gone between the two.
@@ -89,26 +121,24 @@ def _whole(collection: Collection, ids: Sequence[str], include: list[str]) -> It
             return
         except InternalError:
             if len(ids) > 1:
-                yield from _whole(collection, ids[: len(ids) // 2], include)
-                yield from _whole(collection, ids[len(ids) // 2 :], include)
+                yield from _answers(collection, ids[: len(ids) // 2], include)
+                yield from _answers(collection, ids[len(ids) // 2 :], include)
                 return
             if attempt == ATTEMPTS:
                 raise
 
 
-def _record(key: Any, document: str | None, stored: dict[str, Any]) -> MemoryRecord:
-    return MemoryRecord(
-        id=stored["comem.id"],
-        namespace=stored["comem.namespace"],
-        key=np.asarray(key, np.float32),
-        block=stored["comem.block"],
-        text=document or None,
-        image=stored.get("comem.image"),
-        metadata={name: value for name, value in stored.items() if not name.startswith(RESERVED_PREFIX)},
-        created_at=stored["comem.created_at"],
-        content_hash=stored["comem.content_hash"],
-        truncated=stored["comem.truncated"],
-    )
+def _summary(stored: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a `RecordSummary`."""
+    return {
+        "id": stored["comem.id"],
+        "namespace": stored["comem.namespace"],
+        "image": stored.get("comem.image"),
+        "metadata": {name: value for name, value in stored.items() if not name.startswith(RESERVED_PREFIX)},
+        "created_at": stored["comem.created_at"],
+        "content_hash": stored["comem.content_hash"],
+        "truncated": stored["comem.truncated"],
+    }
 
 
 def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict[str, Any]:
@@ -116,7 +146,6 @@ def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict
         **record.metadata,
         "comem.id": record.id,
         "comem.namespace": record.namespace,
-        "comem.block": record.block,
         "comem.created_at": record.created_at,
         "comem.content_hash": record.content_hash,
         "comem.truncated": record.truncated,
@@ -148,6 +177,7 @@ def write(collection: Collection, identity: CollectionIdentity, records: Sequenc
             ids=ids,
             embeddings=np.stack([np.asarray(record.key, np.float32) for _, record in batch]),
             documents=[record.text or "" for _, record in batch],
+            uris=[record.block for _, record in batch],
             metadatas=[cleared.get(id, {}) | _stored_metadata(record, identity) for id, record in batch],
         )
 

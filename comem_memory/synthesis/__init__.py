@@ -1,1 +1,57 @@
 """Items and questions to train and test with: made-up ones, real countries, corpora."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comem_memory.synthesis.corpus import Answers, CorpusItem, CorpusSample, read_corpus
+    from comem_memory.synthesis.corpus_writer import frozen_reader, synthesize
+    from comem_memory.synthesis.drafts import Draft, DraftItem, WorldDrafts, mixtures
+    from comem_memory.synthesis.emoji import emoji_of_splits
+    from comem_memory.synthesis.groups import Group, Mixture, group
+    from comem_memory.synthesis.own_items import OwnDrafts
+
+_HOME = {
+    "Answers": "corpus",
+    "CorpusItem": "corpus",
+    "CorpusSample": "corpus",
+    "Draft": "drafts",
+    "DraftItem": "drafts",
+    "Group": "groups",
+    "Mixture": "groups",
+    "OwnDrafts": "own_items",
+    "WorldDrafts": "drafts",
+    "emoji_of_splits": "emoji",
+    "frozen_reader": "corpus_writer",
+    "group": "groups",
+    "mixtures": "drafts",
+    "read_corpus": "corpus",
+    "synthesize": "corpus_writer",
+}
+
+__all__ = [
+    "Answers",
+    "CorpusItem",
+    "CorpusSample",
+    "Draft",
+    "DraftItem",
+    "Group",
+    "Mixture",
+    "OwnDrafts",
+    "WorldDrafts",
+    "emoji_of_splits",
+    "frozen_reader",
+    "group",
+    "mixtures",
+    "read_corpus",
+    "synthesize",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Imports on first use: made-up items need Faker, which is optional, and a corpus does not."""
+    if name in _HOME:
+        return getattr(import_module(f"comem_memory.synthesis.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'comem_memory.synthesis' has no attribute {name!r}")

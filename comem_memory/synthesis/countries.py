@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.memory import ContinuousMemory
 from comem_memory.metrics import contains
 from comem_memory.types import MemoryItem, Metadata

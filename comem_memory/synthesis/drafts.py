@@ -13,7 +13,6 @@ from comem_memory.synthesis.emoji import Picture
 from comem_memory.synthesis.groups import GroupItem, Mixture, Task, group
 from comem_memory.synthesis.languages import LANGUAGES
 from comem_memory.synthesis.splits import SPLITS, Split
-from comem_memory.training.batches import in_order
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,14 @@ class Draft:
     """A question and its items.
 
     Args:
-        question: as it is asked.
-        answer: known to be right.
-        right, wrong: an answer that contains one of these, and none of those, is right too.
-        items: in the order of a prompt or memory.
-        gold: positions of those that the question is about; empty where none of them is given.
-        kind, language: of the question.
-        written: the model itself wrote question and answer, which are kept only if it gives that answer again.
+        question: As it is asked.
+        answer: Known to be right.
+        right, wrong: An answer that contains one of these, and none of those, is right too.
+        items: In the order of a prompt or memory.
+        gold: Positions of those that the question is about; empty where none of them is given.
+        kind: Kind of the question.
+        language: Language of the question.
+        written: The model itself wrote question and answer, which are kept only if it gives that answer again.
     """
 
     question: str
@@ -73,8 +73,8 @@ class WorldDrafts:
     """Drafts of made-up groups, without end; what else is given with an item is a random choice from its group.
 
     Args:
-        seed: another seed, other items.
-        mixtures: what the groups of each split are made of.
+        seed: Another seed, other items.
+        mixtures: What the groups of each split are made of.
     """
 
     def __init__(self, seed: int, mixtures: Mapping[Split, Mixture]) -> None:
@@ -109,11 +109,11 @@ def mixtures(languages: Sequence[str], emoji: Mapping[Split, Sequence[Picture]] 
     """What the groups of each split are made of.
 
     Args:
-        languages: of items and questions, besides English.
-        emoji: pictures of each split besides scenes; `None` for no pictures at all.
+        languages: Languages of items and questions, besides English.
+        emoji: Pictures of each split besides scenes; `None` for no pictures at all.
 
     Raises:
-        CorpusError: there are no phrases in a language.
+        CorpusError: There are no phrases in a language.
     """
     if unknown := [language for language in languages if language not in LANGUAGES]:
         raise CorpusError(f"There are no phrases in {unknown[0]!r}. There are: {', '.join(LANGUAGES)}.")
@@ -121,6 +121,14 @@ def mixtures(languages: Sequence[str], emoji: Mapping[Split, Sequence[Picture]] 
     if emoji is None:
         return {split: Mixture(languages=chosen, pictured=0.0) for split in SPLITS}
     return {split: Mixture(languages=chosen, emoji=emoji[split]) for split in SPLITS}
+
+
+def in_order(rng: random.Random, own: Sequence[int], others: Sequence[int]) -> list[int]:
+    """Positions of the items that are given: retrieval puts the best last, but is not always right."""
+    given = [*others, *own]
+    if rng.random() < 0.4:
+        rng.shuffle(given)
+    return given
 
 
 def _given(rng: random.Random, task: Task, count: int) -> list[int]:

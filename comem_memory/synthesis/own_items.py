@@ -12,12 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from tqdm.auto import tqdm
 
 from comem_memory.errors import CorpusError
-from comem_memory.files.images import MODEL_PIXELS, at_most, load_image
-from comem_memory.retrieval.keys import RetrievalKey
+from comem_memory.files import MODEL_PIXELS, at_most, load_image
+from comem_memory.retrieval import RetrievalKey
 from comem_memory.synthesis.corpus import first_error
-from comem_memory.synthesis.drafts import Draft, DraftItem, Reader
+from comem_memory.synthesis.drafts import Draft, DraftItem, Reader, in_order
 from comem_memory.synthesis.splits import SPLITS, Split
-from comem_memory.training.batches import in_order
 
 NEIGHBOURS = 9
 """Most other items that are given with one."""
@@ -55,12 +54,12 @@ class OwnDrafts:
     Args:
         file: JSON lines {"id", "text", "image", "questions": [{"question", "answer"}]}; an image is a path relative to
             the file's folder. Only text or image is required; an item without `questions` gets some by the reader.
-        seed: of the splits, and of how many other items are given.
-        key: says which items are near.
-        read: writes questions where there are none.
+        seed: Decides the splits, and how many other items are given.
+        key: Says which items are near.
+        read: Writes questions where there are none.
 
     Raises:
-        CorpusError: the file is missing, has fewer than three items, or a line is no item; the message names it.
+        CorpusError: The file is missing, has fewer than three items, or a line is no item; the message names it.
     """
 
     def __init__(self, file: Path, seed: int, key: RetrievalKey, read: Reader) -> None:

@@ -13,20 +13,16 @@ Shared are names of days, months, seasons and directions, which are few, and the
 from __future__ import annotations
 
 import hashlib
-import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal, TypeVar, get_args
 
-from faker import Faker
-
-from comem_memory.synthesis.values import Values
 from comem_memory.synthesis.words import listed
 
 Split = Literal["train", "development", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-SHARED = frozenset({"day", "month", "season", "direction"})
+SHARED = frozenset({"day", "month", "season"})
 """Kinds of words that all splits use."""
 
 Thing = TypeVar("Thing")
@@ -54,46 +50,6 @@ def shares_of(things: Sequence[Thing], split: Split) -> list[Thing]:
 def words_of(kind: str, split: Split) -> list[str]:
     """The listed words of a kind that belong to a split."""
     return listed(kind) if kind in SHARED else shares_of(listed(kind), split)
-
-
-class SplitValues(Values):
-    """Draws the names and values of one split."""
-
-    def __init__(self, rng: random.Random, split: Split) -> None:
-        super().__init__(rng, ())
-        self.split = split
-
-    def draw(self, kind: str) -> str:
-        while True:
-            value = super().draw(kind)
-            if not re.search(r"\d", value) or split_of(value) == self.split:
-                return value
-
-    def _listed(self, kind: str) -> list[str]:
-        return words_of(kind, self.split)
-
-    def _made(self) -> str:
-        return self._own(super()._made)
-
-    def _city(self) -> str:
-        return self._own(super()._city)
-
-    def _first_name(self, faker: Faker) -> str:
-        return self._own(lambda: super(SplitValues, self)._first_name(faker))
-
-    def _last_name(self, faker: Faker) -> str:
-        return self._own(lambda: super(SplitValues, self)._last_name(faker))
-
-    def _title(self) -> str:
-        return self._own(super()._title)  # some are made of seasons alone
-
-    def _domain(self) -> str:
-        return self._own(super()._domain)
-
-    def _own(self, draw: Callable[[], str]) -> str:
-        while split_of(word := draw()) != self.split:
-            pass
-        return word
 
 
 def _hash(text: str) -> int:

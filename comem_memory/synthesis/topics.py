@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comem_memory.synthesis.domains import Attribute, attribute
+
+@dataclass(frozen=True)
+class Attribute:
+    label: str
+    """What it is called: "mayor", "date of birth"."""
+    kind: str
+    """The kind of value."""
+    sentences: tuple[str, ...]
+    """Ways to state it besides the general ones of `phrases`."""
+    questions: tuple[str, ...]
+    """Ways to ask besides the general ones."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +36,14 @@ class Topic:
 def topic(name: str, nouns: str, named: str, pronouns: str, attributes: str) -> Topic:
     """A topic from its table; pronouns as "she her,he his"."""
     pairs = tuple((pair.split()[0], pair.split()[1]) for pair in pronouns.split(","))
-    lines = tuple(attribute(line) for line in attributes.strip().splitlines())
+    lines = tuple(_attribute(line) for line in attributes.strip().splitlines())
     return Topic(name, tuple(nouns.split(",")), named, pairs, lines)
+
+
+def _attribute(line: str) -> Attribute:
+    label, kind, *said = (part.strip() for part in line.split("|"))
+    sentences, questions = (tuple(pattern.strip() for pattern in listed.split(";")) for listed in said)
+    return Attribute(label, kind, sentences, questions)
 
 
 TOPICS = (

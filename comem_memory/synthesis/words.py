@@ -61,14 +61,11 @@ _LISTS = {
     "month": "January February March April May June July August September October November December",
     "climate": "tropical,arid,temperate,cold,humid,mild,alpine,windy,Mediterranean,rainy",
     "export": "timber,coffee,copper,salt,wool,sugar,tin,rubber,spices,cotton,cocoa,diamonds,tea,fish,iron ore,vanilla",
-    "direction": "north south east west north-east south-west north-west south-east centre",
     "genre": "mystery,romance,satire,fantasy,biography,horror,comedy,adventure,science fiction,drama",
     "industry": "software,shipping,banking,farming,mining,fashion,medicine,tourism,robotics,publishing,energy,toys",
     "status": "approved,rejected,postponed,in progress,finished,cancelled,on hold,under review,urgent,open",
     "season": "spring summer autumn winter",
-    "coin": "crown,thaler,mark,ducat,shilling,florin,guilder,penny,talent,groat,obol,scudo,denar,tael,piastre",
     "feature": "waterproof,foldable,wireless,solar-powered,silent,fireproof,adjustable,biodegradable,portable",
-    "government": "republic,kingdom,federation,duchy,union,principality,sultanate,confederation",
     "texture": "soft,crunchy,creamy,sticky,crisp,chewy,smooth,flaky",
     "region": "Scandinavia,Siberia,Patagonia,Bavaria,Tuscany,Catalonia,Yorkshire,Cornwall,Texas,Alaska,Ontario,Quebec,"
     "California,Bengal,Punjab,Kashmir,Tibet,Manchuria,Anatolia,Crimea,Sicily,Normandy,Brittany,Scotland,Wales,Iberia,"

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from comem_memory.encoder.memory_encoder import MemoryEncoder
+from comem_memory.encoder import MemoryEncoder
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.backbone import Backbone
-from comem_memory.opening import identity_of
-from comem_memory.retrieval.keys import RetrievalKey
-from comem_memory.store.chroma import ChromaStore
+from comem_memory.model import Backbone
+from comem_memory.retrieval import RetrievalKey
+from comem_memory.store import ChromaStore, identity_of
 from comem_memory.testing.tiny_models import Family, seeded, tiny_backbone
 
 

@@ -50,8 +50,7 @@ from transformers import (
     Qwen3VLProcessor,
 )
 
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.loading import without_videos
+from comem_memory.model import Backbone, without_videos
 
 Family = Literal[
     "llama",
@@ -75,7 +74,7 @@ def tiny_backbone(family: Family = "llava", *, seed: int = 0) -> Backbone:
 
     Args:
         family: `llama`, `qwen2` and `gemma3_text` take text only, the others also pictures.
-        seed: another seed is another model.
+        seed: Another seed is another model.
     """
     with seeded(seed):
         model, processor = _BUILDERS[family]()
@@ -121,8 +120,8 @@ class Vocabulary:
         """A tokenizer with a chat template.
 
         Args:
-            template: in Jinja, as transformers renders it.
-            named: tokens that count as special besides the usual ones, by attribute if the processor asks for it.
+            template: In Jinja, as transformers renders it.
+            named: Tokens that count as special besides the usual ones, by attribute if the processor asks for it.
         """
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
         tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*self.special, *alphabet])}, []))

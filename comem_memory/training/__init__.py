@@ -1,0 +1,54 @@
+"""Training a memory encoder: a recipe, what it trains with, its warm start, its trainers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comem_memory.training.batches import Batch, Batches, Item, TrainingQuestion
+    from comem_memory.training.corpus_batches import CorpusBatches
+    from comem_memory.training.data import training_data
+    from comem_memory.training.memory_trainer import MemoryTrainer
+    from comem_memory.training.projector import train_projector
+    from comem_memory.training.recipe import TrainingRecipe
+    from comem_memory.training.train import train_encoder
+    from comem_memory.training.trainer import training_arguments
+    from comem_memory.training.world_batches import WorldBatches
+
+_HOME = {
+    "Batch": "batches",
+    "Batches": "batches",
+    "CorpusBatches": "corpus_batches",
+    "Item": "batches",
+    "MemoryTrainer": "memory_trainer",
+    "TrainingQuestion": "batches",
+    "TrainingRecipe": "recipe",
+    "WorldBatches": "world_batches",
+    "train_encoder": "train",
+    "train_projector": "projector",
+    "training_arguments": "trainer",
+    "training_data": "data",
+}
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "CorpusBatches",
+    "Item",
+    "MemoryTrainer",
+    "TrainingQuestion",
+    "TrainingRecipe",
+    "WorldBatches",
+    "train_encoder",
+    "train_projector",
+    "training_arguments",
+    "training_data",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Imports on first use: a recipe needs no torch, and batches need Faker, which is optional."""
+    if name in _HOME:
+        return getattr(import_module(f"comem_memory.training.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'comem_memory.training' has no attribute {name!r}")

@@ -28,13 +28,11 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from comem_memory.chat.chat import Chat, ChatSettings, Reply
-from comem_memory.chat.tool_calls import tool_choice_of
+from comem_memory.chat import Chat, ChatSettings, Reply, tool_choice_of
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.prompts import Message
-from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.filters import Filter
+from comem_memory.model import Message
+from comem_memory.store import ChromaStore, Filter
 from comem_memory.threads import iterate_in_thread
 
 from ..turn import SETTINGS, prepare_turn
@@ -56,20 +54,21 @@ class ChatComem(BaseChatModel):
     settings below and anything that transformers' `generate` takes.
 
     Args:
-        memory: an open memory; or leave it out and say how to open one with the next fields, which alone are
+        memory: An open memory; or leave it out and say how to open one with the next fields, which alone are
             serialised. It is then opened at the first call.
-        model, adapter, persist_directory, chroma_url, collection_name: as in `ContinuousMemory.from_pretrained`.
-        namespace: whose items to recall; by default the memory's own.
-        k: items to recall for the last user turn.
-        where: filter on their metadata.
+        model, adapter, persist_directory, chroma_url, collection_name: As in `ContinuousMemory.from_pretrained`.
+        namespace: Whose items to recall; by default the memory's own.
+        k: Items to recall for the last user turn.
+        where: Filter on their metadata.
         mode: How items are given to the model: `memory` (vectors), `text`, `both` or `none`; by default as the memory
             does, which follows its encoder's recommendation.
         temperature: 0 is greedy decoding.
-        top_p, seed: of sampling.
-        max_tokens: longest answer.
-        stop: texts that end the answer.
+        top_p: Share of the probability that sampling draws from.
+        seed: Sampling with the same seed says the same.
+        max_tokens: Longest answer.
+        stop: Texts that end the answer.
         streaming: `invoke` too tells callbacks every piece.
-        allow_image_urls: fetch pictures from URLs and open local paths that messages name.
+        allow_image_urls: Fetch pictures from URLs and open local paths that messages name.
 
     Example:
         >>> chat = ChatComem(persist_directory="memory", k=3)                                  # doctest: +SKIP
@@ -243,10 +242,10 @@ class ChatComem(BaseChatModel):
         """Lets the model call tools.
 
         Args:
-            tools: functions, pydantic classes, LangChain tools, or OpenAI's format.
+            tools: Functions, pydantic classes, LangChain tools, or OpenAI's format.
             tool_choice: `auto`, `none`, a tool's name, or `any` (also `required`, True); the last two force one valid
                 call through constrained decoding.
-            **kwargs: see `bind`; `strict` and `parallel_tool_calls` are accepted and change nothing.
+            **kwargs: See `bind`; `strict` and `parallel_tool_calls` are accepted and change nothing.
         """
         for name in ("strict", "parallel_tool_calls"):
             kwargs.pop(name, None)
@@ -264,13 +263,13 @@ class ChatComem(BaseChatModel):
         """Answers that fit a schema, enforced by constrained decoding.
 
         Args:
-            schema: a pydantic class, TypedDict, JSON schema or OpenAI function.
-            include_raw: return `{"raw", "parsed", "parsing_error"}`.
+            schema: A pydantic class, TypedDict, JSON schema or OpenAI function.
+            include_raw: Return `{"raw", "parsed", "parsing_error"}`.
             method: `json_schema` and `json_mode` answer in JSON, `function_calling` in a forced tool call.
-            **kwargs: see `bind`; `strict` changes nothing.
+            **kwargs: See `bind`; `strict` changes nothing.
 
         Raises:
-            ValueError: an unknown method.
+            ValueError: An unknown method.
         """
         kwargs.pop("strict", None)
         json_schema = convert_to_json_schema(schema)

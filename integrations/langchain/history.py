@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict, messages_to_dict
 
-from comem_memory.chat.layout import check_mode
+from comem_memory.chat import check_mode
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
 from comem_memory.threads import run_in_thread
@@ -26,10 +26,10 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
     leaves it out.
 
     Args:
-        memory: where; its namespace is the user's.
-        session_id: one conversation of several.
-        recent: messages that stay text, or a few more, so that they begin with what the user said.
-        older: messages before those that the model is given, as vectors 8 tokens each.
+        memory: Where; its namespace is the user's.
+        session_id: One conversation of several.
+        recent: Messages that stay text, or a few more, so that they begin with what the user said.
+        older: Messages before those that the model is given, as vectors 8 tokens each.
         mode: How it is given them: `memory` (vectors), `text`, or `both`; with text they take as many tokens as ever.
     """
 

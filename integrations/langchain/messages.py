@@ -21,11 +21,10 @@ from langchain_core.messages import (
 from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.messages.tool import tool_call
 
-from comem_memory.chat.tool_calls import ToolCall
-from comem_memory.chat.turns import NamedItems
+from comem_memory.chat import NamedItems, ToolCall
 from comem_memory.config import Mode
-from comem_memory.files.images import load_image, named_picture
-from comem_memory.model.prompts import Message
+from comem_memory.files import load_image, named_picture
+from comem_memory.model import Message
 
 SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call", "tool_call_chunk", "memory")
 """Blocks without text or picture: thoughts are not shown again, calls stand in `tool_calls`, memory goes before all."""
@@ -47,13 +46,13 @@ def to_messages(
     """LangChain's messages as transformers'.
 
     Args:
-        messages: system, human, AI and tool messages with text and images.
-        allow_urls: fetch pictures from http(s) URLs and open local paths that messages name.
-        skip_unreadable: leave out blocks that the model cannot read, for recalling and remembering.
+        messages: System, human, AI and tool messages with text and images.
+        allow_urls: Fetch pictures from http(s) URLs and open local paths that messages name.
+        skip_unreadable: Leave out blocks that the model cannot read, for recalling and remembering.
 
     Raises:
-        ValueError: a block that the model cannot read (audio, video, PDF), or a URL that may not be fetched.
-        InvalidItemError: a picture that cannot be opened.
+        ValueError: A block that the model cannot read (audio, video, PDF), or a URL that may not be fetched.
+        InvalidItemError: A picture that cannot be opened.
     """
     return [_turn(message, allow_urls, skip_unreadable) for message in messages]
 

@@ -12,13 +12,12 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config, run_in_executor
 
-from comem_memory.chat.layout import check_mode
-from comem_memory.chat.turns import item_of
+from comem_memory.chat import check_mode, item_of
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.text_prompts import PromptItem, as_text
-from comem_memory.store.filters import Filter
+from comem_memory.model import PromptItem, as_text
+from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem
 
@@ -36,7 +35,7 @@ def user_of(runtime: Any) -> str | None:
     Without either, `None`.
 
     Raises:
-        QueryError: there is a context, but no `user_id`, so that users would share one memory.
+        QueryError: There is a context, but no `user_id`, so that users would share one memory.
     """
     context = getattr(runtime, "context", None)
     found = context.get("user_id") if isinstance(context, Mapping) else getattr(context, "user_id", None)
@@ -74,15 +73,15 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     List it after what hides or replaces anything (`PIIMiddleware`, `ModelFallbackMiddleware`).
 
     Args:
-        memory: where.
-        k: items to recall for the last user turn; 0 recalls nothing.
-        where: filter on their metadata.
+        memory: Where.
+        k: Items to recall for the last user turn; 0 recalls nothing.
+        where: Filter on their metadata.
         mode: How the model is given the items: `memory` (vectors), `text`, `both` or `none`; by default as the
             `ChatComem` does. Any other model gets texts, unless it is `none`.
-        namespace: from the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
+        namespace: From the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
             context or of the config's `configurable`, and the memory's own where neither is given.
-        remember: from the messages to what is stored after a turn, or `None` for nothing; by default `last_turn`.
-        tools: give the agent `remember`, `recall` and `forget`.
+        remember: From the messages to what is stored after a turn, or `None` for nothing; by default `last_turn`.
+        tools: Give the agent `remember`, `recall` and `forget`.
 
     Example:
         >>> agent = create_agent(chat, middleware=[ComemMiddleware(memory)], context_schema=Context) # doctest: +SKIP

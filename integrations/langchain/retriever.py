@@ -11,7 +11,7 @@ from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field
 
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store.filters import Filter
+from comem_memory.store import Filter
 from comem_memory.types import MemoryHit
 
 from ..transcript import visible
@@ -23,10 +23,10 @@ class ComemRetriever(BaseRetriever):
     `invoke(query, image=..., k=..., where=..., namespace=...)`: the query may be empty when there is an image.
 
     Args:
-        memory: where to search.
-        k: at most so many documents.
-        where: filter on metadata, in Chroma's operators.
-        namespace: whose items; by default the memory's own.
+        memory: Where to search.
+        k: At most so many documents.
+        where: Filter on metadata, in Chroma's operators.
+        namespace: Whose items; by default the memory's own.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)

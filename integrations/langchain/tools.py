@@ -22,9 +22,9 @@ def memory_tools(memory: ContinuousMemory, *, view_of: ViewOf | None = None, k: 
     """`remember`, `recall` and `forget`.
 
     Args:
-        memory: where.
-        view_of: whose, from the agent's runtime; by default everyone shares `memory`.
-        k: items that one `recall` lists.
+        memory: Where.
+        view_of: Whose, from the agent's runtime; by default everyone shares `memory`.
+        k: Items that one `recall` lists.
     """
     view = view_of or (lambda runtime: memory)
 

@@ -26,11 +26,11 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
-from comem_memory.chat.chat import Chat, ChatSettings, Reply
+from comem_memory.chat import Chat, ChatSettings, Reply
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model.prompts import Message
-from comem_memory.store.filters import Filter
+from comem_memory.model import Message
+from comem_memory.store import Filter
 from comem_memory.threads import iterate_in_thread
 
 from ..turn import prepare_turn
@@ -45,17 +45,18 @@ class ComemLLM(FunctionCallingLLM):
     similar to the last user turn. Calls also take the settings below and anything of transformers' `generate`.
 
     Args:
-        memory: where to recall; its model answers.
-        namespace: whose items; by default the memory's own.
-        k: items to recall for the last user turn; 0 recalls nothing, for engines that bring their own context.
-        where: filter on their metadata.
+        memory: Where to recall; its model answers.
+        namespace: Whose items; by default the memory's own.
+        k: Items to recall for the last user turn; 0 recalls nothing, for engines that bring their own context.
+        where: Filter on their metadata.
         mode: How items are given to the model: `memory` (vectors), `text`, `both` or `none`; by default as the memory
             does, which follows its encoder's recommendation.
         temperature: 0 is greedy decoding.
-        top_p, seed: of sampling.
-        max_tokens: longest answer.
-        stop: texts that end the answer.
-        allow_image_urls: fetch pictures from URLs and open local paths that messages name.
+        top_p: Share of the probability that sampling draws from.
+        seed: Sampling with the same seed says the same.
+        max_tokens: Longest answer.
+        stop: Texts that end the answer.
+        allow_image_urls: Fetch pictures from URLs and open local paths that messages name.
 
     Example:
         >>> llm = ComemLLM(memory=memory)                                                      # doctest: +SKIP

@@ -10,10 +10,10 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index.core.memory.types import BaseMemory
 
-from comem_memory.chat.turns import content_of
+from comem_memory.chat import content_of
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store.contract import MemoryRecord
+from comem_memory.store import MemoryRecord
 from comem_memory.threads import run_in_thread
 
 from ..transcript import MESSAGE, Said, Transcript
@@ -28,10 +28,10 @@ class ComemMemory(BaseMemory):
     other models as text.
 
     Args:
-        memory: where; its namespace is the user's.
-        session_id: one conversation of several; by default a new one, as LlamaIndex's own memories have.
-        recent: messages that stay text, or a few more, so that they begin with what the user said.
-        k: older messages to recall.
+        memory: Where; its namespace is the user's.
+        session_id: One conversation of several; by default a new one, as LlamaIndex's own memories have.
+        recent: Messages that stay text, or a few more, so that they begin with what the user said.
+        k: Older messages to recall.
         mode: How a `ComemLLM` is given them: `memory` (vectors), `text`, `both` or `none`; by default as it is set.
     """
 
@@ -54,7 +54,7 @@ class ComemMemory(BaseMemory):
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
         """
         Raises:
-            ValueError: always, so that a workflow's context is kept without it, as it is without LlamaIndex's `Memory`.
+            ValueError: Always, so that a workflow's context is kept without it, as it is without LlamaIndex's `Memory`.
         """
         raise ValueError("ComemMemory holds an open memory. Pass memory= again beside the restored Context.")
 

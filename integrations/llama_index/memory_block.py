@@ -10,10 +10,10 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.memory.memory import BaseMemoryBlock
 
-from comem_memory.chat.turns import item_of
+from comem_memory.chat import item_of
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store.filters import Filter
+from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
 
 from ..transcript import SESSION
@@ -27,11 +27,11 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
     nothing to recall, both are told so.
 
     Args:
-        memory: where; its namespace is the user's.
-        k: items to recall.
-        where: filter on their metadata.
+        memory: Where; its namespace is the user's.
+        k: Items to recall.
+        where: Filter on their metadata.
         mode: How a `ComemLLM` is given them: `memory` (vectors), `text`, `both` or `none`; by default as it is set.
-        across_sessions: recall from all sessions of the namespace; otherwise only from the session at hand.
+        across_sessions: Recall from all sessions of the namespace; otherwise only from the session at hand.
     """
 
     name: str = "comem"

@@ -17,12 +17,10 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from comem_memory.chat.chat import Reply
-from comem_memory.chat.turns import NamedItems
+from comem_memory.chat import NamedItems, Reply
 from comem_memory.config import Mode
-from comem_memory.files.images import load_image, named_picture
-from comem_memory.model.prompts import Message
-from comem_memory.model.text_prompts import PromptItem, as_text
+from comem_memory.files import load_image, named_picture
+from comem_memory.model import Message, PromptItem, as_text
 from comem_memory.types import MemoryHit
 
 MEMORY_IDS = "memory_ids"
@@ -60,13 +58,13 @@ def to_messages(
     """LlamaIndex's messages as transformers'.
 
     Args:
-        messages: with text, images, tool calls and their results.
-        allow_urls: fetch pictures from URLs and open local paths that messages name.
-        skip_unreadable: leave out blocks that the model cannot read, for recalling and remembering.
+        messages: With text, images, tool calls and their results.
+        allow_urls: Fetch pictures from URLs and open local paths that messages name.
+        skip_unreadable: Leave out blocks that the model cannot read, for recalling and remembering.
 
     Raises:
-        ValueError: a block that the model cannot read, or a URL or path that may not be opened.
-        InvalidItemError: a picture that cannot be opened.
+        ValueError: A block that the model cannot read, or a URL or path that may not be opened.
+        InvalidItemError: A picture that cannot be opened.
     """
     return [_turn(message, allow_urls, skip_unreadable) for message in messages]
 

@@ -9,7 +9,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
 
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store.filters import Filter
+from comem_memory.store import Filter
 from comem_memory.types import MemoryHit
 
 from ..transcript import visible
@@ -19,11 +19,11 @@ class ComemRetriever(BaseRetriever):
     """Finds stored items by text, by picture (`QueryBundle(query_str, image_path=...)`), or by both.
 
     Args:
-        memory: where to search.
-        similarity_top_k: at most so many nodes.
-        where: filter on metadata, in Chroma's operators.
-        namespace: whose items; by default the memory's own.
-        **kwargs: as in LlamaIndex's `BaseRetriever`.
+        memory: Where to search.
+        similarity_top_k: At most so many nodes.
+        where: Filter on metadata, in Chroma's operators.
+        namespace: Whose items; by default the memory's own.
+        **kwargs: As in LlamaIndex's `BaseRetriever`.
     """
 
     def __init__(

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import Message
+from comem_memory.model import Backbone, Message
 
 
 def bare_answer(backbone: Backbone, asked: str | Sequence[Message], memory: torch.Tensor | None = None) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import ComemError
-from comem_memory.files.images import load_image
+from comem_memory.files import load_image
 from comem_memory.opening import identity_of
 from comem_memory.testing import tiny_key, tiny_picture
 

@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from comem_memory.config import LoraSettings
-from comem_memory.encoder.memory_encoder import MemoryEncoder
-from comem_memory.model.backbone import Backbone
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.model import Backbone
 
 FOLDER = Path(__file__).parents[1] / "data" / "parity" / "qwen2_5_vl"
 INPUTS = load_file(FOLDER / "inputs.safetensors")

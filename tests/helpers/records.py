@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from comem_memory.config import EncoderFingerprint
-from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord
+from comem_memory.store import CollectionIdentity, MemoryRecord, MemoryStore
 
 D = 8
 
@@ -41,14 +40,14 @@ def record(id: str, *, namespace: str = "ann", seed: int | None = None, **fields
     return MemoryRecord(id=id, namespace=namespace, **{**defaults, **fields})
 
 
-OLD, NEW, THIRD = identity("old-old-"), identity("new-new-", dimension=5), identity("third-th")
+OLD, NEW, THIRD = identity(), identity("new-new-", dimension=5), identity("third-th")
 
 
 def encoded_again(r: MemoryRecord) -> MemoryRecord:
     return replace(r, key=key(7, 5), block="new block")
 
 
-def migrate(store: ChromaStore, *, stop_after: int | None = None) -> int:
+def migrate(store: MemoryStore, *, stop_after: int | None = None) -> int:
     migration = store.begin_migration(NEW)
     moved = 0
     for records in migration.pending(batch_size=2):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from comem_memory.encoder.memory_encoder import MemoryEncoder
-from comem_memory.model.backbone import Backbone
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.model import Backbone
 from comem_memory.testing import Family, tiny_backbone, tiny_encoder
 
 

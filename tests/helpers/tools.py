@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from comem_memory.chat.tool_calls import Tool
+from comem_memory.chat import Tool
 
 
 def tool(name: str, description: str = "", **properties: dict[str, Any]) -> Tool:

@@ -63,8 +63,8 @@ def load(name: str, folder: str | Path, split: str) -> Iterator[BenchmarkQuestio
     """The questions of a benchmark's split, all of them checked before the first is given.
 
     Raises:
-        ImportError: the benchmark comes as parquet files, and pyarrow is not installed.
-        BenchmarkError: there is no such benchmark, or a file is missing or malformed.
+        ImportError: The benchmark comes as parquet files, and pyarrow is not installed.
+        BenchmarkError: There is no such benchmark, or a file is missing or malformed.
     """
     return _named(name).questions(Path(folder), split)
 
@@ -73,7 +73,7 @@ def items(name: str, folder: str | Path, split: str) -> Iterator[MemoryItem]:
     """The knowledge that a benchmark publishes for a split.
 
     Raises:
-        BenchmarkError: there is no such benchmark, it publishes none, or a file is missing or malformed.
+        BenchmarkError: There is no such benchmark, it publishes none, or a file is missing or malformed.
     """
     if (read := _named(name).items) is None:
         raise BenchmarkError(f"{name} publishes no knowledge to remember. Use another benchmark for a comparison.")

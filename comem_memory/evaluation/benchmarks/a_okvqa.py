@@ -43,7 +43,7 @@ def questions(folder: Path, split: str) -> Iterator[BenchmarkQuestion]:
     """Questions with options and direct answers; those of the test split come without the right ones.
 
     Raises:
-        BenchmarkError: a file, an entry or a picture is missing or malformed.
+        BenchmarkError: A file, an entry or a picture is missing or malformed.
     """
     path = folder / f"aokvqa_v1p0_{split}.json"
     rows = json_file(path, list[_Row], LAYOUT)
@@ -73,7 +73,7 @@ def score_options(questions: Iterable[BenchmarkQuestion], predictions: Predictio
     """`score` is the share of predictions that are the right option's text, letter for letter.
 
     Raises:
-        BenchmarkError: a question has no prediction, or no published answer.
+        BenchmarkError: A question has no prediction, or no published answer.
     """
     return {"score": mean(scored(questions, predictions, _is_option))}
 
@@ -84,7 +84,7 @@ def score_answers(questions: Iterable[BenchmarkQuestion], predictions: Predictio
     Texts are compared letter for letter; unlike in VQA accuracy no annotator is left out.
 
     Raises:
-        BenchmarkError: a question has no prediction, or no published answers.
+        BenchmarkError: A question has no prediction, or no published answers.
     """
     asked = (question for question in questions if question.category != DIFFICULT)
     return {"score": mean(scored(asked, predictions, _agreement))}

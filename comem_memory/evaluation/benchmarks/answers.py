@@ -39,7 +39,7 @@ def squad_score(
     """`exact_match` and `f1`, each the best over a question's gold answers.
 
     Raises:
-        BenchmarkError: a question has no prediction.
+        BenchmarkError: A question has no prediction.
     """
     asked = list(questions)
     exact = scored(asked, predictions, lambda question, said: max(squad_exact_match(said, a) for a in gold(question)))

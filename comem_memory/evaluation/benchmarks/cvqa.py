@@ -41,8 +41,8 @@ def questions(folder: Path, split: str) -> Iterator[BenchmarkQuestion]:
     `split` is test.
 
     Raises:
-        ImportError: pyarrow is not installed.
-        BenchmarkError: a file is missing, or a row is malformed.
+        ImportError: Pyarrow is not installed.
+        BenchmarkError: A file is missing, or a row is malformed.
     """
     paths = table_files(folder, split, LAYOUT)
     return checked(_read(paths, split, skip=("image",)), _read(paths, split))
@@ -67,7 +67,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     """Accuracy over all questions (`score`) and for each pair of country and language.
 
     Raises:
-        BenchmarkError: a question has no prediction.
+        BenchmarkError: A question has no prediction.
     """
     return choice_score(questions, predictions, chosen_option, lambda question: question.language)
 

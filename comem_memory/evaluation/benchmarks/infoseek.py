@@ -69,7 +69,7 @@ def questions(folder: Path, split: str) -> Iterator[BenchmarkQuestion]:
     and val.
 
     Raises:
-        BenchmarkError: a file, a line or a picture is missing or malformed.
+        BenchmarkError: A file, a line or a picture is missing or malformed.
     """
     original, _, language = split.partition("_")
     path = existing(folder / f"infoseek_{split}.jsonl", LAYOUT)
@@ -113,7 +113,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     `score` is left out when only one of the two was asked. Values are not rounded.
 
     Raises:
-        BenchmarkError: a question has no prediction, or no published answer.
+        BenchmarkError: A question has no prediction, or no published answer.
     """
     results = scored(questions, predictions, _is_right)
     scores = means_by(results, _part)

@@ -97,7 +97,7 @@ def questions(folder: Path, split: str) -> Iterator[BenchmarkQuestion]:
     every second question, the second is right (the published script draws it).
 
     Raises:
-        BenchmarkError: the file is missing, or an entry is malformed.
+        BenchmarkError: The file is missing, or an entry is malformed.
     """
     return iter(
         [
@@ -132,7 +132,7 @@ def items(folder: Path, split: str) -> Iterator[MemoryItem]:
     """One item a turn: when it was said, by whom, and the caption of a shared picture. Pictures are not published.
 
     Raises:
-        BenchmarkError: the file is missing, or an entry is malformed.
+        BenchmarkError: The file is missing, or an entry is malformed.
     """
     return (
         MemoryItem(
@@ -161,8 +161,8 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     the prediction says "not mentioned" or "no information available", or is the letter of the option that does.
 
     Raises:
-        ImportError: nltk, whose Porter stemmer the published script uses, is not installed.
-        BenchmarkError: a question has no prediction.
+        ImportError: Nltk, whose Porter stemmer the published script uses, is not installed.
+        BenchmarkError: A question has no prediction.
     """
     results = scored(questions, predictions, _earned)
     return overall_and_by(results, lambda question: question.category)

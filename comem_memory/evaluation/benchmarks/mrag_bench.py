@@ -48,8 +48,8 @@ def questions(folder: Path, split: str) -> Iterator[BenchmarkQuestion]:
     """Questions with four options; `category` is the scenario. `split` is test.
 
     Raises:
-        ImportError: pyarrow is not installed.
-        BenchmarkError: a file is missing, or a row is malformed.
+        ImportError: Pyarrow is not installed.
+        BenchmarkError: A file is missing, or a row is malformed.
     """
     paths = table_files(folder, split, LAYOUT)
     return checked(_read(paths, split, skip=_PICTURES), _read(paths, split))
@@ -74,8 +74,8 @@ def items(folder: Path, split: str) -> Iterator[MemoryItem]:
     """The gold pictures of every question, without a text; the benchmark's own retrieved pictures are left out.
 
     Raises:
-        ImportError: pyarrow is not installed.
-        BenchmarkError: a file is missing, or a row is malformed.
+        ImportError: Pyarrow is not installed.
+        BenchmarkError: A file is missing, or a row is malformed.
     """
     paths = table_files(folder, split, LAYOUT)
     return checked(_read_items(paths, skip=_PICTURES), _read_items(paths))
@@ -91,7 +91,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     """Accuracy over all questions (`score`) and for each scenario.
 
     Raises:
-        BenchmarkError: a question has no prediction.
+        BenchmarkError: A question has no prediction.
     """
     return choice_score(questions, predictions, chosen_option, lambda question: question.category)
 

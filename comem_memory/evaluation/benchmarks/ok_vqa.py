@@ -59,7 +59,7 @@ def questions(folder: Path, split: str) -> Iterator[BenchmarkQuestion]:
     """Questions with one answer for each of ten annotators. `split` is train or val (val is what papers call test).
 
     Raises:
-        BenchmarkError: a file, an entry or a picture is missing or malformed.
+        BenchmarkError: A file, an entry or a picture is missing or malformed.
     """
     asked = json_file(folder / f"OpenEnded_mscoco_{split}2014_questions.json", _Questions, LAYOUT)
     path = folder / f"mscoco_{split}2014_annotations.json"
@@ -85,7 +85,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     """VQA accuracy over all questions (`score`) and for each type of question.
 
     Raises:
-        BenchmarkError: a question has no prediction, or no published answers.
+        BenchmarkError: A question has no prediction, or no published answers.
     """
     results = scored(questions, predictions, _accuracy)
     return overall_and_by(results, lambda question: question.category)

@@ -46,7 +46,7 @@ def picture(folder: Path, image_id: str, layout: str) -> Path:
     """`oven_images/04/oven_04925739.jpg`; InfoSeek's pictures are among OVEN's.
 
     Raises:
-        BenchmarkError: there is no such picture.
+        BenchmarkError: There is no such picture.
     """
     shown = folder / "oven_images" / image_id.split("_")[-1][:2] / image_id
     for extension in _EXTENSIONS:
@@ -59,7 +59,7 @@ def questions(folder: Path, split: str) -> Iterator[BenchmarkQuestion]:
     """The entity and the query questions. An answer is the entity's name, `item_ids` its Wikidata id.
 
     Raises:
-        BenchmarkError: a file, a line or a picture is missing or malformed.
+        BenchmarkError: A file, a line or a picture is missing or malformed.
     """
     paths = [existing(folder / f"oven_{part}_{split}.jsonl", LAYOUT) for part in ("entity", "query")]
     return checked(_read(folder, paths), _read(folder, paths))
@@ -85,7 +85,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     is left out when one of its parts was not asked. The published script rounds in between; this does not.
 
     Raises:
-        BenchmarkError: a question has no prediction, or no published entity.
+        BenchmarkError: A question has no prediction, or no published entity.
     """
     results = scored(questions, predictions, _is_entity)
     scores = means_by(results, lambda question: question.split)

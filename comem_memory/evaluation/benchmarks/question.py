@@ -15,18 +15,18 @@ class BenchmarkQuestion:
     """A question as a benchmark publishes it; what the benchmark does not have is left empty.
 
     Args:
-        id: unique within the benchmark's split.
-        text: the question, without its options.
-        image: the question's picture: a file, or its encoded bytes where the benchmark ships them in a table.
-        answers: every accepted answer; for VQA-type benchmarks one for each annotator.
-        accepted_range: of a number, both ends accepted (InfoSeek).
-        options: of a multiple-choice question, in the published order.
-        correct_option: the right option's place in `options`, counted from 0.
-        item_ids: ids of the `MemoryItem`s that hold the answer.
-        where: narrows a search to the items that may be used, as `ContinuousMemory.search` takes it.
-        split: the part of the split that the score is averaged over first, as in `val_unseen_entity`.
-        language: as the benchmark names it.
-        category: the kind of question, as the benchmark names it.
+        id: Unique within the benchmark's split.
+        text: The question, without its options.
+        image: The question's picture: a file, or its encoded bytes where the benchmark ships them in a table.
+        answers: Every accepted answer; for VQA-type benchmarks one for each annotator.
+        accepted_range: Least and greatest number that count as right (InfoSeek).
+        options: Choices of a multiple-choice question, in the published order.
+        correct_option: The right option's place in `options`, counted from 0.
+        item_ids: Ids of the `MemoryItem`s that hold the answer.
+        where: Narrows a search to the items that may be used, as `ContinuousMemory.search` takes it.
+        split: The part of the split that the score is averaged over first, as in `val_unseen_entity`.
+        language: As the benchmark names it.
+        category: The kind of question, as the benchmark names it.
     """
 
     id: str
@@ -54,7 +54,7 @@ def scored(questions: Iterable[BenchmarkQuestion], predictions: Predictions, rul
     """Every question with what its prediction earns.
 
     Raises:
-        BenchmarkError: a question has no prediction, or there are no questions.
+        BenchmarkError: A question has no prediction, or there are no questions.
     """
     results = []
     for question in questions:

@@ -29,7 +29,7 @@ def existing(path: Path, layout: str) -> Path:
     """The path itself.
 
     Raises:
-        BenchmarkError: there is no such file or folder.
+        BenchmarkError: There is no such file or folder.
     """
     if not path.exists():
         raise BenchmarkError(f"{path} is missing. {layout}")
@@ -46,7 +46,7 @@ def json_lines(path: Path, row: type[Row], layout: str) -> Iterator[Row]:
     """One object a line, read line by line; a file that ends in `.gz` is unpacked on the way.
 
     Raises:
-        BenchmarkError: a line is not JSON, or not such an object.
+        BenchmarkError: A line is not JSON, or not such an object.
     """
     number = 0
     try:
@@ -65,7 +65,7 @@ def json_file(path: Path, kind: type[T], layout: str) -> T:
     """The whole file as one value.
 
     Raises:
-        BenchmarkError: the file is missing, not JSON, or not such a value; the message names the entry.
+        BenchmarkError: The file is missing, not JSON, or not such a value; the message names the entry.
     """
     try:
         return TypeAdapter(kind).validate_json(existing(path, layout).read_bytes())
@@ -77,7 +77,7 @@ def table_files(folder: Path, split: str, layout: str) -> Sequence[Path]:
     """The split's parquet files, as the Hugging Face hub names them.
 
     Raises:
-        BenchmarkError: there is none.
+        BenchmarkError: There is none.
     """
     if not (paths := sorted((folder / "data").glob(f"{split}-*.parquet"))):
         raise BenchmarkError(f"{folder / 'data' / f'{split}-*.parquet'} is missing. {layout}")
@@ -88,8 +88,8 @@ def table_rows(paths: Sequence[Path], row: type[Row], layout: str, skip: Collect
     """The rows of parquet files, a few at a time; columns that `row` does not name, or `skip` does, are not read.
 
     Raises:
-        ImportError: pyarrow is not installed.
-        BenchmarkError: a file is not parquet, or a row is not such a row.
+        ImportError: Pyarrow is not installed.
+        BenchmarkError: A file is not parquet, or a row is not such a row.
     """
     try:
         from pyarrow import ArrowInvalid

@@ -54,7 +54,7 @@ def questions(folder: Path, split: str) -> Iterator[BenchmarkQuestion]:
     `category` the article's title.
 
     Raises:
-        BenchmarkError: the file is missing, or an entry is malformed.
+        BenchmarkError: The file is missing, or an entry is malformed.
     """
     language = split.removeprefix("xquad.") if split.startswith("xquad.") else None
     return iter(
@@ -78,7 +78,7 @@ def items(folder: Path, split: str) -> Iterator[MemoryItem]:
     """The paragraphs; the id is the split with article and paragraph, counted from 0.
 
     Raises:
-        BenchmarkError: the file is missing, or an entry is malformed.
+        BenchmarkError: The file is missing, or an entry is malformed.
     """
     return (
         MemoryItem(id=item_id, text=paragraph.context, metadata={"title": article.title})
@@ -99,7 +99,7 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     """`exact_match` and `f1` over words, each the best over the answers; '' is right where there is none.
 
     Raises:
-        BenchmarkError: a question has no prediction.
+        BenchmarkError: A question has no prediction.
     """
     return squad_score(questions, predictions, _gold)
 

@@ -63,7 +63,7 @@ def questions(folder: Path, split: str) -> Iterator[BenchmarkQuestion]:
     `split` is train, validation or test.
 
     Raises:
-        BenchmarkError: a file, a line or a picture is missing or malformed.
+        BenchmarkError: A file, a line or a picture is missing or malformed.
     """
     path = existing(folder / f"{split}.jsonl", LAYOUT)
     return checked(_read(folder, path, split), _read(folder, path, split))
@@ -89,7 +89,7 @@ def items(folder: Path, split: str) -> Iterator[MemoryItem]:
     it is reached.
 
     Raises:
-        BenchmarkError: no file of the knowledge base is there, or a line is malformed.
+        BenchmarkError: No file of the knowledge base is there, or a line is malformed.
     """
     if not (paths := [folder / name for name in KNOWLEDGE if (folder / name).exists()]):
         raise BenchmarkError(f"{folder / KNOWLEDGE[0]} is missing, and so are the others. {LAYOUT}")
@@ -116,6 +116,6 @@ def score(questions: Iterable[BenchmarkQuestion], predictions: Predictions) -> d
     """`exact_match` and `f1` over words, each the best over the aliases.
 
     Raises:
-        BenchmarkError: a question has no prediction.
+        BenchmarkError: A question has no prediction.
     """
     return squad_score(questions, predictions, lambda question: question.answers)

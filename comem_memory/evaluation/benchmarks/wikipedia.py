@@ -35,7 +35,7 @@ def items(folder: Path, split: str) -> Iterator[MemoryItem]:
     is reached. Keep what you need by `item.id`.
 
     Raises:
-        BenchmarkError: the file is missing, or a line is malformed.
+        BenchmarkError: The file is missing, or a line is malformed.
     """
     plain = folder / "Wiki6M_ver_1_0.jsonl"
     return _items(folder, plain if plain.exists() else existing(folder / "Wiki6M_ver_1_0.jsonl.gz", LAYOUT))

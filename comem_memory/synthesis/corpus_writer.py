@@ -16,14 +16,19 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from comem_memory.config import Answers
 from comem_memory.errors import CorpusError
-from comem_memory.files.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image
-from comem_memory.files.resumable import open_work, refuse_existing, write_whole
-from comem_memory.model.backbone import Backbone
-from comem_memory.model.prompts import prompt_length
-from comem_memory.model.text_prompts import PromptItem, retrieval_content
-from comem_memory.synthesis.corpus import CorpusItem, CorpusSample
+from comem_memory.files import (
+    MODEL_PIXELS,
+    at_most,
+    atomic_write,
+    image_digest,
+    keep_picture,
+    load_image,
+    open_work,
+    refuse_existing,
+)
+from comem_memory.model import Backbone, PromptItem, prompt_length, retrieval_content
+from comem_memory.synthesis.corpus import Answers, CorpusItem, CorpusSample
 from comem_memory.synthesis.drafts import Draft, DraftItem, Drafts, Reader
 from comem_memory.synthesis.splits import SPLITS, Split
 
@@ -74,21 +79,21 @@ def synthesize(
     """Writes a corpus folder, whole or not at all; run it again with the same arguments to resume.
 
     Args:
-        out: a new folder.
-        drafts: what is asked.
-        samples: of training; fewer where the drafts end. A twentieth as many of development and of test.
-        answers: what is to be learnt, the model's own right answers or the known ones.
-        read: the frozen model.
-        settings: what else the drafts depend on, by the names of the command's options.
+        out: A new folder.
+        drafts: What is asked.
+        samples: Training samples; fewer where the drafts end. Development and test get a twentieth as many each.
+        answers: What is to be learnt, the model's own right answers or the known ones.
+        read: The frozen model.
+        settings: What else the drafts depend on, by the names of the command's options.
 
     Returns:
-        how many samples each split has.
+        How many samples each split has.
 
     Raises:
         CorpusError: `out` exists, or holds interrupted work with other settings; no answer is right; a split is empty.
     """
     refuse_existing(out, CorpusError)
-    work = open_work(out, "synthesizing", [], CorpusError, answers=str(answers), **settings)
+    work = open_work(out, "synthesizing", [], CorpusError, answers=answers, **settings)
     corpus = work / "corpus"
     (corpus / "images").mkdir(parents=True, exist_ok=True)
     wanted = {split: samples if split == "train" else max(1, samples // HELD_OUT) for split in SPLITS}
@@ -106,7 +111,7 @@ def synthesize(
                         _sample(draft, f"{split}-{number}-{n}", number, corpus).model_dump_json() + "\n"
                         for n, draft in enumerate(_right(group, answers, read))
                     ]
-                    write_whole("".join(lines), part)
+                    atomic_write(part, "".join(lines))
                 parts.append(part)
                 found = min(len(part.read_text(encoding="utf-8").splitlines()), wanted[split] - kept)
                 kept += found
@@ -121,10 +126,10 @@ def synthesize(
                     "or take known answers with --answers known. Another --seed splits few own items otherwise."
                 )
             lines = "".join(part.read_text(encoding="utf-8") for part in parts).splitlines(keepends=True)
-            write_whole("".join(lines[: wanted[split]]), corpus / f"{split}.jsonl")
+            atomic_write(corpus / f"{split}.jsonl", "".join(lines[: wanted[split]]))
             counts[split] = kept
     counts = {split: counts[split] for split in SPLITS}
-    (corpus / "README.md").write_text(_card(counts, {"answers": str(answers), **settings}), encoding="utf-8")
+    (corpus / "README.md").write_text(_card(counts, {"answers": answers, **settings}), encoding="utf-8")
     corpus.replace(out)
     shutil.rmtree(work)
     return counts
@@ -132,7 +137,7 @@ def synthesize(
 
 def _right(drafts: Sequence[Draft], answers: Answers, read: Reader) -> list[Draft]:
     """What is kept: rightly answered by the model if it is to learn from itself, or wrote the question."""
-    if answers == Answers.KNOWN and not any(draft.written for draft in drafts):
+    if answers == "known" and not any(draft.written for draft in drafts):
         return list(drafts)
     said = read([(draft.question, draft.items) for draft in drafts])
     bare = iter(read([(draft.question, []) for draft in drafts if draft.written]))
@@ -140,8 +145,8 @@ def _right(drafts: Sequence[Draft], answers: Answers, read: Reader) -> list[Draf
     for draft, answer in zip(drafts, said, strict=True):
         known_without = draft.written and draft.answered_by(next(bare))
         if draft.answered_by(answer) and not known_without:
-            kept.append(replace(draft, answer=str(answer)) if answers == Answers.SELF else draft)
-        elif answers == Answers.KNOWN and not draft.written:
+            kept.append(replace(draft, answer=str(answer)) if answers == "self" else draft)
+        elif answers == "known" and not draft.written:
             kept.append(draft)
     return kept
 

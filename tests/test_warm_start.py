@@ -8,45 +8,48 @@ import torch
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.config import QFormerConfig
-from comem_memory.encoder.memory_encoder import MemoryEncoder
-from comem_memory.encoder.qformer import QFormer
+from comem_memory.encoder import MemoryEncoder, QFormer
+from comem_memory.synthesis.groups import Mixture
 from comem_memory.testing import Family, tiny_backbone
-from comem_memory.training.batches import Batch, Item, WorldBatches
+from comem_memory.training.batches import Batch, Item
+from comem_memory.training.qformer_fit import END, STRETCH, fit_qformer
 from comem_memory.training.trainer import training_arguments
-from comem_memory.training.warm_start import END, OUTSIDE, STRETCH, Facts, Reading, ReadingTrainer, _write, texts_of
+from comem_memory.training.warm_start import OUTSIDE, TokenFacts, WarmStartLayout, WarmStartTrainer, texts_of
+from comem_memory.training.world_batches import WorldBatches
 
-BATCHES = WorldBatches(seed=3, num_batches=80, items=8, questions=1)
+MIXTURE = Mixture(languages=("english",), pictured=0.0, items=8, questions=1)
+BATCHES = WorldBatches({"train": MIXTURE}, "train", seed=3, num_batches=80)
 TEXTS = texts_of(BATCHES[i] for i in range(8))
 
 
-def make_reading(family: Family = "llava") -> Reading:
+def make_layout(family: Family = "llava") -> WarmStartLayout:
     torch.manual_seed(0)
     encoder = MemoryEncoder.create(tiny_backbone(family), num_attention_heads=4, max_length=1024)
-    return Reading(encoder, TEXTS)
+    return WarmStartLayout(encoder, TEXTS)
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "llama"])
 def test_facts_lie_on_the_texts_tokens(family: Family):
-    reading = make_reading(family)
+    layout = make_layout(family)
     texts = ["Ab", "The door is blue, says Ann."]
-    batch, facts = reading.batch(texts)
+    batch, facts = layout.batch(texts)
     for row, text in enumerate(texts):
         ids = batch["input_ids"][row][facts.inside[row]]
-        assert reading.backbone.decode(ids.tolist()) == text
+        assert layout.backbone.decode(ids.tolist()) == text
         place = facts.place[row][facts.inside[row]]
         torch.testing.assert_close(place, (1 + torch.arange(len(ids)) / STRETCH).log() - END / 2)
     assert torch.equal(facts.weight == OUTSIDE, ~facts.inside)
 
 
 def test_rare_tokens_weigh_more():
-    reading = make_reading()
-    [often], [never] = reading.backbone.prompts.text_ids(" "), reading.backbone.prompts.text_ids("~")
+    layout = make_layout()
+    [often], [never] = layout.backbone.prompts.text_ids(" "), layout.backbone.prompts.text_ids("~")
     assert not any("~" in text for text in TEXTS)
-    assert reading.weights[never] == 1
-    assert reading.weights[often] < 0.02
+    assert layout.weights[never] == 1
+    assert layout.weights[often] < 0.02
 
 
-def make_trainer(reading: Reading, folder: Path, steps: int) -> ReadingTrainer:
+def make_trainer(layout: WarmStartLayout, folder: Path, steps: int) -> WarmStartTrainer:
     arguments = training_arguments(
         folder,
         steps=steps,
@@ -58,28 +61,28 @@ def make_trainer(reading: Reading, folder: Path, steps: int) -> ReadingTrainer:
         eval_strategy="no",
         disable_tqdm=True,
     )
-    return ReadingTrainer(reading, TEXTS, arguments, BATCHES, [BATCHES[79]])
+    return WarmStartTrainer(layout, TEXTS, arguments, BATCHES, [BATCHES[79]])
 
 
 def test_hidden_states_learn_to_say_what_they_stand_on(tmp_path: Path):
-    reading = make_reading()
-    frozen = {n: p.detach().clone() for n, p in reading.backbone.model.named_parameters() if "lora_" not in n}
-    trainer = make_trainer(reading, tmp_path, 40)
+    layout = make_layout()
+    frozen = {n: p.detach().clone() for n, p in layout.backbone.model.named_parameters() if "lora_" not in n}
+    trainer = make_trainer(layout, tmp_path, 40)
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < 0.8 * before
-    now = dict(reading.backbone.model.named_parameters())
+    now = dict(layout.backbone.model.named_parameters())
     assert all(torch.equal(now[name], weight) for name, weight in frozen.items())
 
 
 def test_a_batch_without_any_text_leaves_the_weights_finite(tmp_path: Path):
-    reading = make_reading("qwen2_5_vl")
-    trainer = make_trainer(reading, tmp_path, steps=1)
-    pictures_alone = Batch(items=[Item("", None, []), Item("", None, [])], asked=[], restated=[])
-    loss = trainer.compute_loss(reading.encoder, pictures_alone)
+    layout = make_layout("qwen2_5_vl")
+    trainer = make_trainer(layout, tmp_path, steps=1)
+    pictures_alone = Batch(items=[Item(""), Item("")], asked=[], restated=[])
+    loss = trainer.compute_loss(layout.encoder, pictures_alone)
     loss.backward()
     assert loss.isfinite()
-    lora = [p.grad for name, p in reading.encoder.named_parameters() if "lora_" in name and p.grad is not None]
+    lora = [p.grad for name, p in layout.encoder.named_parameters() if "lora_" in name and p.grad is not None]
     assert lora and all(gradient.isfinite().all() for gradient in lora)
 
 
@@ -96,7 +99,7 @@ def test_the_fitted_qformer_averages_rare_tokens_around_each_place():
     place = (1 + torch.arange(length) / STRETCH).log() - END / 2
     mix = torch.linalg.qr(random(width, width))[0]
     rows, hidden = [torch.randint(300, (length,), generator=generator) for _ in range(60)], []
-    facts = [Facts(torch.ones(length, dtype=torch.bool), place, rarity[ids]) for ids in rows]
+    facts = [TokenFacts(torch.ones(length, dtype=torch.bool), place, rarity[ids]) for ids in rows]
     free = torch.linalg.svd(vocabulary).Vh[200:203]
     for ids, fact in zip(rows, facts, strict=True):
         hidden.append((vocabulary[ids] + fact.features @ (10 * free)) @ mix)
@@ -104,7 +107,7 @@ def test_the_fitted_qformer_averages_rare_tokens_around_each_place():
     mean, std = random(width), torch.rand(width, generator=generator) + 0.5
     qformer.init_identity(mean, std)
     with torch.no_grad():
-        _write(
+        fit_qformer(
             qformer,
             torch.cat(hidden),
             vocabulary[torch.cat(rows)],

@@ -1,0 +1,222 @@
+"""The adapter folder: which files it has, how they are read and checked, how they are written.
+
+| file | content |
+|---|---|
+| `config.json` | the `EncoderConfig`; written last, so that a folder without it is unfinished |
+| `fingerprint.json` | the `EncoderFingerprint` of the weights that were saved |
+| `adapter_model.safetensors`, `adapter_config.json` | the LoRA, in the format of peft |
+| `qformer.safetensors` | the Q-Former |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from peft import LoraConfig
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from comem_memory.config import EncoderConfig, EncoderFingerprint
+from comem_memory.errors import AdapterError
+from comem_memory.files import atomic_write
+from comem_memory.model import PROMPT_VERSION, Backbone
+
+CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"
+FINGERPRINT_FILE = "fingerprint.json"
+ADAPTER_FILES = (CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE)
+"""Files without which a folder is no adapter; `adapter_config.json` is for peft alone."""
+Weights = dict[str, torch.Tensor]
+
+
+class AdapterWeights(NamedTuple):
+    """The trained weights of a memory encoder, by parameter name."""
+
+    lora: Weights
+    """The LoRA's weights, under the names that peft saves them with."""
+    qformer: Weights
+    """The Q-Former's state dict."""
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+def read_config(folder: Path) -> EncoderConfig:
+    """The settings of an adapter folder, after checking that its files are all there.
+
+    Args:
+        folder: The adapter folder.
+
+    Raises:
+        AdapterError: A file is missing, or `config.json` is not one of ours.
+    """
+    missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
+    if missing:
+        raise AdapterError(
+            f"Adapter folder {folder} lacks {', '.join(missing)}. Pass one written by MemoryEncoder.save_pretrained."
+        )
+    try:
+        return EncoderConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
+    except ValidationError as error:
+        raise AdapterError(
+            f"{folder / CONFIG_FILE} cannot be read by comem-memory {version('comem-memory')}: {error}. "
+            "It may come from a newer version: try pip install --upgrade comem-memory."
+        ) from error
+
+
+def fitting_config(folder: Path, backbone: Backbone) -> EncoderConfig:
+    """The settings of an adapter folder, after checking that it was trained on this base model.
+
+    Args:
+        folder: The adapter folder.
+        backbone: The base model that the adapter is to be loaded onto.
+
+    Raises:
+        AdapterError: The adapter was trained on another base model or with another encoder prompt, or the folder is
+            incomplete or damaged.
+    """
+    config = read_config(folder)
+    if backbone.hidden_size != config.qformer.hidden_size:
+        raise AdapterError(
+            f"Adapter {folder} was trained for hidden_size {config.qformer.hidden_size}, but {backbone.name} has "
+            f"{backbone.hidden_size}. Load it with {config.base_model}, or train an adapter for this model."
+        )
+    if config.prompt_version != PROMPT_VERSION:
+        raise AdapterError(
+            f"Adapter {folder} was trained with encoder prompt {config.prompt_version}, but this library uses "
+            f"{PROMPT_VERSION}. Install comem-memory {config.library_version}, which made it, or train again."
+        )
+    if (found := backbone.fingerprint()) != config.base_fingerprint:
+        raise AdapterError(
+            f"Adapter {folder} was trained on {config.base_model} (fingerprint {config.base_fingerprint}), but "
+            f"{backbone.name} has other weights (fingerprint {found}). Load it with {config.base_model}, or train "
+            "an adapter for this model."
+        )
+    return config
+
+
+def read_weights(folder: Path, expected: AdapterWeights, *, resize: bool = False) -> AdapterWeights:
+    """The weights of an adapter folder or of a training checkpoint, after checking their names and shapes.
+
+    Args:
+        folder: The folder with the two files of weights.
+        expected: Weights of the names and shapes that the encoder has; tensors on the meta device will do.
+        resize: Whether the folder's query tokens may be of another number, to which they are then interpolated in their
+            order, as position embeddings of vision transformers are.
+
+    Raises:
+        AdapterError: A file is damaged, or a weight is missing, unexpected or of another shape.
+    """
+    found = AdapterWeights(load_weights_file(folder / LORA_FILE), load_weights_file(folder / QFORMER_FILE))
+    if resize and (tokens := found.qformer.get("query_tokens")) is not None:  # (1, Q, H)
+        number = expected.qformer["query_tokens"].shape[1]
+        found.qformer["query_tokens"] = nn.functional.interpolate(tokens.mT.float(), size=number, mode="linear").mT
+    _check_weights(folder / LORA_FILE, found.lora, expected.lora)
+    _check_weights(folder / QFORMER_FILE, found.qformer, expected.qformer)
+    return found
+
+
+def load_weights_file(file: Path) -> Weights:
+    """The tensors of a safetensors file, on the CPU.
+
+    Args:
+        file: The safetensors file.
+
+    Raises:
+        AdapterError: The file is damaged.
+    """
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise AdapterError(f"{file} is damaged: {error}. Copy or save the adapter again.") from error
+
+
+def check_fingerprint(folder: Path, found: EncoderFingerprint) -> None:
+    """Compares an encoder with the one that was saved in a folder.
+
+    Args:
+        folder: The adapter folder that the encoder was loaded from.
+        found: The fingerprint of the encoder as it was loaded.
+
+    Raises:
+        AdapterError: The saved encoder was another, or `fingerprint.json` is damaged.
+    """
+    try:
+        saved = EncoderFingerprint.model_validate_json((folder / FINGERPRINT_FILE).read_bytes())
+    except ValidationError as error:
+        raise AdapterError(
+            f"{folder / FINGERPRINT_FILE} is damaged: {error}. Copy or save the adapter again."
+        ) from error
+    found = found.model_copy(update={"quantization": None})  # an adapter fits every way of loading its base model
+    if found.digest != saved.digest:
+        raise AdapterError(
+            f"The weights in {folder} are not those that were saved: they make {found}, not {saved}. "
+            "Copy or save the adapter again."
+        )
+
+
+def _check_weights(file: Path, loaded: Weights, expected: Weights) -> None:
+    missing, unexpected = sorted(expected.keys() - loaded.keys()), sorted(loaded.keys() - expected.keys())
+    misshapen = sorted(n for n in expected.keys() & loaded.keys() if expected[n].shape != loaded[n].shape)
+    for problem, names in (("lacks", missing), ("has unexpected", unexpected), ("has a wrong shape for", misshapen)):
+        if names:
+            raise AdapterError(
+                f"{file} {problem} {len(names)} weights, first {names[0]!r}. The file is damaged or of another model: "
+                "save the adapter again, or load the base model it belongs to."
+            )
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+
+
+def write_adapter(folder: Path, config: EncoderConfig, lora_config: LoraConfig, weights: AdapterWeights) -> None:
+    """Writes an adapter folder; `config.json` comes last.
+
+    Args:
+        folder: The folder to write, which is made if it is missing.
+        config: The encoder's settings.
+        lora_config: The LoRA's settings as peft has them.
+        weights: The trained weights, on the CPU and contiguous.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lora_config.save_pretrained(str(folder))
+    for file, tensors in ((LORA_FILE, weights.lora), (QFORMER_FILE, weights.qformer)):
+        atomic_write(folder / file, partial(save_file, tensors, metadata={"format": "pt"}))
+    fingerprint = adapter_fingerprint(config, weights)
+    atomic_write(folder / FINGERPRINT_FILE, fingerprint.model_dump_json(indent=2) + "\n")
+    atomic_write(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
+
+
+def adapter_fingerprint(config: EncoderConfig, weights: AdapterWeights) -> EncoderFingerprint:
+    """Which encoder an adapter makes of its base model, where that is loaded without quantisation.
+
+    Args:
+        config: The encoder's settings.
+        weights: The trained weights.
+    """
+    settings = f"{config.lora.lora_alpha} {config.qformer.num_attention_heads} {config.qformer.depth}"
+    settings += "".join(f" {module} {alpha}" for module, alpha in sorted(config.lora.alpha_pattern.items()))
+    return EncoderFingerprint(
+        base_model=config.base_model,
+        base_revision=config.base_revision,
+        base_fingerprint=config.base_fingerprint,
+        adapter_hash=_hash(weights, settings),
+        prompt_version=config.prompt_version,
+        num_query_tokens=config.qformer.num_query_tokens,
+        hidden_size=config.qformer.hidden_size,
+    )
+
+
+def _hash(weights: AdapterWeights, settings: str) -> str:
+    """16 hexadecimal digits for the weights and for the settings that change what they compute."""
+    named = weights.lora | {f"qformer.{name}": weight for name, weight in weights.qformer.items()}
+    digest = hashlib.sha256(settings.encode())
+    for name in sorted(named):
+        digest.update(name.encode() + named[name].detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

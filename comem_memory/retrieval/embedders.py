@@ -1,0 +1,78 @@
+"""What an embedder is, and what those of torch have in common. Legend: n inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Embedder(Protocol):
+    """Texts or images to vectors whose inner product says how alike they are."""
+
+    @property
+    def name(self) -> str:
+        """Changes whenever the vectors would: model, weights, preprocessing."""
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+
+    def embed(self, inputs: Sequence[Any]) -> np.ndarray:
+        """n texts, or n PIL images -> (n, dimension) float32, rows of unit length."""
+
+
+class TorchEmbedder(ABC):
+    """A model that is loaded when it is first needed and used by one thread at a time."""
+
+    _family: str
+    _probe: Any  # any valid input
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # tokenizers do not allow two threads
+
+    @abstractmethod
+    def _load(self) -> nn.Module: ...
+
+    @abstractmethod
+    def _vectors(self, inputs: Sequence[Any]) -> torch.Tensor:
+        """(n, dimension), of any length."""
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        with self._lock:
+            return self._load().eval()
+
+    @cached_property
+    def name(self) -> str:
+        with self._lock:
+            return f"{self._family} {_fingerprint(self._model)}"
+
+    @cached_property
+    def dimension(self) -> int:
+        return int(self.embed([self._probe]).shape[1])
+
+    def embed(self, inputs: Sequence[Any]) -> np.ndarray:
+        batches = []
+        with self._lock, torch.inference_mode():
+            for start in range(0, len(inputs), 16):
+                vectors = self._vectors(inputs[start : start + 16]).float().cpu()
+                batches.append(nn.functional.normalize(vectors, dim=1))
+        return torch.cat(batches).numpy() if batches else np.zeros((0, self.dimension), np.float32)
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """12 hexadecimal digits from each tensor's name, shape and up to 64 of its values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.flatten()
+        sample = values[:: max(1, len(values) // 64)][:64].cpu().double().numpy()  # MPS has no float64
+        digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample.astype("<f8").tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,191 @@
+"""The Chroma collection of a memory: whose it is, what its errors mean, and how another one takes its place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import httpx
+from chromadb.api.client import Client
+from chromadb.api.models.Collection import Collection
+from chromadb.errors import InvalidArgumentError, NotFoundError
+from pydantic import ValidationError
+
+from comem_memory.errors import (
+    EncoderMismatchError,
+    InvalidItemError,
+    StoreClosedError,
+    StoreConnectionError,
+    StoreLocationError,
+)
+from comem_memory.store.connections import Connection
+from comem_memory.store.contract import CollectionIdentity
+
+_IDENTITY = "comem.identity"
+_HNSW = {"space": "ip", "ef_construction": 200, "ef_search": 200}
+"""Twice Chroma's effort: recall matters more than the extra milliseconds beside a language model."""
+_CLOSED = "This memory was closed. Open it again to use it."
+
+# A replacement goes  base, staging -> replaced, staging -> replaced, base -> base
+_STAGING = "-migrating"
+_REPLACED = "-replaced"
+
+
+class OpenCollection:
+    """The collection that a store reads and writes; a complete `staging` collection may take its place.
+
+    Args:
+        connection: To Chroma; closed with this, or when the collection cannot be opened.
+        name: One memory of several there.
+        identity: The encoder and retrieval key in use; `None` opens an existing collection as what it is.
+
+    Raises:
+        StoreLocationError: There is no such collection and no identity, it is not one of ours, or it cannot have this
+            name.
+        EncoderMismatchError: The collection was written with another encoder or retrieval key.
+    """
+
+    def __init__(self, connection: Connection, name: str, identity: CollectionIdentity | None) -> None:
+        self._connection, self._client, self.name = connection, connection.client, name
+        self.writing = threading.RLock()
+        self._closed = False
+        try:
+            _finish_replacement(self._client, name)
+            self._collection, self.identity = _open(self._client, name, identity)
+        except BaseException:
+            connection.close()
+            raise
+
+    @contextmanager
+    def access(self) -> Iterator[Collection]:
+        """The collection; what Chroma raises once it cannot be used any more becomes an error that says why.
+
+        Raises:
+            StoreClosedError: The store was closed, before or meanwhile.
+            EncoderMismatchError: Another process replaced the collection.
+            StoreConnectionError: The server does not answer.
+            InvalidItemError: What is written is larger than the server accepts.
+        """
+        try:
+            if self._closed:
+                raise StoreClosedError(_CLOSED)
+            yield self._collection
+        except Exception as error:
+            if self._closed:
+                raise StoreClosedError(_CLOSED) from error
+            if isinstance(error, NotFoundError):
+                raise EncoderMismatchError(
+                    f"Collection {self.name!r} belonged to {self.identity} when it was opened, and was replaced "
+                    "since. Open it again with the encoder it now belongs to."
+                ) from error
+            if isinstance(error, httpx.TransportError):
+                raise StoreConnectionError(
+                    f"The Chroma server does not answer: {error}. Try again when it does; what was stored is there."
+                ) from error
+            if "payload too large" in str(error).lower():  # a bare Exception
+                raise InvalidItemError(
+                    "An item with its metadata is larger than the Chroma server accepts, by default 40 MB. Shorten it "
+                    "(a message in a history keeps its pictures), or set the server's max_payload_size_bytes."
+                ) from error
+            raise
+
+    @contextmanager
+    def write_access(self) -> Iterator[Collection]:
+        """As `access`, for one thread at a time, and only while the collection has not been replaced."""
+        with self.writing, self.access() as collection:
+            current = _find(self._client, self.name)
+            if current is None or current.id != collection.id:  # a new identity comes with a new collection
+                raise NotFoundError
+            yield collection
+
+    def staging(self, identity: CollectionIdentity) -> Collection:
+        """The collection beside this one where items of another identity gather; one of a third identity is dropped."""
+        with self.access():
+            _finish_replacement(self._client, self.name)
+            name = self.name + _STAGING
+            staging = _find(self._client, name)
+            if staging is not None and not _identity_of(staging).matches(identity):
+                self._client.delete_collection(name)
+                staging = None
+            return staging or _create(self._client, name, identity)
+
+    def replace(self, identity: CollectionIdentity) -> None:
+        """Put the staging collection in this one's place. The first rename decides; opening does the rest."""
+        with self.writing, self.access() as collection:
+            collection.modify(name=self.name + _REPLACED)
+            _finish_replacement(self._client, self.name)
+            self._collection, self.identity = _open(self._client, self.name, identity)
+
+    def close(self) -> None:
+        """Let go of the connection; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._connection.close()
+
+
+def _finish_replacement(client: Client, name: str) -> None:
+    """Do the steps that a replacement was kept from doing. `replaced` exists only from its first step on."""
+    replaced = _find(client, name + _REPLACED)
+    if replaced is None:
+        return
+    current, successor = _find(client, name), _find(client, name + _STAGING)
+    if successor is not None:
+        if current is not None:  # made by someone who opened the memory between the two renames
+            client.delete_collection(name)
+        successor.modify(name=name)
+    elif current is None:
+        replaced.modify(name=name)
+        return
+    client.delete_collection(name + _REPLACED)
+
+
+def _find(client: Client, name: str) -> Collection | None:
+    try:
+        return client.get_collection(name, embedding_function=None)
+    except NotFoundError:
+        return None
+
+
+def _create(client: Client, name: str, identity: CollectionIdentity) -> Collection:
+    try:
+        return client.get_or_create_collection(
+            name,
+            configuration={"hnsw": cast(Any, _HNSW)},
+            metadata={_IDENTITY: identity.model_dump_json()},
+            embedding_function=None,
+        )
+    except InvalidArgumentError as error:
+        raise StoreLocationError(f"{name!r} cannot be a collection_name: {error}") from error
+
+
+def _open(client: Client, name: str, identity: CollectionIdentity | None) -> tuple[Collection, CollectionIdentity]:
+    collection = _find(client, name)
+    if collection is None:
+        if identity is None:
+            raise StoreLocationError(
+                f"There is no collection {name!r} here. Pass the identity of encoder and key to create it."
+            )
+        collection = _create(client, name, identity)
+    stored = _identity_of(collection)
+    if identity is None or stored.matches(identity):
+        return collection, stored
+    if collection.count():
+        raise EncoderMismatchError(
+            f"Collection {name!r} was written with {stored}, but this memory uses {identity}. "
+            "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode() "
+            "(from_pretrained does so with reencode=True)."
+        )
+    client.delete_collection(name)  # not changed: Chroma remembers the dimension of vectors that were deleted
+    return _create(client, name, identity), identity
+
+
+def _identity_of(collection: Collection) -> CollectionIdentity:
+    try:
+        return CollectionIdentity.model_validate_json(str((collection.metadata or {}).get(_IDENTITY)))
+    except ValidationError as error:
+        raise StoreLocationError(
+            f"Collection {collection.name!r} does not say in a known form which encoder wrote it. "
+            "Pass another collection_name, or upgrade comem-memory if a newer version wrote it."
+        ) from error

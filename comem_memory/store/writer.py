@@ -1,0 +1,251 @@
+"""`Writer`: items become records of a namespace, and their pictures are kept beside them."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from comem_memory.encoder import CHUNK, MemoryEncoder, PreparedItem, in_chunks, prepare
+from comem_memory.errors import DuplicateIdError, EncoderMismatchError
+from comem_memory.files import load_image
+from comem_memory.retrieval import RetrievalKey
+from comem_memory.store.codec import Precision, encode_block
+from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary, identity_of
+from comem_memory.store.filters import Filter, check_namespace
+from comem_memory.store.pictures import PictureFolder
+from comem_memory.store.portable import read_folder
+from comem_memory.types import MemoryItem, Metadata
+
+
+class Writer:
+    """Prepares, encodes and stores the items of one namespace; `ContinuousMemory` describes each method.
+
+    An item is encoded without a lock, so that others can write meanwhile, and stored under one that all writers of
+    `for_namespace` share, so that its record and its picture change together.
+
+    Args:
+        encoder: Makes the vectors.
+        key: Makes the retrieval keys.
+        store: Keeps both.
+        pictures: Keeps what was added without a path.
+        namespace: Whose items these are.
+        precision: How vectors are stored.
+    """
+
+    def __init__(
+        self,
+        encoder: MemoryEncoder,
+        key: RetrievalKey,
+        store: MemoryStore,
+        pictures: PictureFolder,
+        *,
+        namespace: str,
+        precision: Precision,
+    ) -> None:
+        self.encoder, self.key, self.store, self.pictures = encoder, key, store, pictures
+        self.namespace, self.precision = check_namespace(namespace), precision
+        self._lock = threading.RLock()
+
+    def for_namespace(self, namespace: str, precision: Precision | None = None) -> Writer:
+        """A writer of another namespace, and if given in another precision."""
+        other = copy.copy(self)
+        other.namespace, other.precision = check_namespace(namespace), precision or self.precision
+        other.identity = self.identity  # computed once for all
+        return other
+
+    @cached_property
+    def identity(self) -> CollectionIdentity:
+        """What is written with this encoder and key."""
+        return identity_of(self.encoder, self.key)
+
+    def check_encoder(self) -> None:
+        """
+        Raises:
+            EncoderMismatchError: Another encoder or retrieval key wrote the store.
+        """
+        if not self.store.identity.matches(self.identity):
+            raise EncoderMismatchError(
+                f"This collection was written with {self.store.identity}, but this memory uses {self.identity}. "
+                "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode()."
+            )
+
+    # -- what is written ----------------------------------------------------------------------------------------
+
+    def add(
+        self, items: MemoryItem | Iterable[MemoryItem], *, truncate: bool, batch_size: int, progress: bool | None
+    ) -> list[str]:
+        # A text and a dictionary can be iterated too: as one item, the error shows them whole.
+        given: Iterable[Any] = [items] if isinstance(items, MemoryItem | str | dict) else items
+        seen: dict[str, str] = {}
+        ids: list[str] = []
+        total = 1 if isinstance(items, MemoryItem) else len(items) if isinstance(items, Sequence) else None
+        if progress is None and total is not None and total <= CHUNK:
+            progress = False
+        with progress_bar("encoding", progress, total=total) as bar:
+            for chunk in in_chunks(prepare(item, self.encoder, truncate=truncate) for item in given):
+                for one in chunk:
+                    if seen.setdefault(one.id, one.content_hash) != one.content_hash:
+                        raise DuplicateIdError(f"Two items of this call have the id {one.id!r}. Give each its own id.")
+                self._store(list({one.id: one for one in chunk}.values()), batch_size)
+                ids += [one.id for one in chunk]
+                bar.update(len(chunk))
+        return ids
+
+    def update(self, id: str, *, text: str | None, image: Any, metadata: Metadata | None, truncate: bool) -> None:
+        self.check_encoder()
+        while True:
+            [old] = self.store.require([id], namespace=self.namespace)
+            item = MemoryItem(
+                id=id,
+                text=old.text if text is None else text,
+                image=self.pictures.find(old.image) if image is None else image,
+                metadata=old.metadata if metadata is None else metadata,
+            )
+            one = None if text is None and image is None else prepare(item, self.encoder, truncate=truncate)
+            changed = [] if one is None or one.content_hash == old.content_hash else [one]
+            made = self._encode(changed, batch_size=1)
+            with self._lock:
+                if self.store.require([id], namespace=self.namespace) != [old]:
+                    continue  # another thread wrote it while this one encoded
+                if one is None:
+                    self._put([replace(old, metadata=item.metadata)])
+                elif changed:
+                    self._put([self._record(one, *made[0])])
+                else:
+                    self._refresh([one], {id: old})
+                return
+
+    def delete(self, *, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
+        """Deletes what matches both, each unless `None`, with the pictures; returns how many items."""
+        with self._lock:
+            deleted = self.store.delete(namespace=self.namespace, ids=ids, where=where)
+            for id in deleted:
+                self.pictures.drop(namespace=self.namespace, id=id)
+        return len(deleted)
+
+    def reencode(self, *, batch_size: int, progress: bool | None) -> int:
+        migration = self.store.begin_migration(self.identity)
+        encoded = 0
+        with progress_bar("re-encoding", progress, total=migration.total, initial=migration.done) as bar:
+            for old in migration.pending(CHUNK):
+                items = [MemoryItem(id=r.id, text=r.text, image=self.pictures.find(r.image)) for r in old]
+                prepared = [prepare(item, self.encoder, truncate=True) for item in items]
+                made = zip(old, prepared, self._encode(prepared, batch_size), strict=True)
+                migration.put([replace(o, key=k, block=b, truncated=p.inputs.truncated) for o, p, (k, b) in made])
+                encoded += len(old)
+                bar.update(len(old))
+        migration.commit()
+        return encoded
+
+    def load(self, folder: str | Path, *, progress: bool | None) -> int:
+        self.check_encoder()
+        total, records = read_folder(Path(folder), self.store.identity)
+        with progress_bar("loading", progress, total=total) as bar:
+            while chunk := list(itertools.islice(records, CHUNK)):
+                with self._lock:
+                    self._put([self._adopted(record) for record in chunk])
+                bar.update(len(chunk))
+        return total
+
+    # -- from an item to its record -----------------------------------------------------------------------------
+
+    def _store(self, prepared: Sequence[PreparedItem], batch_size: int) -> None:
+        """Stores items of different ids; those whose content is stored are looked at again once others are encoded."""
+        self.check_encoder()
+        while prepared:
+            with self._lock:
+                summaries = self.store.summaries([one.id for one in prepared], namespace=self.namespace)
+                stored = {summary.id: summary for summary in summaries}
+                hashes = {id: summary.content_hash for id, summary in stored.items()}
+                known = [one for one in prepared if hashes.get(one.id) == one.content_hash]
+                if len(known) == len(prepared):
+                    self._refresh(known, stored)
+                    return
+            unchanged = {one.id for one in known}
+            changed = [one for one in prepared if one.id not in unchanged]
+            made = zip(changed, self._encode(changed, batch_size), strict=True)
+            with self._lock:
+                self._put([self._record(one, key, block) for one, (key, block) in made])
+            prepared = known
+
+    def _encode(self, prepared: Sequence[PreparedItem], batch_size: int) -> list[tuple[np.ndarray, str]]:
+        """Retrieval key and block of each item."""
+        if not prepared:
+            return []
+        keys = self.key.item_keys([one.item.text for one in prepared], [one.picture for one in prepared])
+        vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
+        return [(key, encode_block(vector, self.precision)) for key, vector in zip(keys, vectors, strict=True)]
+
+    def _record(self, one: PreparedItem, key: np.ndarray, block: str) -> MemoryRecord:
+        return MemoryRecord(
+            id=one.id,
+            namespace=self.namespace,
+            key=key,
+            block=block,
+            text=one.item.text,
+            image=self._keep_picture(one),
+            metadata=one.item.metadata,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            content_hash=one.content_hash,
+            truncated=one.inputs.truncated,
+        )
+
+    def _adopted(self, record: MemoryRecord) -> MemoryRecord:
+        """A record of another memory as one of this namespace, its picture kept where this memory keeps them."""
+        image = record.image
+        if image is not None and self.pictures.folder is not None:
+            image = self.pictures.keep(
+                load_image(image), None, namespace=self.namespace, id=record.id, content_hash=record.content_hash
+            )
+        return replace(record, namespace=self.namespace, image=image)
+
+    def _keep_picture(self, one: PreparedItem) -> str | None:
+        if one.picture is None:
+            return None
+        path = one.item.image if isinstance(one.item.image, Path) else None
+        return self.pictures.keep(one.picture, path, namespace=self.namespace, id=one.id, content_hash=one.content_hash)
+
+    # -- under the lock -----------------------------------------------------------------------------------------
+
+    def _refresh(self, prepared: Sequence[PreparedItem], stored: Mapping[str, RecordSummary]) -> None:
+        """Of items whose content is stored, replaces metadata that differ and pictures whose files are gone."""
+        new: dict[str, dict[str, Any]] = {}
+        for one in prepared:
+            old = stored[one.id]
+            image = self._keep_picture(one) if self._is_gone(old.image) else old.image
+            if (image, one.item.metadata) != (old.image, old.metadata):
+                new[one.id] = {"image": image, "metadata": one.item.metadata}
+        if not new:
+            return
+        whole = self.store.get(list(new), namespace=self.namespace)
+        # Another process may have stored other content between the two reads; then that is the newer.
+        same = [old for old in whole if old.content_hash == stored[old.id].content_hash]
+        self._put([replace(old, **new[old.id]) for old in same])
+
+    def _is_gone(self, reference: str | None) -> bool:
+        path = self.pictures.find(reference)
+        return path is not None and not Path(path).is_file()
+
+    def _put(self, records: Sequence[MemoryRecord]) -> None:
+        """Stores records; only then goes what was kept of the pictures they replace."""
+        if not records:
+            return  # a server is not asked for nothing
+        self.check_encoder()  # another thread may have migrated the collection meanwhile
+        self.store.put(records)
+        for record in records:
+            self.pictures.drop(namespace=record.namespace, id=record.id, but=record.image)
+
+
+def progress_bar(what: str, progress: bool | None, **settings: Any) -> Any:
+    """A bar over items; `progress=None` shows it on a terminal only."""
+    return tqdm(desc=what, unit="item", disable=None if progress is None else not progress, **settings)

@@ -1,0 +1,33 @@
+"""What this machine computes quickly.
+
+On 2 cores with AMX a step of 16 items and about 45 questions takes 2.2 s, of which these save most: base weights in
+bfloat16 (where the CPU has it in hardware), an output head that sees only the answers' positions, eager attention (the
+backward pass of PyTorch's CPU flash attention is slow at these lengths), and compiled decoder layers (3.6 s without).
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import torch
+import torch._dynamo
+import torch.utils.cpp_extension  # before anything imports the standard library's distutils, or compiling fails
+
+from comem_memory.model import Backbone
+
+
+def bfloat16_is_fast() -> bool:
+    """Whether this machine multiplies bfloat16 in hardware; a CPU without AVX-512 takes 40 times as long as float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+def speed_up_on_cpu(backbone: Backbone, *, compiled: bool) -> None:
+    """Settings of the frozen model for a training on this CPU; `compiled` where nothing but whole layers is run."""
+    backbone.model.to(torch.bfloat16 if bfloat16_is_fast() else torch.float32)
+    backbone.model.set_attn_implementation("eager")
+    if compiled and shutil.which("g++"):  # torch.compile writes C++
+        torch._dynamo.config.recompile_limit = 64  # with and without adapter, mask and gradient
+        for layer in backbone.model.get_decoder().layers:
+            layer.compile(dynamic=True)

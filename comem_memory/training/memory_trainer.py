@@ -1,0 +1,148 @@
+"""Training a memory encoder.
+
+Reference: arXiv 2505.17670, section 3: cross-entropy of the answer through the frozen model, gradient to LoRA and
+Q-Former only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainingArguments
+
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.files import load_image
+from comem_memory.model import ModelInputs, PromptItem, retrieval_content
+from comem_memory.training.batches import Batch, Item, TrainingQuestion
+from comem_memory.training.trainer import BatchTrainer, Dataset
+
+RESTATE_WEIGHT = 0.3
+QFORMER_RATE = 0.6
+"""Learning rate of the Q-Former, as a multiple of LoRA's."""
+
+
+class MemoryTrainer(BatchTrainer):
+    """Trains LoRA and Q-Former so that the frozen model answers from the vectors.
+
+    The log shows the loss on unseen items with their own memory and with another item's: their gap is the sign that
+    the memory is read.
+
+    Args:
+        encoder: What is trained.
+        args: See `training_arguments`.
+        train_dataset: Batches to train on, each a `Batch`.
+        eval_dataset: Batches to develop with, each a `Batch`.
+        distillation: 0 to 1, how much of the loss is the Kullback-Leibler divergence from what the frozen model
+            expects when it reads the items as text (context distillation: arXiv 2209.15189) instead of the
+            cross-entropy of the answer.
+
+    Raises:
+        ValueError: Distillation outside 0 to 1.
+    """
+
+    def __init__(
+        self,
+        encoder: MemoryEncoder,
+        args: TrainingArguments,
+        train_dataset: Dataset,
+        eval_dataset: Dataset,
+        *,
+        distillation: float = 0.0,
+    ) -> None:
+        if not 0 <= distillation <= 1:
+            raise ValueError(f"distillation is {distillation}. Pass a share from 0 to 1.")
+        super().__init__(encoder.backbone, encoder, args, train_dataset, eval_dataset)
+        self.encoder, self.distillation = encoder, distillation
+
+    def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
+        with self._autocast():
+            memories, whole = self._encode(inputs)
+            expected, tokens = self._answers(inputs["asked"], memories)
+            loss = nn.functional.cross_entropy(expected, tokens)
+            if self.distillation:
+                as_read = nn.functional.log_softmax(self._as_read(inputs), -1)
+                apart = nn.functional.kl_div(
+                    nn.functional.log_softmax(expected, -1), as_read, reduction="batchmean", log_target=True
+                )
+                loss = torch.lerp(loss, apart, self.distillation)
+            if restated := [one for one in inputs["restated"] if all(whole[i] for i in one.items)]:
+                loss = loss + RESTATE_WEIGHT * self._loss(restated, memories)
+        return loss
+
+    def _encode(self, batch: Batch) -> tuple[torch.Tensor, list[bool]]:
+        """Memories of the items (N, Q, H), and which items are in them to their end."""
+        inputs = []
+        for item in batch["items"]:
+            picture = None if item.image is None else load_image(item.image)
+            inputs.append(self.encoder.inputs(item.text, picture, truncate=True))
+        memories = self.encoder.forward(self.backbone.batch([one.tensors for one in inputs]))
+        return memories, [not one.truncated for one in inputs]
+
+    def _loss(self, asked: list[TrainingQuestion], memories: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(*self._answers(asked, memories))
+
+    def _answers(self, asked: list[TrainingQuestion], memories: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the frozen model expects at the answers' tokens with these memories, and the tokens."""
+        prompts = [self._prompt(one, one.question) for one in asked]
+        seen = [memories[one.items].flatten(0, 1) for one in asked]
+        return self.backbone.answer_logits(prompts, self._lengths(asked), seen)
+
+    def _as_read(self, batch: Batch) -> torch.Tensor:
+        """What it expects there when it reads the same items as text."""
+        read, prompts = [self._read(item) for item in batch["items"]], []
+        for one in batch["asked"]:
+            items = [read[i] for i in one.items]
+            prompts.append(
+                self._prompt(
+                    one, retrieval_content(one.question, items, supports_images=self.backbone.prompts.supports_images)
+                )
+            )
+        with torch.no_grad():
+            return self.backbone.answer_logits(prompts, self._lengths(batch["asked"]))[0]
+
+    def _read(self, item: Item) -> PromptItem:
+        """The item as text, no more of it than fits the encoder's window."""
+        tokenizer, most = self.backbone.prompts.tokenizer, self.encoder.encoder_config.max_length
+        tokens = tokenizer(item.text, add_special_tokens=False).input_ids
+        text = item.text if len(tokens) <= most else tokenizer.decode(tokens[:most])
+        return PromptItem(text, item.image)
+
+    def _prompt(self, asked: TrainingQuestion, content: Any) -> ModelInputs:
+        return self.backbone.prompts.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)
+
+    def _lengths(self, asked: list[TrainingQuestion]) -> list[int]:
+        return [len(self.backbone.prompts.answer_ids(one.answer)) for one in asked]
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        self.encoder.eval()
+        own, shuffled = [], []
+        with torch.no_grad(), self._autocast():
+            for batch in self.development:
+                memories = self._encode(batch)[0]
+                own.append(self._loss(batch["asked"], memories).item())
+                if len(memories) > 1:
+                    shuffled.append(self._loss(batch["asked"], memories.roll(1, 0)).item())
+        losses = {"loss": own, "shuffled_loss": shuffled}
+        return self._evaluated(
+            {f"{metric_key_prefix}_{name}": sum(found) / len(found) for name, found in losses.items() if found}
+        )
+
+    def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
+        lora = [p for n, p in self.encoder.named_parameters() if p.requires_grad and "lora_" in n]
+        rate = self.args.learning_rate
+        self.optimizer = torch.optim.AdamW(
+            [{"params": lora, "lr": rate}, {"params": self.encoder.qformer.parameters(), "lr": rate * QFORMER_RATE}],
+            weight_decay=self.args.weight_decay,
+        )
+        return self.optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        self.encoder.save_pretrained(output_dir or str(self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self.encoder.load_weights(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        self.encoder.load_weights(str(self.state.best_model_checkpoint))

@@ -1,0 +1,110 @@
+"""Training a memory encoder: warm start, then the answers of a frozen model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import EarlyStoppingCallback
+
+from comem_memory.config import EncoderConfig, LoraSettings, QFormerConfig
+from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config
+from comem_memory.errors import AdapterError
+from comem_memory.files import NOTE, claim
+from comem_memory.model import Backbone
+from comem_memory.training.data import training_data
+from comem_memory.training.hardware import speed_up_on_cpu
+from comem_memory.training.memory_trainer import MemoryTrainer
+from comem_memory.training.recipe import TrainingRecipe
+from comem_memory.training.trainer import training_arguments
+from comem_memory.training.warm_start import warm_start
+
+MAX_LENGTH = 512
+"""Tokens of an item."""
+
+
+def train_encoder(
+    backbone: Backbone,
+    output_dir: Path,
+    recipe: TrainingRecipe = TrainingRecipe(),  # noqa: B008  # frozen
+) -> MemoryEncoder:
+    """Trains a memory encoder on made-up worlds or on a corpus; run it again with the same recipe to resume.
+
+    Args:
+        backbone: The model, frozen throughout.
+        output_dir: Checkpoints, and in the end the adapter folder.
+        recipe: Every setting.
+
+    Raises:
+        CorpusError: As in `training_data`, before anything is trained; or no item has a text for the warm start.
+        DownloadError: As in `training_data`.
+        AdapterError: `output_dir` holds a training with another recipe, or an adapter; or `recipe.start` is incomplete,
+            damaged or of another base model.
+    """
+    config = _encoder_config(backbone, recipe)
+    data = training_data(backbone, recipe)
+    if (output_dir / CONFIG_FILE).is_file() and not (output_dir / NOTE).is_file():
+        raise AdapterError(f"{output_dir} holds an adapter already. Pass a new folder, and go on from it with --start.")
+    as_run = recipe.model_copy(
+        update={
+            "steps": len(data.train),
+            "max_length": config.max_length,
+            "vectors": config.qformer.num_query_tokens,
+            "start": recipe.start and recipe.start.resolve(),
+            "data": recipe.data and recipe.data.resolve(),
+        }
+    )
+    claim(output_dir, AdapterError, model=config.base_fingerprint, **as_run.deciding())
+    if (output_dir / CONFIG_FILE).is_file():
+        return MemoryEncoder.from_pretrained(output_dir, backbone)
+    if not torch.cuda.is_available():
+        speed_up_on_cpu(
+            backbone, compiled=not recipe.gradient_checkpointing
+        )  # which compiling would have to see through
+    torch.manual_seed(recipe.seed)  # the LoRA's random start
+    encoder = MemoryEncoder(backbone, config)
+    if recipe.gradient_checkpointing:
+        encoder.gradient_checkpointing_enable()
+    trainer = MemoryTrainer(
+        encoder,
+        training_arguments(
+            output_dir,
+            steps=len(data.train),
+            learning_rate=recipe.learning_rate,
+            load_best_model_at_end=recipe.patience is not None,
+            restore_callback_states_from_checkpoint=recipe.patience is not None,
+            report_to=recipe.report_to,
+        ),
+        data.train,
+        data.development,
+        distillation=recipe.distillation,
+    )
+    if recipe.patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(recipe.patience))
+    checkpoint = trainer.last_checkpoint()
+    if checkpoint is None and recipe.start is not None:
+        encoder.load_weights(recipe.start, resize=True)
+    elif checkpoint is None:
+        warm_start(encoder, output_dir / "warm-start", data.warm_start, steps=recipe.warm_start_steps)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    encoder.eval()
+    encoder.save_pretrained(output_dir, dtype=torch.bfloat16)
+    encoder.load_weights(output_dir)  # as they are stored: what this encoder writes, the folder's can read
+    return encoder
+
+
+def _encoder_config(backbone: Backbone, recipe: TrainingRecipe) -> EncoderConfig:
+    """The settings of the encoder to be trained: the recipe's, else those of the adapter to start from."""
+    if recipe.start is None:
+        heads = backbone.model.config.get_text_config().num_attention_heads
+        qformer, lora = QFormerConfig(hidden_size=backbone.hidden_size, num_attention_heads=heads), LoraSettings()
+        max_length = MAX_LENGTH
+    else:
+        given = fitting_config(recipe.start, backbone)
+        qformer, lora, max_length = given.qformer, given.lora, given.max_length
+    if recipe.vectors is not None:
+        qformer = qformer.model_copy(update={"num_query_tokens": recipe.vectors})
+    # Made-up items are seen once, those of a corpus a few times, and drawing masks took a quarter of a step.
+    lora = lora.model_copy(update={"lora_dropout": 0.0})
+    config = encoder_config(backbone, backbone.fingerprint(), qformer, lora, recipe.max_length or max_length)
+    return config.model_copy(update={"recommended_mode": recipe.recommended_mode})

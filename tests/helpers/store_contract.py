@@ -1,0 +1,312 @@
+"""What every `MemoryStore` does: a class of tests."""
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+
+from comem_memory.errors import DuplicateIdError, EncoderMismatchError, ItemNotFoundError, QueryError, StoreClosedError
+from comem_memory.store import MemoryStore, RecordSummary
+from helpers.records import NEW, OLD, THIRD, encoded_again, identity, key, migrate, record
+
+
+def ids_of(store: MemoryStore, namespace: str = "ann") -> list[str]:
+    return [r.id for batch in store.scan(namespace=namespace) for r in batch]
+
+
+def fill(store: MemoryStore) -> None:
+    """Five old records in two namespaces."""
+    store.put([record(c, metadata={"n": 1}) for c in "abc"] + [record(c, namespace="bob") for c in "de"])
+
+
+def assert_migrated(store: MemoryStore) -> None:
+    assert store.identity == NEW
+    assert store.get(list("abc"), namespace="ann") == [encoded_again(record(c, metadata={"n": 1})) for c in "abc"]
+    assert store.get(list("de"), namespace="bob") == [encoded_again(record(c, namespace="bob")) for c in "de"]
+    assert [r.id for r, _ in store.search(key(7, 5), namespace="ann", k=9)] == ["a", "b", "c"]
+
+
+def assert_unchanged(store: MemoryStore) -> None:
+    assert store.identity == OLD
+    assert store.get(list("abc"), namespace="ann") == [record(c, metadata={"n": 1}) for c in "abc"]
+    assert store.count(namespace="bob") == 2
+
+
+class StoreContract:
+    """Subclass it with a fixture `store`: an empty one, opened with `identity()`, whose collection is its own."""
+
+    def test_records_come_back_as_they_were_put(self, store: MemoryStore):
+        full = record("a", image="images/a.png", truncated=True, metadata={"s": "é", "i": 3, "f": 2.0, "b": True})
+        bare = record("b", text=None)
+        store.put([full, bare])
+        back = store.get(["a", "b"], namespace="ann")
+        assert back == [full, bare]
+        for r, original in zip(back, [full, bare], strict=True):
+            assert r.key.dtype == np.float32
+            np.testing.assert_array_equal(r.key, original.key)
+        assert [type(v) for v in back[0].metadata.values()] == [type(full.metadata[name]) for name in back[0].metadata]
+
+    def test_get_keeps_the_order_asked_and_leaves_out_what_is_missing(self, store: MemoryStore):
+        store.put([record(c) for c in "abcd"])
+        assert [r.id for r in store.get(["d", "nothing", "a", "c"], namespace="ann")] == ["d", "a", "c"]
+        assert store.get([], namespace="ann") == []
+
+    def test_putting_again_replaces_everything(self, store: MemoryStore):
+        store.put([record("a", metadata={"old": 1, "both": 1}, image="a.png")])
+        newer = record("a", metadata={"both": 2}, text=None, seed=99, block="other")
+        store.put([newer])
+        assert store.get(["a"], namespace="ann") == [newer]
+        assert store.count(namespace="ann", where={"old": 1}) == 0
+        assert store.count(namespace="ann") == 1
+        store.put([])
+
+    def test_one_id_is_put_once_a_call(self, store: MemoryStore):
+        store.put([record("a"), record("a", namespace="bob")])
+        with pytest.raises(DuplicateIdError, match="Store each id once"):
+            store.put([record("a"), record("a")])
+
+    def test_more_records_than_a_batch(self, store: MemoryStore):
+        records = [record(f"{i:04}") for i in range(150)]
+        store.put(records)
+        assert store.count(namespace="ann") == 150
+        summaries = store.summaries([r.id for r in records] + ["nothing"], namespace="ann")
+        assert [(s.id, s.content_hash) for s in summaries] == [(r.id, r.content_hash) for r in records]
+        assert len(store.search(key(1), namespace="ann", k=150)) == 150
+
+    def test_scan_is_ordered_and_in_batches(self, store: MemoryStore):
+        store.put([record(f"{i:02}") for i in reversed(range(20))])
+        store.put([record("elsewhere", namespace="bob")])
+        batches = list(store.scan(namespace="ann", batch_size=8))
+        assert [len(batch) for batch in batches] == [8, 8, 4]
+        assert [r.id for batch in batches for r in batch] == [f"{i:02}" for i in range(20)]
+
+    def test_namespaces_do_not_see_each_other(self, store: MemoryStore):
+        store.put([record("a", seed=1), record("b", namespace="bob", seed=1), record("a", namespace="eve")])
+        assert store.namespaces() == ["ann", "bob", "eve"]
+        assert [r.id for r in store.get(["a", "b"], namespace="bob")] == ["b"]
+        assert store.summaries(["a"], namespace="bob") == []
+        assert [r.namespace for r, _ in store.search(key(1), namespace="bob", k=9)] == ["bob"]
+        everything = {"$or": [{"nothing": {"$ne": 1}}, {"other": {"$ne": 1}}]}
+        assert store.count(namespace="bob", where=everything) == 1
+        assert store.delete(namespace="bob", ids=["a"]) == []
+        assert len(store.delete(namespace="bob", where=everything)) == 1
+        assert store.namespaces() == ["ann", "eve"]
+        assert ids_of(store, "bob") == []
+
+    @pytest.mark.parametrize("namespace", ["", "ann\x1fa", "a\nb"])
+    def test_a_namespace_that_could_be_mistaken_is_refused(self, store: MemoryStore, namespace: str):
+        for call in (
+            lambda: store.put([record("a", namespace=namespace)]),
+            lambda: store.get(["a"], namespace=namespace),
+            lambda: store.search(key(1), namespace=namespace, k=1),
+            lambda: store.delete(namespace=namespace),
+            lambda: store.count(namespace=namespace),
+        ):
+            with pytest.raises(QueryError, match="only printable characters"):
+                call()
+
+    def test_search_ranks_by_inner_product_with_negative_ones_too(self, store: MemoryStore):
+        records = [record(f"{i:02}", seed=i) for i in range(30)]
+        store.put(records)
+        query = key(1000)
+        expected = sorted(((float(r.key @ query), r.id) for r in records), key=lambda pair: (-pair[0], pair[1]))
+        hits = store.search(query, namespace="ann", k=30)
+        assert [r.id for r, _ in hits] == [id for _, id in expected]
+        np.testing.assert_allclose([s for _, s in hits], [s for s, _ in expected], atol=1e-6)
+        assert hits[-1][1] < 0
+        assert store.search(query, namespace="ann", k=3) == hits[:3]
+        assert store.search(-query, namespace="ann", k=1)[0][0].id == expected[-1][1]
+
+    def test_keys_need_not_have_unit_length(self, store: MemoryStore):
+        store.put(
+            [
+                record("long", key=3 * key(1)),
+                record("short", key=0.1 * key(1)),
+                record("zero", key=0 * key(1)),
+            ]
+        )
+        hits = store.search(key(1), namespace="ann", k=5)
+        assert [r.id for r, _ in hits] == ["long", "short", "zero"]
+        np.testing.assert_allclose([s for _, s in hits], [3, 0.1, 0], atol=1e-5)
+
+    def test_equal_scores_are_ordered_by_id_wherever_the_cut_is(self, store: MemoryStore):
+        names = [f"{(i * 37) % 100:02}" for i in range(100)]
+        store.put([record(name, seed=5) for name in names])
+        assert [r.id for r, _ in store.search(key(5), namespace="ann", k=7)] == sorted(names)[:7]
+
+    def test_empty_places(self, store: MemoryStore):
+        assert store.search(key(1), namespace="ann", k=3) == []
+        assert store.namespaces() == []
+        assert store.count(namespace="ann") == 0
+        assert store.delete(namespace="ann", ids=["a"]) == []
+        assert list(store.scan(namespace="ann")) == []
+
+    def test_search_refuses_what_cannot_be_answered(self, store: MemoryStore):
+        with pytest.raises(QueryError, match="k is 0"):
+            store.search(key(1), namespace="ann", k=0)
+        with pytest.raises(QueryError, match=r"shape \(5,\)"):
+            store.search(key(1, 5), namespace="ann", k=1)
+        with pytest.raises(QueryError, match="not finite"):
+            store.search(key(1) * np.nan, namespace="ann", k=1)
+
+    def test_put_refuses_keys_of_another_dimension_before_storing_anything(self, store: MemoryStore):
+        with pytest.raises(EncoderMismatchError, match="letters-v1"):
+            store.put([record("a"), record("b", key=key(1, 5))])
+        assert store.count(namespace="ann") == 0
+
+    @pytest.mark.parametrize(
+        ("where", "expected"),
+        [
+            ({}, "abc"),
+            ({"year": 2020}, "a"),
+            ({"year": {"$gte": 2021}}, "bc"),
+            ({"year": {"$gt": 2020, "$lt": 2022.5}}, "b"),
+            ({"year": {"$lte": 2021}, "kind": "note"}, "a"),
+            ({"kind": {"$in": ["note", "mail"]}}, "abc"),
+            ({"kind": {"$nin": ["note"]}}, "b"),
+            ({"kind": {"$ne": "note"}}, "b"),
+            ({"$or": [{"year": 2020}, {"kind": "mail"}]}, "ab"),
+            ({"$and": [{"year": {"$gt": 2020}}, {"$or": [{"kind": "note"}]}]}, "c"),
+            ({"done": True}, "c"),
+            ({"year": {"$eq": 1999}}, ""),
+        ],
+    )
+    def test_filters(self, store: MemoryStore, where: dict[str, Any], expected: str):
+        store.put(
+            [
+                record("a", metadata={"year": 2020, "kind": "note"}),
+                record("b", metadata={"year": 2021, "kind": "mail"}),
+                record("c", metadata={"year": 2023, "kind": "note", "done": True}),
+                record("x", namespace="bob", metadata={"year": 2020, "kind": "note"}),
+            ]
+        )
+        assert sorted(r.id for r, _ in store.search(key(1), namespace="ann", k=9, where=where)) == list(expected)
+        assert store.count(namespace="ann", where=where) == len(expected)
+        assert set(store.delete(namespace="ann", ids=["a", "b"], where=where)) == set(expected) & set("ab")
+        assert set(store.delete(namespace="ann", where=where)) == set(expected) - set("ab")
+
+    @pytest.mark.parametrize(
+        "where",
+        [
+            {"year": {"$near": 2020}},
+            {"$not": [{"a": 1}]},
+            {"comem.namespace": "bob"},
+            {"$or": [{"a": 1}, {"comem.namespace": {"$eq": "bob"}}]},
+            {"#document": "x"},
+            {"$and": []},
+            {"$or": [{}]},
+            {"$or": {"a": 1}},
+            {"a": {"$in": []}},
+            {"a": {"$in": [1, "b"]}},
+            {"a": {"$gt": "x"}},
+            {"a": {}},
+            {"a": None},
+            {"a": [1]},
+            ["a"],
+        ],
+    )
+    def test_filters_that_cannot_be_understood(self, store: MemoryStore, where: Any):
+        with pytest.raises(QueryError, match=r"\$eq, \$ne, \$gt.*\$and or \$or"):
+            store.search(key(1), namespace="ann", k=1, where=where)
+
+    def test_summaries_are_records_without_key_vectors_and_text(self, store: MemoryStore):
+        full = record("a", image="images/a.png", truncated=True, metadata={"s": "é", "i": 3, "f": 2.0, "b": True})
+        store.put([full, record("b", text=None), record("a", namespace="bob")])
+        names = [field.name for field in fields(RecordSummary)]
+        expected = RecordSummary(**{name: getattr(full, name) for name in names})
+        a, b, again = store.summaries(["a", "b", "nothing", "a"], namespace="ann")
+        assert a == again == expected
+        assert (b.id, b.image, b.metadata) == ("b", None, {})
+
+    def test_items_that_swapped_their_contents_are_told_apart(self, store: MemoryStore):
+        store.put([record("a", content_hash="one"), record("b", content_hash="two")])
+        store.put([record("a", content_hash="two"), record("b", content_hash="one")])
+        summaries = store.summaries(["a", "b"], namespace="ann")
+        assert {summary.id: summary.content_hash for summary in summaries} == {"a": "two", "b": "one"}
+
+    def test_what_is_asked_for_twice_comes_twice(self, store: MemoryStore):
+        store.put([record(c) for c in "ab"])
+        assert [r.id for r in store.get(["a", "b", "a"], namespace="ann")] == ["a", "b", "a"]
+        assert [r.id for r in store.require(["a", "b", "a"], namespace="ann")] == ["a", "b", "a"]
+
+    def test_require_names_what_is_missing(self, store: MemoryStore):
+        store.put([record("a")])
+        with pytest.raises(ItemNotFoundError, match=r"'ann' holds no item 'x' and 1 more of those asked. Check"):
+            store.require(["a", "x", "y"], namespace="ann")
+        assert store.require([], namespace="ann") == []
+
+    @pytest.mark.parametrize("where", [None, {"even": True}])
+    def test_the_nearest_similarities_are_those_of_a_search(self, store: MemoryStore, where: Any):
+        store.put([record(f"{i:02}", seed=i, metadata={"even": i % 2 == 0}) for i in range(40)])
+        store.put([record(f"{i:02}", seed=i, namespace="bob", metadata={"even": True}) for i in range(40)])
+        for k in (1, 7, 40):
+            expected = [similarity for _, similarity in store.search(key(1000), namespace="ann", k=k, where=where)]
+            found = store.nearest_similarities(key(1000), namespace="ann", k=k, where=where)
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert store.nearest_similarities(key(1000), namespace="nobody", k=3) == []
+        with pytest.raises(QueryError, match="k is 0"):
+            store.nearest_similarities(key(1), namespace="ann", k=0)
+        with pytest.raises(QueryError, match=r"shape \(5,\)"):
+            store.nearest_similarities(key(1, 5), namespace="ann", k=1)
+
+    def test_a_migration_moves_every_namespace(self, store: MemoryStore):
+        fill(store)
+        migration = store.begin_migration(NEW)
+        assert (migration.total, migration.done, migration.identity) == (5, 0, NEW)
+        assert_unchanged(store)
+        assert migrate(store) == 5
+        assert_migrated(store)
+        store.put([record("f", key=key(1, 5))])
+        assert store.count(namespace="ann") == 4
+
+    def test_a_migration_that_was_stopped_goes_on(self, store: MemoryStore):
+        fill(store)
+        assert migrate(store, stop_after=2) == 2
+        assert_unchanged(store)
+        assert store.begin_migration(NEW).done == 2
+        assert migrate(store) == 3
+        assert_migrated(store)
+        assert store.begin_migration(OLD).done == 0
+
+    def test_a_migration_to_a_third_encoder_starts_anew(self, store: MemoryStore):
+        fill(store)
+        migration = store.begin_migration(THIRD)
+        migration.put([record("a", metadata={"n": 1})])
+        assert store.begin_migration(NEW).done == 0
+        assert migrate(store) == 5
+        assert_migrated(store)
+
+    def test_an_unfinished_migration_does_not_commit(self, store: MemoryStore):
+        fill(store)
+        migrate(store, stop_after=2)
+        with pytest.raises(EncoderMismatchError, match="3 of 5 items"):
+            store.begin_migration(NEW).commit()
+        assert_unchanged(store)
+
+    def test_what_changes_during_a_migration_is_taken_along(self, store: MemoryStore):
+        fill(store)
+        migrate(store, stop_after=4)
+        store.delete(namespace="ann", ids=["b"])
+        store.put([record("c", text="changed", content_hash="changed"), record("new", metadata={"n": 2})])
+        store.put([record("a", metadata={"n": 3})])
+        assert migrate(store) == 4  # a, c and new; e was still to come
+        assert ids_of(store) == ["a", "c", "new"]
+        assert [r.metadata for r in store.get(["a", "c"], namespace="ann")] == [{"n": 3}, {}]
+        assert store.get(["c"], namespace="ann")[0].text == "changed"
+
+    def test_a_closed_store_says_so(self, store: MemoryStore):
+        store.put([record("a")])
+        store.close()
+        store.close()
+        for use in (
+            lambda: store.put([record("b")]),
+            lambda: store.get(["a"], namespace="ann"),
+            lambda: store.search(key(1), namespace="ann", k=1),
+            lambda: ids_of(store),
+            lambda: store.count(namespace="ann"),
+            lambda: store.delete(namespace="ann", ids=["a"]),
+            lambda: store.begin_migration(identity("other")),
+        ):
+            with pytest.raises(StoreClosedError, match="was closed. Open it again"):
+                use()

@@ -1,0 +1,93 @@
+"""What is imported is declared as a dependency, and every package is listed."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES = ("comem_memory", "integrations")
+EXTRAS = {
+    "comem_memory/chat": ("langchain", "llama-index"),
+    "comem_memory/synthesis": ("train",),
+    "integrations/langchain": ("langchain",),
+    "integrations/llama_index": ("llama-index",),
+}
+"""Modules that need an optional dependency as soon as they are imported, with the extras that must each bring it."""
+
+
+def normal(name: str) -> str:
+    """A distribution's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {normal(re.split(r"[^\w.-]", requirement)[0]) for requirement in requirements}
+
+
+CORE = names(PYPROJECT["project"]["dependencies"])
+OPTIONAL = {extra: names(own) for extra, own in PYPROJECT["project"]["optional-dependencies"].items()}
+
+
+def imports(node: ast.AST, *, now: bool = True) -> Iterator[tuple[str, bool]]:
+    """Top-level names that a module imports, and whether it does so as soon as it is imported itself."""
+    for child in ast.iter_child_nodes(node):
+        found = (
+            [alias.name for alias in child.names]
+            if isinstance(child, ast.Import)
+            else [str(child.module)]
+            if isinstance(child, ast.ImportFrom) and not child.level
+            else []
+        )
+        yield from ((name.partition(".")[0], now) for name in found)
+        later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) or (
+            isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        )
+        yield from imports(child, now=now and not later)
+
+
+def third_party() -> Iterator[tuple[str, str, bool]]:
+    """Every module, the distributions of what it imports, and whether that is imported with the module."""
+    distributions = packages_distributions()
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            for name, now in set(imports(ast.parse(file.read_text(encoding="utf-8")))):
+                if name not in sys.stdlib_module_names and name not in PACKAGES:
+                    for distribution in distributions.get(name, [name]):
+                        yield file.relative_to(ROOT).as_posix(), normal(distribution), now
+
+
+def test_what_a_module_needs_to_be_imported_is_declared():
+    undeclared = set()
+    for module, distribution, now in third_party():
+        if now and distribution not in CORE:
+            extras = [extra for path, own in EXTRAS.items() if module.startswith(path) for extra in own]
+            if not extras or not all(distribution in OPTIONAL[extra] for extra in extras):
+                undeclared.add((module, distribution))
+    assert not undeclared
+
+
+def test_what_is_imported_later_is_declared_in_some_extra():
+    anywhere = CORE.union(*OPTIONAL.values())
+    assert {
+        (module, distribution) for module, distribution, _ in third_party() if distribution not in anywhere
+    } == set()
+
+
+def test_every_declared_dependency_has_the_version_it_was_tested_with():
+    pinned = names((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:])
+    assert CORE.union(*OPTIONAL.values()) - {"comem-memory"} <= pinned
+
+
+def test_every_package_is_listed():
+    folders = {file.parent.relative_to(ROOT) for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
+    assert all((ROOT / folder / "__init__.py").is_file() for folder in folders)
+    found = {".".join(folder.parts) for folder in folders}
+    listed = PYPROJECT["tool"]["setuptools"]["packages"]
+    placed = PYPROJECT["tool"]["setuptools"]["package-dir"]["comem_memory.integrations"]
+    assert len(set(listed)) == len(listed)
+    assert {name.replace("comem_memory.integrations", placed) for name in listed} == found
