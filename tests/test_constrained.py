@@ -83,13 +83,14 @@ Chooser = Callable[[int, torch.Tensor], int]
 def written(constraint: Constraint, choose: Chooser) -> list[int]:
     """What somebody writes who is held to the constraint."""
     prompt, tokens = [0], list[int]()
-    while True:
+    while len(tokens) < 1000:
         allowed = constraint(torch.tensor([prompt + tokens]), torch.zeros(1, constraint.vocabulary.size))[0] == 0
         token = choose(len(tokens), allowed)
         assert allowed[token]
         if token in constraint.vocabulary.stop_ids:
             return tokens
         tokens.append(token)
+    raise AssertionError("It does not end.")
 
 
 def always(vocabulary: Vocabulary, letter: str) -> Chooser:
