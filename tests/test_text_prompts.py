@@ -19,7 +19,7 @@ from comem_memory.model import (
 )
 from comem_memory.testing import tiny_picture
 
-QUESTION = "Which key?"
+QUESTION, PLAIN = "Which key?", TEXT_PROMPTS["plain"]
 ITEMS = [PromptItem("A fork."), PromptItem("The brass key.")]
 FILLED = {
     "plain": "A fork.\nThe brass key.\n\nWhich key?",
@@ -65,9 +65,9 @@ def test_every_standard_layout_filled(name: str):
 
 
 @pytest.mark.parametrize("mode", ["text", "both"])
-def test_the_default_is_plain(mode: Mode):
-    assert DEFAULT_TEXT_PROMPTS[mode] == TEXT_PROMPTS["plain"]
-    assert written(retrieval_content(QUESTION, ITEMS)) == FILLED["plain"]
+def test_the_default_asks_for_an_answer_from_the_context(mode: Mode):
+    assert DEFAULT_TEXT_PROMPTS[mode] == TEXT_PROMPTS["answer from the context"]
+    assert written(retrieval_content(QUESTION, ITEMS)) == FILLED["answer from the context"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_template_may_hold_other_braces_and_any_order():
 
 def test_places_in_what_is_filled_in_are_plain_text():
     items = [PromptItem("{question} {context}")]
-    assert written(retrieval_content("{context}?", items)) == "{question} {context}\n\n{context}?"
+    assert written(retrieval_content("{context}?", items, template=PLAIN)) == "{question} {context}\n\n{context}?"
 
 
 class TestQuestion:
@@ -96,7 +96,7 @@ class TestQuestion:
     def test_its_picture_goes_before_it(self):
         seen = picture(30)
         assert retrieval_content(QUESTION, picture=seen, supports_images=True) == [shown(seen), text(QUESTION)]
-        asked = retrieval_content(QUESTION, ITEMS, seen, supports_images=True)
+        asked = retrieval_content(QUESTION, ITEMS, seen, supports_images=True, template=PLAIN)
         assert written(asked) == "A fork.\nThe brass key.\n\n<30>Which key?"
 
     def test_a_model_without_eyes_is_not_shown_it(self):
@@ -107,12 +107,12 @@ class TestPictures:
     def test_each_stands_before_its_text(self, tmp_path: Path):
         picture(32).save(tmp_path / "b.png")
         items = [PromptItem("First.", picture(31)), PromptItem(None, tmp_path / "b.png"), PromptItem("Third.")]
-        asked = retrieval_content(QUESTION, items, picture(33), supports_images=True)
+        asked = retrieval_content(QUESTION, items, picture(33), supports_images=True, template=PLAIN)
         assert written(asked) == "<31>First.\n<32>\nThird.\n\n<33>Which key?"
 
     def test_a_model_without_eyes_reads_the_texts(self, tmp_path: Path):
         items = [PromptItem("First.", tmp_path / "gone.png"), PromptItem("Second.", picture(31))]
-        assert written(retrieval_content(QUESTION, items)) == "First.\nSecond.\n\nWhich key?"
+        assert written(retrieval_content(QUESTION, items, template=PLAIN)) == "First.\nSecond.\n\nWhich key?"
 
 
 def test_a_turn_s_own_parts_stay_as_they_are():
