@@ -201,7 +201,7 @@ def test_the_comparison_is_what_the_memory_answers(memory: ContinuousMemory):
     """Source by source the same answers as from `ContinuousMemory.answer`, which searches."""
     view = memory.namespace("answers")
     comparison = compare(view, of_countries(limit=6), k=2, sources=("text", "memory"))
-    assert list(comparison.scores) == ["none", "text", "memory"]
+    assert list(comparison.scores) == ["none", "text", "memory", "shuffled memory"]
     modes: tuple[Mode, ...] = ("none", "text", "memory")
     for mode in modes:
         for asked, said in zip(comparison.asked, comparison.scores[mode].said, strict=True):
