@@ -40,7 +40,7 @@ from comem_memory.model import (
     ModelInputs,
     check_text_prompt,
 )
-from comem_memory.opening import check_hidden_size, load_encoder, open_key, open_store
+from comem_memory.opening import check_hidden_size, load_backbone, load_encoder, open_key, open_store
 from comem_memory.retrieval import PROBE, RetrievalKey
 from comem_memory.store import (
     ChromaStore,
@@ -131,7 +131,7 @@ class ContinuousMemory:
         self.encoder, self.key, self.store = encoder, key, store
         self.backbone = backbone or encoder.backbone
         check_hidden_size(encoder, self.backbone)
-        self.mode: Mode = check_mode(mode or encoder.encoder_config.recommended_mode)
+        self.mode: Mode = check_mode(encoder.encoder_config.recommended_mode if mode is None else mode)
         own = None if text_prompt is None else check_text_prompt(text_prompt)
         self.text_prompts: Mapping[Mode, str] = {mode: own or text for mode, text in DEFAULT_TEXT_PROMPTS.items()}
         self._pictures = PictureFolder(picture_directory)
@@ -202,7 +202,7 @@ class ContinuousMemory:
         backbone = encoder.backbone
         if answering_model is not None:
             others = {name: value for name, value in model_kwargs.items() if name != "revision"}
-            backbone = Backbone.from_pretrained(answering_model, **others)
+            backbone = load_backbone(answering_model, **others)
             check_hidden_size(encoder, backbone)  # before the store opens
         key = open_key(key)
         identity = identity_of(encoder, key)
@@ -433,8 +433,7 @@ class ContinuousMemory:
         self._check_encoder()
         if not (text and text.strip()) and image is None:
             raise QueryError("There is nothing to search for. Pass text=..., image=..., or both.")
-        if not isinstance(k, int) or k < 1:
-            raise QueryError(f"k is {k!r}. Ask for a whole number of items, at least 1.")
+        _check_k(k)
 
         def best(key: np.ndarray) -> list[float]:
             return self.store.nearest_similarities(key, namespace=self.name, k=PROBE, where=where)
@@ -465,6 +464,7 @@ class ContinuousMemory:
         k: int = 3,
         where: Filter | None = None,
         mode: Mode | None = None,
+        default_mode: Mode | None = None,
         ids: Sequence[str] | None = None,
         found: Sequence[str] | None = None,
     ) -> Recalled:
@@ -477,7 +477,8 @@ class ContinuousMemory:
             messages: The conversation so far, in transformers' form.
             k: Items to search for; 0 searches for nothing.
             where: A filter on the metadata of what is searched for.
-            mode: How the items are given; by default as the messages that name them say, and else `self.mode`.
+            mode: How the items are given; by default as the messages that name them say.
+            default_mode: How the items are given where neither `mode` nor a message says so; by default `self.mode`.
             ids: Exactly these items, best first.
             found: Items that were searched for already, best first; then nothing is searched for.
 
@@ -487,16 +488,17 @@ class ContinuousMemory:
             InvalidItemError, CorruptBlockError, EncoderMismatchError: As in `search`.
         """
         named: list[NamedItems] = [message["named"] for message in messages if "named" in message]
-        chosen = check_mode(mode or next((one.mode for one in reversed(named) if one.mode), None) or self.mode)
+        modes = (mode, *(one.mode for one in reversed(named)), default_mode, self.mode)
+        chosen = check_mode(next(one for one in modes if one is not None))
         hits: list[MemoryHit] = []
         if chosen == "none":
             turns = spoken(messages)
         elif ids is not None:
-            turns, hits = spoken(messages), self.get(ids)
+            turns, hits = spoken(messages), self._given(ids, skip_missing=False)
         elif named or found is not None:
             wanted = [id for one in reversed(named) for id in one.ids] + list(found or ())
-            hits = self.get(list(dict.fromkeys(wanted)), skip_missing=True)
-            turns = spoken(messages, unless={hit.id for hit in hits})
+            hits = self._given(list(dict.fromkeys(wanted)), skip_missing=True)
+            turns = spoken(messages, given={hit.id for hit in hits})
         else:
             turns = spoken(messages)
             hits = self.search_turn(turns, k=k, where=where)
@@ -512,12 +514,28 @@ class ContinuousMemory:
         at = question_turn(turns)
         text, picture = ("", None) if at is None else content_of(turns[at])
         text, picture = text if self.key.text else "", picture if self.key.image else None
-        return self.search(text or None, picture, k=k, where=where) if k and (text or picture is not None) else []
+        if k == 0 or not (text or picture is not None):
+            return []
+        return self.search(text or None, picture, k=k, where=where)
+
+    def _given(self, ids: Sequence[str], *, skip_missing: bool) -> list[MemoryHit]:
+        """Items by id, for a model that reads the vectors of this memory's encoder."""
+        self._writer.check_encoder()
+        return self.get(ids, skip_missing=skip_missing)
 
     def lay_out(self, messages: Sequence[Message], hits: Sequence[MemoryHit], mode: Mode) -> Recalled:
         """A conversation with given items, best first, in this memory's layout; see `chat.layout`."""
         supports_images = self.backbone.prompts.supports_images
-        return lay_out(messages, hits, mode, text_prompts=self.text_prompts, supports_images=supports_images)
+        read = [self._as_encoded(hit) for hit in hits]
+        laid_out = lay_out(messages, read, mode, text_prompts=self.text_prompts, supports_images=supports_images)
+        return replace(laid_out, hits=list(hits))
+
+    def _as_encoded(self, hit: MemoryHit) -> MemoryHit:
+        """A hit with as much of its text as the encoder read, so that a long one fits a prompt as well."""
+        if not hit.truncated or hit.text is None:
+            return hit
+        window = self.encoder.encoder_config.max_length
+        return replace(hit, text=self.encoder.backbone.prompts.beginning(hit.text, window))
 
     def answer(
         self,
@@ -593,9 +611,21 @@ class ContinuousMemory:
         recalled = self.lay_out(self._shown(_asked(question, image)), hits, mode)
         return self._chat.prompt(recalled.messages), recalled.memory
 
-    def _recall_for(self, question: str, image: Any, **settings: Any) -> Recalled:
-        """A question with its memory; a text-only model is not shown the picture that was searched with."""
-        recalled = self.recall(_asked(question, image), **settings)
+    def _recall_for(self, question: str, image: Any, *, k: int, where: Filter | None, mode: Mode | None) -> Recalled:
+        """A question with its memory; a text-only model is not shown the picture that was searched with.
+
+        Raises:
+            QueryError: Nothing is asked, there is nothing to search with, or k is below 1.
+        """
+        turns = _asked(question, image)
+        if check_mode(self.mode if mode is None else mode) != "none":
+            _check_k(k)
+            if not ((question.strip() and self.key.text) or (image is not None and self.key.image)):
+                raise QueryError(
+                    "There is nothing to search with: this memory's key embeds "
+                    f"{'texts' if self.key.text else 'images'} only. Ask with one, or with mode='none'."
+                )
+        recalled = self.recall(turns, k=k, where=where, mode=mode)
         return replace(recalled, messages=self._shown(recalled.messages))
 
     def _shown(self, messages: list[Message]) -> list[Message]:
@@ -725,6 +755,11 @@ class ContinuousMemory:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
+
+
+def _check_k(k: Any) -> None:
+    if not isinstance(k, int) or k < 1:
+        raise QueryError(f"k is {k!r}. Ask for a whole number of items, at least 1.")
 
 
 def _asked(question: str, image: Any) -> list[Message]:

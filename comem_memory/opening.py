@@ -67,7 +67,11 @@ def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
     A CLIP or SigLIP model embeds texts and pictures, a sentence-transformers model texts and, if it takes them,
     pictures; otherwise EfficientNet-Lite0 embeds these.
 
+    Args:
+        key: A retrieval key, or the hub name or folder of such a model; `None` for the default key.
+
     Raises:
+        DownloadError: Public weights of the default embedders cannot be fetched.
         ModelError: A name or folder of none of these models.
     """
     if isinstance(key, RetrievalKey):

@@ -43,7 +43,7 @@ class Transcript:
     """The messages of one session.
 
     Args:
-        memory: Where; its namespace is the user's.
+        memory: The user's memory: what is remembered goes into its namespace.
         session_id: One conversation of several.
 
     Raises:

@@ -37,6 +37,7 @@ def prepare_turn(
         ComemError: As in `ContinuousMemory.recall`.
     """
     call = dict(call)
+    mode = call.pop("mode", None)
     given = {name: call.pop(name, getattr(model, name)) for name in SETTINGS}
     ids, tools = call.pop("memory_ids", None), call.pop("tools", ())
     settings = ChatSettings(
@@ -51,5 +52,7 @@ def prepare_turn(
         generation_kwargs=call,
     )
     view = memory if given["namespace"] is None else memory.namespace(given["namespace"])
-    recalled = view.recall(messages, k=given["k"], where=given["where"], mode=given["mode"], ids=ids, found=found)
+    recalled = view.recall(
+        messages, k=given["k"], where=given["where"], mode=mode, default_mode=given["mode"], ids=ids, found=found
+    )
     return recalled, settings

@@ -152,9 +152,6 @@ def test_summaries_read_metadata_only_and_once(monkeypatch: pytest.MonkeyPatch):
     summaries = store.summaries([f"{i:03}" for i in range(100)] + ["nothing"], namespace="ann")
     assert [(s.id, s.content_hash) for s in summaries] == [(f"{i:03}", f"hash of {i:03}") for i in range(100)]
     assert reads == [Read(("metadatas",), 64), Read(("metadatas",), 36)]
-    monkeypatch.undo()
-    answer = store._opened._collection.get(ids=["ann\x1f000"], include=["metadatas"])
-    assert "block of 000" not in str(answer), "vectors do not come with the metadata"
     store.close()
 
 
@@ -167,7 +164,7 @@ def test_a_migration_that_goes_on_reads_only_what_is_left(
         reads = recorded_reads(patch)
         [left] = store.begin_migration(NEW).pending(batch_size=8)
     assert [r.id for r in left] == ["e"]
-    assert [read.records for read in reads if "uris" in read.parts] == [1]
+    assert [read.records for read in reads if "documents" in read.parts] == [1]
     store.close()
 
 

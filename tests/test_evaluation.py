@@ -177,7 +177,7 @@ def test_the_comparison_asks_every_source_the_same(memory: ContinuousMemory, mon
     assert tuple(comparison.scores) == SOURCES
     by_source = [[question for question, *_ in asked[n * 5 : n * 5 + 5]] for n in range(len(SOURCES))]
     assert all(questions == by_source[0] for questions in by_source)
-    assert [mode for *_, mode in asked[::5]] == ["none", "text", "text", "none", "none", "text", "text"]
+    assert [mode for *_, mode in asked[::5]] == ["none", "text", "text", "memory", "memory", "both", "both"]
     tokens = {source: score.prompt_tokens for source, score in comparison.scores.items()}
     assert tokens["memory"] == tokens["shuffled memory"] == tokens["none"] + 8
     assert tokens["memory and text"] == tokens["shuffled memory and text"] == tokens["text without picture"] + 8

@@ -671,7 +671,7 @@ class TestHistory:
         history = ComemChatMessageHistory(memory, "s1", recent=2)
         said = [HumanMessage("My cat is Tom."), AIMessage("Nice."), HumanMessage("And a dog."), AIMessage("Fine.")]
         history.add_messages(said[:2])
-        assert history.messages == [HumanMessage([memory_block([], mode="memory")]), *said[:2]]
+        assert history.messages == [HumanMessage([memory_block([])]), *said[:2]]
         history.add_messages(said[2:])
         _old, *newest = history.messages
         assert newest == said[2:]

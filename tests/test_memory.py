@@ -246,7 +246,7 @@ def test_an_update_takes_what_others_write_meanwhile_and_keeps_nobody_waiting(me
     assert (hit.text, hit.metadata) == ("Three.", {"n": 1})
 
 
-def test_what_is_stored_already_is_read_once_and_without_its_vectors(
+def test_what_is_stored_already_is_read_once_and_without_its_key_and_text(
     filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch, encoded: list[int]
 ):
     reads = recorded_reads(monkeypatch)
@@ -254,7 +254,7 @@ def test_what_is_stored_already_is_read_once_and_without_its_vectors(
     assert reads == [Read(("metadatas",), 3)]
     reads.clear()
     filled.add([DOOR, CAT.model_copy(update={"metadata": {"seen": True}}), FLAG])
-    whole = Read(("documents", "embeddings", "metadatas", "uris"), 1)
+    whole = Read(("documents", "embeddings", "metadatas"), 1)
     assert reads == [Read(("metadatas",), 3), whole, Read(("metadatas",), 1)], (
         "what was there, the one, its old metadata"
     )
@@ -277,8 +277,8 @@ def test_a_search_by_text_and_picture_reads_only_its_results(filled: ContinuousM
     filled.add([MemoryItem(text=f"Item {number}.", image=tiny_picture(number)) for number in range(90)])
     reads = recorded_reads(monkeypatch)
     assert len(filled.search("The cat sleeps", tiny_picture(1), k=3)) == 3
-    whole = [read for read in reads if "uris" in read.parts or "metadatas" in read.parts]
-    assert whole == [Read(("documents", "embeddings", "metadatas", "uris"), 3)]
+    whole = [read for read in reads if "metadatas" in read.parts]
+    assert whole == [Read(("documents", "embeddings", "metadatas"), 3)]
 
 
 def test_a_picture_that_moved_is_found_again_once_added_from_there(

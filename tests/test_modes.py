@@ -13,14 +13,16 @@ from langchain_core.messages import HumanMessage
 from llama_index.core.base.llms.types import ChatMessage
 from typer.testing import CliRunner
 
-from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory import ChromaStore, ContinuousMemory, MemoryItem, RetrievalKey
 from comem_memory.chat import memory_of, text_of
 from comem_memory.cli import app as cli
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, memory_block
 from comem_memory.integrations.llama_index import ComemLLM, ComemMemory, ComemMemoryBlock
-from comem_memory.testing import tiny_memory, tiny_picture
+from comem_memory.model import PromptItem, as_text, prompt_length
+from comem_memory.store import identity_of
+from comem_memory.testing import LetterEmbedder, tiny_memory, tiny_picture
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 QUESTION = "What opens the blue door?"
@@ -171,7 +173,7 @@ def test_an_unknown_mode_is_refused_at_once(memory: ContinuousMemory):
     with pytest.raises(QueryError, match="mode is 'vectors'"):
         ComemChatMessageHistory(memory, "a", mode="vectors")  # type: ignore[arg-type]
     for model in (ChatComem, ComemLLM, ComemMemoryBlock, ComemMemory):
-        with pytest.raises(ValueError, match="vectors"):
+        with pytest.raises(ValueError, match=r"(?s)mode\n.*'memory', 'text', 'both' or 'none'"):
             model(memory=memory, mode="vectors")
 
 
@@ -207,7 +209,7 @@ def test_texts_go_into_the_last_question_of_a_conversation(memory: ContinuousMem
         {"role": "user", "content": "Good morning!"},
         {"role": "assistant", "content": "Good morning."},
         {"role": "user", "content": QUESTION},
-        {"role": "assistant", "content": "Let me see."},
+        {"role": "assistant", "content": "Thought: I have to look.\nAction: look"},
         {"role": "user", "content": "Observation: a key"},
     ]
     recalled = memory.recall(turns, k=1, mode="both")
@@ -222,3 +224,69 @@ def test_texts_go_into_the_last_question_of_a_conversation(memory: ContinuousMem
 def test_a_picture_of_an_item_is_shown_beside_its_text(memory: ContinuousMemory):
     assert shown(memory, mode="text").count("<image>") == shown(memory, mode="both").count("<image>") > 0
     assert "<image>" not in shown(memory, mode="memory")
+
+
+def test_a_call_decides_before_a_message_and_a_message_before_the_model(memory: ContinuousMemory):
+    def tokens(model_mode: Mode | None, block_mode: Mode | None, call_mode: Mode | None) -> int:
+        ids = [hit.id for hit in memory.search(QUESTION, k=2)]
+        block = HumanMessage([memory_block(ids, mode=block_mode), {"type": "text", "text": QUESTION}])
+        call = {} if call_mode is None else {"mode": call_mode}
+        said = ChatComem(memory=memory, mode=model_mode, max_tokens=1).invoke([block], **call)
+        return said.usage_metadata["input_tokens"]
+
+    expected = {mode: answered(memory, mode)[1] for mode in MODES}
+    assert tokens("both", "text", "none") == expected["none"]
+    assert tokens("both", "text", None) == expected["text"]
+    assert tokens("both", None, None) == expected["both"]
+    block = asyncio.run(ComemMemoryBlock(memory=memory, k=2, mode="memory").aget([ChatMessage(QUESTION)]))
+    said = ComemLLM(memory=memory, mode="both", max_tokens=1).chat([*block, ChatMessage(QUESTION)])
+    assert said.raw["prompt_tokens"] == expected["memory"]
+
+
+@pytest.mark.parametrize("mode", ["memory", "text", "both"])
+def test_what_the_system_turn_tells_already_is_not_told_again(memory: ContinuousMemory, mode: Mode):
+    """Whether a model with fallbacks is ours cannot be seen from outside: it is told the texts, and told them once."""
+    chat = ChatComem(memory=memory, max_tokens=1)
+    middleware = ComemMiddleware(memory, k=1, mode=mode, tools=False, remember=lambda messages: None)
+    graph = create_agent(chat.with_fallbacks([chat]), middleware=[middleware])
+    said = graph.invoke({"messages": [{"role": "user", "content": QUESTION}]})["messages"][-1]
+    [hit] = memory.search(QUESTION, k=1)
+    told = as_text([PromptItem(hit.text, hit.image)])
+    turns = [{"role": "system", "content": told}, {"role": "user", "content": QUESTION}]
+    prompt = memory.backbone.prompts.prompt_inputs(turns)
+    vectors = memory_of([hit]) if mode != "text" else None
+    assert said.usage_metadata["input_tokens"] == prompt_length(prompt, vectors)
+
+
+def test_no_more_of_a_long_item_is_told_than_was_encoded(tmp_path: Path):
+    with tiny_memory(tmp_path) as memory:
+        window = memory.encoder.encoder_config.max_length
+        memory.add(MemoryItem(id="long", text="door " * window), truncate=True)
+        for mode in ("text", "both"):
+            answer = memory.answer(QUESTION, k=1, mode=mode, max_new_tokens=1)
+            assert answer.hits[0].text == "door " * window
+            assert answer.prompt_tokens < window + 200
+
+
+def test_a_picture_that_is_gone_stops_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    picture = tmp_path / "door.png"
+    tiny_picture(1).save(picture)
+    with tiny_memory(tmp_path / "memory") as memory:
+        memory.add(MemoryItem(text="The blue door.", image=picture))
+        with_picture = memory.answer(QUESTION, k=1, mode="text", max_new_tokens=1).prompt_tokens
+        picture.unlink()
+        assert memory.answer(QUESTION, k=1, mode="text", max_new_tokens=1).prompt_tokens < with_picture
+        assert "without its picture" in caplog.text and "door.png" in caplog.text
+
+
+def test_nothing_to_search_with_is_said(memory: ContinuousMemory):
+    with pytest.raises(QueryError, match="k is 0"):
+        memory.answer(QUESTION, k=0, mode="both")
+    assert memory.answer(QUESTION, k=0, mode="none", max_new_tokens=1).hits == []
+    texts_only = RetrievalKey(text=LetterEmbedder())
+    with tiny_memory() as plain:
+        store = ChromaStore.in_memory(identity=identity_of(plain.encoder, texts_only))
+        unseeing = ContinuousMemory(plain.encoder, texts_only, store)
+        with pytest.raises(QueryError, match="embeds texts only"):
+            unseeing.answer("", tiny_picture(1))
+        unseeing.close()

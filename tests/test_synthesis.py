@@ -25,7 +25,7 @@ from comem_memory.errors import CorpusError, ItemTooLongError
 from comem_memory.evaluation.question_sets import LANGUAGES, MADE_UP, question_set
 from comem_memory.files import MODEL_PIXELS
 from comem_memory.metrics import contains, normalise
-from comem_memory.model import ModelInputs, PromptItem, retrieval_content
+from comem_memory.model import TEXT_PROMPTS, ModelInputs, PromptItem, retrieval_content
 from comem_memory.synthesis import phrases
 from comem_memory.synthesis.agent_topics import AGENT_TOPICS
 from comem_memory.synthesis.corpus import read_corpus
@@ -351,7 +351,7 @@ def test_a_killed_synthesis_resumes(tmp_path: Path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(CorpusError, match="holds work with another --seed. Delete it"):
         synthesize(tmp_path / "out", drafts, samples=90, answers="self", read=rest, seed=2)
-    (tmp_path / "out.synthesizing" / "train-000009.unfinished").write_text("hal")
+    (tmp_path / "out.synthesizing" / "train-000009.jsonl.partial").write_text("hal")
     total = whole.asked
     synthesize(tmp_path / "out", drafts, samples=90, answers="self", read=rest, seed=1)
     assert files(tmp_path / "out") == files(tmp_path / "whole")
@@ -382,7 +382,10 @@ def test_the_frozen_model_answers_from_items(tmp_path: Path):
 
     def prompt(question: str, items: Sequence[DraftItem]) -> ModelInputs:
         content = retrieval_content(
-            question, [PromptItem(item.text, item.image) for item in items], supports_images=True
+            question,
+            [PromptItem(item.text, item.image) for item in items],
+            supports_images=True,
+            template=TEXT_PROMPTS["plain"],
         )
         return backbone.prompts.prompt_inputs([{"role": "user", "content": content}])
 

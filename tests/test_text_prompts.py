@@ -126,11 +126,11 @@ def test_a_turn_s_own_parts_stay_as_they_are():
 
 class TestAsText:
     def test_items_a_line_each_the_best_last(self):
-        assert as_text(iter(ITEMS)) == "What you remember, the most relevant last:\nA fork.\nThe brass key."
+        assert as_text(iter(ITEMS)) == "What you remember, the most relevant last:\n- A fork.\n- The brass key."
 
     def test_a_picture_without_text_by_its_path(self):
         items = [PromptItem(None, "kept/flag.png"), PromptItem("A door.", "kept/door.png")]
-        assert as_text(items) == "What you remember, the most relevant last:\nkept/flag.png\nA door."
+        assert as_text(items) == "What you remember, the most relevant last:\n- kept/flag.png\n- A door."
 
     def test_nothing(self):
         assert as_text([]) == "You remember nothing about this."

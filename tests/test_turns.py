@@ -49,7 +49,8 @@ class TestQuestion:
             ([("user", "One"), ("assistant", "Yes."), ("user", "Two")], 2),
             ([("user", "One"), ("assistant", "Yes."), ("tool", "3"), ("system", "Be brief.")], 0),
             ([("user", "One"), ("assistant", "Thought: look"), ("user", "Observation: a key")], 0),
-            ([("user", "One"), ("user", "\n Observation: a key"), ("user", "Observation: a door")], 0),
+            ([("user", "One"), ("assistant", "Action: look"), ("user", "\n Observation: a key")], 0),
+            ([("user", "One"), ("assistant", "Yes."), ("user", "Observation: it rains")], 2),  # the user's own
             ([("user", "What does Observation: mean?"), ("assistant", "This.")], 0),
             ([("user", "Observation: a key"), ("assistant", "Hm."), ("user", "Observation: a door")], 2),
         ],
@@ -108,15 +109,15 @@ class TestSpoken:
 
     @pytest.mark.parametrize("given", [{"key"}, {"key", "flag"}, {"flag", "cat"}])
     def test_items_that_are_given_are_not_told_too(self, given: set[str]):
-        assert spoken([turn("user", [], named=self.NAMED)], unless=given) == []
+        assert spoken([turn("user", [], named=self.NAMED)], given=given) == []
 
     @pytest.mark.parametrize("given", [set(), {"cat"}])
     def test_items_of_which_none_is_given_are_told(self, given: set[str]):
         said = [turn("user", [], named=self.NAMED), turn("user", [text("Look. ")], named=self.NAMED)]
         told = [turn("user", [text("A brass key.")]), turn("user", [text("Look. "), text("A brass key.")])]
-        assert spoken(said, unless=given) == told
+        assert spoken(said, given=given) == told
         assert said[0]["content"] == [] and said[1]["content"] == [text("Look. ")], "the caller's stays"
 
     @pytest.mark.parametrize("named", [NamedItems(("key",)), NamedItems((), "You remember nothing."), NamedItems(())])
     def test_without_items_or_text_nothing_is_told(self, named: NamedItems):
-        assert spoken([turn("user", [], named=named)], unless=set()) == []
+        assert spoken([turn("user", [], named=named)], given=set()) == []

@@ -131,7 +131,7 @@ class Chat:
             ModelError: The model's chat template refuses the conversation.
         """
         turn = self._prepare(messages, memory, settings or ChatSettings())
-        [tokens] = self.backbone.generate([turn.prompt], [memory], **turn.kwargs)
+        tokens, *_ = self.backbone.generate([turn.prompt], [memory], **turn.kwargs)
         return self._finish(turn, self.backbone.decode(tokens), tokens)
 
     def stream(

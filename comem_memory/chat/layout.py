@@ -67,7 +67,7 @@ def lay_out(
         text_prompts: The layout of texts and question, by mode.
         supports_images: Whether the model is shown the items' pictures.
     """
-    turns = list(messages)
+    turns, mode = list(messages), check_mode(mode)
     if hits and mode in ("text", "both"):
         items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)]
         at = question_turn(turns)

@@ -13,8 +13,8 @@ from comem_memory.config import Mode
 from comem_memory.model import Message
 from comem_memory.types import MemoryItem
 
-OBSERVATION = "Observation:"
-"""Begins what a ReAct agent's tools say in the user's name."""
+THOUGHT, ACTION, OBSERVATION = "Thought:", "Action:", "Observation:"
+"""A ReAct agent thinks, then calls a tool, and what the tool says stands in the user's name."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def content_of(message: Message) -> tuple[str, Any]:
 
 
 def question_turn(messages: Sequence[Message]) -> int | None:
-    """The position of what the user said last; what an agent's tools said in the user's name is passed over."""
+    """The position of what the user said last; what a ReAct agent's tools said in the user's name is passed over."""
     users = [n for n, message in enumerate(messages) if message["role"] == "user"]
-    said = [n for n in users if not text_of(messages[n]).lstrip().startswith(OBSERVATION)]
-    return next(reversed(said or users), None)
+    said = [n for n in users if not _is_observation(messages, n)] or users
+    return said[-1] if said else None
 
 
 def item_of(turns: Iterable[Message], *, keeps_pictures: bool, **fields: Any) -> MemoryItem | None:
@@ -72,23 +72,31 @@ def item_of(turns: Iterable[Message], *, keeps_pictures: bool, **fields: Any) ->
     return MemoryItem(text="\n".join(lines) or None, image=picture, **fields) if lines or picture is not None else None
 
 
-def spoken(messages: Sequence[Message], *, unless: Container[str] | None = None) -> list[Message]:
+def spoken(messages: Sequence[Message], *, given: Container[str] | None = None) -> list[Message]:
     """The messages as the model is shown them: what only names items is left out.
 
     Args:
         messages: A conversation, in which messages may name items.
-        unless: Ids of the items that are given to the model. A message that names none of them says its text instead;
+        given: Ids of the items that are given to the model. A message that names none of them says its text instead;
             by default no message does.
     """
     turns = []
     for message in messages:
         turn = {key: value for key, value in message.items() if key != "named"}
         named: NamedItems | None = message.get("named")
-        if named is not None and named.text and named.ids and unless is not None and _none_in(named.ids, unless):
+        if named is not None and named.text and named.ids and given is not None and _none_in(named.ids, given):
             turn["content"] = [*parts_of(turn), {"type": "text", "text": named.text}]
         if turn["content"] or turn["role"] in ("assistant", "tool"):
             turns.append(turn)
     return turns
+
+
+def _is_observation(messages: Sequence[Message], n: int) -> bool:
+    """Whether a user's turn is what a tool said: it begins so, after a call of the assistant."""
+    before = messages[n - 1] if n else {"role": "user", "content": ""}
+    said = text_of(before).lstrip()
+    called = before["role"] == "assistant" and (said.startswith(THOUGHT) or ACTION in said)
+    return called and text_of(messages[n]).lstrip().startswith(OBSERVATION)
 
 
 def _none_in(ids: Sequence[str], given: Container[str]) -> bool:

@@ -62,7 +62,7 @@ def synthesize(
         settings |= {"languages": languages, "pictures": pictures}
     else:
         drafts = OwnDrafts(items, seed, open_key(context.obj["key"]), read)
-        settings |= {"items": hashlib.sha256(items.read_bytes()).hexdigest()[:16]}
+        settings |= {"key": context.obj["key"], "items": hashlib.sha256(items.read_bytes()).hexdigest()[:16]}
     counts = synthesize(output, drafts, samples=samples, answers=answers, read=read, **settings)
     console.print(f"{', '.join(f'{count} of {split}' for split, count in counts.items())} written to {output}.")
 

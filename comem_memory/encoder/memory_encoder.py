@@ -185,7 +185,7 @@ class MemoryEncoder(nn.Module):
             (N, Q, H), float32, on the CPU, in the order of the items.
 
         Raises:
-            ValueError: Batch_size is below 1.
+            ValueError: `batch_size` is below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}. Encode at least 1 item at a time.")

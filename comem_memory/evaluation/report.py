@@ -168,7 +168,8 @@ class _Results:
         atomic_write(self.folder / f"{name}.json", text + "\n")
 
     def _made_by(self, settings: Mapping[str, object]) -> dict[str, object]:
-        return {"encoder": self.memory.encoder.fingerprint.digest, "limit": self.limit, **settings}
+        made_by = {"key": self.memory.key.name, "text_prompts": dict(self.memory.text_prompts)}
+        return {"encoder": self.memory.encoder.fingerprint.digest, "limit": self.limit, **made_by, **settings}
 
 
 def _aims(

@@ -168,9 +168,7 @@ class Backbone:
             if not all(runs_along_tokens(p, key) for p in prompts if key in p):
                 joined[key] = _stack_pictures(tensors).to(self.device)
                 continue
-            pad = (
-                self.prompts.tokenizer.pad_token_id if key == "input_ids" and self.prompts.tokenizer is not None else 0
-            )
+            pad = self.prompts.pad_token_id if key == "input_ids" else 0
             rows = torch.full((len(prompts), length), pad, dtype=tensors[0].dtype)
             for row, (prompt, count) in enumerate(zip(prompts, counts, strict=True)):
                 values = prompt[key][0] if key in prompt else torch.zeros(prompt["input_ids"].shape[1])

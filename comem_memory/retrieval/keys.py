@@ -34,7 +34,7 @@ class RetrievalKey:
     Args:
         text: Embeds texts; without it, items are found by image only.
         image: Embeds images; without it, items are found by text only.
-        text_weight: W, between 0 and 1, both excluded.
+        text_weight: The w of the table, between 0 and 1, both excluded.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ TWO_TOWERS = ("clip", "siglip")
 
 
 class SentenceTransformerEmbedder(TorchEmbedder):
-    """Texts, by a model that sentence-transformers loads.
+    """Texts, or with `for_images` pictures, by a model that sentence-transformers loads.
 
     Args:
         name_or_path: Hub name or folder of a sentence-transformers model, or of a CLIP or SigLIP model as transformers

@@ -37,7 +37,7 @@ MOST = 2**31 - 2
 
 
 class ChromaStore(MemoryStore):
-    """One Chroma collection per memory: its vectors are the retrieval keys, the rest document, URI and metadata.
+    """One Chroma collection per memory: its vectors are the retrieval keys, the rest document and metadata.
 
     Open it with `embedded`, `server` or `in_memory`. Each takes the identity of encoder and retrieval key in
     use: a new or empty collection takes it on, a filled one must match it. `identity=None` opens an existing

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordSummary:
-    """What is stored of one item besides its key, its vectors and its text: little to read, and enough to compare.
+    """What is stored of one item besides its key, its vectors and its text: enough to compare.
 
     Args:
         id: Unique within the namespace, printable.
@@ -129,7 +129,7 @@ class MemoryStore(ABC):
 
     @abstractmethod
     def summaries(self, ids: Sequence[str], *, namespace: str) -> list[RecordSummary]:
-        """As `get`, but without keys, vectors and texts, which are not read."""
+        """As `get`, but without keys, vectors and texts."""
 
     @abstractmethod
     def search(

@@ -5,11 +5,9 @@
 | id | namespace and id |
 | embedding | key |
 | document | text |
-| URI | block |
-| metadata | the item's own, and under `comem.` names what else a `RecordSummary` holds, and the encoder's digest |
+| metadata | the item's own; under `comem.` names the block, the rest of a `RecordSummary`, the encoder's digest |
 
-Chroma reads all of the metadata or nothing of them, but a record's URI, for which it takes any text, by itself. So the
-block, which is most of a record, is the URI, and moves only with whole records.
+Chroma reads all of a record's metadata or nothing of it, so a summary is read with its block, but without key and text.
 """
 
 from __future__ import annotations
@@ -75,11 +73,14 @@ def read(collection: Collection, ids: Sequence[str], namespace: str | None = Non
     """Whole records by Chroma id, in the order asked; `namespace=None` is for migrations, which take them all."""
     found: dict[str, MemoryRecord] = {}
     for batch in batches(list(dict.fromkeys(ids)), BATCH):
-        for answer in _answers(collection, batch, ["embeddings", "documents", "metadatas", "uris"]):
-            columns = (answer[name] for name in ("ids", "embeddings", "documents", "metadatas", "uris"))
-            for id, key, document, stored, block in zip(*columns, strict=True):
+        for answer in _answers(collection, batch, ["embeddings", "documents", "metadatas"]):
+            columns = (answer[name] for name in ("ids", "embeddings", "documents", "metadatas"))
+            for id, key, document, stored in zip(*columns, strict=True):
                 found[id] = MemoryRecord(
-                    **_summary(stored), key=np.asarray(key, np.float32), block=block, text=document or None
+                    **_summary(stored),
+                    key=np.asarray(key, np.float32),
+                    block=stored["comem.block"],
+                    text=document or None,
                 )
     return _asked(found, ids, namespace)
 
@@ -146,6 +147,7 @@ def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict
         **record.metadata,
         "comem.id": record.id,
         "comem.namespace": record.namespace,
+        "comem.block": record.block,
         "comem.created_at": record.created_at,
         "comem.content_hash": record.content_hash,
         "comem.truncated": record.truncated,
@@ -177,7 +179,6 @@ def write(collection: Collection, identity: CollectionIdentity, records: Sequenc
             ids=ids,
             embeddings=np.stack([np.asarray(record.key, np.float32) for _, record in batch]),
             documents=[record.text or "" for _, record in batch],
-            uris=[record.block for _, record in batch],
             metadatas=[cleared.get(id, {}) | _stored_metadata(record, identity) for id, record in batch],
         )
 

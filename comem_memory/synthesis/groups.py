@@ -63,7 +63,7 @@ class GroupItem:
         text: Empty where there is only the picture.
         image: A scene or an emoji.
         name: The thing that the item is about.
-        facts: That its text states.
+        facts: What the text states.
         language: Language of the text.
         topic: What kind of thing it is about.
     """
@@ -120,16 +120,16 @@ class Mixture:
 
     Args:
         topics: Topics of items that are written in English alone.
-        agents: Share of it that is of `agent_topics` instead.
+        agents: Share of the English items that are of `agent_topics` instead of `topics`.
         languages: Languages of the other items, and of the questions about them.
-        translated: Share of these others.
-        emoji: Pictures besides scenes.
-        pictured: Share of items with a picture,
-        without_text: And of these the share without text.
+        translated: Share of items in other languages.
+        emoji: Pictures that items may have besides scenes.
+        pictured: Share of items with a picture.
+        without_text: Share of the items with a picture that have no text.
         words: Half of the made-up names are made of these instead of syllables.
         max_facts: An item states up to so many facts, each number as likely; by default all that its topic has.
         items: Items of a group, at least 2.
-        questions: About each item, up to so many.
+        questions: Most questions about an item.
     """
 
     topics: tuple[Topic, ...] = TOPICS

@@ -7,7 +7,7 @@ Disjoint between the splits are
 - numbers, whatever they count: 45 kg and 45 km hold the same one;
 - the patterns of sentences and of questions, also of the openings and of the answers.
 
-Shared are names of days, months, seasons and directions, which are few, and the labels of attributes ("capital").
+Shared are names of days, months and seasons, which are few, and the labels of attributes ("capital").
 """
 
 from __future__ import annotations

@@ -46,9 +46,9 @@ class Batches(Sequence[Batch]):
 
     Args:
         seed: Another seed, other batches.
-        num_batches: How many.
-        max_memories: A question sees up to this many items, those that it is about among them,
-        alone: But in the first so many batches one only, or all that it is about.
+        num_batches: How many batches there are.
+        max_memories: A question sees up to this many items, those that it is about among them.
+        alone: In the first so many batches a question sees only the items that it is about.
         restated_share: Share of items with text that are also to be restated whole.
     """
 

@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.files import load_image
-from comem_memory.model import ModelInputs, PromptItem, retrieval_content
+from comem_memory.model import TEXT_PROMPTS, ModelInputs, PromptItem, retrieval_content
 from comem_memory.training.batches import Batch, Item, TrainingQuestion
 from comem_memory.training.trainer import BatchTrainer, Dataset
 
@@ -94,20 +94,19 @@ class MemoryTrainer(BatchTrainer):
         read, prompts = [self._read(item) for item in batch["items"]], []
         for one in batch["asked"]:
             items = [read[i] for i in one.items]
-            prompts.append(
-                self._prompt(
-                    one, retrieval_content(one.question, items, supports_images=self.backbone.prompts.supports_images)
-                )
+            supports_images = self.backbone.prompts.supports_images
+            content = retrieval_content(
+                one.question, items, supports_images=supports_images, template=TEXT_PROMPTS["plain"]
             )
+            prompts.append(self._prompt(one, content))
         with torch.no_grad():
             return self.backbone.answer_logits(prompts, self._lengths(batch["asked"]))[0]
 
     def _read(self, item: Item) -> PromptItem:
         """The item as text, no more of it than fits the encoder's window."""
-        tokenizer, most = self.backbone.prompts.tokenizer, self.encoder.encoder_config.max_length
-        tokens = tokenizer(item.text, add_special_tokens=False).input_ids
-        text = item.text if len(tokens) <= most else tokenizer.decode(tokens[:most])
-        return PromptItem(text, item.image)
+        return PromptItem(
+            self.backbone.prompts.beginning(item.text, self.encoder.encoder_config.max_length), item.image
+        )
 
     def _prompt(self, asked: TrainingQuestion, content: Any) -> ModelInputs:
         return self.backbone.prompts.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)

@@ -58,9 +58,8 @@ def train_encoder(
     if (output_dir / CONFIG_FILE).is_file():
         return MemoryEncoder.from_pretrained(output_dir, backbone)
     if not torch.cuda.is_available():
-        speed_up_on_cpu(
-            backbone, compiled=not recipe.gradient_checkpointing
-        )  # which compiling would have to see through
+        # Compiling would have to see through the checkpoints.
+        speed_up_on_cpu(backbone, compiled=not recipe.gradient_checkpointing)
     torch.manual_seed(recipe.seed)  # the LoRA's random start
     encoder = MemoryEncoder(backbone, config)
     if recipe.gradient_checkpointing:
@@ -106,5 +105,11 @@ def _encoder_config(backbone: Backbone, recipe: TrainingRecipe) -> EncoderConfig
         qformer = qformer.model_copy(update={"num_query_tokens": recipe.vectors})
     # Made-up items are seen once, those of a corpus a few times, and drawing masks took a quarter of a step.
     lora = lora.model_copy(update={"lora_dropout": 0.0})
-    config = encoder_config(backbone, backbone.fingerprint(), qformer, lora, recipe.max_length or max_length)
-    return config.model_copy(update={"recommended_mode": recipe.recommended_mode})
+    return encoder_config(
+        backbone,
+        backbone.fingerprint(),
+        qformer,
+        lora,
+        recipe.max_length or max_length,
+        recommended_mode=recipe.recommended_mode,
+    )

@@ -21,7 +21,7 @@ from comem_memory.training.hardware import bfloat16_is_fast
 def training_arguments(
     output_dir: str | Path, *, steps: int, learning_rate: float, **changes: Any
 ) -> TrainingArguments:
-    """The recipe's settings; `changes` override them by TrainingArguments' own names.
+    """Settings that all trainings share; `changes` override them by TrainingArguments' own names.
 
     For a training that stops early, `load_best_model_at_end=True` and Trainer's EarlyStoppingCallback.
     """

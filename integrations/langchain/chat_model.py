@@ -209,7 +209,11 @@ class ChatComem(BaseChatModel):
             if served.view.store is memory.store:
                 memory, found = served.view, served.ids
                 call["namespace"] = None
-                call.setdefault("mode", served.mode or self.mode)
+                if served.told:
+                    mode = next(m for m in (call.get("mode"), served.mode, self.mode, memory.mode) if m is not None)
+                    call["mode"] = WITHOUT_TEXT.get(mode, mode)
+                elif served.mode is not None:
+                    call.setdefault("mode", served.mode)
         schema = _schema(call.pop("response_format", None))
         turns = to_messages(messages, allow_urls=self.allow_image_urls)
         recalled, settings = prepare_turn(self, memory, turns, call, schema=schema, found=found)
@@ -305,12 +309,17 @@ class Served:
         view: That user's memory.
         ids: The items that were recalled, best first.
         mode: How they are given to the model, if the middleware says so.
+        told: Whether their texts stand in the system turn already, for a model that may not be ours.
     """
 
     view: ContinuousMemory
     ids: list[str]
     mode: Mode | None
+    told: bool
 
+
+WITHOUT_TEXT: dict[Mode, Mode] = {"both": "memory", "text": "none"}
+"""What is left of a mode where the texts are told already."""
 
 SERVED: ContextVar[Served | None] = ContextVar("SERVED", default=None)
 """Set while a middleware calls a model: a `ChatComem` does not search on its own then."""

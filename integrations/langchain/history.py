@@ -26,11 +26,12 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
     leaves it out.
 
     Args:
-        memory: Where; its namespace is the user's.
+        memory: The user's memory: what is remembered goes into its namespace.
         session_id: One conversation of several.
         recent: Messages that stay text, or a few more, so that they begin with what the user said.
         older: Messages before those that the model is given, as vectors 8 tokens each.
-        mode: How it is given them: `memory` (vectors), `text`, or `both`; with text they take as many tokens as ever.
+        mode: How it is given them: `memory` (vectors), `text`, `both` or `none`; with text they take as many tokens as
+            ever.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
         newest = messages_from_dict([json.loads(str(record.metadata[MESSAGE])) for record in kept])
         if not self.older:
             return newest
-        return [HumanMessage([memory_block(past[-self.older :][::-1], mode=self.mode)]), *newest]
+        ids = past[-self.older :][::-1]
+        return [HumanMessage([memory_block(ids, mode=self.mode if ids else None)]), *newest]
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Stores messages; on return they are kept. What the encoder cannot read is not in the vectors."""

@@ -27,7 +27,7 @@ from comem_memory.files import load_image, named_picture
 from comem_memory.model import Message
 
 SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call", "tool_call_chunk", "memory")
-"""Blocks without text or picture: thoughts are not shown again, calls stand in `tool_calls`, memory goes before all."""
+"""Blocks without text or picture: thoughts are not shown again, calls stand in `tool_calls`, memory is named."""
 
 
 def memory_block(ids: Sequence[str], *, mode: Mode | None = None) -> dict[str, Any]:
@@ -73,8 +73,9 @@ def _turn(message: BaseMessage, allow_urls: bool, skip_unreadable: bool) -> Mess
         parts += [part] if part is not None else []
     turn: Message = {"role": _role(message), "content": parts}
     if blocks := [block for block in _blocks(message) if block["type"] == "memory"]:
-        ids = dict.fromkeys(id for block in blocks for id in block["ids"])
-        turn["named"] = NamedItems(tuple(ids), mode=blocks[-1].get("mode"))
+        ids = dict.fromkeys(id for block in reversed(blocks) for id in block["ids"])
+        modes = [block["mode"] for block in blocks if block.get("mode") is not None]
+        turn["named"] = NamedItems(tuple(ids), mode=modes[-1] if modes else None)
     if isinstance(message, AIMessage) and message.tool_calls:
         turn["tool_calls"] = [
             {"type": "function", "id": call["id"], "function": {"name": call["name"], "arguments": call["args"]}}

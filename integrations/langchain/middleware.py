@@ -55,8 +55,9 @@ def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
     if said is None:
         return None
     after = messages[messages.index(said) + 1 :]
-    answers = [message for message in after if isinstance(message, AIMessage) and message.text]
-    return item_of(to_messages([said, *answers[-1:]], skip_unreadable=True), keeps_pictures=True)
+    answers = [message.text for message in after if isinstance(message, AIMessage) and message.text]
+    answered = [{"role": "assistant", "content": text} for text in answers[-1:]]
+    return item_of([*to_messages([said], skip_unreadable=True), *answered], keeps_pictures=True)
 
 
 class TurnState(AgentState[Any]):
@@ -73,7 +74,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     List it after what hides or replaces anything (`PIIMiddleware`, `ModelFallbackMiddleware`).
 
     Args:
-        memory: Where.
+        memory: The memory that is recalled from and written to.
         k: Items to recall for the last user turn; 0 recalls nothing.
         where: Filter on their metadata.
         mode: How the model is given the items: `memory` (vectors), `text`, `both` or `none`; by default as the
@@ -121,15 +122,17 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         view, hits = self._recall(request)
-        with self._serving_now(view, hits):
-            return handler(self._with_memory(request, view, hits))
+        served, told = self._with_memory(request, view, hits)
+        with self._serving_now(view, hits, told=told):
+            return handler(served)
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         view, hits = await run_in_executor(None, self._recall, request)
-        with self._serving_now(view, hits):
-            return await handler(self._with_memory(request, view, hits))
+        served, told = self._with_memory(request, view, hits)
+        with self._serving_now(view, hits, told=told):
+            return await handler(served)
 
     def _recall(self, request: ModelRequest[Any]) -> tuple[ContinuousMemory, list[MemoryHit]]:
         view, state = self._view(request.runtime), cast(TurnState, request.state)
@@ -139,10 +142,13 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
 
     def _with_memory(
         self, request: ModelRequest[Any], view: ContinuousMemory, hits: Sequence[MemoryHit]
-    ) -> ModelRequest[Any]:
+    ) -> tuple[ModelRequest[Any], bool]:
+        """The request with its memory, and whether the items' texts were put into it."""
         if (ours := self._serving(request.model, view.name)) is not None:
-            return request.override(model=ours)
-        return request.override(system_message=_told(request.system_message, hits)) if hits else request
+            return request.override(model=ours), False
+        if not hits:
+            return request, False
+        return request.override(system_message=_told(request.system_message, hits)), True
 
     def _serving(self, model: Any, namespace: str) -> Any:
         """The model for one user, if it is a `ChatComem` with this memory, whatever settings or retries wrap it."""
@@ -150,13 +156,15 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
             inner = self._serving(model.bound, namespace)
             return None if inner is None else model.model_copy(update={"bound": inner})
         if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
-            return model.for_namespace(namespace)  # also where the context is lost, as in a thread
+            # Its settings too, for where the context is lost, as in a thread.
+            settings = {"k": self.k, "where": self.where} | ({} if self.mode is None else {"mode": self.mode})
+            return model.for_namespace(namespace).model_copy(update=settings)
         return None
 
     @contextmanager
-    def _serving_now(self, view: ContinuousMemory, hits: Sequence[MemoryHit]) -> Iterator[None]:
+    def _serving_now(self, view: ContinuousMemory, hits: Sequence[MemoryHit], *, told: bool) -> Iterator[None]:
         """Within it every `ChatComem` has these items of this user, whatever wraps it, or stands in for it."""
-        token = SERVED.set(Served(view, [hit.id for hit in hits], self.mode))
+        token = SERVED.set(Served(view, [hit.id for hit in hits], self.mode, told))
         try:
             yield
         finally:

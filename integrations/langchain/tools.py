@@ -22,7 +22,7 @@ def memory_tools(memory: ContinuousMemory, *, view_of: ViewOf | None = None, k: 
     """`remember`, `recall` and `forget`.
 
     Args:
-        memory: Where.
+        memory: The memory that is recalled from and written to.
         view_of: Whose, from the agent's runtime; by default everyone shares `memory`.
         k: Items that one `recall` lists.
     """

@@ -28,7 +28,7 @@ class ComemMemory(BaseMemory):
     other models as text.
 
     Args:
-        memory: Where; its namespace is the user's.
+        memory: The user's memory: what is remembered goes into its namespace.
         session_id: One conversation of several; by default a new one, as LlamaIndex's own memories have.
         recent: Messages that stay text, or a few more, so that they begin with what the user said.
         k: Older messages to recall.

@@ -27,7 +27,7 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
     nothing to recall, both are told so.
 
     Args:
-        memory: Where; its namespace is the user's.
+        memory: The user's memory: what is remembered goes into its namespace.
         k: Items to recall.
         where: Filter on their metadata.
         mode: How a `ComemLLM` is given them: `memory` (vectors), `text`, `both` or `none`; by default as it is set.

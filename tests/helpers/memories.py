@@ -10,7 +10,7 @@ import torch
 from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import ComemError
 from comem_memory.files import load_image
-from comem_memory.opening import identity_of
+from comem_memory.store import identity_of
 from comem_memory.testing import tiny_key, tiny_picture
 
 DOOR = MemoryItem(id="door", text="The blue door opens with the brass key.", metadata={"year": 2020, "kind": "note"})
