@@ -126,8 +126,7 @@ def test_the_modes_are_different_prompts(memory: ContinuousMemory):
     tokens = {mode: answered(memory, mode)[1] for mode in MODES}
     vectors = 2 * 8
     assert tokens["memory"] == tokens["none"] + vectors
-    assert tokens["text"] > tokens["none"] + vectors
-    assert tokens["both"] == tokens["text"] + vectors
+    assert tokens["text"] > tokens["both"] - vectors > tokens["none"]  # text alone is asked in more words
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -64,10 +64,13 @@ def test_every_standard_layout_filled(name: str):
     assert check_text_prompt(TEXT_PROMPTS[name]) == TEXT_PROMPTS[name]
 
 
-@pytest.mark.parametrize("mode", ["text", "both"])
-def test_the_default_asks_for_an_answer_from_the_context(mode: Mode):
-    assert DEFAULT_TEXT_PROMPTS[mode] == TEXT_PROMPTS["answer from the context"]
-    assert written(retrieval_content(QUESTION, ITEMS)) == FILLED["answer from the context"]
+@pytest.mark.parametrize(("mode", "name"), [("text", "answer from the context"), ("both", "plain")])
+def test_the_default_of_each_mode(mode: Mode, name: str):
+    assert DEFAULT_TEXT_PROMPTS[mode] == TEXT_PROMPTS[name]
+    assert written(retrieval_content(QUESTION, ITEMS, template=DEFAULT_TEXT_PROMPTS[mode])) == FILLED[name]
+    assert retrieval_content(QUESTION, ITEMS) == retrieval_content(
+        QUESTION, ITEMS, template=DEFAULT_TEXT_PROMPTS["text"]
+    )
 
 
 @pytest.mark.parametrize(
