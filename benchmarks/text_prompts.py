@@ -21,15 +21,18 @@ MODES: tuple[Mode, ...] = ("text", "both")
 BATCH = 20
 
 
-def questions(max_facts: int | None) -> Iterator[tuple[MemoryItem, Task]]:
+def questions(max_facts: int | None, pictured: float) -> Iterator[tuple[MemoryItem, Task]]:
     """Made-up items of the development split, each with one question about a fact of it."""
-    mixture = Mixture(agents=0.5, translated=0.0, languages=("english",), pictured=0.0, max_facts=max_facts)
+    mixture = Mixture(
+        agents=0.5, translated=0.0, languages=("english",), pictured=pictured, without_text=0.0, max_facts=max_facts
+    )
     for number in itertools.count():
         drawn = group(0, "development", number, mixture)
         for position, item in enumerate(drawn.items):
             asked = [task for task in drawn.tasks if task.about == position and task.kind == "fact"]
             if asked:
-                yield MemoryItem(id=f"{max_facts}-{number}-{position}", text=item.text), asked[0]
+                id = f"{max_facts}-{number}-{position}"
+                yield MemoryItem(id=id, text=item.text, image=item.picture()), asked[0]
 
 
 def main() -> None:
@@ -38,13 +41,14 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32, help="longest answer")
     parser.add_argument("--layouts", nargs="+", default=list(TEXT_PROMPTS), choices=list(TEXT_PROMPTS))
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
+    parser.add_argument("--pictures", action="store_true", help="every item has a picture too, of two shapes")
     given = parser.parse_args()
     with ContinuousMemory.from_pretrained() as memory:
         kinds = {"notes of one fact": 1, "items of several": None}
         print(f"Right answers of {given.limit} | {' | '.join(f'{m}, {kind}' for m in given.modes for kind in kinds)}")
         sets = []
         for max_facts in kinds.values():
-            drawn = list(itertools.islice(questions(max_facts), given.limit))
+            drawn = list(itertools.islice(questions(max_facts, float(given.pictures)), given.limit))
             memory.add([item for item, _ in drawn], truncate=True)
             drawn.sort(key=lambda pair: len(pair[0].text or ""))
             sets.append([(task, memory.get(str(item.id))) for item, task in drawn])

@@ -36,6 +36,7 @@ from comem_memory.evaluation.question_sets import of_countries, of_flags, of_wor
 from comem_memory.files import load_image
 from comem_memory.memory import Mode
 from comem_memory.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
+from comem_memory.model import TEXT_PROMPTS
 from comem_memory.synthesis.countries import (
     FOLDER,
     CountryQuestion,
@@ -171,6 +172,7 @@ def test_the_comparison_asks_every_source_the_same(memory: ContinuousMemory, mon
         return real(self, question, picture, hits, mode)
 
     monkeypatch.setattr(ContinuousMemory, "prompt", prompt)
+    monkeypatch.setattr(memory, "text_prompts", dict.fromkeys(memory.text_prompts, TEXT_PROMPTS["plain"]))
     comparison = compare(memory, of_countries(limit=5), batch_size=3)
     assert comparison.n == 5
     assert comparison.recall == 1
