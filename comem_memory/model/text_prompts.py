@@ -41,9 +41,9 @@ DEFAULT_TEXT_PROMPTS: Mapping[Mode, str] = {
     "both": TEXT_PROMPTS["plain"],
 }
 """The layout that the embedded model answered best from, by mode, on made-up development items
-(`benchmarks/text_prompts.py`). With text it had 40 of 80 questions right, with the plain layout 28; with both, these
-two lie within chance (151 and 151 of 200, and of items with pictures 52 and 51 of 80), so the plain one stands there,
-which is shorter and what the encoder's vectors were trained in front of."""
+(`benchmarks/text_prompts.py`). With text it had 81 of 160 questions right, the plain layout 67; with both, these two
+lie within chance (151 and 151 of 200, and of items with pictures 52 and 51 of 80), so the plain one stands there, which
+is shorter and what the encoder's vectors were trained in front of."""
 
 
 class PromptItem(NamedTuple):
