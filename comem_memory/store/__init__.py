@@ -1,4 +1,4 @@
-"""Where memories are kept: the contract of a store, Chroma, and all that an item is on its way in and out.
+"""Where memories are kept: the contract of a store, Chroma, the packing of vectors, pictures, portable folders.
 
 `Writer` makes records of items, `ChromaStore` keeps them as `MemoryStore` says, `codec` packs their vectors into texts,
 and `portable` carries them from one memory to another.
