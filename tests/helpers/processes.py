@@ -43,10 +43,14 @@ def chroma_server(path: Path, port: int = 0) -> Iterator[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    for _ in range(200):
+    waited_until = time.monotonic() + 120  # a machine at its limit takes long to start it
+    while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
+        if server.poll() is not None or time.monotonic() > waited_until:
+            server.kill()
+            raise RuntimeError(f"Chroma's server does not answer on port {port} (exit code {server.poll()}).")
         time.sleep(0.1)
     yield f"http://127.0.0.1:{port}"
     server.terminate()
