@@ -378,9 +378,6 @@ class ContinuousMemory:
         """
         return self._writer.load(folder, progress=progress)
 
-    def _check_encoder(self) -> None:
-        self._writer.check_encoder()
-
     # -- reading ------------------------------------------------------------------------------------------------
 
     def get(self, ids: str | Sequence[str], *, skip_missing: bool = False) -> list[MemoryHit]:
@@ -430,7 +427,7 @@ class ContinuousMemory:
             CorruptBlockError: A found item's vectors are damaged.
             EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
-        self._check_encoder()
+        self._writer.check_encoder()
         if not (text and text.strip()) and image is None:
             raise QueryError("There is nothing to search for. Pass text=..., image=..., or both.")
         _check_k(k)
@@ -648,7 +645,7 @@ class ContinuousMemory:
             ItemNotFoundError, CorruptBlockError: As in `get`.
             EncoderMismatchError: Another encoder wrote this collection.
         """
-        self._check_encoder()
+        self._writer.check_encoder()
         [hit] = self.get(id)
         prompt = self.backbone.prompts.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
         [tokens] = self.backbone.generate(

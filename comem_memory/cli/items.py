@@ -9,7 +9,6 @@ from rich.table import Column, Table
 
 from comem_memory.cli.app import AsJson, ImageFile, K, Question, app, console, open_memory, print_json
 from comem_memory.config import Mode
-from comem_memory.files import read_items
 from comem_memory.types import MemoryHit
 
 
@@ -23,6 +22,8 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Store items: JSON lines {"text", "image", "id", "metadata"}, one text a line, or pictures with a .txt beside."""
+    from comem_memory.files import read_items  # not for --help: it loads Pillow and httpx
+
     with open_memory(context) as memory:
         ids = memory.add(read_items(source), truncate=truncate)
         if as_json:

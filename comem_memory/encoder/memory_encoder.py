@@ -256,6 +256,10 @@ class MemoryEncoder(nn.Module):
         lora = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
         return AdapterWeights(dict(lora), self.qformer.state_dict())
 
+    def lora_parameters(self) -> list[nn.Parameter]:
+        """The trained parameters beside the Q-Former's, which have a learning rate of their own."""
+        return [p for name, p in self.named_parameters() if p.requires_grad and "lora_" in name]
+
     @property
     def lora_config(self) -> LoraConfig:
         """The LoRA's settings as peft has them."""

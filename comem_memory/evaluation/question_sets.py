@@ -6,7 +6,6 @@ import itertools
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from comem_memory.errors import BenchmarkError
 from comem_memory.evaluation import benchmarks
@@ -15,9 +14,6 @@ from comem_memory.evaluation.comparison import EvaluationQuestion, QuestionSet
 from comem_memory.synthesis import countries, languages
 from comem_memory.synthesis.corpus import read_corpus
 from comem_memory.types import MemoryItem
-
-if TYPE_CHECKING:
-    from comem_memory.synthesis.splits import Split
 
 LANGUAGES = languages.LANGUAGES[1:]
 """Besides English."""
@@ -102,8 +98,8 @@ def of_flags(*, limit: int | None = None) -> QuestionSet:
     return QuestionSet("flags", items, asked)
 
 
-def of_worlds(name: str = "worlds", *, limit: int = 300, split: Split = "test") -> QuestionSet:
-    """Made-up items of a split (`synthesis.splits`), with one question to each.
+def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
+    """Made-up items of the test split (`synthesis.splits`), with one question to each.
 
     | name | items and questions | kinds |
     |---|---|---|
@@ -145,7 +141,7 @@ def of_worlds(name: str = "worlds", *, limit: int = 300, split: Split = "test") 
     languages = ("english", name) if translated else ("english",)
     mixture = Mixture(agents=agents, translated=translated, languages=languages, pictured=pictured, without_text=0.0)
     items, asked = dict[str, MemoryItem](), list[EvaluationQuestion]()
-    for drawn in (group(0, split, number, mixture) for number in itertools.count()):
+    for drawn in (group(0, "test", number, mixture) for number in itertools.count()):
         first = len(asked)
         for position, item in enumerate(drawn.items):
             known = ((task, kind(item, task)) for task in drawn.tasks if task.about == position)

@@ -129,7 +129,7 @@ class MemoryTrainer(BatchTrainer):
         )
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
-        lora = [p for n, p in self.encoder.named_parameters() if p.requires_grad and "lora_" in n]
+        lora = self.encoder.lora_parameters()
         rate = self.args.learning_rate
         self.optimizer = torch.optim.AdamW(
             [{"params": lora, "lr": rate}, {"params": self.encoder.qformer.parameters(), "lr": rate * QFORMER_RATE}],

@@ -193,6 +193,6 @@ class WarmStartTrainer(BatchTrainer):
         return super().training_step(*args, **kwargs)
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
-        lora = [p for n, p in self.encoder.named_parameters() if p.requires_grad and "lora_" in n]
+        lora = self.encoder.lora_parameters()
         self.optimizer = torch.optim.AdamW([*lora, *self.head.parameters()], lr=self.args.learning_rate)
         return self.optimizer
