@@ -36,6 +36,10 @@ class StoreClosedError(ComemError, RuntimeError):
     """The memory was closed and is used again."""
 
 
+class NotPicklableError(ComemError, TypeError):
+    """An open memory cannot be sent to another process; its directory or server and its namespace can."""
+
+
 class StoreConnectionError(ComemError, ConnectionError):
     """The Chroma server of an open memory does not answer."""
 

@@ -30,7 +30,7 @@ from comem_memory.chat import (
 )
 from comem_memory.config import Mode
 from comem_memory.encoder import MemoryEncoder
-from comem_memory.errors import EncoderMismatchError, QueryError
+from comem_memory.errors import EncoderMismatchError, NotPicklableError, QueryError
 from comem_memory.files import load_image
 from comem_memory.model import (
     DEFAULT_TEXT_PROMPTS,
@@ -56,7 +56,7 @@ from comem_memory.store import (
     write_folder,
 )
 from comem_memory.threads import iterate_in_thread, run_in_thread
-from comem_memory.types import MemoryHit, MemoryItem, Metadata
+from comem_memory.types import MemoryHit, MemoryItem, Metadata, own_metadata, repaired
 
 if TYPE_CHECKING:
     from comem_memory.integrations.langchain import ComemRetriever as LangChainRetriever
@@ -272,6 +272,28 @@ class ContinuousMemory:
         view._is_view = True
         return view
 
+    # -- copying ------------------------------------------------------------------------------------------------
+
+    def __copy__(self) -> ContinuousMemory:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __deepcopy__(self, memo: Any) -> ContinuousMemory:
+        """Itself: an open directory, connection or model is shared by what is copied around it."""
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """
+        Raises:
+            NotPicklableError: Always.
+        """
+        raise NotPicklableError(
+            "An open memory cannot be pickled: its model and its connection belong to this process. Send the "
+            f"persist_directory or chroma_url and the namespace ({self.name!r}), and open it there with from_pretrained "
+            "(a directory in one process at a time; for several, a Chroma server)."
+        )
+
     # -- writing ------------------------------------------------------------------------------------------------
 
     def add(
@@ -402,7 +424,7 @@ class ContinuousMemory:
             similarity=similarity,
             text=record.text,
             image=self._pictures.find(record.image),
-            metadata=record.metadata,
+            metadata=own_metadata(record.metadata),
             created_at=record.created_at,
             truncated=record.truncated,
         )
@@ -435,7 +457,7 @@ class ContinuousMemory:
         def best(key: np.ndarray) -> list[float]:
             return self.store.nearest_similarities(key, namespace=self.name, k=PROBE, where=where)
 
-        key = self.key.query_key(text, None if image is None else load_image(image), best=best)
+        key = self.key.query_key(text and repaired(text), None if image is None else load_image(image), best=best)
         found = self.store.search(key, namespace=self.name, k=k, where=where)
         return [self._hit(record, similarity) for record, similarity in found]
 

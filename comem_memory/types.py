@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 Metadata = dict[str, str | int | float | bool]
 RESERVED_PREFIX = "comem."
-"""Metadata keys that begin so belong to the store."""
+"""Metadata keys that begin so are ours: the store's, and what adapters note about messages."""
+CHAT_PREFIX = RESERVED_PREFIX + "chat."
+"""Metadata keys that begin so are what adapters note about messages (`with_notes`). Filters may name them; hits,
+documents and nodes do not show them."""
 _CHROMA_PREFIXES = ("chroma:", "$", "#")
 
 
@@ -28,6 +31,8 @@ class MemoryItem(BaseModel):
         image: A path, encoded image bytes (PNG, JPEG, ...), or a `PIL.Image.Image`.
         id: Unique within a namespace; by default a hash of text and image, so that adding twice changes nothing.
         metadata: Flat values to filter on; keys must not begin with `comem.`, `chroma:`, `$` or `#`.
+
+    Halves of characters (lone surrogates) in texts are repaired; see `repaired`.
 
     Raises:
         InvalidItemError: Neither text nor image, an unknown field, or a value that cannot be stored.
@@ -51,10 +56,15 @@ class MemoryItem(BaseModel):
     @field_validator("metadata", mode="before")
     @classmethod
     def _plain_values(cls, metadata: Any) -> Any:
-        """NumPy's scalars as Python's, so that a boolean stays one."""
+        """NumPy's scalars as Python's, so that a boolean stays one, and texts repaired."""
         if not isinstance(metadata, dict):
             return metadata
-        return {key: plain(value) for key, value in metadata.items()}
+        return {_repaired(key): _repaired(plain(value)) for key, value in metadata.items()}
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _whole_text(cls, text: Any) -> Any:
+        return _repaired(text)
 
     @field_validator("image")
     @classmethod
@@ -86,11 +96,6 @@ class MemoryItem(BaseModel):
                 raise InvalidItemError(
                     f"{name}: metadata {key!r} is {value}, which is not finite or beyond 64 bits. Store it as a text."
                 )
-        for text in (self.text or "", *self.metadata, *(v for v in self.metadata.values() if isinstance(v, str))):
-            if not is_storable(text):
-                raise InvalidItemError(
-                    f"{name}: {text[:40]!r} holds half a character (a lone surrogate). Decode it again, as UTF-8."
-                )
         return self
 
 
@@ -103,7 +108,36 @@ def is_storable(value: Any) -> bool:
     """Whether Chroma can keep a metadata value: numbers finite and of 64 bits, texts without lone surrogates."""
     if isinstance(value, int | float):
         return math.isfinite(value) and abs(value) < 2**63
-    return not isinstance(value, str) or value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+    return not isinstance(value, str) or repaired(value) == value
+
+
+def repaired(text: str) -> str:
+    """The text with halves of characters (surrogates) joined where two make one, and U+FFFD for each that is alone.
+
+    Python lets them into a text, for instance from JSON of a text that was cut; no tokenizer or store takes them.
+    """
+    if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _repaired(value: Any) -> Any:
+    return repaired(value) if isinstance(value, str) else value
+
+
+def with_notes(item: MemoryItem, notes: Metadata) -> MemoryItem:
+    """The item with what an adapter notes about it beside the user's metadata.
+
+    Args:
+        item: The item to add.
+        notes: The notes, each under a name that begins with `CHAT_PREFIX`, which a user's metadata cannot have.
+    """
+    return item.model_copy(update={"metadata": item.metadata | notes})
+
+
+def own_metadata(metadata: Metadata) -> Metadata:
+    """An item's metadata without what adapters note."""
+    return {name: value for name, value in metadata.items() if not name.startswith(CHAT_PREFIX)}
 
 
 def _invalid(fields: dict[str, Any], error: ValidationError) -> InvalidItemError:

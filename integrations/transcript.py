@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import logging
+import re
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from comem_memory.chat import item_of, parts_of, text_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
 from comem_memory.store import Filter, MemoryRecord
-from comem_memory.types import Metadata
+from comem_memory.types import CHAT_PREFIX, MemoryHit, Metadata, repaired, with_notes
 
-SESSION, TRANSCRIPT, ROLE, MESSAGE = "session_id", "transcript", "role", "message"
-"""Metadata of a message's item. An item with a session but no transcript, which names the session too, is no message.
+from .failures import OnError, deliver
 
-Ids begin with microseconds since 1970, so that they are in order, and writers need not agree on a count.
-"""
+logger = logging.getLogger(__name__)
+
+SESSION, TRANSCRIPT, ROLE, MESSAGE = (CHAT_PREFIX + name for name in ("session_id", "transcript", "role", "message"))
+"""Notes on a message's item. An item with a session but no transcript, which names the session too, is no message."""
+
+FORMER = {SESSION: "session_id", TRANSCRIPT: "transcript", ROLE: "role", MESSAGE: "message"}
+"""Names under which version 0.1.0 noted the same in the item's own metadata. An item is such a message if it has all
+four, its session is its transcript, and its id has our form: a user's item may have the names, but not all of that."""
+
+ID = re.compile(r"\d{16}-[0-9a-f]{32}")
+"""Ids begin with microseconds since 1970, so that they are in order, and writers need not agree on a count."""
 
 DOTS: Message = {"type": "text", "text": "..."}
 """Stands for the words of a message without any, so that it has an item too."""
@@ -45,43 +58,51 @@ class Transcript:
     Args:
         memory: The user's memory: what is remembered goes into its namespace.
         session_id: One conversation of several.
+        on_error: What happens where messages cannot be stored; see `deliver`.
 
     Raises:
         ValueError: An empty session_id.
     """
 
-    def __init__(self, memory: ContinuousMemory, session_id: str) -> None:
+    def __init__(self, memory: ContinuousMemory, session_id: str, on_error: OnError = "raise") -> None:
         if session_id in ("", None):
             raise ValueError(f"session_id is {session_id!r}. Pass a name, so that conversations stay apart.")
-        self.memory, self.session_id = memory, str(session_id)
-        # One condition: Chroma looks through all that each of several matches.
-        self.where: Filter = {TRANSCRIPT: self.session_id}
+        self.memory, self.session_id, self.on_error = memory, str(session_id), on_error
+        former: Filter = {FORMER[TRANSCRIPT]: self.session_id, FORMER[SESSION]: self.session_id}
+        self.where: Filter = {"$or": [{TRANSCRIPT: self.session_id}, former]}
+        """Finds the messages, and whatever else of a user's has the former names; `ids` knows which is which."""
 
     def append(self, messages: Sequence[Said]) -> None:
-        """Stores messages; on return they are kept.
+        """Stores messages; on return they are kept, unless failures are logged.
 
         Raises:
             InvalidItemError: A picture that cannot be opened.
         """
-        items = []
-        session: Metadata = {SESSION: self.session_id, TRANSCRIPT: self.session_id}
-        for time_us, said in enumerate(messages, time.time_ns() // 1000):
-            metadata = session | {ROLE: said.turn["role"], MESSAGE: said.message}
-            id = f"{time_us:016}-{uuid.uuid4().hex}"
-            turn = said.turn if text_of(said.turn).strip() else said.turn | {"content": [*parts_of(said.turn), DOTS]}
-            items.append(item_of([turn], keeps_pictures=self.memory.keeps_pictures, id=id, metadata=metadata))
-        self.memory.add([item for item in items if item is not None], truncate=True, progress=False)
+        items = self._items(messages)
+        self._deliver(lambda memory: memory.add(items, truncate=True, progress=False))
 
     def replace(self, messages: Sequence[Said]) -> None:
         """Stores messages instead of those that are there; these go only when the new ones are kept."""
-        old = self.ids()
-        self.append(messages)
-        if old:
-            self.memory.delete(ids=old)
+        items = self._items(messages)
+
+        def work(memory: ContinuousMemory) -> None:
+            new = memory.add(items, truncate=True, progress=False)
+            self._delete([id for id in self.ids() if id not in new])
+
+        self._deliver(work)
+
+    def clear(self) -> None:
+        """Deletes the session's messages."""
+        self._deliver(lambda _: self._delete(self.ids()))
+
+    def deliver_waiting(self) -> None:
+        """Stores what earlier failures left, if that is possible now."""
+        deliver(self.memory, {}, "log")
 
     def ids(self) -> list[str]:
         """Those of the messages, the oldest first."""
-        return self.memory.store.ids(namespace=self.memory.name, where=self.where)
+        found = self.memory.store.ids(namespace=self.memory.name, where=self.where)
+        return [id for id in found if ID.fullmatch(id)]
 
     def read(self, ids: Sequence[str]) -> list[MemoryRecord]:
         """Messages as stored."""
@@ -95,18 +116,71 @@ class Transcript:
         ids = self.ids()
         first = max(len(ids) - recent, 0)
         newest = self.read(ids[first:])
-        while first and newest and newest[0].metadata[ROLE] != "user":
+        while first and newest and noted(newest[0], ROLE) != "user":
             before = max(first - BATCH, 0)
             earlier = self.read(ids[before:first])
-            start = max((i for i, record in enumerate(earlier) if record.metadata[ROLE] == "user"), default=0)
+            start = max((i for i, record in enumerate(earlier) if noted(record, ROLE) == "user"), default=0)
             first, newest = before + start, [*earlier[start:], *newest]
         return ids[:first], newest
 
-    def clear(self) -> None:
-        """Deletes the session's messages."""
-        self.memory.delete(where=self.where)
+    def _items(self, messages: Sequence[Said]) -> list[Any]:
+        items = []
+        for time_us, said in enumerate(messages, time.time_ns() // 1000):
+            id = f"{time_us:016}-{uuid.uuid4().hex}"
+            turn = said.turn if text_of(said.turn).strip() else said.turn | {"content": [*parts_of(said.turn), DOTS]}
+            item = item_of([turn], keeps_pictures=self.memory.keeps_pictures, id=id)
+            session: Metadata = {SESSION: self.session_id, TRANSCRIPT: self.session_id}
+            notes = session | {ROLE: repaired(said.turn["role"]), MESSAGE: said.message}
+            items += [] if item is None else [with_notes(item, notes)]
+        return items
+
+    def _delete(self, ids: Sequence[str]) -> None:
+        if ids:
+            self.memory.delete(ids=ids)
+
+    def _deliver(self, work: Any) -> None:
+        deliver(self.memory, {uuid.uuid4().hex: work}, self.on_error)
 
 
-def visible(metadata: Metadata) -> Metadata:
-    """An item's metadata without a transcript's bookkeeping, which no prompt should show."""
-    return {name: value for name, value in metadata.items() if name not in (TRANSCRIPT, MESSAGE)}
+def noted(record: MemoryRecord, name: str) -> str:
+    """A note on a message's item, also as version 0.1.0 wrote it."""
+    return str(record.metadata.get(name, record.metadata.get(FORMER[name])))
+
+
+def visible(hit: MemoryHit) -> Metadata:
+    """A hit's metadata without what version 0.1.0 noted there about a message, which no prompt should show."""
+    former = hit.metadata.keys() >= set(FORMER.values()) and ID.fullmatch(hit.id)
+    hidden = FORMER.values() if former else ()
+    return {name: value for name, value in hit.metadata.items() if name not in hidden}
+
+
+def as_json(message: Any, bare: Any) -> str:
+    """A framework's message as JSON.
+
+    What JSON has no form for is written as its text, and halves of characters are repaired, with a warning.
+
+    Args:
+        message: The message as dictionaries and lists.
+        bare: What is written where the message cannot be, as when it holds itself: its text and nothing odd.
+    """
+    odd: list[str] = []
+
+    def as_text(value: Any) -> str:
+        odd.append(type(value).__name__)
+        return _of_bytes(value) if isinstance(value, bytes) else str(value)
+
+    try:
+        written = json.dumps(message, ensure_ascii=False, default=as_text, skipkeys=True)
+    except Exception as error:
+        logger.warning("Of a message only its text is kept: %s.", error)
+        written = json.dumps(bare, ensure_ascii=False)
+    if odd:
+        logger.warning("A message holds values that JSON does not take (%s); they are kept as text.", ", ".join(odd))
+    return repaired(written)
+
+
+def _of_bytes(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from comem_memory.errors import InvalidItemError, ItemTooLongError
 from comem_memory.files import MODEL_PIXELS, at_most
+from comem_memory.types import repaired
 
 ModelInputs = dict[str, torch.Tensor]
 """Inputs of the model's forward. Tensors shaped like `input_ids` run along the tokens; all others
@@ -165,7 +166,7 @@ class Prompts:
 
     def text_ids(self, text: str) -> list[int]:
         """The tokens of a text, in which nothing is taken for a special token, such as one that ends a turn."""
-        return list(self.tokenizer(self._escape(text), add_special_tokens=False).input_ids)
+        return list(self.tokenizer(self._escape(repaired(text)), add_special_tokens=False).input_ids)
 
     def beginning(self, text: str, tokens: int) -> str:
         """At most so many tokens of a text, from its beginning."""
@@ -232,6 +233,7 @@ class Prompts:
     def _tokenize(self, text: str, images: Sequence[Image.Image], **settings: bool) -> ModelInputs:
         if images and not self.supports_images:
             raise InvalidItemError("This model is text-only and takes no pictures. Use a vision-language model.")
+        text = repaired(text)
         if not self.supports_images:
             return dict(self.tokenizer(text, add_special_tokens=False, return_tensors="pt"))
         bos = self.tokenizer.bos_token

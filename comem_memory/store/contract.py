@@ -27,7 +27,7 @@ class RecordSummary:
         id: Unique within the namespace, printable.
         namespace: The tenant, user or agent it belongs to.
         image: Reference to the stored image.
-        metadata: The item's own metadata.
+        metadata: The item's own metadata, and what adapters note under `comem.chat.`.
         created_at: ISO 8601, UTC.
         content_hash: Hash of text and image.
         truncated: The end of the text is not in the vectors.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comem_memory.errors import QueryError
-from comem_memory.types import RESERVED_PREFIX, is_storable, plain
+from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, is_storable, plain
 
 Filter = dict[str, Any]
 """A condition on metadata, as Chroma writes it: `{"year": {"$gte": 2020}}`, `{"$or": [{"a": 1}, {"b": 2}]}`.
@@ -36,7 +36,9 @@ def _conditions(where: Filter) -> list[Filter]:
                 raise _unknown({name: value})
             parts = [_all(_conditions(part)) for part in value]
             conditions.append(parts[0] if len(parts) == 1 else {name: parts})
-        elif not isinstance(name, str) or name.startswith(("$", "#", RESERVED_PREFIX)):
+        elif not isinstance(name, str) or (
+            name.startswith(("$", "#", RESERVED_PREFIX)) and not name.startswith(CHAT_PREFIX)
+        ):
             raise _unknown({name: value})
         elif isinstance(value, dict) and value:
             conditions += [{name: _comparison(operator, operand)} for operator, operand in value.items()]

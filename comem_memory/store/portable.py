@@ -28,7 +28,7 @@ from comem_memory.errors import EncoderMismatchError, StoreLocationError
 from comem_memory.files import atomic_write
 from comem_memory.store.codec import b85decode, b85encode, decode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord
-from comem_memory.types import MemoryItem, Metadata
+from comem_memory.types import MemoryItem, Metadata, own_metadata
 
 FORMAT_VERSION = 1
 SHARD = 1000
@@ -155,7 +155,8 @@ def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
                     if line.picture is not None and f"pictures/{line.picture}" not in manifest.sha256:
                         raise ValueError(f"it holds no picture {line.picture!r}")
                     image = None if line.picture is None else (folder / "pictures" / line.picture).resolve()
-                    MemoryItem(id=line.id, text=line.text, image=image, metadata=line.metadata)  # checks as add() does
+                    own = own_metadata(line.metadata)
+                    MemoryItem(id=line.id, text=line.text, image=image, metadata=own)  # checks as add() does
                     yield MemoryRecord(
                         namespace="",
                         key=key,

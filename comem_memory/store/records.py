@@ -5,7 +5,7 @@
 | id | namespace and id |
 | embedding | key |
 | document | text |
-| metadata | the item's own; under `comem.` names the block, the rest of a `RecordSummary`, the encoder's digest |
+| metadata | the item's own, and adapters' notes under `comem.chat.`; under other `comem.` names the block, the rest of a `RecordSummary`, the encoder's digest |
 
 Chroma reads all of a record's metadata or nothing of it, so a summary is read with its block, but without key and text.
 """
@@ -23,7 +23,7 @@ from chromadb.errors import InternalError
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, RecordSummary
 from comem_memory.store.filters import Filter, check_namespace
-from comem_memory.types import RESERVED_PREFIX
+from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX
 
 SEPARATOR = "\x1f"  # not printable, so neither namespace nor id contains it
 BATCH = 64
@@ -135,7 +135,11 @@ def _summary(stored: dict[str, Any]) -> dict[str, Any]:
         "id": stored["comem.id"],
         "namespace": stored["comem.namespace"],
         "image": stored.get("comem.image"),
-        "metadata": {name: value for name, value in stored.items() if not name.startswith(RESERVED_PREFIX)},
+        "metadata": {
+            name: value
+            for name, value in stored.items()
+            if not name.startswith(RESERVED_PREFIX) or name.startswith(CHAT_PREFIX)
+        },
         "created_at": stored["comem.created_at"],
         "content_hash": stored["comem.content_hash"],
         "truncated": stored["comem.truncated"],

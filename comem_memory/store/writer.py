@@ -24,7 +24,7 @@ from comem_memory.store.contract import CollectionIdentity, MemoryRecord, Memory
 from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import read_folder
-from comem_memory.types import MemoryItem, Metadata
+from comem_memory.types import CHAT_PREFIX, MemoryItem, Metadata, own_metadata, with_notes
 
 
 class Writer:
@@ -109,8 +109,9 @@ class Writer:
                 id=id,
                 text=old.text if text is None else text,
                 image=self.pictures.find(old.image) if image is None else image,
-                metadata=old.metadata if metadata is None else metadata,
+                metadata=own_metadata(old.metadata) if metadata is None else metadata,
             )
+            item = with_notes(item, {name: v for name, v in old.metadata.items() if name.startswith(CHAT_PREFIX)})
             one = None if text is None and image is None else prepare(item, self.encoder, truncate=truncate)
             changed = [] if one is None or one.content_hash == old.content_hash else [one]
             made = self._encode(changed, batch_size=1)

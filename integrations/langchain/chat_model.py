@@ -35,13 +35,14 @@ from comem_memory.model import Message
 from comem_memory.store import ChromaStore, Filter
 from comem_memory.threads import iterate_in_thread
 
+from ..copying import SharesMemory
 from ..turn import SETTINGS, prepare_turn
 from .messages import to_messages, to_tool_calls
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 
 
-class ChatComem(BaseChatModel):
+class ChatComem(SharesMemory, BaseChatModel):
     """The frozen model of a `ContinuousMemory`, which is given recalled items as vectors, as text, or both.
 
     Items reach the model in three ways, the first that applies:
@@ -103,6 +104,14 @@ class ChatComem(BaseChatModel):
         super().model_post_init(context)
         if self.memory is None and self.persist_directory is not None and self.chroma_url is None:
             ChromaStore.check_location(self.persist_directory)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """One that has not opened its memory is its settings, which open it in the other process."""
+        return super().__reduce_ex__(protocol) if self.memory is not None else (type(self)._of, (self.model_dump(),))
+
+    @classmethod
+    def _of(cls, settings: dict[str, Any]) -> ChatComem:
+        return cls(**settings)
 
     @property
     def _llm_type(self) -> str:
@@ -204,9 +213,9 @@ class ChatComem(BaseChatModel):
         call.pop("model", None)  # which LangChain hands on where others have several
         if stop is not None:
             call["stop"] = stop
-        if (served := SERVED.get()) is not None:
+        if around := SERVED.get():
             found = []
-            if served.view.store is memory.store:
+            if served := next((one for one in around if one.view.store is memory.store), None):
                 memory, found = served.view, served.ids
                 call["namespace"] = None
                 if served.told:
@@ -321,8 +330,8 @@ class Served:
 WITHOUT_TEXT: dict[Mode, Mode] = {"both": "memory", "text": "none"}
 """What is left of a mode where the texts are told already."""
 
-SERVED: ContextVar[Served | None] = ContextVar("SERVED", default=None)
-"""Set while a middleware calls a model: a `ChatComem` does not search on its own then."""
+SERVED: ContextVar[tuple[Served, ...]] = ContextVar("SERVED", default=())
+"""Set while middlewares call a model, one of each memory: a `ChatComem` does not search on its own then."""
 
 
 def _schema(response_format: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,14 @@ from comem_memory.config import Mode
 from comem_memory.files import load_image, named_picture
 from comem_memory.model import Message
 
+from ..pictures import decoded, from_data_url
+
+logger = logging.getLogger(__name__)
+
 SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call", "tool_call_chunk", "memory")
 """Blocks without text or picture: thoughts are not shown again, calls stand in `tool_calls`, memory is named."""
+
+IMAGES = ("image", "image_url", "input_image")
 
 
 def memory_block(ids: Sequence[str], *, mode: Mode | None = None) -> dict[str, Any]:
@@ -48,7 +53,7 @@ def to_messages(
     Args:
         messages: System, human, AI and tool messages with text and images.
         allow_urls: Fetch pictures from http(s) URLs and open local paths that messages name.
-        skip_unreadable: Leave out blocks that the model cannot read, for recalling and remembering.
+        skip_unreadable: Leave out blocks that the model cannot read, for recalling and remembering, with a warning.
 
     Raises:
         ValueError: A block that the model cannot read (audio, video, PDF), or a URL that may not be fetched.
@@ -66,13 +71,14 @@ def _turn(message: BaseMessage, allow_urls: bool, skip_unreadable: bool) -> Mess
     for block in _blocks(message):
         try:
             part = _part(block, allow_urls)
-        except ValueError:
+        except ValueError as error:
             if not skip_unreadable:
                 raise
+            logger.warning("A block of a message is neither recalled with nor remembered: %s", error)
             continue
         parts += [part] if part is not None else []
     turn: Message = {"role": _role(message), "content": parts}
-    if blocks := [block for block in _blocks(message) if block["type"] == "memory"]:
+    if blocks := [block for block in _blocks(message) if block["type"] == "memory" and "ids" in block]:
         ids = dict.fromkeys(id for block in reversed(blocks) for id in block["ids"])
         modes = [block["mode"] for block in blocks if block.get("mode") is not None]
         turn["named"] = NamedItems(tuple(ids), mode=modes[-1] if modes else None)
@@ -113,26 +119,25 @@ def _part(block: dict[str, Any], allow_urls: bool) -> dict[str, Any] | None:
         return None
     if kind in ("text", "text-plain"):
         return {"type": "text", "text": block.get("text", "")}
-    if kind == "image" or (kind == "file" and str(block.get("mime_type", "")).startswith("image/")):
+    if kind in IMAGES or (kind == "file" and str(block.get("mime_type", "")).startswith("image/")):
         return {"type": "image", "image": load_image(_image(block, allow_urls))}
     if kind == "json":
-        return {"type": "text", "text": json.dumps(block["json"])}
+        return {"type": "text", "text": json.dumps(block["json"], default=str)}
     raise ValueError(f"The model reads text and pictures, not a block of type {kind!r}. Leave it out of the message.")
 
 
 def _image(block: dict[str, Any], allow_urls: bool) -> bytes | Path:
-    if "base64" in block:
-        return _decoded(block["base64"])
-    source = str(block.get("path") or block.get("url") or "")
+    # Providers' own forms, where LangChain has not put them in its own: Anthropic's source, OpenAI's image_url.
+    named = next((block[name] for name in ("source", "image_url") if name in block), block)
+    named = {"url": named} if isinstance(named, str) else named
+    if data := named.get("base64") or named.get("data"):
+        return decoded(data)
+    source = str(named.get("path") or named.get("url") or "")
     if source.startswith("data:"):
-        return _decoded(source.partition(",")[2])
+        return from_data_url(source)
     if not source:
-        raise ValueError("An image block needs base64, a data: URL, or, when allowed, a url or path.")
+        raise ValueError(
+            f"An image block has {', '.join(map(repr, block))}, but a picture's bytes are needed. "
+            "Send them as base64 or a data: URL; or, when allowed, a url or path."
+        )
     return named_picture(source, allowed=allow_urls)
-
-
-def _decoded(data: str) -> bytes:
-    try:
-        return base64.b64decode(data, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"An image block's base64 is damaged: {error}. Encode the picture's bytes again.") from error

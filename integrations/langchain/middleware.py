@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, NotRequired, cast
+from functools import partial
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
-from langchain.agents.middleware.types import PrivateStateAttr
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
+from langchain.agents.middleware.types import PrivateStateAttr, ToolCallRequest
+from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config, run_in_executor
+from langgraph.errors import GraphBubbleUp
 
-from comem_memory.chat import check_mode, item_of
+from comem_memory.chat import check_mode
 from comem_memory.config import Mode
-from comem_memory.errors import QueryError
+from comem_memory.errors import QueryError, StoreConnectionError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import PromptItem, as_text
 from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
-from comem_memory.types import MemoryHit, MemoryItem
+from comem_memory.types import MemoryHit
 
+from ..failures import Job, OnError, check_on_error, deliver, tolerating
 from .chat_model import SERVED, ChatComem, Served
 from .messages import to_messages
+from .remembering import Remember, Turn, items_of_turns, known_turns, last_turn, store_turn, turns_of
 from .tools import memory_tools
 
+logger = logging.getLogger(__name__)
+
 NamespaceOf = Callable[[Any], str | None]
-Remember = Callable[[Sequence[AnyMessage]], MemoryItem | None]
+SEEN = 10_000
+"""Turns of which a middleware itself knows that they are settled; for those before, it asks the memory."""
 
 
 def user_of(runtime: Any) -> str | None:
@@ -49,28 +58,37 @@ def user_of(runtime: Any) -> str | None:
     return None if found is None else str(found)
 
 
-def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
-    """What the user said last and what the agent answered, as one item; with the user's picture, if there is one."""
-    said = _said(messages)
-    if said is None:
-        return None
-    after = messages[messages.index(said) + 1 :]
-    answers = [message.text for message in after if isinstance(message, AIMessage) and message.text]
-    answered = [{"role": "assistant", "content": text} for text in answers[-1:]]
-    return item_of([*to_messages([said], skip_unreadable=True), *answered], keeps_pictures=True)
+class Turns(TypedDict):
+    """What a middleware knows of an agent's conversation.
+
+    Keys:
+        said: What the user said last, which a summary may take out of the messages before it is stored.
+        settled: The turns that are remembered, or need not be: `Turn.words` by the id of the user's message.
+    """
+
+    said: HumanMessage | None
+    settled: dict[str, str]
 
 
 class TurnState(AgentState[Any]):
-    """An agent's state, with the user's turn, which a summary may take out of the messages before it is stored."""
+    """An agent's state, with its turns by the middleware's name."""
 
-    comem_said: NotRequired[Annotated[HumanMessage | None, PrivateStateAttr]]
+    comem_turns: NotRequired[Annotated[dict[str, Turns], PrivateStateAttr]]
 
 
 class ComemMiddleware(AgentMiddleware[TurnState, Any]):
-    """Recalls before each call of the model, remembers after each turn, and gives the agent memory tools.
+    """Recalls before each call of the model, remembers each turn, and gives the agent memory tools.
 
     A `ChatComem` with the same memory gets the items as its mode says; any other model gets their texts in the system
-    turn.
+    turn. Turns that the model is shown as messages are not recalled too.
+
+    A turn is remembered when the agent has answered; when model or tool fail, what the user said is; and before the
+    model is called, whatever earlier turn of the conversation is not remembered yet. The ids of messages tell them
+    apart, within a thread if there is one: when an id comes back with another content or answer, the new turn takes
+    the old one's place. Without ids, as in a history that is passed without a checkpointer, the words do. What is
+    deleted from the memory is not remembered again, as long as the checkpointer, this object or a later turn in the
+    memory tells that it once was.
+
     List it after what hides or replaces anything (`PIIMiddleware`, `ModelFallbackMiddleware`).
 
     Args:
@@ -81,8 +99,12 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
             `ChatComem` does. Any other model gets texts, unless it is `none`.
         namespace: From the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
             context or of the config's `configurable`, and the memory's own where neither is given.
-        remember: From the messages to what is stored after a turn, or `None` for nothing; by default `last_turn`.
+        remember: From the messages, up to the end of a turn, to what is stored of it, or `None` for nothing; by default
+            `last_turn`.
         tools: Give the agent `remember`, `recall` and `forget`.
+        on_error: With `log`, an agent whose memory fails goes on without it: nothing is recalled, and what cannot be
+            stored waits in this process for the next call. `raise` raises. A wrong filter or namespace always raises.
+        name: Of the middleware within the agent. One of two needs another, and `tools=False`.
 
     Example:
         >>> agent = create_agent(chat, middleware=[ComemMiddleware(memory)], context_schema=Context) # doctest: +SKIP
@@ -101,12 +123,20 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         namespace: NamespaceOf = user_of,
         remember: Remember = last_turn,
         tools: bool = True,
+        on_error: OnError = "log",
+        name: str = "ComemMiddleware",
     ) -> None:
         super().__init__()
         self.memory, self.k, self.where = memory, k, where
         self.mode: Mode | None = None if mode is None else check_mode(mode)
         self.namespace_of, self.remember = namespace, remember
         self.tools = memory_tools(memory, view_of=self._view, k=max(k, 1)) if tools else []
+        self.on_error, self._name = check_on_error(on_error), name
+        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     def _view(self, runtime: Any) -> ContinuousMemory:
         name = self.namespace_of(runtime)
@@ -115,45 +145,139 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     # -- before the model ---------------------------------------------------------------------------------------
 
     def before_model(self, state: TurnState, runtime: Any) -> dict[str, Any] | None:
-        said = _said(state["messages"])
-        return None if said is None else {"comem_said": said}
+        turns, known = _turns(state["messages"]), self._known(state)
+        settled = self._catch_up(self._view(runtime), turns[:-1], known["settled"])
+        now = Turns(said=turns[-1].said if turns else known["said"], settled=settled)
+        return None if now == known else self._update(state, now)
+
+    async def abefore_model(self, state: TurnState, runtime: Any) -> dict[str, Any] | None:
+        return await run_in_thread(lambda _: self.before_model(state, runtime))
+
+    def _catch_up(self, view: ContinuousMemory, turns: Sequence[Turn], settled: dict[str, str]) -> dict[str, str]:
+        """Remembers of earlier turns what is not, and returns which are settled now."""
+        deliver(view, {}, "log")
+        missing: Sequence[Turn] | None = [turn for turn in turns if settled.get(str(turn.said.id)) != turn.words]
+        if missing and not settled:  # a thread that is new to us, or without a checkpointer: the memory may know it
+            missing = None
+            with tolerating(self.on_error, "whether earlier turns are remembered"):
+                missing = self._missing(view, turns)
+        if missing is None or (missing and not self._remember(view, missing, self.on_error)):
+            return settled
+        return {str(turn.said.id): turn.words for turn in turns}
+
+    def _missing(self, view: ContinuousMemory, turns: Sequence[Turn]) -> Sequence[Turn]:
+        """Turns after the last one that is known here or in the memory; what is unknown before it was deleted."""
+        unseen = [turn.digest for turn in turns if (view.name, turn.digest) not in self._seen]
+        unknown = set(unseen) - known_turns(view, unseen)
+        known = (at for at, turn in enumerate(turns) if turn.digest not in unknown)
+        return turns[max(known, default=-1) + 1 :]
+
+    # -- around model and tools ---------------------------------------------------------------------------------
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        view, hits = self._recall(request)
-        served, told = self._with_memory(request, view, hits)
-        with self._serving_now(view, hits, told=told):
+        view = self._view(request.runtime)
+        hits = self._recall(view, request)
+        try:
+            with self._serving(request, view, hits) as served:
+                return handler(served)
+        except Exception as error:
+            if not self._can_do_without(hits, error):
+                self._remember_said(request, error)
+                raise
+        with self._serving(request, view, []) as served:
             return handler(served)
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
-        view, hits = await run_in_executor(None, self._recall, request)
-        served, told = self._with_memory(request, view, hits)
-        with self._serving_now(view, hits, told=told):
+        view = self._view(request.runtime)
+        hits = await run_in_executor(None, self._recall, view, request)
+        try:
+            with self._serving(request, view, hits) as served:
+                return await handler(served)
+        except Exception as error:
+            if not self._can_do_without(hits, error):
+                failed = error
+                await run_in_thread(lambda _: self._remember_said(request, failed))
+                raise
+        with self._serving(request, view, []) as served:
             return await handler(served)
 
-    def _recall(self, request: ModelRequest[Any]) -> tuple[ContinuousMemory, list[MemoryHit]]:
-        view, state = self._view(request.runtime), cast(TurnState, request.state)
-        said = _said(request.messages) or state.get("comem_said")
-        turns = to_messages([] if said is None else [said], skip_unreadable=True)
-        return view, view.search_turn(turns, k=0 if self.mode == "none" else self.k, where=self.where)
+    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
+        try:
+            return handler(request)
+        except Exception as error:
+            self._remember_said(request, error)
+            raise
 
-    def _with_memory(
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
+    ) -> Any:
+        try:
+            return await handler(request)
+        except Exception as error:
+            failed = error
+            await run_in_thread(lambda _: self._remember_said(request, failed))
+            raise
+
+    def _recall(self, view: ContinuousMemory, request: ModelRequest[Any]) -> list[MemoryHit]:
+        k = 0 if self.mode == "none" else self.k
+        turns = _turns(request.messages)
+        said = turns[-1].said if turns else self._known(cast(TurnState, request.state))["said"]
+        if k == 0 or said is None:
+            return []
+        asked = to_messages([said], skip_unreadable=True)
+        with tolerating(self.on_error, "what the memory holds"):
+            shown = set(items_of_turns(view, [turn.digest for turn in turns]))
+            hits = view.search_turn(asked, k=k + len(shown), where=self.where)
+            return [hit for hit in hits if hit.id not in shown][:k]
+        return []
+
+    def _can_do_without(self, hits: Sequence[MemoryHit], error: Exception) -> bool:
+        """Whether a model that failed may answer without the items, as the memory fails and this is only logged."""
+        without = bool(hits) and self.on_error == "log" and isinstance(error, StoreConnectionError)
+        if without:
+            logger.warning("The memory failed, so the model answers without it: %s", error)
+        return without
+
+    def _remember_said(self, request: ModelRequest[Any] | ToolCallRequest, error: Exception) -> None:
+        """Remembers what the user said where no answer will come; that it cannot hides no other error."""
+        if isinstance(error, GraphBubbleUp):  # no failure: a person is asked, or another node goes on
+            return
+        try:
+            state = cast(TurnState, request.state)
+            self._remember(self._view(request.runtime), self._with_said(state)[-1:], "log")
+        except Exception:
+            logger.warning("What the user said is not remembered.", exc_info=True)
+
+    @contextmanager
+    def _serving(
         self, request: ModelRequest[Any], view: ContinuousMemory, hits: Sequence[MemoryHit]
-    ) -> tuple[ModelRequest[Any], bool]:
-        """The request with its memory, and whether the items' texts were put into it."""
-        if (ours := self._serving(request.model, view.name)) is not None:
-            return request.override(model=ours), False
-        if not hits:
-            return request, False
-        return request.override(system_message=_told(request.system_message, hits)), True
+    ) -> Iterator[ModelRequest[Any]]:
+        """The request with its memory.
 
-    def _serving(self, model: Any, namespace: str) -> Any:
+        Within it every `ChatComem` has these items of this user, whatever wraps it, or stands in for it.
+        """
+        around = SERVED.get()
+        told = any(one.view.store is view.store for one in around)  # another middleware gives this model its vectors
+        ours = None if told else self._of_user(request.model, view.name)
+        if ours is not None:
+            request = request.override(model=ours)
+        elif hits:
+            request = request.override(system_message=_told(request.system_message, hits))
+        mine = Served(view, [hit.id for hit in hits], self.mode, told=ours is None and bool(hits))
+        token = SERVED.set(around if told else (*around, mine))
+        try:
+            yield request
+        finally:
+            SERVED.reset(token)
+
+    def _of_user(self, model: Any, namespace: str) -> Any:
         """The model for one user, if it is a `ChatComem` with this memory, whatever settings or retries wrap it."""
         if isinstance(model, RunnableBindingBase):
-            inner = self._serving(model.bound, namespace)
+            inner = self._of_user(model.bound, namespace)
             return None if inner is None else model.model_copy(update={"bound": inner})
         if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
             # Its settings too, for where the context is lost, as in a thread.
@@ -161,38 +285,47 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
             return model.for_namespace(namespace).model_copy(update=settings)
         return None
 
-    @contextmanager
-    def _serving_now(self, view: ContinuousMemory, hits: Sequence[MemoryHit], *, told: bool) -> Iterator[None]:
-        """Within it every `ChatComem` has these items of this user, whatever wraps it, or stands in for it."""
-        token = SERVED.set(Served(view, [hit.id for hit in hits], self.mode, told))
-        try:
-            yield
-        finally:
-            SERVED.reset(token)
-
     # -- after the turn -----------------------------------------------------------------------------------------
 
     def after_agent(self, state: TurnState, runtime: Any) -> dict[str, Any]:
-        messages, said = state["messages"], state.get("comem_said")
-        if said is not None and all(message.id != said.id for message in messages):
-            messages = [said, *messages]  # which a summary took out
-        item, view = self.remember(messages), self._view(runtime)
-        if item is not None and item.image is not None and item.text and not view.keeps_pictures:
-            item = item.model_copy(update={"image": None})
-        if item is not None:
-            view.add(item, truncate=True)
-        return {"comem_said": None}
+        turns, settled = self._with_said(state), self._known(state)["settled"]
+        if turns and self._remember(self._view(runtime), turns[-1:], self.on_error):
+            settled = settled | {str(turns[-1].said.id): turns[-1].words}
+        return self._update(state, Turns(said=None, settled=settled))
 
     async def aafter_agent(self, state: TurnState, runtime: Any) -> dict[str, Any]:
         return await run_in_thread(lambda _: self.after_agent(state, runtime))
 
+    def _remember(self, view: ContinuousMemory, turns: Sequence[Turn], on_error: OnError) -> bool:
+        """Whether all is stored now."""
+        jobs: dict[str, Job] = {}
+        for turn in turns:
+            item = self.remember(turn.messages)
+            if item is not None and item.image is not None and item.text and not view.keeps_pictures:
+                item = item.model_copy(update={"image": None})
+            jobs[f"{self.name}/{turn.key}"] = partial(store_turn, turn=turn, item=item)
+        done = deliver(view, jobs, on_error)
+        self._seen |= {(view.name, turn.digest): None for turn in turns}
+        while len(self._seen) > SEEN:
+            self._seen.popitem(last=False)
+        return done
 
-def _said(messages: Sequence[AnyMessage]) -> HumanMessage | None:
-    """What the user said last; the summary that LangChain's middleware writes is not the user's."""
-    for message in reversed(messages):
-        if isinstance(message, HumanMessage) and message.additional_kwargs.get("lc_source") != "summarization":
-            return message
-    return None
+    def _with_said(self, state: TurnState) -> list[Turn]:
+        """The turns, with what the user said last if a summary took it out."""
+        messages, said = state["messages"], self._known(state)["said"]
+        if said is not None and all(message.id != said.id for message in messages):
+            messages = [said, *messages]
+        return _turns(messages)
+
+    def _known(self, state: TurnState) -> Turns:
+        return (state.get("comem_turns") or {}).get(self.name, Turns(said=None, settled={}))
+
+    def _update(self, state: TurnState, turns: Turns) -> dict[str, Any]:
+        return {"comem_turns": (state.get("comem_turns") or {}) | {self.name: turns}}
+
+
+def _turns(messages: Sequence[AnyMessage]) -> list[Turn]:
+    return turns_of(messages, thread=str(ensure_config()["configurable"].get("thread_id", "")))
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import Filter
-from comem_memory.types import MemoryHit
+from comem_memory.types import RESERVED_PREFIX, MemoryHit
 
 from ..transcript import visible
 
@@ -61,10 +61,10 @@ class ComemRetriever(BaseRetriever):
 
 
 def to_document(hit: MemoryHit) -> Document:
-    """The hit with its metadata, `similarity`, `created_at`, and `image` (a path) if it has one."""
+    """The hit with its own metadata, `comem.similarity`, `comem.created_at`, and `comem.image` (a path) if it has one."""
     ours = {"similarity": hit.similarity, "created_at": hit.created_at, "image": hit.image}
     return Document(
         page_content=hit.text or "",
         id=hit.id,
-        metadata=visible(hit.metadata) | {name: value for name, value in ours.items() if value is not None},
+        metadata=visible(hit) | {RESERVED_PREFIX + name: value for name, value in ours.items() if value is not None},
     )

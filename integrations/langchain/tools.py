@@ -49,7 +49,10 @@ def memory_tools(memory: ContinuousMemory, *, view_of: ViewOf | None = None, k: 
     @tool
     def forget(id: str, runtime: ToolRuntime) -> str:
         """Deletes what is stored under an id, as recall shows it."""
-        return "Forgotten." if view(runtime).delete(ids=id) else f"Nothing is stored under {id}."
+        try:
+            return "Forgotten." if view(runtime).delete(ids=id) else f"Nothing is stored under {id}."
+        except ComemError as error:
+            return str(error)
 
     return [_with_async(one) for one in (remember, recall, forget)]
 

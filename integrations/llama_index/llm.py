@@ -33,11 +33,12 @@ from comem_memory.model import Message
 from comem_memory.store import Filter
 from comem_memory.threads import iterate_in_thread
 
+from ..copying import SharesMemory
 from ..turn import prepare_turn
 from .messages import MEMORY_IDS, to_message, to_messages
 
 
-class ComemLLM(FunctionCallingLLM):
+class ComemLLM(SharesMemory, FunctionCallingLLM):
     """The frozen model of a `ContinuousMemory`, which is given stored items as vectors, as text, or both.
 
     Items reach it in three ways, the first that applies: `memory_ids=[...]` in a call, messages whose

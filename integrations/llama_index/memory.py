@@ -15,12 +15,15 @@ from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import MemoryRecord
 from comem_memory.threads import run_in_thread
+from comem_memory.types import MemoryHit
 
-from ..transcript import MESSAGE, Said, Transcript
+from ..copying import SharesMemory
+from ..failures import OnError, tolerating
+from ..transcript import MESSAGE, Said, Transcript, as_json, noted
 from .messages import remembered, to_messages
 
 
-class ComemMemory(BaseMemory):
+class ComemMemory(SharesMemory, BaseMemory):
     """The messages of one session, each an item of its own, kept as long as the memory is.
 
     `get` returns the newest ones as they were, after one message that names the older ones most similar to the input
@@ -33,6 +36,9 @@ class ComemMemory(BaseMemory):
         recent: Messages that stay text, or a few more, so that they begin with what the user said.
         k: Older messages to recall.
         mode: How a `ComemLLM` is given them: `memory` (vectors), `text`, `both` or `none`; by default as it is set.
+        on_error: With `raise`, a memory that fails raises, and what `put` took is kept for sure. With `log` the
+            conversation goes on without what cannot be read, and what cannot be stored waits in this process for the
+            next call.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -42,6 +48,7 @@ class ComemMemory(BaseMemory):
     recent: int = Field(default=6, gt=0)
     k: int = Field(default=3, ge=0)
     mode: Mode | None = None
+    on_error: OnError = "raise"
 
     @classmethod
     def class_name(cls) -> str:
@@ -60,23 +67,29 @@ class ComemMemory(BaseMemory):
 
     @property
     def _transcript(self) -> Transcript:
-        return Transcript(self.memory, self.session_id)
+        return Transcript(self.memory, self.session_id, self.on_error)
 
     def get(self, input: str | None = None, **kwargs: Any) -> list[ChatMessage]:
         transcript = self._transcript
-        past, kept = transcript.split(self.recent)
-        newest = [_message(record) for record in kept]
-        query = input or "".join(content_of(turn)[0] for turn in to_messages(newest[-1:], skip_unreadable=True))
-        hits = []
-        if past and self.k and query:
-            shown = {record.id for record in kept}
-            found = self.memory.search(query, k=self.k + len(shown), where=transcript.where)
-            hits = [hit for hit in found if hit.id not in shown][: self.k]
+        newest: list[ChatMessage] = []
+        hits: list[MemoryHit] = []
+        transcript.deliver_waiting()
+        with tolerating(self.on_error, f"what was said in session {self.session_id!r}"):
+            past, kept = transcript.split(self.recent)
+            newest = [_message(record) for record in kept]
+            query = input or "".join(content_of(turn)[0] for turn in to_messages(newest[-1:], skip_unreadable=True))
+            if past and self.k and query:
+                older = set(past)
+                found = self.memory.search(query, k=self.k + len(kept), where=transcript.where)
+                hits = [hit for hit in found if hit.id in older][: self.k]
         return [remembered(hits, self.mode), *newest]
 
     def get_all(self) -> list[ChatMessage]:
         transcript = self._transcript
-        return [_message(record) for record in transcript.read(transcript.ids())]
+        transcript.deliver_waiting()
+        with tolerating(self.on_error, f"what was said in session {self.session_id!r}"):
+            return [_message(record) for record in transcript.read(transcript.ids())]
+        return []
 
     def put(self, message: ChatMessage) -> None:
         self.put_messages([message])
@@ -101,11 +114,17 @@ class ComemMemory(BaseMemory):
 
 
 def _written(messages: Sequence[ChatMessage]) -> list[Said]:
-    said = []
-    for message, turn in zip(messages, to_messages(messages, skip_unreadable=True), strict=True):
-        said.append(Said(turn, message.model_dump_json()))
-    return said
+    turns = to_messages(messages, skip_unreadable=True)
+    return [Said(turn, _as_json(message)) for turn, message in zip(turns, messages, strict=True)]
+
+
+def _as_json(message: ChatMessage) -> str:
+    bare = ChatMessage(message.content or "", role=message.role).model_dump(mode="json")
+    try:
+        return as_json(message.model_dump(mode="json"), bare)
+    except ValueError:  # pydantic knows no JSON for something in it
+        return as_json(message.model_dump(), bare)
 
 
 def _message(record: MemoryRecord) -> ChatMessage:
-    return ChatMessage.model_validate_json(str(record.metadata[MESSAGE]))
+    return ChatMessage.model_validate_json(noted(record, MESSAGE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,15 @@ from comem_memory.chat import NamedItems, Reply
 from comem_memory.config import Mode
 from comem_memory.files import load_image, named_picture
 from comem_memory.model import Message, PromptItem, as_text
-from comem_memory.types import MemoryHit
+from comem_memory.types import RESERVED_PREFIX, MemoryHit
 
-MEMORY_IDS = "memory_ids"
+from ..pictures import decoded, from_data_url
+
+logger = logging.getLogger(__name__)
+
+MEMORY_IDS = RESERVED_PREFIX + "memory_ids"
 """Key of a message's `additional_kwargs` that names stored items, so that messages stay serialisable."""
-MEMORY_MODE = "memory_mode"
+MEMORY_MODE = RESERVED_PREFIX + "memory_mode"
 """Key of a message's `additional_kwargs` that says how the model is given them."""
 
 _ROLES = {
@@ -60,7 +65,7 @@ def to_messages(
     Args:
         messages: With text, images, tool calls and their results.
         allow_urls: Fetch pictures from URLs and open local paths that messages name.
-        skip_unreadable: Leave out blocks that the model cannot read, for recalling and remembering.
+        skip_unreadable: Leave out blocks that the model cannot read, for recalling and remembering, with a warning.
 
     Raises:
         ValueError: A block that the model cannot read, or a URL or path that may not be opened.
@@ -92,9 +97,10 @@ def _turn(message: ChatMessage, allow_urls: bool, skip_unreadable: bool) -> Mess
             continue
         try:
             part = _part(block, allow_urls)
-        except (ValueError, OSError):
+        except (ValueError, OSError) as error:
             if not skip_unreadable:
                 raise
+            logger.warning("A block of a message is neither recalled with nor remembered: %s", error)
             continue
         turn["content"] += [part] if part is not None else []
     if turn["role"] == "tool":
@@ -122,6 +128,15 @@ def _arguments(given: dict[str, Any] | str) -> Any:
 
 
 def _image(block: ImageBlock, allow_urls: bool) -> bytes | Path:
-    if block.image or str(block.url or "").startswith("data:"):
-        return block.resolve_image().read()
-    return named_picture(str(block.path or block.url), allowed=allow_urls)
+    url = str(block.url or "")
+    if url.startswith("data:"):
+        return from_data_url(url)
+    if block.image:
+        given = block.resolve_image().read()
+        try:
+            return decoded(given)  # base64 that the block did not know as such, since it is in lines
+        except ValueError:
+            return given
+    if not (block.path or url):
+        raise ValueError("An image block has neither image, url nor path. Send the picture's bytes.")
+    return named_picture(str(block.path or url), allowed=allow_urls)

@@ -51,5 +51,5 @@ class ComemRetriever(BaseRetriever):
 def to_node(hit: MemoryHit) -> TextNode:
     """The hit as a text node, or as an image node if it has a picture, under the item's own id."""
     if hit.image is None:
-        return TextNode(id_=hit.id, text=hit.text or "", metadata=visible(hit.metadata))
-    return ImageNode(id_=hit.id, text=hit.text or "", metadata=visible(hit.metadata), image_path=hit.image)
+        return TextNode(id_=hit.id, text=hit.text or "", metadata=visible(hit))
+    return ImageNode(id_=hit.id, text=hit.text or "", metadata=visible(hit), image_path=hit.image)

@@ -1,0 +1,135 @@
+"""The turns of a conversation, and what is remembered of each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+
+from comem_memory.chat import item_of
+from comem_memory.memory import ContinuousMemory
+from comem_memory.types import CHAT_PREFIX, MemoryItem, with_notes
+
+from .messages import to_messages
+
+Remember = Callable[[Sequence[AnyMessage]], MemoryItem | None]
+
+MESSAGE_ID, TURN = CHAT_PREFIX + "message_id", CHAT_PREFIX + "turn"
+"""Notes on a turn's item: which message of the user's it begins with (`Turn.key`), and what was said (`Turn.digest`).
+
+Several turns of the same words are one item, which then notes no message: none of them may take it away.
+"""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the user said once, and what followed.
+
+    Args:
+        messages: The conversation up to the end of the turn.
+        said: What the user said.
+        thread: The conversation's id, if it has one: ids of messages may be unique within it only.
+    """
+
+    messages: Sequence[AnyMessage]
+    said: HumanMessage
+    thread: str
+
+    @cached_property
+    def words(self) -> str:
+        """Of what the user said."""
+        return _digest(json.dumps(self.said.content, default=str))
+
+    @cached_property
+    def digest(self) -> str:
+        """Of what the user said and what was answered."""
+        return _digest(self.words, answer_of(self.messages, self.said).strip())
+
+    @cached_property
+    def unanswered(self) -> str:
+        """What `digest` was before the answer."""
+        return _digest(self.words, "")
+
+    @cached_property
+    def key(self) -> str:
+        """Of the user's message, whatever it says."""
+        return _digest(self.thread, str(self.said.id))
+
+
+def turns_of(messages: Sequence[AnyMessage], thread: str = "") -> list[Turn]:
+    """A conversation's turns, each begun by a message of the user's."""
+    starts = [at for at, message in enumerate(messages) if is_said(message)]
+    ends = [*starts[1:], len(messages)]
+    return [Turn(messages[:end], messages[at], thread) for at, end in zip(starts, ends, strict=True)]  # type: ignore[arg-type]
+
+
+def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
+    """What the user said last and what the agent answered, as one item; with the user's picture, if there is one."""
+    said = said_last(messages)
+    if said is None:
+        return None
+    answer = answer_of(messages, said)
+    answered = [{"role": "assistant", "content": answer}] if answer else []
+    return item_of([*to_messages([said], skip_unreadable=True), *answered], keeps_pictures=True)
+
+
+def said_last(messages: Sequence[AnyMessage]) -> HumanMessage | None:
+    """What the user said last."""
+    return next((message for message in reversed(messages) if is_said(message)), None)  # type: ignore[return-value]
+
+
+def is_said(message: AnyMessage) -> bool:
+    """Whether the user said it; the summary that LangChain's middleware writes is not the user's."""
+    return isinstance(message, HumanMessage) and message.additional_kwargs.get("lc_source") != "summarization"
+
+
+def answer_of(messages: Sequence[AnyMessage], said: HumanMessage) -> str:
+    """The last text that the agent answered after the user had said something."""
+    after = messages[next(at for at, message in enumerate(messages) if message is said) + 1 :]
+    answers = [str(message.text) for message in after if isinstance(message, AIMessage) and message.text]
+    return answers[-1] if answers else ""
+
+
+def store_turn(memory: ContinuousMemory, turn: Turn, item: MemoryItem | None) -> None:
+    """Stores what is remembered of a turn, in place of what was remembered when its message said something else.
+
+    Args:
+        memory: Where to store.
+        turn: The turn.
+        item: What is remembered. If it has an id of its own, it takes the place of the item with that id alone.
+    """
+    if item is not None and item.id is not None:
+        memory.add(item, truncate=True)
+        return
+    stored = set(memory.store.ids(namespace=memory.name, where={MESSAGE_ID: turn.key}))
+    if item is not None:
+        same = set(items_of_turns(memory, [turn.digest]))
+        stored |= set(items_of_turns(memory, [turn.unanswered])) - same  # an attempt that failed, under another id
+        notes = {MESSAGE_ID: "" if same - stored else turn.key, TURN: turn.digest}
+        stored -= set(memory.add(with_notes(item, notes), truncate=True))
+    if stored:
+        memory.delete(ids=sorted(stored))
+
+
+def known_turns(memory: ContinuousMemory, digests: Sequence[str]) -> set[str]:
+    """Digests of turns that are stored, of these."""
+    ids = items_of_turns(memory, digests)
+    return {str(summary.metadata[TURN]) for summary in memory.store.summaries(ids, namespace=memory.name)}
+
+
+def items_of_turns(memory: ContinuousMemory, digests: Sequence[str]) -> list[str]:
+    """Ids of the items that are stored of turns.
+
+    Args:
+        memory: Where they are stored.
+        digests: `Turn.digest` of each.
+    """
+    return memory.store.ids(namespace=memory.name, where={TURN: {"$in": list(digests)}}) if digests else []
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
