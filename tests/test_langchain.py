@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.bare_model import bare_answer
+from helpers.scripted import Scripted
 from helpers.tools import add
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware, PIIMiddleware, SummarizationMiddleware
@@ -83,24 +84,6 @@ def png(seed: int) -> str:
     data = BytesIO()
     tiny_picture(seed).save(data, format="PNG")
     return base64.b64encode(data.getvalue()).decode()
-
-
-class Scripted(BaseChatModel):
-    """A model that is not ours: says what it is told to, and keeps what it was shown."""
-
-    answers: list[AIMessage]
-    seen: list[list[BaseMessage]] = Field(default_factory=list)
-
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
-
-    def bind_tools(self, tools: Any, **_: Any) -> Any:
-        return self
-
-    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
-        self.seen.append(messages)
-        return ChatResult(generations=[ChatGeneration(message=self.answers[len(self.seen) - 1])])
 
 
 @dataclass
@@ -406,9 +389,9 @@ class TestRetriever:
         best, _ = retriever.invoke(QUESTION)
         [hit, _] = memory.search(QUESTION, k=2)
         assert (best.id, best.page_content) == ("key", "The brass key opens the blue door.")
-        assert best.metadata["similarity"] == hit.similarity and best.metadata["room"] == "hall"
+        assert best.metadata["comem.similarity"] == hit.similarity and best.metadata["room"] == "hall"
         [flag] = retriever.invoke("", image=tiny_picture(1), k=1)
-        assert flag.id == "flag" and Path(flag.metadata["image"]).is_file()
+        assert flag.id == "flag" and Path(flag.metadata["comem.image"]).is_file()
 
     async def test_choices_at_call_time(self, memory: ContinuousMemory):
         retriever = ComemRetriever(memory=memory)
@@ -589,7 +572,7 @@ class TestMiddleware:
         summarize = SummarizationMiddleware(summary, trigger=("messages", 6), keep=("messages", 4))
         agent = create_agent(model, tools=[add], middleware=[hide, summarize, ComemMiddleware(memory, tools=False)])
         result = agent.invoke({"messages": [HumanMessage("I am ada@example.com")]})
-        assert "comem_said" not in result
+        assert result.keys() == {"messages"}
         assert "User: I am [REDACTED_EMAIL]\nAssistant: Hi." in [hit.text for hit in memory.scan()]
 
     def test_another_model_can_stand_in_for_ours(self, memory: ContinuousMemory):
@@ -627,7 +610,7 @@ class TestMiddleware:
         agent = create_agent(Scripted(answers=[AIMessage("A flag.")]), middleware=[ComemMiddleware(nowhere)])
         agent.invoke({"messages": [said]})
         ComemChatMessageHistory(nowhere, "s1").add_messages([said])
-        assert [hit.text for hit in nowhere.scan(where={"role": {"$ne": "user"}})] == [
+        assert [hit.text for hit in nowhere.scan(where={"comem.chat.role": {"$ne": "user"}})] == [
             "User: What is this?\nAssistant: A flag."
         ]
         assert ComemChatMessageHistory(nowhere, "s1", older=0).messages == [said]

@@ -24,7 +24,7 @@ from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import ItemNotFoundError
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.integrations.llama_index import ComemLLM, ComemMemory, ComemMemoryBlock, ComemRetriever
-from comem_memory.integrations.llama_index.messages import remembered
+from comem_memory.integrations.llama_index.messages import MEMORY_IDS, remembered
 from comem_memory.testing import tiny_memory, tiny_picture
 
 QUESTION = "What opens the blue door?"
@@ -173,11 +173,11 @@ class TestMemoryBlock:
         question = [ChatMessage("What is my pet called?")]
         for session, name in (("s1", "Tom"), ("s2", "Rex"), ("s1", "Tom")):  # asking leaves nothing behind
             [message] = await block.aget(question, session_id=session)
-            hits = memory.namespace("ada").get(message.additional_kwargs["memory_ids"])
+            hits = memory.namespace("ada").get(message.additional_kwargs[MEMORY_IDS])
             assert [hit.text for hit in hits] == [f"User: My pet is called {name}.", "Assistant: Nice."]
         everywhere = ComemMemoryBlock(memory=memory.namespace("ada"), across_sessions=True, k=9)
         [message] = await everywhere.aget(question, session_id="s3")
-        assert len(message.additional_kwargs["memory_ids"]) == 4
+        assert len(message.additional_kwargs[MEMORY_IDS]) == 4
         memory.namespace("ada").clear()
 
     async def test_the_same_words_in_two_sessions_are_two_items(self, memory: ContinuousMemory):
@@ -277,7 +277,7 @@ class TestMemory:
         kept.set([ChatMessage("Two"), ChatMessage("Three", role="assistant")])
         assert [m.content for m in kept.get_all()] == ["Two", "Three"]
         [document] = memory.namespace("ada").as_langchain_retriever(k=1).invoke("Two")
-        assert document.metadata.keys() == {"session_id", "role", "similarity", "created_at"}
+        assert document.metadata.keys() == {"comem.similarity", "comem.created_at"}
         kept.reset()
 
     def test_older_messages_become_vectors(self, memory: ContinuousMemory):
@@ -287,7 +287,7 @@ class TestMemory:
         assert kept.get_all() == said
         recalled, *newest = kept.get("Who is Tom, my cat?")
         assert newest == said[2:]
-        [hit] = memory.namespace("ada").get(recalled.additional_kwargs["memory_ids"])
+        [hit] = memory.namespace("ada").get(recalled.additional_kwargs[MEMORY_IDS])
         assert hit.text == "User: My cat is Tom."
         other = ComemMemory(memory=memory.namespace("ada"), session_id="s2", recent=2)
         other.set([ChatMessage("One"), ChatMessage("Two"), ChatMessage("Three")])

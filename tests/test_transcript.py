@@ -1,5 +1,6 @@
 """A conversation kept message by message: order, windows, sessions that stay apart, and what takes another's place."""
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import InvalidItemError
-from comem_memory.integrations.transcript import MESSAGE, ROLE, SESSION, TRANSCRIPT, Said, Transcript, visible
+from comem_memory.integrations.transcript import MESSAGE, ROLE, SESSION, Said, Transcript, noted, visible
 from comem_memory.testing import tiny_memory, tiny_picture
+from comem_memory.types import with_notes
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def said(role: str, content: Any, **more: Any) -> Said:
 
 
 def messages(transcript: Transcript) -> list[str]:
-    return [str(record.metadata[MESSAGE]) for record in transcript.read(transcript.ids())]
+    return [noted(record, MESSAGE) for record in transcript.read(transcript.ids())]
 
 
 def texts(transcript: Transcript, ids: list[str]) -> list[str | None]:
@@ -49,7 +51,7 @@ def test_messages_are_kept_as_they_were_and_in_order(memory: ContinuousMemory):
         "User: Which key?",
         "Assistant: Brass.",
     ]
-    assert [record.metadata[ROLE] for record in transcript.read(transcript.ids())] == ["user", "assistant"] * 2
+    assert [noted(record, ROLE) for record in transcript.read(transcript.ids())] == ["user", "assistant"] * 2
     transcript.append([])
     assert len(transcript.ids()) == 4
 
@@ -86,7 +88,7 @@ class TestSplit:
         now = [said("user", "Now."), *calls]
         transcript.append([said("user", "Before."), said("assistant", "Yes."), *now])
         older, records = transcript.split(2)
-        assert [record.metadata[MESSAGE] for record in records] == [one.message for one in now]
+        assert [noted(record, MESSAGE) for record in records] == [one.message for one in now]
         assert texts(transcript, older) == ["User: Before.", "Assistant: Yes."]
 
 
@@ -119,7 +121,7 @@ class TestSessions:
         assert first.ids() == [] and messages(second) == [one.message for one in HELLO[2:]]
 
     def test_a_session_holds_its_messages_alone(self, memory: ContinuousMemory):
-        memory.add(MemoryItem(id="fact", text="A fact.", metadata={SESSION: "7"}))
+        memory.add(with_notes(MemoryItem(id="fact", text="A fact."), {SESSION: "7"}))  # as a memory block's
         transcript = Transcript(memory, 7)  # type: ignore[arg-type]  # as a URL or a database has it
         transcript.append(HELLO[:1])
         assert messages(Transcript(memory, "7")) == ["user Hi"]
@@ -132,6 +134,62 @@ class TestSessions:
             Transcript(memory, session_id)
 
 
-def test_bookkeeping_is_not_shown():
-    metadata = {SESSION: "s1", TRANSCRIPT: "s1", ROLE: "user", MESSAGE: "{}", "room": "hall"}
-    assert visible(metadata) == {SESSION: "s1", ROLE: "user", "room": "hall"}
+def former(memory: ContinuousMemory, session: str, *said: str) -> list[str]:
+    """Messages as version 0.1.0 stored them, in the items' own metadata."""
+    items = [
+        MemoryItem(
+            id=f"{1_700_000_000_000_000 + n:016}-{uuid.uuid4().hex}",
+            text=f"User: {text}",
+            metadata={"session_id": session, "transcript": session, "role": "user", "message": f"user {text}"},
+        )
+        for n, text in enumerate(said)
+    ]
+    return memory.add(items)
+
+
+class TestNames:
+    USERS = MemoryItem(
+        id="call", text="Call notes", metadata={"transcript": "s1", "session_id": "s1", "role": "me", "message": "hi"}
+    )
+
+    def test_a_user_s_item_with_names_like_ours_is_no_message(self, memory: ContinuousMemory):
+        memory.add(self.USERS)
+        transcript = Transcript(memory, "s1")
+        transcript.append(HELLO[:1])
+        assert messages(transcript) == ["user Hi"]
+        transcript.replace(HELLO[1:2])
+        transcript.clear()
+        assert transcript.ids() == []
+        assert memory.get("call")[0].metadata == self.USERS.metadata
+
+    def test_notes_are_not_shown_and_can_be_filtered_by(self, memory: ContinuousMemory):
+        Transcript(memory, "s1").append(HELLO[:2])
+        memory.add(self.USERS)
+        assert [hit.metadata for hit in memory.scan(where={ROLE: {"$in": ["user", "assistant"]}})] == [{}, {}]
+        assert visible(memory.get("call")[0]) == self.USERS.metadata
+        [copied] = memory.namespace("other").add(MemoryItem(text="Hi", metadata=memory.search("Hi")[0].metadata))
+        assert memory.namespace("other").delete(ids=copied) == 1
+
+    def test_messages_of_version_0_1_0_are_read_shown_without_notes_and_cleared(self, memory: ContinuousMemory):
+        ids = former(memory, "s1", "One", "Two")
+        former(memory, "s2", "Three")
+        memory.add(self.USERS)
+        transcript = Transcript(memory, "s1")
+        transcript.append(HELLO[:1])
+        older, newest = transcript.split(2)
+        assert older == ids[:1] and [noted(record, MESSAGE) for record in newest] == ["user Two", "user Hi"]
+        assert visible(memory.get(ids[0])[0]) == {}
+        transcript.clear()
+        assert transcript.ids() == [] and len(Transcript(memory, "s2").ids()) == 1 and memory.get("call")
+
+    def test_notes_survive_an_update_and_travel(self, memory: ContinuousMemory, tmp_path: Any):
+        transcript = Transcript(memory, "s1")
+        transcript.append(HELLO[:1])
+        memory.update(transcript.ids()[0], metadata={"room": "hall"})
+        memory.update(transcript.ids()[0], text="User: Hello")
+        assert memory.get(transcript.ids())[0].metadata == {"room": "hall"}
+        memory.export(tmp_path / "export")
+        memory.namespace("moved").load(tmp_path / "export")
+        moved = Transcript(memory.namespace("moved"), "s1")
+        assert messages(moved) == ["user Hi"] and moved.ids() == transcript.ids()
+        memory.namespace("moved").clear()

@@ -63,7 +63,7 @@ class Turn:
 def turns_of(messages: Sequence[AnyMessage], thread: str = "") -> list[Turn]:
     """A conversation's turns, each begun by a message of the user's."""
     starts = [at for at, message in enumerate(messages) if is_said(message)]
-    ends = [*starts[1:], len(messages)]
+    ends = [*starts, len(messages)][1:]
     return [Turn(messages[:end], messages[at], thread) for at, end in zip(starts, ends, strict=True)]  # type: ignore[arg-type]
 
 

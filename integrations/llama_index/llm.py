@@ -35,7 +35,7 @@ from comem_memory.threads import iterate_in_thread
 
 from ..copying import SharesMemory
 from ..turn import prepare_turn
-from .messages import MEMORY_IDS, to_message, to_messages
+from .messages import to_message, to_messages
 
 
 class ComemLLM(SharesMemory, FunctionCallingLLM):
@@ -217,7 +217,7 @@ def _response(reply: Reply, ids: list[str]) -> ChatResponse:
         "completion_tokens": reply.completion_tokens,
         "total_tokens": reply.prompt_tokens + reply.completion_tokens,
     }
-    about = usage | {"usage": usage, "finish_reason": reply.finish_reason, MEMORY_IDS: ids}
+    about = usage | {"usage": usage, "finish_reason": reply.finish_reason, "memory_ids": ids}
     return ChatResponse(message=to_message(reply), raw=about, delta="", additional_kwargs=usage)
 
 
