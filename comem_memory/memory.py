@@ -290,8 +290,8 @@ class ContinuousMemory:
         """
         raise NotPicklableError(
             "An open memory cannot be pickled: its model and its connection belong to this process. Send the "
-            f"persist_directory or chroma_url and the namespace ({self.name!r}), and open it there with from_pretrained "
-            "(a directory in one process at a time; for several, a Chroma server)."
+            f"persist_directory or chroma_url and the namespace ({self.name!r}), and open it there with "
+            "from_pretrained (a directory in one process at a time; for several, a Chroma server)."
         )
 
     # -- writing ------------------------------------------------------------------------------------------------

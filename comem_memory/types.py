@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,14 +126,14 @@ def _repaired(value: Any) -> Any:
     return repaired(value) if isinstance(value, str) else value
 
 
-def with_notes(item: MemoryItem, notes: Metadata) -> MemoryItem:
+def with_notes(item: MemoryItem, notes: Mapping[str, str | int | float | bool]) -> MemoryItem:
     """The item with what an adapter notes about it beside the user's metadata.
 
     Args:
         item: The item to add.
         notes: The notes, each under a name that begins with `CHAT_PREFIX`, which a user's metadata cannot have.
     """
-    return item.model_copy(update={"metadata": item.metadata | notes})
+    return item.model_copy(update={"metadata": {**item.metadata, **notes}})
 
 
 def own_metadata(metadata: Metadata) -> Metadata:

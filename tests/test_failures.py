@@ -1,4 +1,4 @@
-"""A memory whose Chroma server stops and comes back: what an agent, a history and a block go on with, and what is kept."""
+"""A memory whose Chroma server stops and comes back: what is gone on with, and what is kept."""
 
 import logging
 import socket
@@ -145,7 +145,8 @@ def test_a_memory_that_goes_between_search_and_answer(server: Server, memory: Co
             return super()._generate(*arguments, **named)
 
     agent = create_agent(
-        Stopping(memory=memory, max_tokens=4), middleware=[ComemMiddleware(memory, tools=False, remember=lambda _: None)]
+        Stopping(memory=memory, max_tokens=4),
+        middleware=[ComemMiddleware(memory, tools=False, remember=lambda _: None)],
     )
     try:
         answer = agent.invoke({"messages": [HumanMessage("What opens the blue door?")]})["messages"][-1]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
 from langchain_core.globals import set_llm_cache
-from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd, load
 from langchain_core.messages import (
     AIMessage,
@@ -33,9 +33,8 @@ from langchain_core.messages import (
     ToolMessage,
     trim_messages,
 )
-from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import ItemNotFoundError, QueryError
@@ -692,3 +691,49 @@ class TestHistory:
         await history.aadd_messages([HumanMessage("Hi")])
         assert [m.text for m in ComemChatMessageHistory(memory, "7", older=0).messages] == ["Hi"]
         history.clear()
+
+    def test_what_json_does_not_hold_costs_no_message(self, memory: ContinuousMemory, caplog: pytest.LogCaptureFixture):
+        cyclic: dict[str, Any] = {}
+        cyclic["self"] = cyclic
+        odd = [
+            HumanMessage("My cat \ud83d is \ud83d\ude42 Tom."),
+            ToolMessage("3", tool_call_id="1", artifact=object()),
+            AIMessage("Nice.", response_metadata={"at": datetime(2026, 1, 2), "raw": b"\xff", "ids": {1}}),
+            AIMessage("Cyclic.", additional_kwargs=cyclic, id="a1"),
+        ]
+        history = ComemChatMessageHistory(memory, "s1", older=0)
+        history.add_messages(odd)
+        kept = history.messages
+        assert [m.text for m in kept] == ["My cat \ufffd is 🙂 Tom.", "3", "Nice.", "Cyclic."]
+        assert [m.type for m in kept] == ["human", "tool", "ai", "ai"] and kept[3].id == "a1"
+        assert kept[2].response_metadata == {"at": "2026-01-02 00:00:00", "raw": "/w==", "ids": "{1}"}
+        assert "kept as text" in caplog.text and "only its text is kept" in caplog.text
+        assert ChatComem(memory=memory, max_tokens=2).invoke([*kept, HumanMessage("Who?")]).usage_metadata
+        history.clear()
+
+
+def test_halves_of_characters_end_no_run(memory: ContinuousMemory):
+    half, whole = "What opens \ud83d it?", "What opens \ufffd it?"
+    chat = ChatComem(memory=memory, max_tokens=4)
+    assert chat.invoke(half).text == chat.invoke(whole).text
+    tools = [{"type": "function", "function": {"name": "f", "description": half, "parameters": {"type": "object"}}}]
+    assert chat.bind(tools=tools).invoke(half).usage_metadata
+    assert chat.get_num_tokens(half) == chat.get_num_tokens(whole)
+    agent = create_agent(Scripted(answers=[AIMessage("Brass \ud83d.")]), middleware=[ComemMiddleware(memory)])
+    agent.invoke({"messages": [HumanMessage(half)]})
+    assert f"User: {whole}\nAssistant: Brass \ufffd." in [hit.text for hit in memory.scan()]
+
+
+def test_a_user_s_own_metadata_comes_back_in_documents(memory: ContinuousMemory):
+    own = {"message": "hi", "transcript": "t", "similarity": 7, "created_at": "today", "image": "none", "role": "me"}
+    memory.namespace("eve").add(MemoryItem(id="call", text="Call notes", metadata=own))
+    [document] = memory.namespace("eve").as_langchain_retriever(k=1).invoke("Call notes")
+    ours = {"comem.similarity", "comem.created_at"}
+    assert document.metadata.keys() == own.keys() | ours
+    assert {name: value for name, value in document.metadata.items() if name not in ours} == own
+    [node] = memory.namespace("eve").as_llama_index_retriever().retrieve("Call notes")
+    assert node.node.metadata == own
+    history = ComemChatMessageHistory(memory.namespace("eve"), "t", older=0)
+    assert history.messages == []
+    history.clear()
+    assert memory.namespace("eve").clear() == 1

@@ -309,3 +309,17 @@ class TestMemory:
         said = [message.content for message in ComemMemory(memory=view, session_id="s1").get_all()]
         assert said[0] == "My cat is called Tom." and len(said) == 4
         view.clear()
+
+    def test_what_json_does_not_hold_costs_no_message(self, memory: ContinuousMemory, caplog: pytest.LogCaptureFixture):
+        kept = ComemMemory(memory=memory.namespace("ada"), session_id="s1")
+        odd = [
+            ChatMessage("My cat \ud83d is Tom."),
+            ChatMessage("3", role="tool", additional_kwargs={"tool_call_id": "1", "raw": object(), "bytes": b"\xff"}),
+            ChatMessage("Nice.", role="assistant"),
+        ]
+        kept.put_messages(odd)
+        assert [m.content for m in kept.get_all()] == ["My cat \ufffd is Tom.", "3", "Nice."]
+        assert kept.get_all()[1].additional_kwargs["bytes"] == "/w=="
+        assert "kept as text" in caplog.text
+        assert ComemLLM(memory=memory, max_tokens=2).chat([*kept.get("\ud83d"), odd[0]]).raw["prompt_tokens"]
+        kept.reset()

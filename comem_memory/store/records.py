@@ -5,7 +5,7 @@
 | id | namespace and id |
 | embedding | key |
 | document | text |
-| metadata | the item's own, and adapters' notes under `comem.chat.`; under other `comem.` names the block, the rest of a `RecordSummary`, the encoder's digest |
+| metadata | the item's own, and adapters' notes (`comem.chat.`); other `comem.` names: block, summary, encoder |
 
 Chroma reads all of a record's metadata or nothing of it, so a summary is read with its block, but without key and text.
 """

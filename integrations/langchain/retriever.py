@@ -61,7 +61,7 @@ class ComemRetriever(BaseRetriever):
 
 
 def to_document(hit: MemoryHit) -> Document:
-    """The hit with its own metadata, `comem.similarity`, `comem.created_at`, and `comem.image` (a path) if it has one."""
+    """The hit with its own metadata, `comem.similarity`, `comem.created_at`, and `comem.image` (a path), if any."""
     ours = {"similarity": hit.similarity, "created_at": hit.created_at, "image": hit.image}
     return Document(
         page_content=hit.text or "",
