@@ -28,7 +28,7 @@ from comem_memory.types import MemoryHit
 from ..failures import Job, OnError, check_on_error, deliver, tolerating
 from .chat_model import SERVED, ChatComem, Served
 from .messages import to_messages
-from .remembering import Remember, Turn, items_of_turns, known_turns, last_turn, store_turn, turns_of
+from .remembering import Remember, Turn, known_turns, last_turn, shown_items, store_turn, turns_of
 from .tools import memory_tools
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 NamespaceOf = Callable[[Any], str | None]
 SEEN = 10_000
 """Turns of which a middleware itself knows that they are settled; for those before, it asks the memory."""
+FEW = 8
+"""More items that are searched for at first, in place of those that the conversation shows."""
 
 
 def user_of(runtime: Any) -> str | None:
@@ -230,9 +232,14 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
             return []
         asked = to_messages([said], skip_unreadable=True)
         with tolerating(self.on_error, "what the memory holds"):
-            shown = set(items_of_turns(view, [turn.digest for turn in turns]))
-            hits = view.search_turn(asked, k=k + len(shown), where=self.where)
-            return [hit for hit in hits if hit.id not in shown][:k]
+            hits: list[MemoryHit] = []
+            for more in sorted({min(len(turns), FEW), len(turns)}):
+                found = view.search_turn(asked, k=k + more, where=self.where)
+                shown = shown_items(view, [hit.id for hit in found], turns)
+                hits = [hit for hit in found if hit.id not in shown]
+                if len(hits) >= k or len(found) < k + more:
+                    break
+            return hits[:k]
         return []
 
     def _can_do_without(self, hits: Sequence[MemoryHit], error: Exception) -> bool:

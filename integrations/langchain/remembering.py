@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
 from comem_memory.chat import item_of
 from comem_memory.memory import ContinuousMemory
+from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MemoryItem, with_notes
 
 from .messages import to_messages
@@ -105,30 +106,38 @@ def store_turn(memory: ContinuousMemory, turn: Turn, item: MemoryItem | None) ->
     if item is not None and item.id is not None:
         memory.add(item, truncate=True)
         return
-    stored = set(memory.store.ids(namespace=memory.name, where={MESSAGE_ID: turn.key}))
+    # One question: Chroma looks through all of a namespace for each.
+    digests = [turn.digest, turn.unanswered]
+    noted = _notes(memory, where={"$or": [{MESSAGE_ID: turn.key}, {TURN: {"$in": digests}}]})
+    outdated = {id for id, notes in noted.items() if notes[MESSAGE_ID] == turn.key}
     if item is not None:
-        same = set(items_of_turns(memory, [turn.digest]))
-        stored |= set(items_of_turns(memory, [turn.unanswered])) - same  # an attempt that failed, under another id
-        notes = {MESSAGE_ID: "" if same - stored else turn.key, TURN: turn.digest}
-        stored -= set(memory.add(with_notes(item, notes), truncate=True))
-    if stored:
-        memory.delete(ids=sorted(stored))
+        same = {id for id, notes in noted.items() if notes[TURN] == turn.digest}
+        notes = {MESSAGE_ID: "" if same - outdated else turn.key, TURN: turn.digest}
+        stored = memory.add(with_notes(item, notes), truncate=True)
+        attempts = {id for id, notes in noted.items() if notes[TURN] == turn.unanswered}  # that failed
+        outdated = (outdated | attempts) - set(stored)
+    if outdated:
+        memory.delete(ids=sorted(outdated))
 
 
 def known_turns(memory: ContinuousMemory, digests: Sequence[str]) -> set[str]:
     """Digests of turns that are stored, of these."""
-    ids = items_of_turns(memory, digests)
-    return {str(summary.metadata[TURN]) for summary in memory.store.summaries(ids, namespace=memory.name)}
+    noted = _notes(memory, where={TURN: {"$in": list(digests)}}) if digests else {}
+    return {notes[TURN] for notes in noted.values()}
 
 
-def items_of_turns(memory: ContinuousMemory, digests: Sequence[str]) -> list[str]:
-    """Ids of the items that are stored of turns.
+def shown_items(memory: ContinuousMemory, ids: Sequence[str], turns: Sequence[Turn]) -> set[str]:
+    """Of items, those of turns that a conversation shows."""
+    digests = {turn.digest for turn in turns}
+    summaries = memory.store.summaries(ids, namespace=memory.name)
+    return {summary.id for summary in summaries if summary.metadata.get(TURN) in digests}
 
-    Args:
-        memory: Where they are stored.
-        digests: `Turn.digest` of each.
-    """
-    return memory.store.ids(namespace=memory.name, where={TURN: {"$in": list(digests)}}) if digests else []
+
+def _notes(memory: ContinuousMemory, *, where: Filter) -> dict[str, dict[str, str]]:
+    """Notes on the items that match, by their ids."""
+    ids = memory.store.ids(namespace=memory.name, where=where)
+    summaries = memory.store.summaries(ids, namespace=memory.name)
+    return {one.id: {name: str(one.metadata.get(name, "")) for name in (MESSAGE_ID, TURN)} for one in summaries}
 
 
 def _digest(*parts: str) -> str:
