@@ -10,6 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: a worker a core
 
 import pytest
+from helpers.processes import chroma_server
 
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.model import Backbone
@@ -50,3 +51,10 @@ def backbone(family: Any) -> Backbone:
 def encoder(family: Any) -> MemoryEncoder:
     """A memory encoder of each family, on a backbone of its own; tests leave it as it is."""
     return tiny_encoder(tiny_backbone(family))
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Chroma server on this machine; tests use collections of their own."""
+    with chroma_server(tmp_path_factory.mktemp("server")) as url:
+        yield url

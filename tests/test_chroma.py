@@ -29,12 +29,6 @@ from comem_memory.errors import (
 from comem_memory.store import ChromaStore
 
 
-@pytest.fixture(scope="module")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with chroma_server(tmp_path_factory.mktemp("server")) as url:
-        yield url
-
-
 @pytest.fixture(params=["embedded", "in_memory", "server"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ChromaStore]:
     if request.param == "embedded":

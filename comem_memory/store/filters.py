@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from comem_memory.errors import QueryError
+from comem_memory.store.comparisons import COMPARISONS, compared
 from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, is_storable, plain
 
 Filter = dict[str, Any]
 """A condition on metadata, as Chroma writes it: `{"year": {"$gte": 2020}}`, `{"$or": [{"a": 1}, {"b": 2}]}`.
 
-`$ne` and `$nin` also match items without the key; a boolean is not a number."""
+Numbers compare by value, as in Python (2 is below 2.5 and equals 2.0); a boolean is not a number. `$ne` and `$nin` also
+match items without the key."""
 
-COMPARISONS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin")
 COMBINATIONS = ("$and", "$or")
+_KINDS = (str, bool, int | float)  # in this order: to Python a boolean is an integer
 
 
 def scoped(namespace: str, where: Filter | None) -> Filter:
@@ -40,33 +42,33 @@ def _conditions(where: Filter) -> list[Filter]:
             name.startswith(("$", "#", RESERVED_PREFIX)) and not name.startswith(CHAT_PREFIX)
         ):
             raise _unknown({name: value})
-        elif isinstance(value, dict) and value:
-            conditions += [{name: _comparison(operator, operand)} for operator, operand in value.items()]
         else:
-            conditions.append({name: _comparison("$eq", value)})
+            comparisons = value if isinstance(value, dict) and value else {"$eq": value}
+            conditions += [compared(name, operator, _checked(operator, one)) for operator, one in comparisons.items()]
     return conditions
 
 
-def _comparison(operator: str, operand: Any) -> Filter:
-    operand = [plain(one) for one in operand] if isinstance(operand, list) else plain(operand)
-    numbers = isinstance(operand, int | float) and not isinstance(operand, bool)
-    one_kind = isinstance(operand, list) and len({type(value) for value in operand}) == 1
-    valid = {
-        "$eq": isinstance(operand, str | int | float),
-        "$in": one_kind and isinstance(operand[0], str | int | float),
-        "$gt": numbers,
-    }
-    same_rule = {"$ne": "$eq", "$nin": "$in", "$gte": "$gt", "$lt": "$gt", "$lte": "$gt"}
-    storable = all(map(is_storable, operand if isinstance(operand, list) else [operand]))
-    if not (valid.get(same_rule.get(operator, operator), False) and storable):
+def _checked(operator: str, operand: Any) -> Any:
+    """What to compare with, NumPy's scalars as Python's."""
+    listed = isinstance(operand, list)
+    values = [plain(one) for one in operand] if listed else [plain(operand)]
+    kinds = {next((kind for kind in _KINDS if isinstance(value, kind)), None) for value in values}
+    allowed = {_KINDS[-1]} if operator in ("$gt", "$gte", "$lt", "$lte") else set(_KINDS)
+    if not (
+        operator in COMPARISONS
+        and listed == (operator in ("$in", "$nin"))
+        and len(kinds) == 1
+        and kinds <= allowed
+        and all(map(is_storable, values))
+    ):
         raise _unknown({operator: operand})
-    return {operator: operand}
+    return values if listed else values[0]
 
 
 def _unknown(part: Any) -> QueryError:
     return QueryError(
         f"The filter cannot be understood at {part!r}. Compare a metadata key (not {RESERVED_PREFIX}...) by "
-        f"{', '.join(COMPARISONS)} with a text, finite number of 64 bits or boolean (lists: not empty, of one type), "
+        f"{', '.join(COMPARISONS)} with a text, finite number of 64 bits or boolean (lists: not empty, of one kind), "
         f"and combine conditions by {' or '.join(COMBINATIONS)} over a list that is not empty."
     )
 
