@@ -29,7 +29,7 @@ class QueryError(ComemError, ValueError):
 
 
 class StoreLocationError(ComemError, ValueError):
-    """The directory or server does not hold a memory of ours, or holds one written by a newer version."""
+    """The directory or server does not hold a memory of ours, no longer that which was opened, or a newer version's."""
 
 
 class StoreClosedError(ComemError, RuntimeError):
@@ -38,6 +38,14 @@ class StoreClosedError(ComemError, RuntimeError):
 
 class NotPicklableError(ComemError, TypeError):
     """An open memory cannot be sent to another process; its directory or server and its namespace can."""
+
+
+class ForkedProcessError(ComemError, RuntimeError):
+    """A memory that was opened before a fork is used in the child."""
+
+
+class StoreReadOnlyError(ComemError, PermissionError):
+    """Something is written to a memory whose directory cannot be written, which is open for reading only."""
 
 
 class StoreConnectionError(ComemError, ConnectionError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-import tempfile
 import threading
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -31,7 +30,7 @@ from comem_memory.chat import (
 from comem_memory.config import Mode
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import EncoderMismatchError, NotPicklableError, QueryError
-from comem_memory.files import load_image
+from comem_memory.files import TemporaryFolder, load_image
 from comem_memory.model import (
     DEFAULT_TEXT_PROMPTS,
     RESTATE_INSTRUCTION,
@@ -136,7 +135,7 @@ class ContinuousMemory:
         self.text_prompts: Mapping[Mode, str] = {mode: own or text for mode, text in DEFAULT_TEXT_PROMPTS.items()}
         self._pictures = PictureFolder(picture_directory)
         self._writer = Writer(encoder, key, store, self._pictures, namespace=namespace, precision=precision)
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: TemporaryFolder | None = None
         self._is_view = False
 
     @classmethod
@@ -213,13 +212,13 @@ class ContinuousMemory:
             if not reencode:
                 raise
             store = open_store(persist_directory, chroma_url, collection_name, None)
-        temporary: tempfile.TemporaryDirectory[str] | None = None
+        temporary: TemporaryFolder | None = None
         pictures: Path | None = None
         if persist_directory is not None:
             pictures = Path(persist_directory) / "pictures" / collection_name
         elif chroma_url is None:
-            temporary = tempfile.TemporaryDirectory(prefix="comem-pictures-", ignore_cleanup_errors=True)
-            pictures = Path(temporary.name)
+            temporary = TemporaryFolder("comem-pictures-")
+            pictures = temporary.path
         memory = cls(
             encoder,
             key,
@@ -506,6 +505,7 @@ class ContinuousMemory:
             ItemNotFoundError: One of `ids` is not stored in this namespace.
             InvalidItemError, CorruptBlockError, EncoderMismatchError: As in `search`.
         """
+        self.store.check_open()
         named: list[NamedItems] = [message["named"] for message in messages if "named" in message]
         modes = (mode, *(one.mode for one in reversed(named)), default_mode, self.mode)
         chosen = check_mode(next(one for one in modes if one is not None))
@@ -698,7 +698,7 @@ class ContinuousMemory:
             return
         self.store.close()
         if self._temporary is not None:
-            self._temporary.cleanup()
+            self._temporary.remove()
 
     def __enter__(self) -> ContinuousMemory:
         return self

@@ -1,14 +1,16 @@
-"""Files of this machine: pictures, items to read, the cache folder, atomic writes, work that can be resumed."""
+"""Files of this machine: pictures, items to read, cache and temporary folders, atomic writes, work that can be resumed."""
 
 from comem_memory.files.atomic import atomic_folder, atomic_write
 from comem_memory.files.cache import cache_directory, cached
 from comem_memory.files.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image, named_picture
 from comem_memory.files.item_files import read_items
 from comem_memory.files.resumable import NOTE, claim, open_work, refuse_existing
+from comem_memory.files.temporary import TemporaryFolder
 
 __all__ = [
     "MODEL_PIXELS",
     "NOTE",
+    "TemporaryFolder",
     "at_most",
     "atomic_folder",
     "atomic_write",

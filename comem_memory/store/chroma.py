@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from chromadb.api.models.Collection import Collection
-from chromadb.errors import InternalError
 
 from comem_memory.errors import QueryError
 from comem_memory.store.collection import OpenCollection
-from comem_memory.store.connections import Connection, check_location, to_directory, to_process, to_server
+from comem_memory.store.connections import Connection, to_process, to_server
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary
+from comem_memory.store.directories import check_location, to_directory
 from comem_memory.store.filters import Filter, scoped
+from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.migration import ChromaMigration
 from comem_memory.store.records import (
     SEPARATOR,
@@ -53,8 +52,12 @@ class ChromaStore(MemoryStore):
     ) -> ChromaStore:
         """Keep the data in a directory of this machine, which one process at a time may open.
 
+        A directory that cannot be written is opened for reading only, as a temporary copy: what others write later is
+        not in it.
+
         Raises:
-            StoreLocationError: The path is a file or foreign directory, or a newer library wrote it.
+            StoreLocationError: The path is a file or foreign directory, a newer library wrote it, or it cannot be
+                written and holds no memory that can be read.
             StoreInUseError: Another process has it open.
             EncoderMismatchError: The collection was written with another encoder or retrieval key.
         """
@@ -88,15 +91,17 @@ class ChromaStore(MemoryStore):
     @classmethod
     def in_memory(cls, *, identity: CollectionIdentity) -> ChromaStore:
         """Keep the data in this process, apart from every other store, until it is closed."""
-        name = f"comem-{uuid.uuid4().hex}"
-        return cls(to_process(name), name, identity)
+        return cls(to_process(), "comem", identity)
 
     @property
     def identity(self) -> CollectionIdentity:
         return self._opened.identity
 
+    def check_open(self, *, writing: bool = False) -> None:
+        self._opened.check_open(writing=writing)
+
     def put(self, records: Sequence[MemoryRecord]) -> None:
-        with self._opened.write_access() as collection:
+        with self._opened.adding() as collection:
             write(collection, self.identity, records)
 
     def get(self, ids: Sequence[str], *, namespace: str) -> list[MemoryRecord]:
@@ -146,7 +151,7 @@ class ChromaStore(MemoryStore):
     def delete(self, *, namespace: str, ids: Sequence[str] | None = None, where: Filter | None = None) -> list[str]:
         # Ids begin with their namespace; as a filter, Chroma would look through all of its items for each.
         condition = scoped(namespace, where) if where or ids is None else None
-        with self._opened.writing, self._opened.access() as collection:
+        with self._opened.changing() as collection:
             # Chroma counts ids that it does not hold as deleted, so only those that match are named.
             among = None if ids is None else [chroma_id(namespace, id) for id in ids]
             matching = matching_ids(collection, condition, among)

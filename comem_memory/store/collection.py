@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import httpx
-from chromadb.api.client import Client
-from chromadb.api.models.Collection import Collection
-from chromadb.errors import InvalidArgumentError, NotFoundError
 from pydantic import ValidationError
 
 from comem_memory.errors import (
@@ -19,9 +16,11 @@ from comem_memory.errors import (
     StoreClosedError,
     StoreConnectionError,
     StoreLocationError,
+    StoreReadOnlyError,
 )
 from comem_memory.store.connections import Connection
 from comem_memory.store.contract import CollectionIdentity
+from comem_memory.store.library import Client, Collection, InvalidArgumentError, NotFoundError
 
 _IDENTITY = "comem.identity"
 _HNSW = {"space": "ip", "ef_construction": 200, "ef_search": 200}
@@ -49,7 +48,7 @@ class OpenCollection:
 
     def __init__(self, connection: Connection, name: str, identity: CollectionIdentity | None) -> None:
         self._connection, self._client, self.name = connection, connection.client, name
-        self.writing = threading.RLock()
+        self._writing = threading.RLock()
         self._closed = False
         try:
             _finish_replacement(self._client, name)
@@ -58,23 +57,42 @@ class OpenCollection:
             connection.close()
             raise
 
+    def check_open(self, *, writing: bool = False) -> None:
+        """
+        Raises:
+            StoreClosedError: The store was closed.
+            ForkedProcessError: This process is a child of the one that opened it.
+            StoreLocationError: Its directory was removed or replaced.
+            StoreReadOnlyError: It is open for reading only, and `writing`.
+        """
+        if self._closed:
+            raise StoreClosedError(_CLOSED)
+        self._connection.check()
+        if writing and self._connection.read_only:
+            raise StoreReadOnlyError(
+                "The directory of this memory cannot be written, so it is open for reading only: search, get and "
+                "answer work, and export() writes elsewhere. Copy the directory to where it can be written, and open "
+                "the copy."
+            )
+
     @contextmanager
     def access(self) -> Iterator[Collection]:
         """The collection; what Chroma raises once it cannot be used any more becomes an error that says why.
 
         Raises:
             StoreClosedError: The store was closed, before or meanwhile.
+            ForkedProcessError, StoreLocationError: As in `check_open`, before or meanwhile.
             EncoderMismatchError: Another process replaced the collection.
             StoreConnectionError: The server does not answer.
             InvalidItemError: What is written is larger than the server accepts.
         """
         try:
-            if self._closed:
-                raise StoreClosedError(_CLOSED)
+            self.check_open()
             yield self._collection
         except Exception as error:
             if self._closed:
                 raise StoreClosedError(_CLOSED) from error
+            self._connection.check()
             if isinstance(error, NotFoundError):
                 raise EncoderMismatchError(
                     f"Collection {self.name!r} belonged to {self.identity} when it was opened, and was replaced "
@@ -92,9 +110,20 @@ class OpenCollection:
             raise
 
     @contextmanager
-    def write_access(self) -> Iterator[Collection]:
-        """As `access`, for one thread at a time, and only while the collection has not been replaced."""
-        with self.writing, self.access() as collection:
+    def changing(self) -> Iterator[Collection]:
+        """As `access`, for one thread at a time.
+
+        Raises:
+            StoreReadOnlyError: It is open for reading only.
+        """
+        self.check_open(writing=True)  # before the lock, which in a child of a fork nobody may release
+        with self._writing, self.access() as collection:
+            yield collection
+
+    @contextmanager
+    def adding(self) -> Iterator[Collection]:
+        """As `changing`, and only while the collection has not been replaced."""
+        with self.changing() as collection:
             current = _find(self._client, self.name)
             if current is None or current.id != collection.id:  # a new identity comes with a new collection
                 raise NotFoundError
@@ -102,7 +131,7 @@ class OpenCollection:
 
     def staging(self, identity: CollectionIdentity) -> Collection:
         """The collection beside this one where items of another identity gather; one of a third identity is dropped."""
-        with self.access():
+        with self.changing():
             _finish_replacement(self._client, self.name)
             name = self.name + _STAGING
             staging = _find(self._client, name)
@@ -113,7 +142,7 @@ class OpenCollection:
 
     def replace(self, identity: CollectionIdentity) -> None:
         """Put the staging collection in this one's place. The first rename decides; opening does the rest."""
-        with self.writing, self.access() as collection:
+        with self.changing() as collection:
             collection.modify(name=self.name + _REPLACED)
             _finish_replacement(self._client, self.name)
             self._collection, self.identity = _open(self._client, self.name, identity)

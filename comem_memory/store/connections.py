@@ -1,70 +1,114 @@
-"""Where a Chroma is: in a directory of this machine, on a server, or in this process; and how to connect to it."""
+"""Connections to a Chroma on a server or in this process, and what all connections have in common.
+
+A connection belongs to the process that made it: Chroma's threads do not live on in a child of a fork, where whatever
+waits for them waits for ever, and a child's requests would mix with its parent's on one socket.
+"""
 
 from __future__ import annotations
 
-import json
+import ctypes
+import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from urllib.parse import urlsplit
 
-import chromadb
-from chromadb.api.client import Client
-from chromadb.config import Settings as ChromaSettings
-from filelock import FileLock, Timeout
-
-from comem_memory.errors import StoreInUseError, StoreLocationError
-from comem_memory.files import atomic_write
-
-FORMAT_VERSION = 1
-_MARKER = "comem.json"
-_LOCK = "comem.lock"
-
-_opening = threading.Lock()  # Chroma's registry of clients and the lock's counter are not thread-safe
+from comem_memory.errors import ForkedProcessError, StoreLocationError
+from comem_memory.store.library import Client, embedded_client, server_client
 
 
-@dataclass(frozen=True)
 class Connection:
-    """An open client, and how to let go of it."""
+    """An open client, let go of when it is closed, when it is garbage, or when the process ends.
 
-    client: Client
-    close: Callable[[], None]
-
-
-def to_directory(directory: str | Path) -> Connection:
-    """A Chroma in a directory, made if missing, which one process at a time may open.
-
-    Raises:
-        StoreLocationError: As in `check_location`.
-        StoreInUseError: Another process has it open.
+    Args:
+        client: The client.
+        release: Lets go of it; is called once, under `one_at_a_time`.
+        check: Raises an error when the client must not be used any more.
+        read_only: What is written to it is lost.
     """
-    path = check_location(directory)
-    path.mkdir(parents=True, exist_ok=True)
-    # A singleton counts the openings of one process. The soft fallback would outlive a killed process.
-    lock = FileLock(path / _LOCK, timeout=0, thread_local=False, is_singleton=True, fallback_to_soft=False)
-    with _opening:
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise StoreInUseError(
-                f"Another process has the memory in {path} open. To share it, close it there, start "
-                f"`chroma run --path {path / 'chroma'}`, and open the memory with that server's URL."
-            ) from error
-        try:
-            _write_marker(path)
-            client = cast(Client, chromadb.PersistentClient(path / "chroma", settings=_settings()))
-        except BaseException:
-            lock.release()
-            raise
 
-    def close() -> None:
-        with _opening:
-            client.close()
-            lock.release()
+    def __init__(
+        self,
+        client: Client,
+        release: Callable[[], None],
+        *,
+        check: Callable[[], None] = lambda: None,
+        read_only: bool = False,
+    ) -> None:
+        self.client, self.read_only = client, read_only
+        self._process, self._check = os.getpid(), check
+        self._release = partial(_release, release, self._process)
+        self._garbage = weakref.finalize(self, _release_garbage, self._release)
 
-    return Connection(client, close)
+    def check(self) -> None:
+        """
+        Raises:
+            ForkedProcessError: This process is a child of the one that opened it.
+            StoreLocationError: Its directory was removed or replaced.
+        """
+        if os.getpid() != self._process:
+            raise ForkedProcessError(
+                f"This memory was opened by process {self._process}, of which process {os.getpid()} is a fork. Open it "
+                "in the process that uses it (multiprocessing's start method 'spawn', a worker's start-up hook); for "
+                "several processes at a time start `chroma run`, and open it with that server's URL in each."
+            )
+        self._check()
+
+    def close(self) -> None:
+        """Lets go of the client; a second call does nothing."""
+        if self._garbage.detach():
+            with one_at_a_time():
+                self._release()
+
+
+# Chroma's start and the count of who uses a directory are not thread-safe. Garbage is found in any thread at any time,
+# in the middle of an opening too, so it must not wait for its turn.
+
+_turn = threading.Lock()
+_waiting: deque[Callable[[], None]] = deque()
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """One thread at a time opens and closes; what became garbage before is let go of first."""
+    with _turn:
+        _release_waiting()
+        yield
+
+
+def _release_garbage(release: Callable[[], None]) -> None:
+    _waiting.append(release)
+    if _turn.acquire(blocking=False):
+        try:
+            _release_waiting()
+        finally:
+            _turn.release()
+
+
+def _release_waiting() -> None:
+    with suppress(IndexError):
+        while True:
+            _waiting.popleft()()
+
+
+def _release(release: Callable[[], None], process: int) -> None:
+    if os.getpid() == process:
+        release()
+    else:  # never freed: that would stop Chroma, and in older versions of filelock unlock the parent's directory
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(release))
+
+
+def _in_child() -> None:
+    """Another thread of the parent may have held the lock, which nobody would release here."""
+    global _turn
+    _turn = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def to_server(url: str, headers: dict[str, str] | None = None) -> Connection:
@@ -82,8 +126,7 @@ def to_server(url: str, headers: dict[str, str] | None = None) -> Connection:
         raise StoreLocationError(f"{url!r} is not the URL of a server. Pass one like 'http://localhost:8000'.")
     ssl = parts.scheme == "https"
     try:
-        port = parts.port or (443 if ssl else 8000)
-        client = cast(Client, chromadb.HttpClient(parts.hostname, port, ssl, headers, _settings()))
+        client = server_client(parts.hostname, parts.port or (443 if ssl else 8000), ssl=ssl, headers=headers)
     except ValueError as error:
         raise StoreLocationError(
             f"No Chroma server answers at {url} ({error}). Start one with `chroma run`, or check the URL."
@@ -91,52 +134,8 @@ def to_server(url: str, headers: dict[str, str] | None = None) -> Connection:
     return Connection(client, client.close)
 
 
-def to_process(collection_name: str) -> Connection:
-    """The Chroma of this process, which keeps the collection until the connection is closed."""
-    with _opening:
-        client = cast(Client, chromadb.EphemeralClient(settings=_settings()))
-
-    def close() -> None:
-        with _opening:
-            client.delete_collection(collection_name)
-            client.close()
-
-    return Connection(client, close)
-
-
-def check_location(directory: str | Path) -> Path:
-    """The absolute path of a directory that can be opened as a memory, or created; writes nothing.
-
-    Raises:
-        StoreLocationError: The path is a file or foreign directory, or a newer library wrote it.
-    """
-    path = Path(directory).resolve()
-    marker = path / _MARKER
-    if path.exists() and not path.is_dir():
-        raise StoreLocationError(f"{path} is a file. Pass a directory, or the path of one to be created.")
-    if marker.exists():
-        try:
-            version = int(json.loads(marker.read_text())["format_version"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreLocationError(f"{marker} is damaged. Restore it from a backup.") from error
-        if version > FORMAT_VERSION:
-            raise StoreLocationError(
-                f"{path} has format version {version}, and this library reads up to {FORMAT_VERSION}. "
-                "Upgrade with: pip install --upgrade comem-memory"
-            )
-    elif path.exists() and any(not entry.name.startswith((_LOCK, _MARKER)) for entry in path.iterdir()):
-        raise StoreLocationError(
-            f"{path} holds files but no memory ({_MARKER} is missing). Pass an empty or new directory."
-        )
-    return path
-
-
-def _settings() -> ChromaSettings:
-    return ChromaSettings(anonymized_telemetry=False)
-
-
-def _write_marker(path: Path) -> None:
-    """Whole or not at all, so that a crash leaves a directory that can still be opened."""
-    if not (path / _MARKER).exists():
-        content = json.dumps({"format_version": FORMAT_VERSION, "library": "comem-memory"})
-        atomic_write(path / _MARKER, content, durable=True)
+def to_process() -> Connection:
+    """A Chroma in this process's memory, apart from every other, until the connection is closed."""
+    with one_at_a_time():
+        client = embedded_client(None)
+    return Connection(client, client.close)

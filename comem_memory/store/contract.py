@@ -88,6 +88,9 @@ class MemoryStore(ABC):
 
     Raises:
         StoreClosedError: A method is called after `close`.
+        ForkedProcessError: This process is a child of the one that opened the store.
+        StoreLocationError: The directory that keeps the records was removed or replaced since.
+        StoreReadOnlyError: A method would write, and the store is open for reading only.
         StoreConnectionError: The server that keeps the records does not answer.
     """
 
@@ -95,6 +98,9 @@ class MemoryStore(ABC):
     @abstractmethod
     def identity(self) -> CollectionIdentity:
         """Who wrote what it holds; another one once a migration is committed."""
+
+    def check_open(self, *, writing: bool = False) -> None:
+        """Raises at once what a method would raise that reads, or with `writing` one that writes."""
 
     @abstractmethod
     def put(self, records: Sequence[MemoryRecord]) -> None:

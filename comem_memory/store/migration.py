@@ -39,7 +39,7 @@ class ChromaMigration(Migration):
             write(self._staging, self.identity, records)
 
     def commit(self) -> None:
-        with self._opened.writing, self._opened.access() as old:
+        with self._opened.changing() as old:
             if left := self._left():
                 raise EncoderMismatchError(
                     f"{len(left)} of {self.total} items are still encoded with {self._opened.identity}. "

@@ -17,12 +17,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from chromadb.api.models.Collection import Collection
-from chromadb.errors import InternalError
 
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, RecordSummary
 from comem_memory.store.filters import Filter, check_namespace
+from comem_memory.store.library import Collection, InternalError
 from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX
 
 SEPARATOR = "\x1f"  # not printable, so neither namespace nor id contains it

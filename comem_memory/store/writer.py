@@ -72,7 +72,9 @@ class Writer:
         """
         Raises:
             EncoderMismatchError: Another encoder or retrieval key wrote the store.
+            StoreClosedError, ForkedProcessError, StoreLocationError: The store cannot be used any more.
         """
+        self.store.check_open()
         if not self.store.identity.matches(self.identity):
             raise EncoderMismatchError(
                 f"This collection was written with {self.store.identity}, but this memory uses {self.identity}. "
@@ -84,6 +86,7 @@ class Writer:
     def add(
         self, items: MemoryItem | Iterable[MemoryItem], *, truncate: bool, batch_size: int, progress: bool | None
     ) -> list[str]:
+        self.store.check_open(writing=True)
         # Texts and dictionaries can be iterated too; taken as one item, they get an error that shows them.
         given: Iterable[Any] = [items] if isinstance(items, MemoryItem | str | dict) else items
         seen: dict[str, str] = {}
@@ -102,6 +105,7 @@ class Writer:
         return ids
 
     def update(self, id: str, *, text: str | None, image: Any, metadata: Metadata | None, truncate: bool) -> None:
+        self.store.check_open(writing=True)
         self.check_encoder()
         while True:
             [old] = self.store.require([id], namespace=self.namespace)
@@ -128,6 +132,7 @@ class Writer:
 
     def delete(self, *, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
         """Deletes what matches both, each unless `None`, with the pictures; returns how many items."""
+        self.store.check_open(writing=True)  # before the lock, which in a child of a fork nobody may release
         with self._lock:
             deleted = self.store.delete(namespace=self.namespace, ids=ids, where=where)
             for id in deleted:
@@ -149,6 +154,7 @@ class Writer:
         return encoded
 
     def load(self, folder: str | Path, *, progress: bool | None) -> int:
+        self.store.check_open(writing=True)
         self.check_encoder()
         total, records = read_folder(Path(folder), self.store.identity)
         with progress_bar("loading", progress, total=total) as bar:

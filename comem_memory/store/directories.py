@@ -1,0 +1,187 @@
+"""Chroma in a directory of this machine: open in one process at a time, or as a copy where it cannot be written."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from comem_memory.errors import StoreInUseError, StoreLocationError
+from comem_memory.files import TemporaryFolder, atomic_write
+from comem_memory.store.connections import Connection, one_at_a_time
+from comem_memory.store.library import embedded_client
+
+FORMAT_VERSION = 1
+_MARKER = "comem.json"
+_LOCK = "comem.lock"
+_DATA = "chroma"
+
+logger = logging.getLogger(__name__)
+
+
+def check_location(directory: str | Path) -> Path:
+    """The absolute path of a directory that can be opened as a memory, or created; writes nothing.
+
+    Raises:
+        StoreLocationError: The path is a file or foreign directory, a newer library wrote it, or there is no memory and
+            none can be made.
+    """
+    path = Path(directory).resolve()
+    marker = path / _MARKER
+    if path.exists() and not path.is_dir():
+        raise StoreLocationError(f"{path} is a file. Pass a directory, or the path of one to be created.")
+    if marker.exists():
+        try:
+            version = int(json.loads(marker.read_text())["format_version"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreLocationError(f"{marker} is damaged. Restore it from a backup.") from error
+        if version > FORMAT_VERSION:
+            raise StoreLocationError(
+                f"{path} has format version {version}, and this library reads up to {FORMAT_VERSION}. "
+                "Upgrade with: pip install --upgrade comem-memory"
+            )
+        return path
+    if path.exists() and any(not entry.name.startswith((_LOCK, _MARKER)) for entry in path.iterdir()):
+        raise StoreLocationError(
+            f"{path} holds files but no memory ({_MARKER} is missing). Pass an empty or new directory."
+        )
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not os.access(nearest, os.W_OK):
+        raise StoreLocationError(
+            f"There is no memory in {path}, and none can be made there: {nearest} cannot be written. Pass the "
+            "directory of a memory, or one that can be written."
+        )
+    return path
+
+
+def to_directory(directory: str | Path) -> Connection:
+    """A Chroma in a directory, made if missing, which one process at a time may open.
+
+    Where it cannot be written, as on a read-only disk, a temporary copy is opened, for reading only: what others write
+    later is not in it.
+
+    Raises:
+        StoreLocationError: As in `check_location`, or a directory that cannot be written cannot be copied either.
+        StoreInUseError: Another process has it open.
+    """
+    path = check_location(directory)
+    used = (path, path / _LOCK, path / _DATA, path / _DATA / "chroma.sqlite3")
+    if all(os.access(one, os.W_OK) for one in used if one.exists()):
+        return _to_original(path)
+    return _to_copy(path)
+
+
+class _OpenDirectory:
+    """A directory that this process has open, and for how many connections."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.connections, self._process = path, 0, os.getpid()
+        path.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as opened:
+            # The soft fallback would outlive a killed process.
+            lock = FileLock(path / _LOCK, timeout=0, thread_local=False, fallback_to_soft=False)
+            try:
+                opened.enter_context(lock)
+            except Timeout as error:
+                raise _in_use(path) from error
+            _write_marker(path)
+            # Open, so that no other file is given its number.
+            self._marker = opened.enter_context((path / _MARKER).open("rb"))
+            self.client = embedded_client(str(path / _DATA))
+            opened.callback(self.client.close)
+            self._opened = opened.pop_all()
+
+    def is_ours(self) -> bool:
+        """Whether this process opened it, and it is still there."""
+        with suppress(OSError):
+            there = os.path.samestat(os.stat(self.path / _MARKER), os.fstat(self._marker.fileno()))
+            return there and self._process == os.getpid()
+        return False
+
+    def check(self) -> None:
+        if not self.is_ours():
+            raise StoreLocationError(
+                f"{self.path} was removed or replaced since this memory was opened. What it holds now can be used once "
+                "it is opened again."
+            )
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+_directories: dict[Path, _OpenDirectory] = {}
+
+
+def _to_original(path: Path) -> Connection:
+    with one_at_a_time():
+        directory = _directories.get(path)
+        if directory is None or not directory.is_ours():
+            directory = _directories[path] = _OpenDirectory(path)
+        directory.connections += 1
+
+    def release() -> None:
+        directory.connections -= 1
+        if not directory.connections:
+            if _directories.get(path) is directory:
+                del _directories[path]
+            directory.close()
+
+    return Connection(directory.client, release, check=directory.check)
+
+
+def _to_copy(path: Path) -> Connection:
+    try:
+        folder = TemporaryFolder("comem-reading-")
+        with ExitStack() as reading:
+            if (path / _LOCK).exists():
+                _lock_for_reading(path, reading)
+            shutil.copytree(path / _DATA, folder.path, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    except OSError as error:
+        raise StoreLocationError(
+            f"{path} cannot be written, and the temporary copy that would be opened for reading cannot be made: "
+            f"{error}. Set TMPDIR to a directory with space for it, or make the memory readable."
+        ) from error
+    with one_at_a_time():
+        client = embedded_client(str(folder.path))
+    logger.warning("%s cannot be written. A temporary copy of it is open, for reading only.", path)
+
+    def release() -> None:
+        client.close()
+        folder.remove()
+
+    return Connection(client, release, read_only=True)
+
+
+def _lock_for_reading(path: Path, reading: ExitStack) -> None:
+    """Keeps other processes from opening the directory for writing while it is copied.
+
+    Raises:
+        StoreInUseError: One has it open.
+    """
+    with suppress(ImportError):  # Windows has no such lock
+        import fcntl
+
+        lock = reading.enter_context((path / _LOCK).open("rb"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _in_use(path) from error
+
+
+def _in_use(path: Path) -> StoreInUseError:
+    return StoreInUseError(
+        f"Another process has the memory in {path} open. To share it, close it there, start "
+        f"`chroma run --path {path / _DATA}`, and open the memory with that server's URL."
+    )
+
+
+def _write_marker(path: Path) -> None:
+    """Whole or not at all, so that a crash leaves a directory that can still be opened."""
+    if not (path / _MARKER).exists():
+        content = json.dumps({"format_version": FORMAT_VERSION, "library": "comem-memory"})
+        atomic_write(path / _MARKER, content, durable=True)

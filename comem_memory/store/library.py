@@ -1,0 +1,77 @@
+"""Chroma's names, imported even where the host's settings for Chroma are broken.
+
+`import chromadb` reads settings from environment variables and from a `.env` in the working directory, and fails at a
+value or an encoding that it does not know. They are the host's: what is opened here is given settings of its own.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from pydantic import BaseModel
+from pydantic_settings import BaseSettings
+
+
+def _import_chroma() -> None:
+    try:
+        import_module("chromadb")
+    except (ValueError, OSError):  # a setting that is not valid, a file that is not UTF-8 or cannot be read
+        reading = BaseSettings.__init__
+        BaseSettings.__init__ = BaseModel.__init__  # type: ignore[assignment, method-assign]
+        try:
+            import_module("chromadb")
+        finally:
+            BaseSettings.__init__ = reading  # type: ignore[method-assign]
+
+
+_import_chroma()
+
+import chromadb  # noqa: E402
+from chromadb.api import ServerAPI  # noqa: E402
+from chromadb.api.client import Client  # noqa: E402
+from chromadb.api.models.Collection import Collection  # noqa: E402
+from chromadb.config import Settings, System  # noqa: E402
+from chromadb.errors import InternalError, InvalidArgumentError, NotFoundError  # noqa: E402
+
+__all__ = [
+    "Collection",
+    "InternalError",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "embedded_client",
+    "server_client",
+    "Client",
+]
+
+
+def server_client(host: str, port: int, *, ssl: bool, headers: dict[str, str] | None) -> Client:
+    """A client of a server.
+
+    Raises:
+        ValueError: Nothing answers there.
+    """
+    return cast(Client, chromadb.HttpClient(host, port, ssl, dict(headers or {}), _settings()))
+
+
+def embedded_client(path: str | None) -> Client:
+    """A client of a Chroma in a directory, or in memory, that nobody else in this process has open."""
+    return _EmbeddedClient(_settings(is_persistent=path is not None, persist_directory=path or ""))
+
+
+class _EmbeddedClient(Client):
+    """A client with a Chroma of its own. Chroma's would share one with whoever opened the same path, or any in memory,
+    and refuse to where their settings differ."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._own = System(settings)
+        self._server = self._own.instance(ServerAPI)
+        self._own.start()
+
+    def close(self) -> None:
+        self._own.stop()
+
+
+def _settings(**settings: object) -> Settings:
+    """Chroma's defaults but for these: constructed, since its initialiser reads files and environment variables."""
+    return Settings.model_construct(anonymized_telemetry=False, **settings)
