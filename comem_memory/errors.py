@@ -41,7 +41,7 @@ class NotPicklableError(ComemError, TypeError):
 
 
 class ForkedProcessError(ComemError, RuntimeError):
-    """A memory that was opened before a fork is used in the child."""
+    """A memory is used in a fork of the process that opened it, or opened in a fork of one that opened any."""
 
 
 class StoreReadOnlyError(ComemError, PermissionError):

@@ -59,6 +59,7 @@ class ChromaStore(MemoryStore):
             StoreLocationError: The path is a file or foreign directory, a newer library wrote it, or it cannot be
                 written and holds no memory that can be read.
             StoreInUseError: Another process has it open.
+            ForkedProcessError: This process is a fork of one that opened a memory.
             EncoderMismatchError: The collection was written with another encoder or retrieval key.
         """
         return cls(to_directory(directory), collection_name, identity)

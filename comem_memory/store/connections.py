@@ -1,7 +1,8 @@
 """Connections to a Chroma on a server or in this process, and what all connections have in common.
 
-A connection belongs to the process that made it: Chroma's threads do not live on in a child of a fork, where whatever
-waits for them waits for ever, and a child's requests would mix with its parent's on one socket.
+A connection belongs to the process that made it, and an embedded Chroma to the first process that starts one: a child
+of a fork would wait for ever for Chroma's threads, which it does not have, even in a Chroma of its own; on the socket to
+a server its requests would mix with its parent's.
 """
 
 from __future__ import annotations
@@ -50,11 +51,7 @@ class Connection:
             StoreLocationError: Its directory was removed or replaced.
         """
         if os.getpid() != self._process:
-            raise ForkedProcessError(
-                f"This memory was opened by process {self._process}, of which process {os.getpid()} is a fork. Open it "
-                "in the process that uses it (multiprocessing's start method 'spawn', a worker's start-up hook); for "
-                "several processes at a time start `chroma run`, and open it with that server's URL in each."
-            )
+            raise _forked(f"This memory was opened by process {self._process}")
         self._check()
 
     def close(self) -> None:
@@ -62,6 +59,30 @@ class Connection:
         if self._garbage.detach():
             with one_at_a_time():
                 self._release()
+
+
+_chroma_process: int | None = None
+"""Which process has started an embedded Chroma, this one or one it is a fork of."""
+
+
+def start_here() -> None:
+    """Notes that an embedded Chroma is started.
+
+    Raises:
+        ForkedProcessError: This process is a fork of one that started one.
+    """
+    global _chroma_process
+    _chroma_process = _chroma_process or os.getpid()
+    if _chroma_process != os.getpid():
+        raise _forked(f"Chroma was started by process {_chroma_process}")
+
+
+def _forked(what: str) -> ForkedProcessError:
+    return ForkedProcessError(
+        f"{what}, and cannot be used in process {os.getpid()}, a fork of it. Start processes with multiprocessing's "
+        "'spawn', or before any memory is opened, and open the memory in the one that uses it; to use it in several at "
+        "a time start `chroma run`, and open it in each with that server's URL."
+    )
 
 
 # Chroma's start and the count of who uses a directory are not thread-safe. Garbage is found in any thread at any time,
@@ -135,7 +156,12 @@ def to_server(url: str, headers: dict[str, str] | None = None) -> Connection:
 
 
 def to_process() -> Connection:
-    """A Chroma in this process's memory, apart from every other, until the connection is closed."""
+    """A Chroma in this process's memory, apart from every other, until the connection is closed.
+
+    Raises:
+        ForkedProcessError: This process is a fork of one that started Chroma.
+    """
+    start_here()
     with one_at_a_time():
         client = embedded_client(None)
     return Connection(client, client.close)

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from comem_memory.errors import StoreInUseError, StoreLocationError
 from comem_memory.files import TemporaryFolder, atomic_write
-from comem_memory.store.connections import Connection, one_at_a_time
+from comem_memory.store.connections import Connection, one_at_a_time, start_here
 from comem_memory.store.library import embedded_client
 
 FORMAT_VERSION = 1
@@ -68,7 +68,9 @@ def to_directory(directory: str | Path) -> Connection:
     Raises:
         StoreLocationError: As in `check_location`, or a directory that cannot be written cannot be copied either.
         StoreInUseError: Another process has it open.
+        ForkedProcessError: This process is a fork of one that started Chroma.
     """
+    start_here()
     path = check_location(directory)
     used = (path, path / _LOCK, path / _DATA, path / _DATA / "chroma.sqlite3")
     if all(os.access(one, os.W_OK) for one in used if one.exists()):
@@ -80,7 +82,7 @@ class _OpenDirectory:
     """A directory that this process has open, and for how many connections."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.connections, self._process = path, 0, os.getpid()
+        self.path, self.connections = path, 0
         path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
             # The soft fallback would outlive a killed process.
@@ -96,15 +98,14 @@ class _OpenDirectory:
             opened.callback(self.client.close)
             self._opened = opened.pop_all()
 
-    def is_ours(self) -> bool:
-        """Whether this process opened it, and it is still there."""
+    def is_there(self) -> bool:
+        """Whether the path still leads to what was opened."""
         with suppress(OSError):
-            there = os.path.samestat(os.stat(self.path / _MARKER), os.fstat(self._marker.fileno()))
-            return there and self._process == os.getpid()
+            return os.path.samestat(os.stat(self.path / _MARKER), os.fstat(self._marker.fileno()))
         return False
 
     def check(self) -> None:
-        if not self.is_ours():
+        if not self.is_there():
             raise StoreLocationError(
                 f"{self.path} was removed or replaced since this memory was opened. What it holds now can be used once "
                 "it is opened again."
@@ -120,7 +121,7 @@ _directories: dict[Path, _OpenDirectory] = {}
 def _to_original(path: Path) -> Connection:
     with one_at_a_time():
         directory = _directories.get(path)
-        if directory is None or not directory.is_ours():
+        if directory is None or not directory.is_there():
             directory = _directories[path] = _OpenDirectory(path)
         directory.connections += 1
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 
 def run(script: str, *arguments: object, kill: bool = False) -> str:
     """Run a script in another process; with `kill`, kill it as soon as it prints."""
@@ -29,6 +31,17 @@ def run(script: str, *arguments: object, kill: bool = False) -> str:
     output += process.stdout.read()
     process.wait()
     return output.strip()
+
+
+def is_locked(directory: str | Path) -> bool:
+    """Whether a memory in a directory is open, in whatever process."""
+    lock = FileLock(Path(directory) / "comem.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 @contextmanager
