@@ -1,9 +1,11 @@
 """Other processes: scripts that use the library, and Chroma's server."""
 
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -13,14 +15,29 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 
-def run(script: str, *arguments: object, kill: bool = False) -> str:
-    """Run a script in another process; with `kill`, kill it as soon as it prints."""
+_READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+
+
+def why_not_read_only() -> str | None:
+    """Why a process cannot see a directory as read-only here; `None` where it can."""
+    mounting = ["unshare", "--mount", "sh", "-c", _READ_ONLY, tempfile.gettempdir(), "true"]
+    if shutil.which("unshare") and subprocess.run(mounting, capture_output=True).returncode == 0:
+        return None
+    return "A read-only mount needs Linux, and the rights to make one (root)."
+
+
+def run(script: str, *arguments: object, kill: bool = False, read_only: Path | None = None) -> str:
+    """Run a script in another process; with `kill`, kill it as soon as it prints.
+
+    `read_only` is a directory that the process cannot write in, even as root.
+    """
+    mounting = [] if read_only is None else ["unshare", "--mount", "sh", "-c", _READ_ONLY, str(read_only)]
     setup = f"""
         import sys, time
         sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]!r}
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(setup) + textwrap.dedent(script), *map(str, arguments)],
+        [*mounting, sys.executable, "-c", textwrap.dedent(setup) + textwrap.dedent(script), *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
     )
