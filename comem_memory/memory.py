@@ -163,7 +163,8 @@ class ContinuousMemory:
                 an adapter the embedded default. Alone, it may be a checkpoint in the layout of CoMEM's authors.
             adapter: Folder of a trained memory encoder; or a checkpoint in the authors' layout, a folder or a hub name,
                 which is converted once into the cache (`convert.cached_adapter`).
-            persist_directory: Keep the data here; by default it lives as long as this object.
+            persist_directory: Keep the data here; by default it lives as long as this object. A directory that cannot
+                be written is opened for reading only, as a temporary copy: what others write later is not in it.
             answering_model: Hub name or folder of another model that answers, of the same hidden size.
             namespace: See `namespace`.
             chroma_url: Keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
@@ -187,6 +188,7 @@ class ContinuousMemory:
                 of those named there.
             EncoderMismatchError: Another encoder or retrieval key wrote this collection, and not `reencode`.
             StoreLocationError, StoreInUseError: The directory or server cannot be opened.
+            ForkedProcessError: This process is a fork of one that opened a memory.
             DownloadError: The embedded default's public weights cannot be fetched.
         """
         if mode is not None:
@@ -303,7 +305,10 @@ class ContinuousMemory:
         batch_size: int = 16,
         progress: bool | None = None,
     ) -> list[str]:
-        """Encodes and stores items; of what is stored already, only metadata that differ are replaced.
+        """Encodes and stores items; what is stored already keeps its vectors and its `created_at`.
+
+        Its metadata are replaced by those that are given with it now; without any it keeps them too (`update` with
+        `metadata={}` removes them).
 
         Works in chunks of 64, of fewer when their pictures are large: when it fails, what the finished chunks stored
         is safe, and adding everything again skips it. An item with a known id and other content replaces the stored

@@ -164,7 +164,7 @@ class MemoryHit:
         text: The text that was encoded.
         image: Path of the stored image.
         metadata: The item's own metadata.
-        created_at: ISO 8601, UTC.
+        created_at: ISO 8601, UTC; what was stored later has the greater text, even if the system's clock was put back.
         truncated: The text was longer than the encoder's window and its end is not in the vectors.
     """
 

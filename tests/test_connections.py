@@ -56,7 +56,7 @@ def test_a_memory_says_at_once_in_a_forked_child_that_it_is_its_parents(tmp_path
     uses = [
         lambda: memory.count(), lambda: memory.get("door"), lambda: memory.search("door"), lambda: list(memory.scan()),
         lambda: memory.answer("Which key?"), lambda: memory.answer("Which key?", mode="none"),
-        lambda: list(memory.stream("Which key?")), lambda: memory.describe("door"), lambda: memory.prepare("Which key?"),
+        lambda: list(memory.stream("Which key?")), lambda: memory.describe("door"), lambda: memory.prepare("Why?"),
         lambda: memory.add(CAT), lambda: memory.update("door", text="New."), lambda: memory.delete(ids="door"),
         lambda: memory.delete(where={"year": 2020}), lambda: memory.clear(), lambda: memory.reencode(),
         lambda: memory.export(sys.argv[1] + "-export"), lambda: memory.load(sys.argv[1]),

@@ -112,7 +112,7 @@ def test_items_come_back_whole(filled: ContinuousMemory, llava: MemoryEncoder):
     assert same_picture(flag.image, FLAG.image)
     assert door.similarity is None
     assert not door.truncated
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", door.created_at)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", door.created_at)
     assert door.memory_embeddings.shape == (8, 64)
     assert door.memory_embeddings.dtype == torch.float32
     for item in (DOOR, CAT, FLAG):

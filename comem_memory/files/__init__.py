@@ -1,4 +1,4 @@
-"""Files of this machine: pictures, items to read, cache and temporary folders, atomic writes, work that can be resumed."""
+"""Files of this machine: pictures, items to read, cache and temporary folders, atomic writes, resumable work."""
 
 from comem_memory.files.atomic import atomic_folder, atomic_write
 from comem_memory.files.cache import cache_directory, cached

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -16,8 +17,10 @@ from comem_memory.store.directories import check_location, to_directory
 from comem_memory.store.filters import Filter, scoped
 from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.migration import ChromaMigration
+from comem_memory.store.moments import next_moment
 from comem_memory.store.records import (
     SEPARATOR,
+    any_after,
     batches,
     chroma_id,
     delete_ids,
@@ -177,6 +180,10 @@ class ChromaStore(MemoryStore):
     def namespaces(self) -> list[str]:
         with self._opened.access() as collection:
             return sorted({id.partition(SEPARATOR)[0] for id in matching_ids(collection)})
+
+    def next_moment(self) -> int:
+        with self._opened.access() as collection:
+            return next_moment(partial(any_after, collection))
 
     def begin_migration(self, identity: CollectionIdentity) -> ChromaMigration:
         return ChromaMigration(self._opened, identity)

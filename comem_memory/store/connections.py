@@ -1,8 +1,8 @@
 """Connections to a Chroma on a server or in this process, and what all connections have in common.
 
 A connection belongs to the process that made it, and an embedded Chroma to the first process that starts one: a child
-of a fork would wait for ever for Chroma's threads, which it does not have, even in a Chroma of its own; on the socket to
-a server its requests would mix with its parent's.
+of a fork would wait for ever for Chroma's threads, which it does not have, even in a Chroma of its own; and on the
+socket to a server its requests would mix with its parent's.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class RecordSummary:
         namespace: The tenant, user or agent it belongs to.
         image: Reference to the stored image.
         metadata: The item's own metadata, and what adapters note under `comem.chat.`.
-        created_at: ISO 8601, UTC.
+        created_at: ISO 8601, UTC; of two records the later has the greater text.
         content_hash: Hash of text and image.
         truncated: The end of the text is not in the vectors.
     """
@@ -99,8 +99,9 @@ class MemoryStore(ABC):
     def identity(self) -> CollectionIdentity:
         """Who wrote what it holds; another one once a migration is committed."""
 
+    @abstractmethod
     def check_open(self, *, writing: bool = False) -> None:
-        """Raises at once what a method would raise that reads, or with `writing` one that writes."""
+        """Raises what every method raises that reads, or with `writing` that writes; for before other work is done."""
 
     @abstractmethod
     def put(self, records: Sequence[MemoryRecord]) -> None:
@@ -199,6 +200,13 @@ class MemoryStore(ABC):
     @abstractmethod
     def namespaces(self) -> list[str]:
         """The namespaces that hold records, sorted. The one method that looks across them."""
+
+    @abstractmethod
+    def next_moment(self) -> int:
+        """When something that is stored now is created, in microseconds since 1970, UTC.
+
+        Later than all that is stored, in any namespace, even if the system's clock was put back since.
+        """
 
     @abstractmethod
     def begin_migration(self, identity: CollectionIdentity) -> Migration:

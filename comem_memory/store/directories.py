@@ -101,7 +101,7 @@ class _OpenDirectory:
     def is_there(self) -> bool:
         """Whether the path still leads to what was opened."""
         with suppress(OSError):
-            return os.path.samestat(os.stat(self.path / _MARKER), os.fstat(self._marker.fileno()))
+            return os.path.samestat((self.path / _MARKER).stat(), os.fstat(self._marker.fileno()))
         return False
 
     def check(self) -> None:

@@ -35,13 +35,13 @@ from chromadb.config import Settings, System  # noqa: E402
 from chromadb.errors import InternalError, InvalidArgumentError, NotFoundError  # noqa: E402
 
 __all__ = [
+    "Client",
     "Collection",
     "InternalError",
     "InvalidArgumentError",
     "NotFoundError",
     "embedded_client",
     "server_client",
-    "Client",
 ]
 
 

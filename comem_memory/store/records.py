@@ -7,6 +7,8 @@
 | document | text |
 | metadata | the item's own, and adapters' notes (`comem.chat.`); other `comem.` names: block, summary, encoder |
 
+`comem.moment` is `created_at` once more, as a number, which Chroma can compare.
+
 Chroma reads all of a record's metadata or nothing of it, so a summary is read with its block, but without key and text.
 """
 
@@ -22,6 +24,7 @@ from comem_memory.errors import DuplicateIdError, EncoderMismatchError
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, RecordSummary
 from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.library import Collection, InternalError
+from comem_memory.store.moments import to_moment
 from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX
 
 SEPARATOR = "\x1f"  # not printable, so neither namespace nor id contains it
@@ -35,6 +38,8 @@ ATTEMPTS = 3
 """How often an item is read that is deleted and stored again meanwhile."""
 IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
+
+_MOMENT = "comem.moment"
 
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound=RecordSummary)
@@ -66,6 +71,11 @@ def matching_ids(
     for batch in batches(list(dict.fromkeys(among)), IDS_BATCH):
         found += collection.get(ids=batch, where=where, include=[])["ids"]
     return found
+
+
+def any_after(collection: Collection, moment: int) -> bool:
+    """Whether anything, in any namespace, was created after a moment; earlier versions' records do not count."""
+    return bool(collection.get(where={_MOMENT: {"$gt": moment}}, limit=1, include=[])["ids"])
 
 
 def read(collection: Collection, ids: Sequence[str], namespace: str | None = None) -> dict[str, MemoryRecord]:
@@ -156,7 +166,8 @@ def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict
         "comem.truncated": record.truncated,
         "comem.encoder": identity.encoder.digest,
     }
-    return stored if record.image is None else stored | {"comem.image": record.image}
+    optional = {"comem.image": record.image, _MOMENT: to_moment(record.created_at)}
+    return stored | {name: value for name, value in optional.items() if value is not None}
 
 
 def write(collection: Collection, identity: CollectionIdentity, records: Sequence[MemoryRecord]) -> None:

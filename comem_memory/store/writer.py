@@ -7,7 +7,6 @@ import itertools
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from comem_memory.retrieval import RetrievalKey
 from comem_memory.store.codec import Precision, encode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary, identity_of
 from comem_memory.store.filters import Filter, check_namespace
+from comem_memory.store.moments import to_date
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import read_folder
 from comem_memory.types import CHAT_PREFIX, MemoryItem, Metadata, own_metadata, with_notes
@@ -125,7 +125,7 @@ class Writer:
                 if one is None:
                     self._put([replace(old, metadata=item.metadata)])
                 elif changed:
-                    self._put([self._record(one, *made[0])])
+                    self._put_new(changed, made)
                 else:
                     self._refresh([one], {id: old})
                 return
@@ -180,9 +180,9 @@ class Writer:
                     return
             unchanged = {one.id for one in known}
             changed = [one for one in prepared if one.id not in unchanged]
-            made = zip(changed, self._encode(changed, batch_size), strict=True)
+            made = self._encode(changed, batch_size)
             with self._lock:
-                self._put([self._record(one, key, block) for one, (key, block) in made])
+                self._put_new(changed, made)
             prepared = known
 
     def _encode(self, prepared: Sequence[PreparedItem], batch_size: int) -> list[tuple[np.ndarray, str]]:
@@ -193,7 +193,7 @@ class Writer:
         vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
         return [(key, encode_block(vector, self.precision)) for key, vector in zip(keys, vectors, strict=True)]
 
-    def _record(self, one: PreparedItem, key: np.ndarray, block: str) -> MemoryRecord:
+    def _record(self, one: PreparedItem, key: np.ndarray, block: str, moment: int) -> MemoryRecord:
         return MemoryRecord(
             id=one.id,
             namespace=self.namespace,
@@ -202,7 +202,7 @@ class Writer:
             text=one.item.text,
             image=self._keep_picture(one),
             metadata=one.item.metadata,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            created_at=to_date(moment),
             content_hash=one.content_hash,
             truncated=one.inputs.truncated,
         )
@@ -225,13 +225,14 @@ class Writer:
     # -- under the lock -----------------------------------------------------------------------------------------
 
     def _refresh(self, prepared: Sequence[PreparedItem], stored: Mapping[str, RecordSummary]) -> None:
-        """Of items whose content is stored, replaces metadata that differ and pictures whose files are gone."""
+        """Of items whose content is stored, replaces metadata by others, and pictures whose files are gone."""
         new: dict[str, dict[str, Any]] = {}
         for one in prepared:
             old = stored[one.id]
             image = self._keep_picture(one) if self._is_gone(old.image) else old.image
-            if (image, one.item.metadata) != (old.image, old.metadata):
-                new[one.id] = {"image": image, "metadata": one.item.metadata}
+            metadata = one.item.metadata or old.metadata
+            if (image, metadata) != (old.image, old.metadata):
+                new[one.id] = {"image": image, "metadata": metadata}
         if not new:
             return
         whole = self.store.get(list(new), namespace=self.namespace)
@@ -242,6 +243,12 @@ class Writer:
     def _is_gone(self, reference: str | None) -> bool:
         path = self.pictures.find(reference)
         return path is not None and not Path(path).is_file()
+
+    def _put_new(self, prepared: Sequence[PreparedItem], made: Sequence[tuple[np.ndarray, str]]) -> None:
+        """Stores items with their keys and blocks, each as created after the one before."""
+        if prepared:
+            new = enumerate(zip(prepared, made, strict=True), self.store.next_moment())
+            self._put([self._record(one, key, block, moment) for moment, (one, (key, block)) in new])
 
     def _put(self, records: Sequence[MemoryRecord]) -> None:
         """Stores records; only then goes what was kept of the pictures they replace."""

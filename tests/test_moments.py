@@ -1,0 +1,136 @@
+"""What is stored later sorts later, whatever the system's clock says."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from helpers.memories import CAT, DOOR, FLAG, embedded
+from helpers.records import identity, record
+
+from comem_memory import ContinuousMemory, MemoryEncoder, MemoryItem
+from comem_memory.store import ChromaStore
+from comem_memory.store.moments import next_moment, to_date, to_moment
+from comem_memory.testing import tiny_backbone, tiny_encoder
+
+HOUR = 3600 * 10**6
+
+
+class Clock:
+    """The system's clock, which can be put back or stopped."""
+
+    def __init__(self) -> None:
+        self.put_back = 0
+        self.stopped: int | None = None
+        self.real = time.time_ns
+
+    def time_ns(self) -> int:
+        return (self.real() if self.stopped is None else self.stopped) - 1000 * self.put_back
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "time_ns", clock.time_ns)
+    return clock
+
+
+@pytest.fixture(scope="module")
+def encoder() -> MemoryEncoder:
+    return tiny_encoder(tiny_backbone("llava"))
+
+
+@pytest.fixture
+def memory(encoder: MemoryEncoder, tmp_path: Path) -> Iterator[ContinuousMemory]:
+    with embedded(encoder, tmp_path / "memory") as memory:
+        yield memory
+
+
+def in_order(memory: ContinuousMemory) -> list[str]:
+    return [hit.id for hit in sorted(memory.scan(), key=lambda hit: hit.created_at)]
+
+
+def test_dates_and_moments():
+    assert to_date(1_700_000_000_000_001) == "2023-11-14T22:13:20.000001+00:00"
+    assert to_date(1_700_000_000_000_000) == "2023-11-14T22:13:20.000000+00:00"
+    assert to_moment("2023-11-14T22:13:20.000001+00:00") == 1_700_000_000_000_001
+    assert to_moment("2023-11-14T22:13:20+00:00") == to_moment("2023-11-14T22:13:20") == 1_700_000_000_000_000
+    assert to_moment("2023-11-14T23:13:20+01:00") == 1_700_000_000_000_000
+    assert to_moment("") is None and to_moment("yesterday") is None
+    assert "2023-11-14T22:13:20+00:00" < "2023-11-14T22:13:20.000001+00:00", "earlier versions wrote whole seconds"
+
+
+@pytest.mark.parametrize("newest", [0, -1, -HOUR, 1, 2, 1000, HOUR, 10**12])
+def test_the_next_moment_is_now_or_after_the_newest(clock: Clock, newest: int):
+    clock.stopped = 1_700_000_000_000_000_000
+    now = 1_700_000_000_000_000
+    assert next_moment(lambda moment: now + newest > moment) == (now + newest + 1 if newest >= 0 else now)
+
+
+def test_items_of_one_call_and_of_many_sort_as_they_were_added(memory: ContinuousMemory, clock: Clock):
+    clock.stopped = time.time_ns()
+    memory.add([MemoryItem(id=f"{i:02}", text=f"Note {i}.") for i in range(70)][::-1])
+    memory.add([MemoryItem(id="later", text="Later.")])
+    assert in_order(memory) == [*[f"{i:02}" for i in range(70)][::-1], "later"]
+
+
+def test_a_clock_that_is_put_back_changes_no_order(encoder: MemoryEncoder, tmp_path: Path, clock: Clock):
+    with embedded(encoder, tmp_path) as memory:
+        memory.add(DOOR)
+        clock.put_back = HOUR
+        memory.add(CAT)
+        first = memory.get("door")[0].created_at
+    clock.put_back = 2 * HOUR
+    with embedded(encoder, tmp_path) as memory:
+        memory.add(FLAG)
+        memory.namespace("bob").add(DOOR)
+        memory.update("door", text="The green door needs no key.")
+        assert in_order(memory) == ["cat", "flag", "door"]
+        new = datetime.fromisoformat(memory.get("door")[0].created_at)
+        assert new - datetime.fromisoformat(first) < timedelta(minutes=1), "by no more than needed"
+        clock.put_back = -HOUR
+        memory.add(MemoryItem(id="tomorrow", text="Tomorrow."))
+        assert datetime.fromisoformat(memory.get("tomorrow")[0].created_at) > datetime.now(UTC) + timedelta(minutes=59)
+
+
+def test_what_others_stored_counts(server_url: str, clock: Clock):
+    stores = [ChromaStore.server(server_url, identity=identity(), collection_name="moments") for _ in range(2)]
+    with closing(stores[0]) as one, closing(stores[1]) as two:
+        one.put([record("a", created_at=to_date(one.next_moment()))])
+        clock.put_back = HOUR
+        assert to_date(two.next_moment()) > one.get(["a"], namespace="ann")[0].created_at
+
+
+def test_dates_that_cannot_be_and_records_of_earlier_versions_are_stored_as_they_are(tmp_path: Path):
+    with closing(ChromaStore.embedded(tmp_path, identity=identity())) as store:
+        odd = [record("a", created_at=""), record("b", created_at="yesterday"), record("c")]
+        last = record("d", created_at="9999-12-31T23:59:59.999999+00:00")
+        store.put(odd)
+        assert abs(store.next_moment() - time.time_ns() // 1000) < 60 * 10**6
+        store.put([last])
+        assert store.get(["a", "b", "c", "d"], namespace="ann") == [*odd, last]
+        assert to_date(store.next_moment()).startswith("9999-")
+        store.put([replace(record("e"), created_at=to_date(store.next_moment()))])
+
+
+def test_a_fact_that_is_said_again_keeps_its_date_and_metadata(memory: ContinuousMemory):
+    memory.add([DOOR, CAT])
+    before = memory.get(["door", "cat"])
+    memory.add([MemoryItem(id="door", text=DOOR.text), MemoryItem(id="cat", text=CAT.text, image=CAT.image)])
+    assert memory.get(["door", "cat"]) == before
+    memory.add(DOOR.model_copy(update={"metadata": {"seen": True}}))
+    [door] = memory.get("door")
+    assert (door.metadata, door.created_at) == ({"seen": True}, before[0].created_at), "what is given replaces"
+    memory.update("door", metadata={})
+    [door] = memory.get("door")
+    assert (door.metadata, door.created_at) == ({}, before[0].created_at)
+
+
+def test_a_text_without_an_id_keeps_its_metadata_when_it_is_said_again(memory: ContinuousMemory):
+    [id] = memory.add(MemoryItem(text="Tea at four.", metadata={"who": "ann"}))
+    [before] = memory.get(id)
+    assert memory.add(MemoryItem(text="Tea at four.")) == [id]
+    assert memory.get(id) == [before] and before.metadata == {"who": "ann"}
