@@ -56,7 +56,9 @@ def server_client(host: str, port: int, *, ssl: bool, headers: dict[str, str] | 
 
 def embedded_client(path: str | None) -> Client:
     """A client of a Chroma in a directory, or in memory, that nobody else in this process has open."""
-    return _EmbeddedClient(_settings(is_persistent=path is not None, persist_directory=path or ""))
+    settings = _settings()
+    settings.is_persistent, settings.persist_directory = path is not None, path or ""
+    return _EmbeddedClient(settings)
 
 
 class _EmbeddedClient(Client):
@@ -65,13 +67,13 @@ class _EmbeddedClient(Client):
 
     def __init__(self, settings: Settings) -> None:
         self._own = System(settings)
-        self._server = self._own.instance(ServerAPI)
+        self._server = self._own.instance(ServerAPI)  # type: ignore[type-abstract]
         self._own.start()
 
     def close(self) -> None:
         self._own.stop()
 
 
-def _settings(**settings: object) -> Settings:
-    """Chroma's defaults but for these: constructed, since its initialiser reads files and environment variables."""
-    return Settings.model_construct(anonymized_telemetry=False, **settings)
+def _settings() -> Settings:
+    """Chroma's defaults, constructed, since the initialiser reads files and environment variables; no telemetry."""
+    return Settings.model_construct(anonymized_telemetry=False)

@@ -75,7 +75,8 @@ def matching_ids(
 
 def any_after(collection: Collection, moment: int) -> bool:
     """Whether anything, in any namespace, was created after a moment; earlier versions' records do not count."""
-    return bool(collection.get(where={_MOMENT: {"$gt": moment}}, limit=1, include=[])["ids"])
+    where: Filter = {_MOMENT: {"$gt": moment}}
+    return bool(matching_ids(collection, where, limit=1))
 
 
 def read(collection: Collection, ids: Sequence[str], namespace: str | None = None) -> dict[str, MemoryRecord]:
