@@ -141,6 +141,11 @@ def own_metadata(metadata: Metadata) -> Metadata:
     return {name: value for name, value in metadata.items() if not name.startswith(CHAT_PREFIX)}
 
 
+def notes_of(metadata: Metadata) -> Metadata:
+    """What adapters note in an item's metadata."""
+    return {name: value for name, value in metadata.items() if name.startswith(CHAT_PREFIX)}
+
+
 def _invalid(fields: dict[str, Any], error: ValidationError) -> InvalidItemError:
     """What pydantic found, as one of our errors; its first finding says enough."""
     found = error.errors()[0]

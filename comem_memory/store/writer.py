@@ -24,7 +24,7 @@ from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.moments import to_date
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import read_folder
-from comem_memory.types import CHAT_PREFIX, MemoryItem, Metadata, own_metadata, with_notes
+from comem_memory.types import MemoryItem, Metadata, notes_of, own_metadata, with_notes
 
 
 class Writer:
@@ -115,7 +115,7 @@ class Writer:
                 image=self.pictures.find(old.image) if image is None else image,
                 metadata=own_metadata(old.metadata) if metadata is None else metadata,
             )
-            item = with_notes(item, {name: v for name, v in old.metadata.items() if name.startswith(CHAT_PREFIX)})
+            item = with_notes(item, notes_of(old.metadata))
             one = None if text is None and image is None else prepare(item, self.encoder, truncate=truncate)
             changed = [] if one is None or one.content_hash == old.content_hash else [one]
             made = self._encode(changed, batch_size=1)
@@ -230,7 +230,8 @@ class Writer:
         for one in prepared:
             old = stored[one.id]
             image = self._keep_picture(one) if self._is_gone(old.image) else old.image
-            metadata = one.item.metadata or old.metadata
+            given = one.item.metadata
+            metadata = (own_metadata(given) or own_metadata(old.metadata)) | (notes_of(given) or notes_of(old.metadata))
             if (image, metadata) != (old.image, old.metadata):
                 new[one.id] = {"image": image, "metadata": metadata}
         if not new:
