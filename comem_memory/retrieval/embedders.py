@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,11 +15,14 @@ from torch import nn
 
 
 class Embedder(Protocol):
-    """Texts or images to vectors whose inner product says how alike they are."""
+    """Texts or images to vectors whose inner product says how alike they are: about 0 for what has nothing in common.
+
+    One that embeds questions differently from what they ask for is a `QueryEmbedder` too.
+    """
 
     @property
     def name(self) -> str:
-        """Changes whenever the vectors would: model, weights, preprocessing."""
+        """Changes whenever vectors would no longer be comparable: model, weights, prompts."""
 
     @property
     def dimension(self) -> int:
@@ -27,6 +30,14 @@ class Embedder(Protocol):
 
     def embed(self, inputs: Sequence[Any]) -> np.ndarray:
         """n texts, or n PIL images -> (n, dimension) float32, rows of unit length."""
+
+
+@runtime_checkable
+class QueryEmbedder(Protocol):
+    """What an embedder has that embeds questions in another way than items."""
+
+    def embed_queries(self, inputs: Sequence[Any]) -> np.ndarray:
+        """n questions -> (n, dimension) float32, rows of unit length, to compare with what `embed` gives."""
 
 
 class TorchEmbedder(ABC):
@@ -60,10 +71,13 @@ class TorchEmbedder(ABC):
         return int(self.embed([self._probe]).shape[1])
 
     def embed(self, inputs: Sequence[Any]) -> np.ndarray:
+        return self._embed(inputs, self._vectors)
+
+    def _embed(self, inputs: Sequence[Any], vectors_of: Callable[[Sequence[Any]], torch.Tensor]) -> np.ndarray:
         batches = []
         with self._lock, torch.inference_mode():
             for start in range(0, len(inputs), 16):
-                vectors = self._vectors(inputs[start : start + 16]).float().cpu()
+                vectors = vectors_of(inputs[start : start + 16]).float().cpu()
                 batches.append(nn.functional.normalize(vectors, dim=1))
         return torch.cat(batches).numpy() if batches else np.zeros((0, self.dimension), np.float32)
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from comem_memory.errors import InvalidItemError, QueryError
-from comem_memory.retrieval.embedders import Embedder
+from comem_memory.retrieval.embedders import Embedder, QueryEmbedder
 
 
 class RetrievalKey:
@@ -29,7 +29,9 @@ class RetrievalKey:
 
     The share s is `text_weight`, unless `query_key` is shown how well each part does alone: "What is the
     capital of Aruba?" is settled by its text, "What is the capital of the country with this flag?" by its
-    image, and no fixed share serves both. An item that lacks one part scores as if that cosine were 0.
+    image, and no fixed share serves both. An item that lacks one part scores as if that cosine were 0; so the cosine
+    of two inputs that have nothing in common should be about 0, as with the embedders of the keys that come with this
+    package. Of a text's length, a key takes in what its embedder does: all of it, with `SentenceTransformerEmbedder`.
 
     Args:
         text: Embeds texts; without it, items are found by image only.
@@ -103,7 +105,7 @@ class RetrievalKey:
         Raises:
             QueryError: Nothing to search for, or only what these embedders do not embed.
         """
-        [t], [i] = self._parts([text], [image])
+        [t], [i] = self._parts([text], [image], asked=True)
         if not (t.any() or i.any()):
             raise QueryError(f"There is nothing to search for: {self._embeds()}. Pass another text or image.")
         if not t.any():
@@ -130,11 +132,11 @@ class RetrievalKey:
         return self.text_weight**0.5, (1 - self.text_weight) ** 0.5
 
     def _parts(
-        self, texts: Sequence[str | None], images: Sequence[Image.Image | None]
+        self, texts: Sequence[str | None], images: Sequence[Image.Image | None], *, asked: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(n, text dimension) and (n, image dimension): unit rows, or zeros."""
+        """(n, text dimension) and (n, image dimension) of items, or of what is `asked`: unit rows, or zeros."""
         present = [text if text and text.strip() else None for text in texts]
-        return _embed_present(self.text, present), _embed_present(self.image, images)
+        return _embed_present(self.text, present, asked), _embed_present(self.image, images, asked)
 
     def _embeds(self) -> str:
         if self.text is None:
@@ -157,11 +159,12 @@ def _only(embedder: Embedder | None) -> Embedder:
     return embedder
 
 
-def _embed_present(embedder: Embedder | None, inputs: Sequence[Any]) -> np.ndarray:
+def _embed_present(embedder: Embedder | None, inputs: Sequence[Any], asked: bool) -> np.ndarray:
     if embedder is None:
         return np.zeros((len(inputs), 0), np.float32)
     rows = [row for row, value in enumerate(inputs) if value is not None]
     embeddings = np.zeros((len(inputs), embedder.dimension), np.float32)
     if rows:
-        embeddings[rows] = embedder.embed([inputs[row] for row in rows])
+        embed = embedder.embed_queries if asked and isinstance(embedder, QueryEmbedder) else embedder.embed
+        embeddings[rows] = embed([inputs[row] for row in rows])
     return embeddings

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import nn
@@ -17,10 +21,19 @@ from comem_memory.retrieval.embedders import TorchEmbedder
 
 TWO_TOWERS = ("clip", "siglip")
 """Kinds of transformers' models that embed texts and pictures alike."""
+OVERLAP = 1 / 8
+"""Share of a window that the next one begins with again, so that no sentence is read only in halves."""
 
 
 class SentenceTransformerEmbedder(TorchEmbedder):
     """Texts, or with `for_images` pictures, by a model that sentence-transformers loads.
+
+    A text that is longer than the model's window is read in windows of that length, spread evenly over all of it and
+    overlapping by at least `OVERLAP`; its vector is the mean of theirs. So all of it counts, each sentence the less,
+    the more there is beside it: what is asked about one sentence finds short items best.
+
+    A model that declares prompts for questions (`query`) or for what is found (`document`, `passage`, `corpus`) gets
+    them.
 
     Args:
         name_or_path: Hub name or folder of a sentence-transformers model, or of a CLIP or SigLIP model as transformers
@@ -70,11 +83,58 @@ class SentenceTransformerEmbedder(TorchEmbedder):
             "sentence-transformers, CLIP or SigLIP model."
         )
 
-    def _vectors(self, inputs: Sequence[Any]) -> torch.Tensor:
+    @cached_property
+    def name(self) -> str:
+        usual, prompts = self._prompt(), (self._query_prompt, self._item_prompt)
+        if isinstance(self._probe, Image.Image) or prompts == (usual, usual):
+            return super().name
+        return f"{super().name} {hashlib.sha256(repr(prompts).encode()).hexdigest()[:8]}"
+
+    @property
+    def _query_prompt(self) -> str:
+        return self._prompt("query")
+
+    @property
+    def _item_prompt(self) -> str:
+        return self._prompt("document", "passage", "corpus")
+
+    def _prompt(self, *names: str) -> str:
+        """The first of these prompts that the model declares; else the one that it puts before everything, if any."""
         model: Any = self._model
-        opened = [load_image(one) if isinstance(one, Image.Image) else one for one in inputs]
-        vectors: torch.Tensor = model.encode(opened, convert_to_tensor=True, show_progress_bar=False)
-        return vectors
+        return next((model.prompts[one] for one in (*names, model.default_prompt_name) if model.prompts.get(one)), "")
+
+    def embed_queries(self, inputs: Sequence[Any]) -> np.ndarray:
+        """n questions, texts or PIL images -> (n, dimension) float32, rows of unit length."""
+        return self._embed(inputs, lambda some: self._encoded(some, "encode_query", self._query_prompt))
+
+    def _vectors(self, inputs: Sequence[Any]) -> torch.Tensor:
+        return self._encoded(inputs, "encode_document", self._item_prompt)
+
+    def _encoded(self, inputs: Sequence[Any], method: str, prompt: str) -> torch.Tensor:
+        model: Any = self._model
+        settings: dict[str, Any] = {"convert_to_tensor": True, "show_progress_bar": False}
+        if isinstance(self._probe, Image.Image):
+            pictures: torch.Tensor = model.encode([load_image(one) for one in inputs], **settings)
+            return pictures
+        windows = [self._windows(text, prompt) for text in inputs]
+        encode = getattr(model, method)
+        vectors = encode([window for some in windows for window in some], prompt=prompt, **settings)
+        parts = nn.functional.normalize(vectors.float(), dim=1).split([len(some) for some in windows])
+        return torch.stack([part.mean(dim=0) for part in parts])
+
+    def _windows(self, text: str, prompt: str) -> list[str]:
+        """Overlapping parts of a text, each of which the model reads whole."""
+        model: Any = self._model
+        tokenizer = model.tokenizer
+        if model.max_seq_length is None or not getattr(tokenizer, "is_fast", False):  # reads without limit, or not told
+            return [text]
+        size = model.max_seq_length - len(tokenizer(prompt)["input_ids"])
+        places = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        if len(places) <= size:
+            return [text]
+        count = 1 + math.ceil((len(places) - size) / (size * (1 - OVERLAP)))
+        begins = np.linspace(0, len(places) - size, count).astype(int)
+        return [text[places[begin][0] : places[begin + size - 1][1]] for begin in begins]
 
 
 def _text_settings(config: PretrainedConfig) -> dict[str, Any]:
