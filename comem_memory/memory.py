@@ -39,7 +39,7 @@ from comem_memory.model import (
     ModelInputs,
     check_text_prompt,
 )
-from comem_memory.opening import check_hidden_size, load_backbone, load_encoder, open_key, open_store
+from comem_memory.opening import check_hidden_size, key_of, load_backbone, load_encoder, open_key, open_store
 from comem_memory.retrieval import PROBE, RetrievalKey
 from comem_memory.store import (
     ChromaStore,
@@ -154,6 +154,7 @@ class ContinuousMemory:
         mode: Mode | None = None,
         text_prompt: str | None = None,
         reencode: bool = False,
+        rekey: bool = False,
         **model_kwargs: Any,
     ) -> ContinuousMemory:
         """Opens a memory with its model.
@@ -172,11 +173,16 @@ class ContinuousMemory:
             collection_name: One memory of several in a directory or server.
             key: How items are found: hub name or folder of a CLIP or SigLIP model, which embeds texts and pictures, or
                 of a sentence-transformers model for texts, beside EfficientNet-Lite0 for pictures; or a `RetrievalKey`
-                of any embedders. By default all-MiniLM-L6-v2 and EfficientNet-Lite0, which need no model hub.
+                of any embedders. "multilingual-e5-small", the default, and "all-MiniLM-L6-v2", for English, need no
+                model hub. A memory that was written with all-MiniLM-L6-v2, the default up to version 0.1.0, is opened
+                with it by default.
             precision: How the vectors are stored; see `codec`.
             mode: How recalled items are given to the model; by default as the adapter recommends.
             text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
-            reencode: If another encoder wrote this collection, encode its items again instead of refusing.
+            reencode: If another encoder or retrieval key wrote this collection, encode its items again instead of
+                refusing.
+            rekey: If another retrieval key wrote this collection, give its items new keys instead of refusing, as
+                `rekey` does; without `key`, those of the default key.
             **model_kwargs: For loading the models (`dtype`, `device_map`, `quantization_config`, ...); `revision` is
                 the base model's.
 
@@ -186,7 +192,8 @@ class ContinuousMemory:
                 base model or cannot be converted.
             ModelError: There is no such model, the answering model has another hidden size, or the key's model is none
                 of those named there.
-            EncoderMismatchError: Another encoder or retrieval key wrote this collection, and not `reencode`.
+            EncoderMismatchError: Another encoder wrote this collection, and not `reencode`; or another retrieval key,
+                and neither `reencode` nor `rekey`.
             StoreLocationError, StoreInUseError: The directory or server cannot be opened.
             ForkedProcessError: This process is a fork of one that opened a memory.
             DownloadError: The embedded default's public weights cannot be fetched.
@@ -197,6 +204,8 @@ class ContinuousMemory:
             check_text_prompt(text_prompt)
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
+        if key is None and not (reencode or rekey):
+            key = key_of(persist_directory, chroma_url, collection_name)
         if key is not None:
             key = open_key(key)
         encoder = load_encoder(model, adapter, model_kwargs)
@@ -211,7 +220,7 @@ class ContinuousMemory:
         try:
             store = open_store(persist_directory, chroma_url, collection_name, identity)
         except EncoderMismatchError:
-            if not reencode:
+            if not (reencode or rekey):
                 raise
             store = open_store(persist_directory, chroma_url, collection_name, None)
         temporary: TemporaryFolder | None = None
@@ -235,7 +244,10 @@ class ContinuousMemory:
         memory._temporary, memory._writer.identity = temporary, identity
         if not store.identity.matches(identity):
             try:
-                memory.reencode()
+                if reencode:
+                    memory.reencode()
+                else:
+                    memory.rekey()
             except BaseException:
                 memory.close()
                 raise
@@ -389,6 +401,24 @@ class ContinuousMemory:
             InvalidItemError: A stored picture's file is gone; the message names the item.
         """
         return self._writer.reencode(batch_size=batch_size, progress=progress)
+
+    def rekey(self, *, progress: bool | None = None) -> int:
+        """Gives every item of every namespace a new retrieval key, from the kept texts and pictures.
+
+        Nothing is encoded: the vectors stay as they are. Resumes where an interrupted run stopped; until all items have
+        their new keys the old ones stay in use.
+
+        Args:
+            progress: Show a bar; by default on a terminal.
+
+        Returns:
+            How many items this run gave new keys.
+
+        Raises:
+            EncoderMismatchError: Another encoder wrote this collection.
+            InvalidItemError: A stored picture's file is gone, or an item has nothing that the new key embeds.
+        """
+        return self._writer.rekey(progress=progress)
 
     def load(self, folder: str | Path, *, progress: bool | None = None) -> int:
         """Adds what `export` wrote to this namespace; the vectors travel, nothing is encoded again.
@@ -756,6 +786,10 @@ class ContinuousMemory:
     async def areencode(self, **kwargs: Any) -> int:
         """`reencode` in a thread, as `aadd`."""
         return await run_in_thread(lambda _: self.reencode(**kwargs))
+
+    async def arekey(self, **kwargs: Any) -> int:
+        """`rekey` in a thread, as `aadd`."""
+        return await run_in_thread(lambda _: self.rekey(**kwargs))
 
     async def aexport(self, folder: str | Path, **kwargs: Any) -> int:
         """`export` in a worker thread."""

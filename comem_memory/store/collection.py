@@ -203,8 +203,7 @@ def _open(client: Client, name: str, identity: CollectionIdentity | None) -> tup
     if collection.count():
         raise EncoderMismatchError(
             f"Collection {name!r} was written with {stored}, but this memory uses {identity}. "
-            "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode() "
-            "(from_pretrained does so with reencode=True)."
+            f"{stored.remedy(identity)}"
         )
     client.delete_collection(name)  # not changed: Chroma remembers the dimension of vectors that were deleted
     return _create(client, name, identity), identity

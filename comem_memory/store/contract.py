@@ -74,6 +74,18 @@ class CollectionIdentity(Settings):
             other.key_dimension,
         )
 
+    def remedy(self, used: CollectionIdentity) -> str:
+        """What to do when a collection of this identity is opened with another one."""
+        if self.encoder.digest == used.encoder.digest:
+            return (
+                "Open it with the retrieval key that wrote it (key=..., `comem --key`), or give its items new keys, with "
+                "nothing encoded again: rekey() (from_pretrained does so with rekey=True), `comem rekey`."
+            )
+        return (
+            "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode() "
+            "(from_pretrained does so with reencode=True), `comem reencode`."
+        )
+
     def __str__(self) -> str:
         return f"{self.encoder}, key {self.key_name}"
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from tqdm.auto import tqdm
 
 from comem_memory.encoder import CHUNK, MemoryEncoder, PreparedItem, in_chunks, prepare
-from comem_memory.errors import DuplicateIdError, EncoderMismatchError
+from comem_memory.errors import DuplicateIdError, EncoderMismatchError, InvalidItemError
 from comem_memory.files import load_image
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store.codec import Precision, encode_block
@@ -78,7 +79,7 @@ class Writer:
         if not self.store.identity.matches(self.identity):
             raise EncoderMismatchError(
                 f"This collection was written with {self.store.identity}, but this memory uses {self.identity}. "
-                "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode()."
+                f"{self.store.identity.remedy(self.identity)}"
             )
 
     # -- what is written ----------------------------------------------------------------------------------------
@@ -152,6 +153,31 @@ class Writer:
                 bar.update(len(old))
         migration.commit()
         return encoded
+
+    def rekey(self, *, progress: bool | None) -> int:
+        stored = self.store.identity
+        if stored.encoder.digest != self.identity.encoder.digest:
+            raise EncoderMismatchError(
+                f"This collection was written with {stored}, but this memory uses {self.identity}. New keys alone do not "
+                f"help. {stored.remedy(self.identity)}"
+            )
+        migration = self.store.begin_migration(self.identity)
+        rekeyed = 0
+        with progress_bar("re-keying", progress, total=migration.total, initial=migration.done) as bar:
+            for old in migration.pending(CHUNK):
+                keys = self.key.item_keys([one.text for one in old], [self._picture(one) for one in old])
+                migration.put([replace(one, key=key) for one, key in zip(old, keys, strict=True)])
+                rekeyed += len(old)
+                bar.update(len(old))
+        migration.commit()
+        return rekeyed
+
+    def _picture(self, record: MemoryRecord) -> Image.Image | None:
+        path = self.pictures.find(record.image)
+        try:
+            return None if path is None else load_image(path)
+        except InvalidItemError as error:
+            raise InvalidItemError(f"Item {record.id!r}: {error}") from error
 
     def load(self, folder: str | Path, *, progress: bool | None) -> int:
         self.store.check_open(writing=True)
