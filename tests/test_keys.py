@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from transformers import (
 from comem_memory import Backbone, ContinuousMemory, MemoryItem
 from comem_memory.errors import EncoderMismatchError, InvalidItemError, ModelError, QueryError
 from comem_memory.files import load_image
-from comem_memory.opening import open_key
+from comem_memory.mini import minilm_directory
+from comem_memory.opening import EARLIER_DEFAULT, open_key
 from comem_memory.retrieval import (
     PROBE,
     EfficientNetEmbedder,
@@ -39,11 +41,10 @@ from comem_memory.retrieval.efficientnet import EfficientNetLite0, EfficientNetL
 from comem_memory.synthesis.countries import FOLDER as COUNTRIES
 
 
-@pytest.fixture(scope="module")
-def minilm() -> Path:
-    from comem_memory.mini import minilm_directory
-
-    return minilm_directory()
+@cache
+def embedded(name: str) -> RetrievalKey:
+    """One of the keys that need no model hub, loaded once."""
+    return open_key(name)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,13 @@ class Letters:
     def embed(self, inputs: Sequence[str]) -> np.ndarray:
         counts = np.array([[text.lower().count(chr(97 + n)) + 1e-3 for n in range(26)] for text in inputs])
         return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
+
+
+class Upside(Letters):
+    """Embeds questions as they are read backwards, so to say."""
+
+    def embed_queries(self, inputs: Sequence[str]) -> np.ndarray:
+        return self.embed(inputs)[:, ::-1]
 
 
 class Colours:
@@ -173,6 +181,13 @@ def test_nothing_to_embed(retrieval_key: RetrievalKey):
 def test_a_weight_leaves_both_parts_something(weight: float):
     with pytest.raises(ValueError, match="text_weight"):
         RetrievalKey(Letters(), Colours(), text_weight=weight)
+
+
+def test_questions_are_embedded_as_such_where_the_embedder_tells_them_apart():
+    plain, key = RetrievalKey(Letters(), Colours()), RetrievalKey(Upside(), Colours())
+    np.testing.assert_array_equal(key.item_keys(TEXTS, IMAGES), plain.item_keys(TEXTS, IMAGES))
+    np.testing.assert_array_equal(key.query_key("a lamp")[:26], plain.query_key("a lamp")[:26][::-1])
+    np.testing.assert_array_equal(key.query_key(image=IMAGES[0]), plain.query_key(image=IMAGES[0]))
 
 
 def test_the_name_tells_keys_apart():
@@ -307,6 +322,87 @@ def test_a_model_of_texts_and_pictures_is_loaded_once(tiny_clip: Path):
     assert of_pictures(by_text)._model is by_text._model
 
 
+# Long texts, prompts, languages
+
+
+def test_a_text_longer_than_the_window_is_read_in_overlapping_windows(tiny_clip: Path):
+    embedder, text = SentenceTransformerEmbedder(tiny_clip), "".join("abcdefghij"[n % 10] for n in range(100))
+    model = embedder._model  # reads 16 tokens: 14 letters, a beginning and an end
+    windows = [text[begin : begin + 14] for begin in (0, 10, 21, 32, 43, 53, 64, 75, 86)]
+    each = model.encode(windows)
+    expected = (each / np.linalg.norm(each, axis=1, keepdims=True)).mean(axis=0)
+    np.testing.assert_allclose(embedder.embed([text])[0], expected / np.linalg.norm(expected), atol=1e-5)
+    [short] = embedder.embed([text[:14]])
+    np.testing.assert_allclose(short, each[0] / np.linalg.norm(each[0]), atol=1e-5)
+    assert abs(embedder.embed([text]) - embedder.embed([text[:90] + "zz" * 5])).max() > 1e-3
+
+
+def long_texts(days: int, place: int) -> list[str]:
+    """Three items of some 13 word pieces a day, each of its own shop, with a fact after `place` days."""
+    texts = []
+    for shop, (told, _) in zip(("bakery", "garage", "library"), TOLD, strict=True):
+        said = [f"On day {day} the {shop} opened at nine and closed at six." for day in range(days)]
+        texts.append(" ".join([*said[:place], told, *said[place:]]))
+    return texts
+
+
+TOLD = [
+    ("The safe code is 4711.", "With which digits does one open the safe?"),
+    ("The piano teacher is called Marta.", "What is the name of the person who teaches the piano?"),
+    ("The flight to Lisbon leaves at noon.", "When do we fly to Portugal?"),
+]
+
+
+@pytest.mark.parametrize(("name", "days"), [("all-MiniLM-L6-v2", 22), ("multilingual-e5-small", 55)])
+def test_a_fact_is_found_wherever_it_stands_in_a_long_item(name: str, days: int):
+    key = embedded(name)
+    asked = np.stack([key.query_key(question) for _, question in TOLD])
+    for place in (0, days // 2, days):
+        items = key.item_keys(long_texts(days, place), [None] * 3)
+        assert (asked @ items.T).argmax(axis=1).tolist() == [0, 1, 2], place
+
+
+def with_prompts(source: Path, folder: Path, **prompts: str) -> SentenceTransformerEmbedder:
+    model = SentenceTransformer(str(source), prompts=prompts)
+    model.max_seq_length = 16
+    model.save(str(folder))
+    return SentenceTransformerEmbedder(folder)
+
+
+@pytest.mark.parametrize("item", ["document", "passage", "corpus"])
+def test_a_models_prompts_stand_before_questions_and_items(tiny_clip: Path, tmp_path: Path, item: str):
+    plain = SentenceTransformerEmbedder(tiny_clip)
+    embedder = with_prompts(tiny_clip, tmp_path, query="ask ", **{item: "told "})
+    np.testing.assert_allclose(embedder.embed_queries(["dog"]), plain.embed(["ask dog"]), atol=1e-5)
+    np.testing.assert_allclose(embedder.embed(["dog"]), plain.embed(["told dog"]), atol=1e-5)
+    assert embedder.embed(["dog " * 100]).shape == (1, 24)
+    assert embedder.name != plain.name
+    assert of_pictures(embedder).name == of_pictures(plain).name
+
+
+def test_a_model_that_puts_one_prompt_before_everything_keeps_its_name(tiny_clip: Path, tmp_path: Path):
+    plain = SentenceTransformerEmbedder(tiny_clip)
+    SentenceTransformer(str(tiny_clip), prompts={"any": "said "}, default_prompt_name="any").save(str(tmp_path))
+    embedder = SentenceTransformerEmbedder(tmp_path)
+    assert embedder.name == plain.name
+    for vectors in (embedder.embed(["dog"]), embedder.embed_queries(["dog"])):
+        np.testing.assert_allclose(vectors, plain.embed(["said dog"]), atol=1e-5)
+
+
+def test_the_default_key_finds_in_many_languages():
+    measured = json.loads((Path(__file__).parent.parent / "benchmarks" / "retrieval_keys.json").read_text("utf-8"))
+    facts = measured["languages"]
+    key = RetrievalKey(embedded("multilingual-e5-small").text)
+    english = np.stack([key.query_key(question) for _, question in facts["English"]])
+    for language in ("Russian", "Hindi", "Arabic", "Chinese", "Thai"):
+        items = key.item_keys([told for told, _ in facts[language]], [None] * len(facts[language]))
+        asked = np.stack([key.query_key(question) for _, question in facts[language]])
+        for questions in (asked, english):
+            found = (questions @ items.T).argmax(axis=1) == np.arange(len(items))
+            assert found.mean() >= 0.65, language
+        assert abs(np.triu(items @ items.T, 1)).mean() < 0.25  # what has nothing in common is about 0
+
+
 # From a name or folder
 
 
@@ -328,10 +424,11 @@ def test_a_key_of_a_model_for_texts_and_pictures(
     assert open_key(key) is key
 
 
-def test_a_key_of_a_model_for_texts_takes_pictures_as_the_default_does(minilm: Path):
-    key = open_key(minilm)
+def test_a_key_of_a_model_for_texts_takes_pictures_as_the_default_does():
+    key = open_key(minilm_directory())
     assert isinstance(key.text, SentenceTransformerEmbedder) and isinstance(key.image, EfficientNetEmbedder)
-    assert key.name == open_key(None).name
+    assert key.name == embedded("all-MiniLM-L6-v2").name == EARLIER_DEFAULT
+    assert embedded("multilingual-e5-small").name == open_key(None).name != key.name
 
 
 def test_a_memory_is_opened_with_the_name_of_a_model(tiny_siglip: Path, tmp_path: Path):
@@ -416,13 +513,14 @@ class Remembered:
 
 
 @pytest.mark.slow
-def test_countries_are_found_by_picture_by_text_and_best_by_both(minilm: Path, efficientnet: Path):
+@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "multilingual-e5-small"])
+def test_countries_are_found_by_picture_by_text_and_best_by_both(name: str, efficientnet: Path):
     countries = [json.loads(line) for line in (COUNTRIES / "countries.jsonl").open()]
     flat = [Image.open(COUNTRIES / country["flag"]) for country in countries]
     waving = [Image.open(COUNTRIES / country["flag_waving"]) for country in countries]
     pictures = Remembered(EfficientNetEmbedder(efficientnet))
     pictures.embed(flat + waving)
-    key = RetrievalKey(SentenceTransformerEmbedder(minilm), pictures)
+    key = RetrievalKey(embedded(name).text, pictures)
     assert key.dimension == 384 + 984
     items = key.item_keys([fact(country) for country in countries], flat)
 
@@ -436,17 +534,17 @@ def test_countries_are_found_by_picture_by_text_and_best_by_both(minilm: Path, e
         return np.array([(ranks <= k).mean() for k in (1, 5, 10)])
 
     by_image = recalls([key.query_key(image=image) for image in waving])
-    print("image only", by_image)
+    print(name, "image only", by_image)
     assert by_image[1] >= 0.93
     questions: dict[str, list[str]] = {
         "named": [f"What is the capital of {country['name']}?" for country in countries],
         "region": [f"What is the capital of this country in {country['region']}?" for country in countries],
         "vague": ["What is the capital of the country with this flag?"] * len(countries),
     }
-    for name, texts in questions.items():
+    for kind, texts in questions.items():
         by_text = recalls([key.query_key(text) for text in texts])
         both = list(zip(texts, waving, strict=True))
         jointly = recalls([key.query_key(text, image, best=best) for text, image in both])
         fixed = recalls([key.query_key(text, image) for text, image in both])
-        print(name, "text", by_text, "joint", jointly, "joint with a fixed share", fixed)
-        assert (jointly >= np.maximum(by_text, by_image)).all(), name
+        print(kind, "text", by_text, "joint", jointly, "joint with a fixed share", fixed)
+        assert (jointly >= np.maximum(by_text, by_image)).all(), kind

@@ -43,7 +43,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import comem_memory.encoder.prepared as prepared_module
 import comem_memory.store.writer as writer_module
-from comem_memory import Backbone, ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
+from comem_memory import Backbone, ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem, opening
 from comem_memory.errors import (
     AdapterError,
     ComemError,
@@ -59,10 +59,11 @@ from comem_memory.errors import (
     StoreClosedError,
     StoreLocationError,
 )
+from comem_memory.files import load_image
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.memory import Mode
 from comem_memory.retrieval import RetrievalKey
-from comem_memory.store import identity_of
+from comem_memory.store import MemoryRecord, identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 from comem_memory.testing.tiny_models import CHATML
 from comem_memory.types import repaired
@@ -988,6 +989,84 @@ def test_a_missing_picture_stops_a_reencode_before_anything_is_swapped(
     assert_encodes(new.get("zoo")[0].memory_embeddings, fresh(other, zoo))
 
 
+# Other retrieval keys
+
+
+def rekeyed(memory: ContinuousMemory) -> ContinuousMemory:
+    """The same memory with a key that weighs texts and pictures otherwise."""
+    key = RetrievalKey(memory.key.text, memory.key.image, text_weight=0.7)
+    return ContinuousMemory(memory.encoder, key, memory.store, picture_directory=memory._pictures.folder)
+
+
+def all_records(memory: ContinuousMemory) -> list[MemoryRecord]:
+    return [one for name in memory.store.namespaces() for batch in memory.store.scan(namespace=name) for one in batch]
+
+
+def test_rekey_changes_nothing_but_the_keys(
+    filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    filled.namespace("bob").add([MemoryItem(id="only", text="Bob's."), MemoryItem(id="picture", image=tiny_picture(9))])
+    filled.add(MemoryItem(id="long", text="word " * 300), truncate=True)
+    old, kept, new = all_records(filled), kept_files(filled), rekeyed(filled)
+    with pytest.raises(EncoderMismatchError, match=r"new keys.* rekey\(\) .*`comem rekey`"):
+        new.search("door")
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryEncoder, "encode", lambda *_, **__: pytest.fail("a vector was encoded"))
+        assert new.rekey(progress=True) == 6
+    assert "re-keying: 100%|██████████| 6/6" in capsys.readouterr().err
+    assert kept_files(new) == kept
+    for before, after in zip(old, all_records(new), strict=True):
+        assert (after, after.block, after.text) == (before, before.block, before.text)  # as records compare: not by key
+        picture = None if after.image is None else load_image(new._pictures.find(after.image))
+        np.testing.assert_allclose(after.key, new.key.item_keys([after.text], [picture])[0], atol=1e-6)
+    assert new.search("the blue door", k=1)[0].id == "door"
+    assert new.search(image=FLAG.image, k=1)[0].id == "flag"
+    with pytest.raises(EncoderMismatchError, match="rekey"):
+        filled.add(DOOR)
+
+
+def test_rekey_resumes(filled: ContinuousMemory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(writer_module, "CHUNK", 2)
+    filled.add([MemoryItem(id=f"{number}", text=f"Item {number}.") for number in range(7)])
+    blocks, new = {one.id: one.block for one in all_records(filled)}, rekeyed(filled)
+    real, calls = RetrievalKey.item_keys, 0
+
+    def interrupted(*arguments: Any) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RetrievalKey, "item_keys", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            new.rekey()
+    assert filled.search("the blue door", k=1)[0].id == "door"
+    assert new.rekey(progress=True) == 6
+    assert "4/10" in capsys.readouterr().err
+    assert {one.id: one.block for one in all_records(new)} == blocks
+
+
+def test_new_keys_are_no_help_against_another_encoder(filled: ContinuousMemory, other: MemoryEncoder):
+    new = reencoded(filled, other)
+    with pytest.raises(EncoderMismatchError, match=r"New keys alone do not help.*reencode\(\)"):
+        new.rekey()
+    assert filled.search("the blue door", k=1)[0].id == "door"
+
+
+def test_a_missing_picture_stops_a_rekey_before_anything_is_swapped(filled: ContinuousMemory, tmp_path: Path):
+    tiny_picture(3).save(tmp_path / "own.png")
+    filled.add(MemoryItem(id="zoo", text="The zoo.", image=tmp_path / "own.png"))
+    (tmp_path / "own.png").rename(tmp_path / "away.png")
+    new = rekeyed(filled)
+    with pytest.raises(InvalidItemError, match=r"Item 'zoo': Image .*own.png does not exist"):
+        new.rekey()
+    assert filled.search("the blue door", k=1)[0].id == "door"
+    (tmp_path / "away.png").rename(tmp_path / "own.png")
+    assert new.rekey() == 4
+
+
 # Answering
 
 
@@ -1169,6 +1248,7 @@ def test_async_twins(filled: ContinuousMemory, tmp_path: Path):
         assert await filled.namespace("copy").aclear() == 3
         assert await filled.adescribe("door", max_new_tokens=5) == filled.describe("door", max_new_tokens=5)
         assert await filled.areencode() == 3
+        assert await filled.arekey() == 3
         assert await filled.asearch("cat", tiny_picture(1), k=2) == filled.search("cat", tiny_picture(1), k=2)
         answer = filled.answer("cat?", k=2, max_new_tokens=8)
         assert await filled.aanswer("cat?", k=2, max_new_tokens=8) == answer
@@ -1308,6 +1388,38 @@ def test_another_adapter_is_refused_or_migrated(
         assert_encodes(memory.get("cat")[0].memory_embeddings, fresh(memory.encoder, CAT))
     with pytest.raises(EncoderMismatchError):
         ContinuousMemory.from_pretrained(*folders, tmp_path, key=tiny_key())
+
+
+def test_a_memory_with_the_earlier_default_key_opens_with_it_and_gets_new_keys_when_asked(
+    folders: tuple[Path, Path], other_folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    thai = MemoryItem(id="code", text="ตู้เซฟมีรหัส 4711")
+    with ContinuousMemory.from_pretrained(*folders, tmp_path, key="all-MiniLM-L6-v2") as memory:
+        memory.add([DOOR, CAT, FLAG, thai])
+        stored = memory.store.identity
+        assert stored.key_name == (
+            "0.5 sentence-transformers 8b49528620dc + 0.5 efficientnet-lite0-v1 abcc8d0e 515652b96055"  # as 0.1.0 wrote
+        )
+        old = {one.id: one for one in all_records(memory)}
+    monkeypatch.setattr(MemoryEncoder, "encode", lambda *_, **__: pytest.fail("a vector was encoded"))
+    with monkeypatch.context() as patch:
+        patch.setitem(opening.KEYS, opening.DEFAULT_KEY, lambda: pytest.fail("the new default key was fetched"))
+        patch.setattr(RetrievalKey, "item_keys", lambda *_: pytest.fail("an item was embedded"))
+        with ContinuousMemory.from_pretrained(*folders, tmp_path) as memory:
+            assert memory.store.identity == stored and memory.key.name == stored.key_name
+            assert memory.search("Which metal opens that entrance?", k=1)[0].id == "door"
+    with pytest.raises(EncoderMismatchError, match=r"key=.* rekey\(\) .*rekey=True.* `comem rekey`"):
+        ContinuousMemory.from_pretrained(*folders, tmp_path, key="multilingual-e5-small")
+    with pytest.raises(EncoderMismatchError, match="reencode=True"):
+        ContinuousMemory.from_pretrained(*other_folders, tmp_path, rekey=True)
+    with ContinuousMemory.from_pretrained(*folders, tmp_path, rekey=True) as memory:
+        assert {one.id: one.block for one in all_records(memory)} == {id: one.block for id, one in old.items()}
+        assert all((one.key != old[one.id].key).any() for one in all_records(memory) if one.text)
+        new = memory.store.identity.key_name
+    with ContinuousMemory.from_pretrained(*folders, tmp_path) as memory:
+        assert memory.key.name == new != stored.key_name
+        assert memory.search("What is the combination of the safe?", k=1)[0].id == "code"
+        assert memory.search(image=FLAG.image, k=1)[0].id == "flag"
 
 
 def test_pictures_of_a_memory_without_directory_go_with_it(folders: tuple[Path, Path]):

@@ -74,6 +74,7 @@ class SentenceTransformerEmbedder(TorchEmbedder):
             if config.model_type in TWO_TOWERS:
                 towers = Transformer(self._source, processing_kwargs={"text": _text_settings(config)})
                 model = SentenceTransformer(modules=[towers])
+                model.max_seq_length = config.text_config.max_position_embeddings
                 return model
             found = f"it is a {config.model_type} model without modules.json."
         except (OSError, ValueError) as error:
