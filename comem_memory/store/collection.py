@@ -202,8 +202,7 @@ def _open(client: Client, name: str, identity: CollectionIdentity | None) -> tup
         return collection, stored
     if collection.count():
         raise EncoderMismatchError(
-            f"Collection {name!r} was written with {stored}, but this memory uses {identity}. "
-            f"{stored.remedy(identity)}"
+            f"Collection {name!r} was written with {stored}, but this memory uses {identity}. {stored.remedy(identity)}"
         )
     client.delete_collection(name)  # not changed: Chroma remembers the dimension of vectors that were deleted
     return _create(client, name, identity), identity
