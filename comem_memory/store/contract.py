@@ -78,8 +78,8 @@ class CollectionIdentity(Settings):
         """What to do when a collection of this identity is opened with another one."""
         if self.encoder.digest == used.encoder.digest:
             return (
-                "Open it with the retrieval key that wrote it (key=..., `comem --key`), or give its items new keys, with "
-                "nothing encoded again: rekey() (from_pretrained does so with rekey=True), `comem rekey`."
+                "Open it with the retrieval key that wrote it (key=..., `comem --key`), or give its items new keys, "
+                "with nothing encoded again: rekey() (from_pretrained does so with rekey=True), `comem rekey`."
             )
         return (
             "Open it with the encoder and retrieval key that wrote it, or migrate its items with reencode() "

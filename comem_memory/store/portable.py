@@ -108,8 +108,8 @@ def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterat
     if not manifest.identity.matches(identity):
         raise EncoderMismatchError(
             f"{folder} was made with {manifest.identity}, but this memory uses {identity}. "
-            "Load it with the encoder and retrieval key that made it (rekey() then gives its items new keys), or add the "
-            "items of items.jsonl anew."
+            "Load it with the encoder and retrieval key that made it (rekey() then gives its items new keys), or "
+            "add the items of items.jsonl anew."
         )
     for name, expected in manifest.sha256.items():
         if not (folder / name).is_file() or _sha256(folder / name) != expected:

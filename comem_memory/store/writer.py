@@ -158,8 +158,8 @@ class Writer:
         stored = self.store.identity
         if stored.encoder.digest != self.identity.encoder.digest:
             raise EncoderMismatchError(
-                f"This collection was written with {stored}, but this memory uses {self.identity}. New keys alone do not "
-                f"help. {stored.remedy(self.identity)}"
+                f"This collection was written with {stored}, but this memory uses {self.identity}. New keys alone do "
+                f"not help. {stored.remedy(self.identity)}"
             )
         migration = self.store.begin_migration(self.identity)
         rekeyed = 0
