@@ -15,7 +15,7 @@ from comem_memory.config import EncoderFingerprint
 from comem_memory.store import PRECISIONS, ChromaStore, CollectionIdentity, MemoryRecord, encode_block
 
 KEY_DIMENSION = 1368
-"""Of the default retrieval key: all-MiniLM-L6-v2 and EfficientNet-Lite0."""
+"""Of the default retrieval key: multilingual-e5-small and EfficientNet-Lite0."""
 TEXT = "The blue door opens with the brass key, which hangs behind the clock in the hall. " * 3
 
 
