@@ -28,7 +28,7 @@ from transformers import (
 from comem_memory import Backbone, ContinuousMemory, MemoryItem
 from comem_memory.errors import EncoderMismatchError, InvalidItemError, ModelError, QueryError
 from comem_memory.files import load_image
-from comem_memory.mini import minilm_directory
+from comem_memory.mini import efficientnet_weights, minilm_directory
 from comem_memory.opening import EARLIER_DEFAULT, open_key
 from comem_memory.retrieval import (
     PROBE,
@@ -45,13 +45,6 @@ from comem_memory.synthesis.countries import FOLDER as COUNTRIES
 def embedded(name: str) -> RetrievalKey:
     """One of the keys that need no model hub, loaded once."""
     return open_key(name)
-
-
-@pytest.fixture(scope="module")
-def efficientnet() -> Path:
-    from comem_memory.mini import efficientnet_weights
-
-    return efficientnet_weights()
 
 
 class Letters:
@@ -392,11 +385,12 @@ def test_a_model_that_puts_one_prompt_before_everything_keeps_its_name(tiny_clip
 def test_the_default_key_finds_in_many_languages():
     measured = json.loads((Path(__file__).parent.parent / "benchmarks" / "retrieval_keys.json").read_text("utf-8"))
     facts = measured["languages"]
-    key = RetrievalKey(embedded("multilingual-e5-small").text)
-    english = np.stack([key.query_key(question) for _, question in facts["English"]])
+    text = embedded("multilingual-e5-small").text
+    assert isinstance(text, SentenceTransformerEmbedder)
+    english = text.embed_queries([question for _, question in facts["English"]])
     for language in ("Russian", "Hindi", "Arabic", "Chinese", "Thai"):
-        items = key.item_keys([told for told, _ in facts[language]], [None] * len(facts[language]))
-        asked = np.stack([key.query_key(question) for _, question in facts[language]])
+        items = text.embed([told for told, _ in facts[language]])
+        asked = text.embed_queries([question for _, question in facts[language]])
         for questions in (asked, english):
             found = (questions @ items.T).argmax(axis=1) == np.arange(len(items))
             assert found.mean() >= 0.65, language
@@ -507,22 +501,47 @@ class Remembered:
         self.known: dict[int, np.ndarray] = {}
 
     def embed(self, inputs: Sequence[Any]) -> np.ndarray:
+        return self.recalled(inputs, self.embedder.embed)
+
+    def recalled(self, inputs: Sequence[Any], embed: Callable[[Sequence[Any]], np.ndarray]) -> np.ndarray:
         new = {id(each): each for each in inputs if id(each) not in self.known}
-        self.known.update(zip(new, self.embedder.embed(list(new.values())), strict=True))
+        if new:
+            self.known.update(zip(new, embed(list(new.values())), strict=True))
         return np.stack([self.known[id(each)] for each in inputs])
+
+
+class RememberedTexts(Remembered):
+    """The same of items and of questions, none of which is both."""
+
+    embedder: SentenceTransformerEmbedder
+
+    def embed_queries(self, inputs: Sequence[str]) -> np.ndarray:
+        return self.recalled(inputs, self.embedder.embed_queries)
+
+
+Flags = tuple[list[dict[str, Any]], list[Image.Image], list[Image.Image], Remembered]
+
+
+@pytest.fixture(scope="module")
+def flags() -> Flags:
+    """The countries, their flat and their waving flags, and an embedder that has seen these."""
+    countries = [json.loads(line) for line in (COUNTRIES / "countries.jsonl").open()]
+    flat = [Image.open(COUNTRIES / country["flag"]) for country in countries]
+    waving = [Image.open(COUNTRIES / country["flag_waving"]) for country in countries]
+    pictures = Remembered(EfficientNetEmbedder(efficientnet_weights()))
+    pictures.embed(flat + waving)
+    return countries, flat, waving, pictures
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "multilingual-e5-small"])
-def test_countries_are_found_by_picture_by_text_and_best_by_both(name: str, efficientnet: Path):
-    countries = [json.loads(line) for line in (COUNTRIES / "countries.jsonl").open()]
-    flat = [Image.open(COUNTRIES / country["flag"]) for country in countries]
-    waving = [Image.open(COUNTRIES / country["flag_waving"]) for country in countries]
-    pictures = Remembered(EfficientNetEmbedder(efficientnet))
-    pictures.embed(flat + waving)
-    key = RetrievalKey(embedded(name).text, pictures)
+def test_countries_are_found_by_picture_by_text_and_best_by_both(name: str, flags: Flags):
+    countries, flat, waving, pictures = flags
+    said = RememberedTexts(embedded(name).text)  # type: ignore[arg-type]
+    key = RetrievalKey(said, pictures)
     assert key.dimension == 384 + 984
-    items = key.item_keys([fact(country) for country in countries], flat)
+    facts = [fact(country) for country in countries]
+    items = key.item_keys(facts, flat)
 
     def best(query: np.ndarray) -> list[float]:
         return np.sort(items @ query)[::-1][:PROBE].tolist()
@@ -542,6 +561,7 @@ def test_countries_are_found_by_picture_by_text_and_best_by_both(name: str, effi
         "vague": ["What is the capital of the country with this flag?"] * len(countries),
     }
     for kind, texts in questions.items():
+        said.embed_queries(texts)
         by_text = recalls([key.query_key(text) for text in texts])
         both = list(zip(texts, waving, strict=True))
         jointly = recalls([key.query_key(text, image, best=best) for text, image in both])
