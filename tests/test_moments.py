@@ -15,6 +15,7 @@ from comem_memory import ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.store import ChromaStore
 from comem_memory.store.moments import next_moment, to_date, to_moment
 from comem_memory.testing import tiny_backbone, tiny_encoder
+from comem_memory.types import with_notes
 
 HOUR = 3600 * 10**6
 
@@ -134,3 +135,14 @@ def test_a_text_without_an_id_keeps_its_metadata_when_it_is_said_again(memory: C
     [before] = memory.get(id)
     assert memory.add(MemoryItem(text="Tea at four.")) == [id]
     assert memory.get(id) == [before] and before.metadata == {"who": "ann"}
+
+
+def test_what_adapters_noted_stays_when_an_item_is_said_again_with_other_metadata(memory: ContinuousMemory):
+    noted = with_notes(MemoryItem(text="Tea at four.", metadata={"who": "ann"}), {"comem.chat.message_id": "m1"})
+    [id] = memory.add(noted)
+    memory.add(MemoryItem(text="Tea at four.", metadata={"who": "bob"}))
+    assert memory.get(id)[0].metadata == {"who": "bob"}
+    assert memory.count(where={"comem.chat.message_id": "m1"}) == 1
+    memory.add(with_notes(MemoryItem(text="Tea at four."), {"comem.chat.message_id": "m2"}))
+    assert memory.get(id)[0].metadata == {"who": "bob"}
+    assert [memory.count(where={"comem.chat.message_id": one}) for one in ("m1", "m2")] == [0, 1]
