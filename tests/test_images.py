@@ -120,15 +120,49 @@ def test_transparency_becomes_white():
     assert half.getpixel((0, 0)) == pytest.approx((127, 127, 127), abs=1)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "I;16", "I;16B", "I", "F"])
 def test_every_mode_becomes_rgb(mode: str):
     assert load_image(Image.new(mode, (3, 2))).mode == "RGB"
 
 
-def test_sixteen_bits_a_pixel_keep_their_shades():
-    shades = np.linspace(0, 65535, 256).astype(np.uint16)[None]
-    loaded = np.asarray(load_image(encoded(Image.fromarray(shades))))
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [
+        (0, 65535, "<u2"),
+        (0, 65535, ">u2"),
+        (0, 255, "<i4"),
+        (0, 65535, "<i4"),
+        (-(10**9), 10**9, "<i4"),
+        (0, 1, "<f4"),
+        (0, 255, "<f4"),
+        (-500, 8848, "<f4"),
+        (-3e38, 3e38, "<f4"),
+    ],
+)
+def test_more_than_eight_bits_a_pixel_keep_their_shades(low: float, high: float, dtype: str):
+    values = np.linspace(low, high, 256).astype(dtype)[None]
+    loaded = np.asarray(load_image(encoded(Image.fromarray(values), "TIFF")))
     np.testing.assert_allclose(loaded[0, :, 0], np.arange(256), atol=1)
+
+
+def test_a_dim_picture_of_sixteen_bits_stays_dim():
+    for dtype in ("<u2", ">u2", "<i4"):
+        values = np.linspace(0, 25600, 101).astype(dtype)[None]
+        loaded = np.asarray(load_image(Image.fromarray(values)))
+        np.testing.assert_array_equal(loaded[0, :, 0], np.arange(101))
+
+
+def test_values_that_are_no_numbers_are_black():
+    values = np.array([[np.nan, -np.inf, 0, 0.5, 1, np.inf]], "<f4")
+    loaded = np.asarray(load_image(encoded(Image.fromarray(values), "TIFF")))
+    assert loaded[0, :, 0].tolist() == [0, 0, 0, 128, 255, 255]
+    assert load_image(Image.fromarray(np.full((2, 3), np.nan, "<f4"))).getcolors() == [(6, (0, 0, 0))]
+
+
+def test_the_transparent_shade_of_sixteen_bits_is_left_out():
+    values = np.array([[300, 12800, 65535]], np.uint16)
+    loaded = load_image(encoded(Image.fromarray(values), transparency=300))
+    assert np.asarray(loaded)[0, :, 0].tolist() == [50, 255]
 
 
 def test_a_transparent_margin_is_not_part_of_the_picture():

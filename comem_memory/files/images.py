@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import httpx
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from comem_memory.errors import InvalidItemError
@@ -25,6 +26,9 @@ MAX_DOWNLOAD = 32 * 2**20
 
 def load_image(source: Any) -> Image.Image:
     """Opens a picture as RGB, upright, on white and cropped where it is transparent.
+
+    Numbers of 16 bits a pixel go from black, 0, to white, 65535. Those of 32 bits, whole or not, go from 0 to the first
+    of 1, 255 and 65535 that none exceeds; where one exceeds these or is below 0, from the lowest to the highest.
 
     Args:
         source: The path of a picture, its encoded bytes (PNG, JPEG, ...), or a `PIL.Image.Image`.
@@ -136,11 +140,27 @@ def _readable(source: str | Path | bytes) -> Any:
 
 def _on_white(image: Image.Image) -> Image.Image:
     """The picture in RGB, cropped to what is not transparent: such a margin is not part of what it shows."""
-    if image.mode.startswith("I;16"):  # 16 bits a pixel, which `convert` would clip to white
-        image = image.point(lambda value: value / 256).convert("L")
+    if image.mode.startswith("I") or image.mode == "F":  # `convert` would clip what is above 255 to white
+        image = _eight_bits(image)
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
     box = image.getchannel("A").point([0] * 128 + [255] * 128).getbbox()
     image = image.crop(box) if box else image
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A picture of 16 or 32 bits a pixel in shades of 8 bits."""
+    values = np.asarray(image, np.float32)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if image.mode.startswith("I;16"):
+        low, high = 0.0, 65535.0
+    elif low >= 0 and high <= 65535:
+        low, high = 0.0, next(white for white in (1.0, 255.0, 65535.0) if high <= white)
+    shades = np.interp(np.nan_to_num(values, nan=low), (low, high), (0, 256)).clip(max=255)
+    scaled = Image.fromarray(shades.astype(np.uint8))
+    if isinstance(transparent := image.info.get("transparency"), int):
+        scaled.putalpha(Image.fromarray(values != transparent).convert("L"))
+    return scaled
