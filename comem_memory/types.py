@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,8 +86,10 @@ class MemoryItem(BaseModel):
         name = f"MemoryItem {self.id!r}" if self.id else "MemoryItem"
         if not (self.text and self.text.strip()) and self.image is None:
             raise InvalidItemError(f"{name} has neither text nor image. Pass text=..., image=..., or both.")
-        if self.id is not None and (not self.id or not self.id.isprintable()):
-            raise InvalidItemError(f"{name}: an id must be non-empty and printable. Pass another id, or none.")
+        if self.id is not None and not is_name(self.id):
+            raise InvalidItemError(
+                f"{name}: an id must not be empty and must have no control characters. Pass another id, or none."
+            )
         for key, value in self.metadata.items():
             if not key or key.startswith((RESERVED_PREFIX, *_CHROMA_PREFIXES)):
                 raise InvalidItemError(
@@ -97,6 +100,10 @@ class MemoryItem(BaseModel):
                 raise InvalidItemError(
                     f"{name}: metadata {key!r} is {value}, which is not finite or beyond 64 bits. Store it as a text."
                 )
+        if isinstance(self.image, Path) and not is_storable(str(self.image)):
+            raise InvalidItemError(
+                f"{name}: the name of the picture {str(self.image)!r} is not UTF-8, and cannot be stored. Rename the file."
+            )
         return self
 
 
@@ -144,6 +151,11 @@ def own_metadata(metadata: Metadata) -> Metadata:
 def notes_of(metadata: Metadata) -> Metadata:
     """What adapters note in an item's metadata."""
     return {name: value for name, value in metadata.items() if name.startswith(CHAT_PREFIX)}
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be an id or a namespace: not empty, without control characters and lone surrogates."""
+    return text != "" and not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def _invalid(fields: dict[str, Any], error: ValidationError) -> InvalidItemError:

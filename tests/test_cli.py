@@ -206,7 +206,7 @@ def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
         (["describe", "nothing"], "holds no item 'nothing'"),
         (["import", "nowhere"], "not a finished export"),
         (["--server", "http://127.0.0.1:9", "stats"], "chroma run"),
-        (["-n", "", "stats"], "only printable characters"),
+        (["-n", "", "stats"], "no control characters"),
         (["--model", "no/such-model", "train", "runs", "--no-pictures"], "'no/such-model' cannot be loaded"),
     ],
 )

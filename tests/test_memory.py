@@ -409,8 +409,10 @@ def test_a_text_that_is_too_long_is_cut_when_asked(memory: ContinuousMemory, lla
         ({"text": "  "}, "neither text nor image"),
         ({"text": 3}, "text: Input should be a valid string.*Pass text"),
         ({"txt": "a"}, "txt: Extra inputs"),
-        ({"text": "a", "id": ""}, "non-empty and printable"),
-        ({"text": "a", "id": "a\nb"}, "non-empty and printable"),
+        ({"text": "a", "id": ""}, "not be empty"),
+        ({"text": "a", "id": "a\nb"}, "no control characters"),
+        ({"text": "a", "id": "a\x1fb"}, "no control characters"),
+        ({"text": "a", "id": "a\ud83d"}, "no control characters"),
         ({"image": 3}, "is a int. Pass a path"),
         ({"text": "a", "metadata": {"comem.id": 1}}, "Rename the key"),
         ({"text": "a", "metadata": {"$gt": 1}}, "Rename the key"),
@@ -418,11 +420,22 @@ def test_a_text_that_is_too_long_is_cut_when_asked(memory: ContinuousMemory, lla
         ({"text": "a", "metadata": {"a": [1]}}, "metadata.a: Input should be"),
         ({"text": "a", "metadata": {"a": float("nan")}}, "Store it as a text"),
         ({"text": "a", "metadata": {"a": 2**63}}, "beyond 64 bits"),
+        ({"image": "caf\udce9.png"}, "is not UTF-8, and cannot be stored. Rename the file"),
     ],
 )
 def test_an_item_that_cannot_be_stored_is_not_made(fields: dict[str, Any], message: str):
     with pytest.raises(InvalidItemError, match=message):
         MemoryItem(**fields)
+
+
+@pytest.mark.parametrize("name", ["a\u00a0b", "山田\u3000太郎", "می\u200cخواهم", "👩\u200d🚀", "\U0001fae9", "\u2028"])
+def test_a_name_may_have_blanks_joiners_and_new_emoji(memory: ContinuousMemory, name: str):
+    theirs = memory.namespace(name)
+    assert theirs.add([MemoryItem(text="A brass key.", id=name)]) == [name]
+    assert [hit.id for hit in theirs.search("key", k=1)] == [name]
+    assert name in memory.store.namespaces()
+    assert memory.get(name, skip_missing=True) == []
+    assert theirs.delete(ids=[name]) == 1
 
 
 def test_odd_texts_and_metadata_come_back(memory: ContinuousMemory):

@@ -24,7 +24,7 @@ class RecordSummary:
     """What is stored of one item besides its key, its vectors and its text: enough to compare.
 
     Args:
-        id: Unique within the namespace, printable.
+        id: Unique within the namespace, without control characters.
         namespace: The tenant, user or agent it belongs to.
         image: Reference to the stored image.
         metadata: The item's own metadata, and what adapters note under `comem.chat.`.

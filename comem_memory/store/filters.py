@@ -6,7 +6,7 @@ from typing import Any
 
 from comem_memory.errors import QueryError
 from comem_memory.store.comparisons import COMPARISONS, compared
-from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, is_storable, plain
+from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, is_name, is_storable, plain
 
 Filter = dict[str, Any]
 """A condition on metadata, as Chroma writes it: `{"year": {"$gte": 2020}}`, `{"$or": [{"a": 1}, {"b": 2}]}`.
@@ -77,11 +77,11 @@ def check_namespace(namespace: str) -> str:
     """The namespace.
 
     Raises:
-        QueryError: The name is not a text, is empty, or has characters that cannot be printed.
+        QueryError: The name is not a text, is empty, or has control characters.
     """
-    if not isinstance(namespace, str) or not namespace or not namespace.isprintable():
+    if not isinstance(namespace, str) or not is_name(namespace):
         raise QueryError(
-            f"The namespace {namespace!r} must be a text that is not empty and has only printable characters. "
+            f"The namespace {namespace!r} must be a text that is not empty and has no control characters. "
             "Pass for example str(user_id)."
         )
     return namespace

@@ -27,7 +27,7 @@ from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.moments import to_moment
 from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX
 
-SEPARATOR = "\x1f"  # not printable, so neither namespace nor id contains it
+SEPARATOR = "\x1f"  # a control character, so neither namespace nor id contains it
 BATCH = 64
 """Records a request."""
 BATCH_BYTES = 20_000_000
