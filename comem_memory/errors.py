@@ -1,6 +1,12 @@
 """What can go wrong. Each error is also the builtin a caller would guess, and its message says what to do."""
 
 
+def shortened(text: object) -> str:
+    """What a message says of a text that may be long: its beginning and its end, 200 characters together."""
+    whole = str(text)  # reprlib always quotes, and textwrap cuts at blanks, which encoded bytes lack
+    return whole if len(whole) <= 200 else f"{whole[:140]} ... {whole[-55:]}"
+
+
 class ComemError(Exception):
     """Base class of every error that comem_memory raises on purpose."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from comem_memory.errors import InvalidItemError
+from comem_memory.errors import InvalidItemError, shortened
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,7 @@ class MemoryItem(BaseModel):
         if image is None or isinstance(image, bytes | Path):
             return image
         if isinstance(image, str):
-            return Path(image)
+            return picture_path(image)
         if hasattr(image, "convert") and hasattr(image, "size"):  # a PIL image, without importing Pillow here
             return image
         raise InvalidItemError(
@@ -83,7 +83,7 @@ class MemoryItem(BaseModel):
 
     @model_validator(mode="after")
     def _storable(self) -> MemoryItem:
-        name = f"MemoryItem {self.id!r}" if self.id else "MemoryItem"
+        name = f"MemoryItem {shortened(self.id)!r}" if self.id else "MemoryItem"
         if not (self.text and self.text.strip()) and self.image is None:
             raise InvalidItemError(f"{name} has neither text nor image. Pass text=..., image=..., or both.")
         if self.id is not None and not is_name(self.id):
@@ -93,18 +93,33 @@ class MemoryItem(BaseModel):
         for key, value in self.metadata.items():
             if not key or key.startswith((RESERVED_PREFIX, *_CHROMA_PREFIXES)):
                 raise InvalidItemError(
-                    f"{name}: metadata key {key!r} is empty or begins with one of "
+                    f"{name}: metadata key {shortened(key)!r} is empty or begins with one of "
                     f"{', '.join((RESERVED_PREFIX, *_CHROMA_PREFIXES))}, which the store uses. Rename the key."
                 )
             if isinstance(value, int | float) and not is_storable(value):
                 raise InvalidItemError(
-                    f"{name}: metadata {key!r} is {value}, which is not finite or beyond 64 bits. Store it as a text."
+                    f"{name}: metadata {shortened(key)!r} is not finite or beyond 64 bits. Store it as a text."
                 )
         if isinstance(self.image, Path) and not is_storable(str(self.image)):
             raise InvalidItemError(
-                f"{name}: the name of the picture {str(self.image)!r} is not UTF-8, and cannot be stored. Rename the file."
+                f"{name}: the name of the picture {shortened(str(self.image))!r} is not UTF-8, and cannot be stored. "
+                "Rename the file."
             )
         return self
+
+
+def picture_path(name: str | Path) -> Path:
+    """The path of a picture.
+
+    Raises:
+        InvalidItemError: It is a URL.
+    """
+    if re.match(r"(https?|ftp|data|file):", str(name), re.IGNORECASE):
+        raise InvalidItemError(
+            f"Image {shortened(name)} is a URL, and a memory fetches none. Fetch it (a data: URL: decode it) and "
+            "pass the bytes, or the path of a file."
+        )
+    return Path(name)
 
 
 def plain(value: Any) -> Any:
@@ -115,7 +130,7 @@ def plain(value: Any) -> Any:
 def is_storable(value: Any) -> bool:
     """Whether Chroma can keep a metadata value: numbers finite and of 64 bits, texts without lone surrogates."""
     if isinstance(value, int | float):
-        return math.isfinite(value) and abs(value) < 2**63
+        return abs(value) < 2**63  # which infinity and NaN are not
     return not isinstance(value, str) or repaired(value) == value
 
 
@@ -165,7 +180,7 @@ def _invalid(fields: dict[str, Any], error: ValidationError) -> InvalidItemError
         return cause
     place = ".".join(str(part) for part in found["loc"][:2])
     return InvalidItemError(
-        f"MemoryItem {fields.get('id') or ''!r} cannot be made: {place}: {found['msg']}. "
+        f"MemoryItem {shortened(fields.get('id') or '')!r} cannot be made: {shortened(place)}: {found['msg']}. "
         "Pass text (str), image, id (str) and metadata (a flat dict of texts, numbers and booleans)."
     )
 

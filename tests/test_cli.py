@@ -190,6 +190,12 @@ def test_a_source_that_does_not_exist(tmp_path: Path):
         list(read_items(str(tmp_path / "nothing.jsonl")))
 
 
+def test_a_line_with_a_url_for_a_picture_is_named(tmp_path: Path):
+    (tmp_path / "items.jsonl").write_text('{"image": "https://example.org/a.png"}')
+    with pytest.raises(InvalidItemError, match=r"items.jsonl, line 1: Image https://example.org/a.png is a URL"):
+        list(read_items(str(tmp_path / "items.jsonl")))
+
+
 def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
     lines = io.StringIO("One.\nTwo.\n")
     monkeypatch.setattr(sys, "stdin", lines)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from comem_memory import MemoryItem
 from comem_memory.errors import InvalidItemError
-from comem_memory.files import image_digest, images, keep_picture, load_image
+from comem_memory.files import image_digest, images, keep_picture, load_image, named_picture
 from comem_memory.files.images import fetch_picture
 from comem_memory.testing import tiny_picture
 
@@ -58,6 +59,32 @@ def test_a_missing_file_is_named(tmp_path: Path):
         load_image(tmp_path / "nowhere.png")
     with pytest.raises(InvalidItemError, match="cannot be read"):
         load_image(tmp_path)
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.png", "HTTP://example.org/a.png", "file:///tmp/a.png"])
+def test_a_url_is_not_taken_for_a_path(url: str):
+    for call in (load_image, lambda url: load_image(Path(url)), lambda url: MemoryItem(image=url)):
+        with pytest.raises(InvalidItemError, match="is a URL, and a memory fetches none. Fetch it"):
+            call(url)
+    assert MemoryItem(text="a", image="https.png").image == Path("https.png")
+
+
+@pytest.mark.parametrize("beginning", ["data:image/png;base64,", "", "https://example.org/"])
+def test_errors_quote_little_of_a_long_name(beginning: str):
+    name = f"{beginning}{'iVBORw0KGgo' * 4000}=end"
+    for call in (
+        lambda: load_image(name),
+        lambda: MemoryItem(image=name) and load_image(name),
+        lambda: MemoryItem(id=name, text=" "),
+        lambda: MemoryItem(text="a", metadata={f"${name}": 1}),
+        lambda: MemoryItem(text="a", metadata={name: float("nan")}),
+        lambda: MemoryItem(text=3, id=name),
+        lambda: named_picture(name, allowed=False),
+        lambda: fetch_picture(f"http://127.0.0.1:9/{name}"),
+    ):
+        with pytest.raises(ValueError, match=r"=end|end'|end ") as error:
+            call()
+        assert len(str(error.value)) < 700
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"<svg/>", b"\x89PNG\r\n\x1a\n"])

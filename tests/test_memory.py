@@ -420,6 +420,7 @@ def test_a_text_that_is_too_long_is_cut_when_asked(memory: ContinuousMemory, lla
         ({"text": "a", "metadata": {"a": [1]}}, "metadata.a: Input should be"),
         ({"text": "a", "metadata": {"a": float("nan")}}, "Store it as a text"),
         ({"text": "a", "metadata": {"a": 2**63}}, "beyond 64 bits"),
+        ({"text": "a", "metadata": {"a": 10**5000}}, "beyond 64 bits"),
         ({"image": "caf\udce9.png"}, "is not UTF-8, and cannot be stored. Rename the file"),
     ],
 )
@@ -428,7 +429,9 @@ def test_an_item_that_cannot_be_stored_is_not_made(fields: dict[str, Any], messa
         MemoryItem(**fields)
 
 
-@pytest.mark.parametrize("name", ["a\u00a0b", "山田\u3000太郎", "می\u200cخواهم", "👩\u200d🚀", "\U0001fae9", "\u2028"])
+@pytest.mark.parametrize(
+    "name", ["a\u00a0b", "山田\u3000太郎", "\u0645\u06cc\u200c\u062e", "👩\u200d🚀", "\U0001fae9", "\u2028"]
+)
 def test_a_name_may_have_blanks_joiners_and_new_emoji(memory: ContinuousMemory, name: str):
     theirs = memory.namespace(name)
     assert theirs.add([MemoryItem(text="A brass key.", id=name)]) == [name]

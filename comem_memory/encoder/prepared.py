@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
-from comem_memory.errors import InvalidItemError
+from comem_memory.errors import InvalidItemError, shortened
 from comem_memory.files import image_digest, load_image
 from comem_memory.types import MemoryItem
 
@@ -52,13 +52,13 @@ def prepare(item: MemoryItem, encoder: MemoryEncoder, *, truncate: bool) -> Prep
             not.
     """
     if not isinstance(item, MemoryItem):
-        raise InvalidItemError(f"{item!r:.80} is no MemoryItem. Pass MemoryItem(text=..., image=...).")
+        raise InvalidItemError(f"{shortened(repr(item))} is no MemoryItem. Pass MemoryItem(text=..., image=...).")
     try:
         picture = None if item.image is None else load_image(item.image)
         inputs = encoder.inputs(item.text, picture, truncate=truncate)
     except InvalidItemError as error:
         name = item.id or (item.text or "")[:40]
-        raise type(error)(f"Item {name!r}: {error}" if name else str(error)) from error
+        raise type(error)(f"Item {shortened(name)!r}: {error}" if name else str(error)) from error
     digest = hashlib.sha256((item.text or "").encode() + b"\0")
     if picture is not None:
         digest.update(image_digest(picture))

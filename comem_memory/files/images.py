@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -13,8 +14,9 @@ import httpx
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from comem_memory.errors import InvalidItemError
+from comem_memory.errors import InvalidItemError, shortened
 from comem_memory.files.atomic import atomic_write
+from comem_memory.types import picture_path
 
 MAX_PIXELS = 89_478_485
 """Pillow's decompression-bomb limit, which Pillow itself only warns about up to twice this size."""
@@ -34,9 +36,9 @@ def load_image(source: Any) -> Image.Image:
         source: The path of a picture, its encoded bytes (PNG, JPEG, ...), or a `PIL.Image.Image`.
 
     Raises:
-        InvalidItemError: The file is missing, is no picture, or has more than `MAX_PIXELS` pixels.
+        InvalidItemError: It is a URL, or the file is missing, is no picture, or has more than `MAX_PIXELS` pixels.
     """
-    name = str(source) if isinstance(source, str | Path) else f"<{type(source).__name__}>"
+    name = shortened(source) if isinstance(source, str | Path) else f"<{type(source).__name__}>"
     try:
         image = source if isinstance(source, Image.Image) else Image.open(_readable(source))
         if image.width * image.height > MAX_PIXELS:
@@ -51,8 +53,9 @@ def load_image(source: Any) -> Image.Image:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, RuntimeError) as error:  # AVIF: RuntimeError
         if isinstance(error, InvalidItemError):
             raise
+        found = getattr(error, "strerror", None) or error  # which does not name the file once more
         raise InvalidItemError(
-            f"Image {name} cannot be read: {error}. Pass a file that Pillow can open, such as PNG or JPEG."
+            f"Image {name} cannot be read: {found}. Pass a file that Pillow can open, such as PNG or JPEG."
         ) from error
 
 
@@ -83,8 +86,8 @@ def named_picture(source: str, *, allowed: bool) -> bytes | Path:
     """
     if not allowed:
         raise ValueError(
-            f"The message names a picture at {source[:80]!r}. Send its bytes as base64, or pass allow_image_urls=True "
-            "if everyone who writes messages may make this machine fetch URLs and open files."
+            f"The message names a picture at {shortened(source)!r}. Send its bytes as base64, or pass "
+            "allow_image_urls=True if everyone who writes messages may make this machine fetch URLs and open files."
         )
     address = urlsplit(source)
     if address.scheme in ("http", "https"):
@@ -102,16 +105,17 @@ def fetch_picture(url: str) -> bytes:
         InvalidItemError: The picture cannot be fetched, or has more than `MAX_DOWNLOAD` bytes, of which no more are
             read.
     """
-    content = bytearray()
+    content, name = bytearray(), shortened(url)
     try:
         with httpx.stream("GET", url, follow_redirects=True, timeout=30) as answer:
             answer.raise_for_status()
             for piece in answer.iter_bytes():
                 content += piece
                 if len(content) > MAX_DOWNLOAD:
-                    raise InvalidItemError(f"Image {url} has more than {MAX_DOWNLOAD} bytes. Send a smaller one.")
+                    raise InvalidItemError(f"Image {name} has more than {MAX_DOWNLOAD} bytes. Send a smaller one.")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise InvalidItemError(f"Image {url} cannot be fetched: {error}. Check the URL, or send the bytes.") from error
+        found = shorten(str(error), 200)
+        raise InvalidItemError(f"Image {name} cannot be fetched: {found}. Check the URL, or send the bytes.") from error
     return bytes(content)
 
 
@@ -134,7 +138,9 @@ def keep_picture(image: Image.Image, path: Path) -> Path:
     return path
 
 
-def _readable(source: str | Path | bytes) -> Any:
+def _readable(source: Any) -> Any:
+    if isinstance(source, str | Path):
+        return picture_path(source)
     return io.BytesIO(source) if isinstance(source, bytes) else source
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from comem_memory.errors import InvalidItemError
-from comem_memory.types import MemoryItem
+from comem_memory.types import MemoryItem, picture_path
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 TEXT_SUFFIXES = {".jsonl", ".txt", ".md"}
@@ -90,7 +90,7 @@ def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[Memor
         try:
             fields = json.loads(line)
             if isinstance(fields.get("image"), str):
-                fields["image"] = folder / fields["image"]
+                fields["image"] = folder / picture_path(fields["image"])
             item = MemoryItem(**fields)
         except ValueError as error:
             raise InvalidItemError(

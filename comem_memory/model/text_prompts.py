@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from comem_memory.config import Mode
-from comem_memory.errors import InvalidItemError, QueryError
+from comem_memory.errors import InvalidItemError, QueryError, shortened
 from comem_memory.files import load_image
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def check_text_prompt(template: str) -> str:
     """
     if template.count(CONTEXT) != 1 or template.count(QUESTION) != 1:
         raise QueryError(
-            f"text_prompt is {template!r}. It needs {CONTEXT} and {QUESTION}, once each, as in "
+            f"text_prompt is {shortened(template)!r}. It needs {CONTEXT} and {QUESTION}, once each, as in "
             f"{TEXT_PROMPTS['plain']!r}."
         )
     return template

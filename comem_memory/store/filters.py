@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comem_memory.errors import QueryError
+from comem_memory.errors import QueryError, shortened
 from comem_memory.store.comparisons import COMPARISONS, compared
 from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, is_name, is_storable, plain
 
@@ -67,8 +67,9 @@ def _checked(operator: str, operand: Any) -> Any:
 
 def _unknown(part: Any) -> QueryError:
     return QueryError(
-        f"The filter cannot be understood at {part!r}. Compare a metadata key (not {RESERVED_PREFIX}...) by "
-        f"{', '.join(COMPARISONS)} with a text, finite number of 64 bits or boolean (lists: not empty, of one kind), "
+        f"The filter cannot be understood at {shortened(repr(part))}. Compare a metadata key (not "
+        f"{RESERVED_PREFIX}...) by {', '.join(COMPARISONS)} with a text, finite number of 64 bits or boolean (lists: "
+        "not empty, of one kind), "
         f"and combine conditions by {' or '.join(COMBINATIONS)} over a list that is not empty."
     )
 
@@ -81,7 +82,7 @@ def check_namespace(namespace: str) -> str:
     """
     if not isinstance(namespace, str) or not is_name(namespace):
         raise QueryError(
-            f"The namespace {namespace!r} must be a text that is not empty and has no control characters. "
-            "Pass for example str(user_id)."
+            f"The namespace {shortened(repr(namespace))} must be a text that is not empty and has no control "
+            "characters. Pass for example str(user_id)."
         )
     return namespace
