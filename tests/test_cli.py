@@ -239,6 +239,28 @@ def test_an_error_is_one_line_and_exit_code_one(comem: Comem, tmp_path: Path):
     assert line.endswith("Pass an empty or new directory.")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_character_that_the_output_lacks_is_replaced(comem: Comem, monkeypatch: pytest.MonkeyPatch, encoding: str):
+    text = "Żółw ☃ 🙂"
+    comem("add", "-", stdin=json.dumps({"text": text, "id": "żółw"}))
+
+    def printed(*arguments: str) -> str:
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, write_through=True))
+        monkeypatch.setattr(sys, "argv", ["comem", *arguments])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        assert exit.value.code in (0, None)
+        return written.getvalue().decode(encoding)
+
+    assert f"stored    {text.encode(encoding, 'replace').decode(encoding)}\n" in printed("describe", "żółw")
+    assert text.encode(encoding, "replace").decode(encoding) in printed("search", "turtle")
+    assert "encoder" in printed("stats")
+    assert "--directory" in printed("--help")
+    [hit] = json.loads(printed("search", "turtle", "--json"))
+    assert (hit["id"], hit["text"]) == ("żółw", text)
+
+
 def test_main_puts_an_error_on_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Any):
     def fails() -> None:
         raise QueryError("two\n  lines [bold]of[/bold] text")

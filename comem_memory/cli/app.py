@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import warnings
@@ -100,11 +101,14 @@ def load_backbone(context: typer.Context, **model_kwargs: Any) -> Backbone:
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    escaped = sys.stdout.encoding.lower() != "utf-8"  # other encodings lack characters, and JSON can do without
+    sys.stdout.write(json.dumps(value, ensure_ascii=escaped) + "\n")
 
 
 def main() -> None:
     """Runs the command; what a user can mend is one line on standard error and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # of a character that the terminal lacks, the command does not fail
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
