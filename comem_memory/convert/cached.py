@@ -9,13 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from comem_memory.convert.layout import ARCHITECTURE_SUFFIX, to_authors_qformer
 from comem_memory.convert.released import convert_checkpoint
 from comem_memory.convert.weights import INDEX_FILE, local_path
 from comem_memory.errors import CheckpointError
-from comem_memory.files import cache_directory
+from comem_memory.files import cache_directory, made_once
 from comem_memory.model import PROMPT_VERSION
 
 logger = logging.getLogger(__name__)
@@ -61,6 +59,7 @@ def cached_adapter(checkpoint: str | Path, base: str | None = None) -> Path:
     Raises:
         CheckpointError: The checkpoint's settings name no base model and `base` is not given, or the checkpoint cannot
             be converted.
+        CacheError: It is not in the cache folder yet, and that cannot be written.
     """
     base = base or _told_base(checkpoint)
     if Path(base).exists():
@@ -68,12 +67,12 @@ def cached_adapter(checkpoint: str | Path, base: str | None = None) -> Path:
     identity = json.dumps([CONVERSION, PROMPT_VERSION, _identity(checkpoint), _identity(base)])
     name = f"{Path(checkpoint).resolve().name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
     folder = cache_directory().resolve() / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            report = convert_checkpoint(checkpoint, base=base, out=folder, frozen=None)
-            logger.warning("Converted %s into %s. %s", checkpoint, folder, " ".join(report.findings))
-    return folder
+
+    def convert() -> None:
+        report = convert_checkpoint(checkpoint, base=base, out=folder, frozen=None)
+        logger.warning("Converted %s into %s. %s", checkpoint, folder, " ".join(report.findings))
+
+    return made_once(folder, convert)
 
 
 def _told_base(checkpoint: str | Path) -> str:

@@ -1,7 +1,7 @@
 """Files of this machine: pictures, items to read, cache and temporary folders, atomic writes, resumable work."""
 
 from comem_memory.files.atomic import atomic_folder, atomic_write
-from comem_memory.files.cache import cache_directory, cached
+from comem_memory.files.cache import cache_directory, cached, made_once
 from comem_memory.files.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image, named_picture
 from comem_memory.files.item_files import read_items
 from comem_memory.files.resumable import NOTE, claim, open_work, refuse_existing
@@ -20,6 +20,7 @@ __all__ = [
     "image_digest",
     "keep_picture",
     "load_image",
+    "made_once",
     "named_picture",
     "open_work",
     "read_items",

@@ -8,35 +8,48 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+NO_RIGHT_TO_WRITE = ("setpriv", "--bounding-set=-dac_override")
+"""Starts a program that root's right to write everywhere is taken from; permissions then hold for root too."""
+NO_PASSWD_ENTRY = ("unshare", "--user", "--map-user=4242")
+"""Starts a program as a user that the system has no entry of, and so no home directory."""
 _READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+
+
+def read_only(directory: str | Path) -> tuple[str, ...]:
+    """Starts a program that cannot write in a directory, even as root."""
+    return ("unshare", "--mount", "sh", "-c", _READ_ONLY, str(directory))
 
 
 def why_not_read_only() -> str | None:
     """Why a process cannot see a directory as read-only here; `None` where it can."""
-    mounting = ["unshare", "--mount", "sh", "-c", _READ_ONLY, tempfile.gettempdir(), "true"]
-    if shutil.which("unshare") and subprocess.run(mounting, capture_output=True).returncode == 0:
+    if shutil.which("unshare") and not subprocess.run(
+        [*read_only(tempfile.gettempdir()), "true"], capture_output=True
+    ).returncode:
         return None
     return "A read-only mount needs Linux, and the rights to make one (root)."
 
 
-def run(script: str, *arguments: object, kill: bool = False, read_only: Path | None = None) -> str:
+def run(script: str, *arguments: object, kill: bool = False, within: Sequence[str] = ()) -> str:
     """Run a script in another process; with `kill`, kill it as soon as it prints.
 
-    `read_only` is a directory that the process cannot write in, even as root.
+    Args:
+        script: The script.
+        *arguments: The script's arguments.
+        kill: Whether to kill it as soon as it prints.
+        within: A command that starts the other process.
     """
-    mounting = [] if read_only is None else ["unshare", "--mount", "sh", "-c", _READ_ONLY, str(read_only)]
     setup = f"""
         import sys, time
         sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]!r}
     """
     process = subprocess.Popen(
-        [*mounting, sys.executable, "-c", textwrap.dedent(setup) + textwrap.dedent(script), *map(str, arguments)],
+        [*within, sys.executable, "-c", textwrap.dedent(setup) + textwrap.dedent(script), *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
     )
