@@ -28,9 +28,10 @@ def read_only(directory: str | Path) -> tuple[str, ...]:
 
 def why_not_read_only() -> str | None:
     """Why a process cannot see a directory as read-only here; `None` where it can."""
-    if shutil.which("unshare") and not subprocess.run(
-        [*read_only(tempfile.gettempdir()), "true"], capture_output=True
-    ).returncode:
+    if (
+        shutil.which("unshare")
+        and not subprocess.run([*read_only(tempfile.gettempdir()), "true"], capture_output=True).returncode
+    ):
         return None
     return "A read-only mount needs Linux, and the rights to make one (root)."
 
