@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 import re
-import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from comem_memory.chat import item_of, parts_of, text_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
 from comem_memory.store import Filter, MemoryRecord
-from comem_memory.types import CHAT_PREFIX, MemoryHit, Metadata, repaired, with_notes
+from comem_memory.types import CHAT_PREFIX, MemoryHit, MemoryItem, Metadata, repaired, with_notes
 
 from .failures import OnError, deliver
 
@@ -78,15 +78,14 @@ class Transcript:
         Raises:
             InvalidItemError: A picture that cannot be opened.
         """
-        items = self._items(messages)
-        self._deliver(lambda memory: memory.add(items, truncate=True, progress=False))
+        self._deliver(self._storing(messages))
 
     def replace(self, messages: Sequence[Said]) -> None:
         """Stores messages instead of those that are there; these go only when the new ones are kept."""
-        items = self._items(messages)
+        store = self._storing(messages)
 
         def work(memory: ContinuousMemory) -> None:
-            new = memory.add(items, truncate=True, progress=False)
+            new = store(memory)
             self._delete([id for id in self.ids() if id not in new])
 
         self._deliver(work)
@@ -123,12 +122,24 @@ class Transcript:
             first, newest = before + start, [*earlier[start:], *newest]
         return ids[:first], newest
 
-    def _items(self, messages: Sequence[Said]) -> list[Any]:
+    def _storing(self, messages: Sequence[Said]) -> Callable[[ContinuousMemory], list[str]]:
+        """Stores messages behind all that are there, and returns their ids, which are the same each time."""
+        items, ids = self._items(messages), list[str]()
+
+        def store(memory: ContinuousMemory) -> list[str]:
+            if not ids:
+                moments = itertools.count(memory.store.next_moment())
+                ids.extend(f"{moment:016}-{uuid.uuid4().hex}" for moment, _ in zip(moments, items, strict=False))
+            named = [item.model_copy(update={"id": id}) for id, item in zip(ids, items, strict=True)]
+            return memory.add(named, truncate=True, progress=False)
+
+        return store
+
+    def _items(self, messages: Sequence[Said]) -> list[MemoryItem]:
         items = []
-        for time_us, said in enumerate(messages, time.time_ns() // 1000):
-            id = f"{time_us:016}-{uuid.uuid4().hex}"
+        for said in messages:
             turn = said.turn if text_of(said.turn).strip() else said.turn | {"content": [*parts_of(said.turn), DOTS]}
-            item = item_of([turn], keeps_pictures=self.memory.keeps_pictures, id=id)
+            item = item_of([turn], keeps_pictures=self.memory.keeps_pictures)
             session: Metadata = {SESSION: self.session_id, TRANSCRIPT: self.session_id}
             notes = session | {ROLE: repaired(said.turn["role"]), MESSAGE: said.message}
             items += [] if item is None else [with_notes(item, notes)]

@@ -1,5 +1,6 @@
 """A conversation kept message by message: order, windows, sessions that stay apart, and what takes another's place."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -54,6 +55,18 @@ def test_messages_are_kept_as_they_were_and_in_order(memory: ContinuousMemory):
     assert [noted(record, ROLE) for record in transcript.read(transcript.ids())] == ["user", "assistant"] * 2
     transcript.append([])
     assert len(transcript.ids()) == 4
+
+
+def test_messages_stay_in_order_when_the_clock_is_put_back(memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
+    transcript, now = Transcript(memory, "s1"), time.time_ns
+    transcript.append(HELLO[:2])
+    monkeypatch.setattr(time, "time_ns", lambda: now() - 3600 * 10**9)
+    transcript.append(HELLO[2:3])
+    transcript.append(HELLO[3:])
+    assert messages(transcript) == [one.message for one in HELLO]
+    assert texts(transcript, transcript.ids()[-1:]) == ["Assistant: Brass."]
+    hits = memory.get(transcript.ids())
+    assert [hit.created_at for hit in hits] == sorted(hit.created_at for hit in hits)
 
 
 def test_a_message_without_words_has_an_item_too(memory: ContinuousMemory):
