@@ -30,10 +30,10 @@ NAMES = ("all-MiniLM-L6-v2", "multilingual-e5-small")
 SENTENCES = (20, 50, 100)
 """Of a long item, some 13 word pieces each."""
 FRESH = """
-import resource
+import psutil
 from comem_memory.opening import open_key
 open_key({name!r}).query_key("What is the code of the safe?")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(psutil.Process().memory_info().rss // 2**20)
 """
 
 
@@ -134,7 +134,7 @@ def costs(rounds: int) -> None:
             starts[name].append(time.perf_counter() - start)
             memory[name] = int(done.stdout)
     lines.append(["seconds to start and embed one question", *ratios([statistics.median(starts[n]) for n in NAMES])])
-    lines.append(["MiB of such a process at most", *memory.values()])
+    lines.append(["MiB of such a process then", *memory.values()])
     folders = [KEYS[name]() for name in NAMES]
     sizes = [sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in folders]
     lines.append(["MB on disk", *(f"{size / 1e6:.0f}" for size in sizes)])
