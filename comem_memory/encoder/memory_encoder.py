@@ -28,7 +28,7 @@ from comem_memory.encoder.adapter_files import (
 )
 from comem_memory.encoder.qformer import QFormer
 from comem_memory.errors import AdapterError
-from comem_memory.model import PROMPT_VERSION, Backbone, ModelInputs, quantization_of
+from comem_memory.model import PROMPT_VERSION, Backbone, ModelInputs, quantization_of, torch_defaults
 
 MAX_LENGTH = 2048
 """Longest item in tokens, unless the encoder is made for another length."""
@@ -71,6 +71,7 @@ class MemoryEncoder(nn.Module):
         AdapterError: The model carries a memory encoder already, or its layers take no LoRA.
     """
 
+    @torch_defaults()
     def __init__(self, backbone: Backbone, config: EncoderConfig) -> None:
         super().__init__()
         if any(isinstance(module, LoraLayer) for module in backbone.model.modules()):
@@ -98,6 +99,7 @@ class MemoryEncoder(nn.Module):
         self.eval()
 
     @classmethod
+    @torch_defaults()
     def create(
         cls,
         backbone: Backbone,
@@ -190,13 +192,15 @@ class MemoryEncoder(nn.Module):
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}. Encode at least 1 item at a time.")
         config = self.encoder_config.qformer
-        encoded = torch.empty(len(items), config.num_query_tokens, config.hidden_size)
+        encoded = torch.empty(
+            len(items), config.num_query_tokens, config.hidden_size, dtype=torch.float32, device="cpu"
+        )
         lengths = [item.tensors["input_ids"].shape[1] for item in items]
         order = sorted(range(len(items)), key=lengths.__getitem__)
         while order:
             size = max(1, min(batch_size, BATCH_TOKENS // lengths[order[-1]]))
             order, chosen = order[:-size], order[-size:]
-            with self.backbone.lock, torch.inference_mode():
+            with self.backbone.lock, torch_defaults(), torch.inference_mode():
                 encoded[chosen] = self(self.backbone.batch([items[i].tensors for i in chosen])).float().cpu()
         return encoded
 
@@ -282,6 +286,7 @@ class MemoryEncoder(nn.Module):
         write_adapter(Path(folder), self.encoder_config, self.lora_config, weights)
 
     @classmethod
+    @torch_defaults()
     def from_pretrained(cls, folder: str | Path, backbone: Backbone) -> MemoryEncoder:
         """Loads an adapter folder onto its base model.
 

@@ -14,6 +14,9 @@ from torch import nn
 
 from comem_memory.config import QFormerConfig
 
+DTYPE = torch.float32
+"""Of the weights, whatever dtype the process makes tensors in."""
+
 
 class FeedForward(nn.Sequential):
     """LayerNorm, then two linear layers with GELU between them, without biases."""
@@ -21,10 +24,10 @@ class FeedForward(nn.Sequential):
     def __init__(self, config: QFormerConfig) -> None:
         width = config.hidden_size * config.ff_mult
         super().__init__(
-            nn.LayerNorm(config.hidden_size),
-            nn.Linear(config.hidden_size, width, bias=False),
+            nn.LayerNorm(config.hidden_size, dtype=DTYPE),
+            nn.Linear(config.hidden_size, width, bias=False, dtype=DTYPE),
             nn.GELU(),
-            nn.Linear(width, config.hidden_size, bias=False),
+            nn.Linear(width, config.hidden_size, bias=False, dtype=DTYPE),
         )
 
 
@@ -38,11 +41,11 @@ class Attention(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
-        self.norm1 = nn.LayerNorm(width)
-        self.norm2 = nn.LayerNorm(width)
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_kv = nn.Linear(width, 2 * width, bias=False)
-        self.to_out = nn.Linear(width, width, bias=False)
+        self.norm1 = nn.LayerNorm(width, dtype=DTYPE)
+        self.norm2 = nn.LayerNorm(width, dtype=DTYPE)
+        self.to_q = nn.Linear(width, width, bias=False, dtype=DTYPE)
+        self.to_kv = nn.Linear(width, 2 * width, bias=False, dtype=DTYPE)
+        self.to_out = nn.Linear(width, width, bias=False, dtype=DTYPE)
 
     def context_kv(self, context: torch.Tensor) -> torch.Tensor:
         """Keys and values of the context, (B, T, H) -> (B, T, 2H), which are the same in every pass of the block."""
@@ -84,10 +87,10 @@ class QFormer(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.config = config
-        self.query_tokens = nn.Parameter(torch.randn(1, config.num_query_tokens, width) * width**-0.5)
-        self.proj_in = nn.Linear(width, width)
-        self.proj_out = nn.Linear(width, width)
-        self.norm_out = nn.LayerNorm(width)
+        self.query_tokens = nn.Parameter(torch.randn(1, config.num_query_tokens, width, dtype=DTYPE) * width**-0.5)
+        self.proj_in = nn.Linear(width, width, dtype=DTYPE)
+        self.proj_out = nn.Linear(width, width, dtype=DTYPE)
+        self.norm_out = nn.LayerNorm(width, dtype=DTYPE)
         self.layers = nn.ModuleList([Attention(config), FeedForward(config)])
 
     @property
@@ -141,7 +144,7 @@ class QFormer(nn.Module):
         nn.init.normal_(attention.to_q.weight, std=0.08)
         nn.init.normal_(keys, std=0.05)
         nn.init.eye_(values)
-        attention.to_out.weight.copy_(torch.eye(width) / self.config.depth)
+        attention.to_out.weight.copy_(torch.eye(width, dtype=DTYPE) / self.config.depth)
         nn.init.normal_(self.feed_forward.get_parameter("3.weight"), std=1e-3)
         nn.init.normal_(self.query_tokens, std=2 * width**-0.5)
         self.norm_out.weight.copy_(output_std)

@@ -78,7 +78,8 @@ def write_report(memory: ContinuousMemory, folder: Path, *, limit: int = 300) ->
     }
     cost = results.cost()
 
-    one_item = torch.ones(memory.encoder.encoder_config.qformer.num_query_tokens, memory.backbone.hidden_size)
+    vectors = memory.encoder.encoder_config.qformer.num_query_tokens, memory.backbone.hidden_size
+    one_item = torch.ones(vectors, dtype=torch.float32, device="cpu")
     sizes = {precision: len(encode_block(one_item, precision)) for precision in PRECISIONS}
     by_size = {sizes[p]: replace(one, scores=notes.scores | one.scores) for p, one in by_precision.items()}
     figure, (facts, found, stored) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained", sharey=True)

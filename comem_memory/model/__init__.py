@@ -1,5 +1,6 @@
 """The frozen model: loading it, what it reads, memory vectors before its prompt, generation."""
 
+from comem_memory.model.ambient import torch_defaults
 from comem_memory.model.backbone import Backbone
 from comem_memory.model.fingerprint import quantization_of, weights_fingerprint
 from comem_memory.model.loading import auto_class, load_config, without_videos
@@ -32,6 +33,7 @@ __all__ = [
     "prompt_length",
     "quantization_of",
     "retrieval_content",
+    "torch_defaults",
     "weights_fingerprint",
     "with_items",
     "without_videos",

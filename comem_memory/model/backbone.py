@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, TextIteratorStreamer
 
 from comem_memory.errors import ModelError, PromptTooLongError
 from comem_memory.files import MODEL_PIXELS
+from comem_memory.model.ambient import torch_defaults
 from comem_memory.model.fingerprint import model_fingerprint
 from comem_memory.model.loading import declaring_embeddings, load_model
 from comem_memory.model.prefix_cache import PrefixCache
@@ -169,9 +170,9 @@ class Backbone:
                 joined[key] = _stack_pictures(tensors).to(self.device)
                 continue
             pad = self.prompts.pad_token_id if key == "input_ids" else 0
-            rows = torch.full((len(prompts), length), pad, dtype=tensors[0].dtype)
+            rows = torch.full((len(prompts), length), pad, dtype=tensors[0].dtype, device="cpu")
             for row, (prompt, count) in enumerate(zip(prompts, counts, strict=True)):
-                values = prompt[key][0] if key in prompt else torch.zeros(prompt["input_ids"].shape[1])
+                values = prompt[key][0] if key in prompt else torch.zeros_like(prompt["input_ids"][0])
                 start = length - len(values)
                 rows[row, start:] = values
                 rows[row, start - count : start] = fill.get(key, [0] * len(prompts))[row]
@@ -297,7 +298,7 @@ class Backbone:
         if not _acquired(self.lock, stopped):
             return [[] for _ in prompts]
         try:
-            with torch.inference_mode(), torch.random.fork_rng(enabled=seed is not None):
+            with torch_defaults(), torch.inference_mode(), torch.random.fork_rng(enabled=seed is not None):
                 if seed is not None:
                     torch.manual_seed(seed)
                 batch = self.batch(prompts, memories)
@@ -386,7 +387,7 @@ class Backbone:
 
 def _until_set(stopped: threading.Event) -> Callable[[torch.Tensor, Any], torch.Tensor]:
     """A stopping criterion of `generate` that is met when the event is set."""
-    return lambda ids, scores: torch.full((len(ids),), stopped.is_set(), device=ids.device)
+    return lambda ids, scores: torch.full((len(ids),), stopped.is_set(), dtype=torch.bool, device=ids.device)
 
 
 def _acquired(lock: threading.RLock, stopped: threading.Event | None) -> bool:

@@ -20,8 +20,10 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils.import_utils import is_torchvision_available
 
 from comem_memory.errors import ModelError
+from comem_memory.model.ambient import torch_defaults
 
 
+@torch_defaults()
 def load_model(name_or_path: str, *, revision: str | None = None, **model_kwargs: Any) -> tuple[Any, Any]:
     """Loads a model, and its processor or, of a text-only model, its tokenizer.
 

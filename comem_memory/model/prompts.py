@@ -12,6 +12,7 @@ from PIL import Image
 
 from comem_memory.errors import InvalidItemError, ItemTooLongError
 from comem_memory.files import MODEL_PIXELS, at_most
+from comem_memory.model.ambient import torch_defaults
 from comem_memory.types import repaired
 
 ModelInputs = dict[str, torch.Tensor]
@@ -230,6 +231,7 @@ class Prompts:
             text = text.replace(token, token[0] + " " + token[1:])
         return text
 
+    @torch_defaults()
     def _tokenize(self, text: str, images: Sequence[Image.Image], **settings: bool) -> ModelInputs:
         if images and not self.supports_images:
             raise InvalidItemError("This model is text-only and takes no pictures. Use a vision-language model.")
@@ -279,7 +281,7 @@ def _joined_texts(parts: Sequence[Message], *, trusted_apart: bool = False) -> l
 
 def _append(inputs: ModelInputs, ids: list[int]) -> ModelInputs:
     """`inputs` with more text tokens at the end: attended, and of token type 0."""
-    more = torch.tensor([ids], dtype=inputs["input_ids"].dtype)
+    more = torch.tensor([ids], dtype=inputs["input_ids"].dtype, device="cpu")
     tails = {"input_ids": more, "attention_mask": torch.ones_like(more)}
     return {
         key: torch.cat([value, tails.get(key, torch.zeros_like(more)).to(value.dtype)], dim=1)

@@ -46,7 +46,7 @@ class EfficientNetEmbedder(TorchEmbedder):
 
     def _load(self) -> nn.Module:
         weights = self._weights if isinstance(self._weights, Mapping) else load_file(self._weights)
-        model = EfficientNetLite0(EfficientNetLite0Config())
+        model = EfficientNetLite0(EfficientNetLite0Config()).to(torch.float32)
         wanted = model.state_dict()
         model.load_state_dict({name: tensor for name, tensor in weights.items() if name in wanted})
         return model
@@ -72,7 +72,7 @@ class EfficientNetEmbedder(TorchEmbedder):
         The one in this package is from 600 pictures each of the npm packages emoji-datasource-google and
         emoji-datasource-twitter (64 pixels, no flags).
         """
-        total, count = torch.zeros(sum(_BLOCK_SIZES), dtype=torch.float64), 0
+        total, count = torch.zeros(sum(_BLOCK_SIZES), dtype=torch.float64, device="cpu"), 0
         with self._lock, torch.inference_mode():
             for image in images:
                 total += self._features([image])[0]
@@ -90,4 +90,5 @@ def _pixels(image: Image.Image) -> torch.Tensor:
     """(3, IMAGE_SIZE, IMAGE_SIZE), normalised as EfficientNet-Lite0 expects."""
     square = load_image(image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
     scaled = torch.from_numpy(np.asarray(square, np.float32) / 255)
-    return ((scaled - torch.tensor(IMAGE_MEAN)) / torch.tensor(IMAGE_STD)).permute(2, 0, 1)
+    mean, std = (scaled.new_tensor(channels) for channels in (IMAGE_MEAN, IMAGE_STD))
+    return ((scaled - mean) / std).permute(2, 0, 1)

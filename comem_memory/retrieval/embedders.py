@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from comem_memory.model import torch_defaults
+
 
 class Embedder(Protocol):
     """Texts or images to vectors whose inner product says how alike they are: about 0 for what has nothing in common.
@@ -58,7 +60,7 @@ class TorchEmbedder(ABC):
 
     @cached_property
     def _model(self) -> nn.Module:
-        with self._lock:
+        with self._lock, torch_defaults():
             return self._load().eval()
 
     @cached_property
@@ -75,7 +77,7 @@ class TorchEmbedder(ABC):
 
     def _embed(self, inputs: Sequence[Any], vectors_of: Callable[[Sequence[Any]], torch.Tensor]) -> np.ndarray:
         batches = []
-        with self._lock, torch.inference_mode():
+        with self._lock, torch_defaults(), torch.inference_mode():
             for start in range(0, len(inputs), 16):
                 vectors = vectors_of(inputs[start : start + 16]).float().cpu()
                 batches.append(nn.functional.normalize(vectors, dim=1))
