@@ -351,6 +351,11 @@ class TestTools:
         ]
 
 
+class Family(BaseModel):
+    name: str
+    children: list["Family"]
+
+
 class TestStructuredOutput:
     @pytest.mark.parametrize("method", ["json_schema", "json_mode", "function_calling"])
     def test_every_method_fills_a_class(self, chat: ChatComem, method: Any):
@@ -363,6 +368,13 @@ class TestStructuredOutput:
 
         found = chat.with_structured_output(Person, method=method, max_tokens=200).invoke("Go")
         assert isinstance(found, Person)
+
+    @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+    def test_a_class_that_holds_itself_stays_whole(self, chat: ChatComem, method: Any):
+        filled = chat.with_structured_output(Family, method=method, max_tokens=120)
+        assert isinstance(filled.invoke("Go"), Family)
+        [call] = chat.bind_tools([Family], tool_choice="any").invoke("Go", max_tokens=150).tool_calls
+        assert Family.model_validate(call["args"])
 
     def test_a_model_that_rambles_still_closes(self, chat: ChatComem):
         class Person(BaseModel):

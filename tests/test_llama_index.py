@@ -56,6 +56,15 @@ def llm(memory: ContinuousMemory) -> ComemLLM:
     return ComemLLM(memory=memory, max_tokens=12)
 
 
+class Family(BaseModel):
+    name: str
+    children: list["Family"]
+
+
+class Home(BaseModel):
+    family: Family
+
+
 class TestLLM:
     def test_a_tools_result_is_not_what_is_searched_with(self, llm: ComemLLM, memory: ContinuousMemory):
         said = [
@@ -119,6 +128,11 @@ class TestLLM:
         assert llm.chat(said, k=0).raw["prompt_tokens"] > llm.chat(said[:1], k=0).raw["prompt_tokens"] + 60
         with pytest.raises(ValueError, match="tool_required"):
             llm.get_tool_calls_from_response(llm.chat([ChatMessage("Go")]))
+
+    def test_a_class_that_holds_itself_stays_whole(self, llm: ComemLLM):
+        structured = ComemLLM(memory=llm.memory, max_tokens=150).as_structured_llm(Home)
+        found = structured.chat([ChatMessage("Go")]).raw
+        assert isinstance(found, Home)
 
     def test_structured_output(self, llm: ComemLLM):
         class Person(BaseModel):

@@ -152,6 +152,15 @@ class TestCallSchema:
         free["function"]["parameters"]["additionalProperties"] = True
         assert call_schema([free])["properties"]["arguments"]["additionalProperties"] is True
 
+    def test_arguments_that_refer_to_themselves(self):
+        node: Tool = tool("node", next={"anyOf": [{"$ref": "#"}, {"type": "null"}]})
+        [call] = [call_schema([node])]
+        assert call["properties"]["arguments"]["properties"]["next"]["anyOf"][0] == {"$ref": "#/$defs/node"}
+        assert call["$defs"]["node"]["required"] == ["next"]
+        named: Tool = {"type": "function", "function": {"name": "tree"}}
+        named["function"]["parameters"] = {"$ref": "#/$defs/Tree", "$defs": {"Tree": {"type": "object"}}}
+        assert call_schema([named])["properties"]["arguments"] == {"$ref": "#/$defs/tree.Tree"}
+
     def test_definitions_of_the_same_name_stay_apart(self):
         def with_definition(name: str, place: str, kind: str) -> Tool:
             one = tool(name, x={"$ref": f"#/{place}/Part"})

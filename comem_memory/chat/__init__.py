@@ -2,6 +2,7 @@
 
 from comem_memory.chat.chat import Chat, ChatSettings, Reply
 from comem_memory.chat.layout import Recalled, check_mode, lay_out, memory_of
+from comem_memory.chat.schemas import whole_schema
 from comem_memory.chat.tool_calls import Tool, ToolCall, tool_choice_of
 from comem_memory.chat.turns import NamedItems, content_of, item_of, parts_of, question_turn, spoken, text_of
 
@@ -23,4 +24,5 @@ __all__ = [
     "spoken",
     "text_of",
     "tool_choice_of",
+    "whole_schema",
 ]

@@ -1,40 +1,43 @@
 """Constrained decoding: whatever the model would like to say, what comes out follows a grammar.
 
-The grammar engine is llguidance; what is ours is that an answer also ends: when few tokens are left, what closes the
-structure goes before everything else, so that a small model that never stops talking still returns valid JSON.
+The grammar engine is llguidance; what is ours is that an answer also ends: as long as its shortest end fits the tokens
+that are left, the model writes what it likes, and then that end, so that a small model that never stops talking still
+returns valid JSON.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import LogitsProcessor
 
+from comem_memory.chat.schemas import Schema, enforceable, shortest_sizes
 from comem_memory.errors import GrammarError
 
 try:
     import llguidance
     from llguidance.hf import from_tokenizer
+
+    from comem_memory.chat.ending import Ending
 except ImportError as error:
     raise ImportError(
         "Tool choice and structured output need llguidance. Install it with one of the agent frameworks: "
         'pip install "comem-memory[langchain]" or "comem-memory[llama-index]".'
     ) from error
 
-Schema = dict[str, Any]
-MOST_DIGITS = 18
-"""Digits after which a number ends: what fits 64 bits."""
-_JSON_STYLE = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
-_COMBINING = {"anyOf", "oneOf", "$ref", "if", "patternProperties", "unevaluatedProperties"}
-"""Beside `properties`, these may allow others."""
-_QUOTE, _BRACE, _LETTER = '"', "}", "z"
-_CLOSING = (("}", "]", "null"), ('"',), (",", ", "))
-"""What to write when JSON is to end, the most wanted first; within a text only its closing quote ends anything."""
+_JSON_STYLE = {
+    "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "coerce_one_of": True}
+}
+"""Of `oneOf` the engine would else take only what differs at first sight, to which no reference belongs."""
+_SPECIAL = re.compile(rb'["\\]')
+MOST_NESTED = 100
+"""Objects and arrays in one another after which an answer ends: readers of JSON give up soon after."""
 
 
 class Vocabulary:
@@ -48,20 +51,25 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Any, size: int, stops: list[int]) -> None:
         self.engine = from_tokenizer(tokenizer, n_vocab=size, eos_token=stops)
-        tokens = {self.engine.decode_str([token]): token for token in range(min(size, len(tokenizer)))}
         self.size, self.stop_ids = size, stops
         self.stops = self.only(stops)
+        texts = [self.bytes_of(token) for token in range(min(size, len(tokenizer)))]
+        digits = [len(text) - len(text.lstrip(b"0123456789")) for text in texts]
+        self.leading_digits = torch.tensor(digits + [0] * (size - len(digits)), device="cpu")
+        self.single = {text[0]: token for token, text in enumerate(texts) if len(text) == 1}
+        self.plain = self.only([token for token, text in enumerate(texts) if text == b'"' or not _SPECIAL.search(text)])
         added = tokenizer.added_tokens_encoder.items()
         self.special = {text: token for text, token in added if self.engine.is_special_token(token)}
-        self.closing = [self.only([tokens[text] for text in texts if text in tokens]) for texts in (_QUOTE, *_CLOSING)]
-        self.marks = [tokens[text] for text in (_QUOTE, _BRACE, _LETTER)]
+
+    def bytes_of(self, token: int) -> bytes:
+        return self.engine.decode_bytes([token])
 
     def count(self, text: str) -> int:
         return len(self.engine.tokenize_str(text))
 
     def only(self, tokens: list[int]) -> torch.Tensor:
         """These tokens as a mask over the vocabulary."""
-        mask = torch.zeros(self.size, dtype=torch.bool)
+        mask = torch.zeros(self.size, dtype=torch.bool, device="cpu")
         mask[tokens] = True
         return mask
 
@@ -81,7 +89,7 @@ class Constraint(LogitsProcessor):
     Args:
         vocabulary: The model's tokens.
         forms: What the answer may be.
-        max_new_tokens: The answer is complete by then, unless the forms need more than half of them to close.
+        max_new_tokens: The answer is complete by then, unless the shortest one is longer.
 
     Attributes:
         hurried: The answer had to be closed before the model would have done so.
@@ -92,23 +100,28 @@ class Constraint(LogitsProcessor):
 
     def __init__(self, vocabulary: Vocabulary, forms: Sequence[Form], *, max_new_tokens: int) -> None:
         self.vocabulary = vocabulary
-        self.matcher = llguidance.LLMatcher(vocabulary.engine, _grammar(forms, vocabulary), log_level=0)
+        grammar = _grammar(forms, lambda text: _literal(text, vocabulary))
+        self.matcher = llguidance.LLMatcher(vocabulary.engine, grammar, log_level=0)
         if self.matcher.is_error():
             raise GrammarError(
                 f"The schema cannot be enforced: {self.matcher.get_error().splitlines()[0]} Simplify the schema."
             )
+        least, jumps, told = zip(*(shortest_sizes(form.schema, vocabulary.count) for form in forms), strict=True)
+        if math.inf in least:
+            raise GrammarError(
+                "JSON of the schema never ends, since it must hold another of its own kind. Make that part optional."
+            )
         self.left = max_new_tokens
-        needed = max(vocabulary.count(form.after) + _closing_tokens(form.schema, vocabulary) for form in forms)
-        self.reserve = min(needed + 16, max_new_tokens // 2)
+        self.most_opened = max(jumps)
+        sizes = {text: size for one in told for text, size in one.items()}
+        self.ending = Ending(_grammar(forms, json.dumps), sizes)
         self.begun = self.hurried = False
-        self.digits = 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if self.begun:
             token = int(input_ids[0, -1])
             self.matcher.consume_token(token)
-            said = self.vocabulary.engine.decode_str([token])
-            self.digits = self.digits + len(said) if said.isdecimal() else 0
+            self.ending.write(self.vocabulary.bytes_of(token))
         self.begun = True
         allowed = self._allowed().to(scores.device)
         self.left -= 1
@@ -119,14 +132,50 @@ class Constraint(LogitsProcessor):
         allowed = torch.frombuffer(bytearray(self.matcher.compute_logit_bias()), dtype=torch.uint8) > 0
         if not allowed.any():  # complete
             return vocabulary.stops
-        within_text = bool(allowed[vocabulary.marks].all())  # elsewhere a letter cannot follow where a brace can
-        if self.left <= self.reserve or (self.digits >= MOST_DIGITS and not within_text):
-            quote, *closing = vocabulary.closing
-            for better in (vocabulary.stops, *([quote] if within_text else closing)):
-                if (allowed & better).any():
-                    self.hurried |= bool((allowed & ~better).any())
-                    return allowed & better
-        return allowed
+        wanted = self._in_time(allowed) & (vocabulary.leading_digits <= self.ending.digits_left)
+        return allowed & wanted if (allowed & wanted).any() else allowed
+
+    def _in_time(self, allowed: torch.Tensor) -> torch.Tensor:
+        """Of the tokens that are allowed, those after which the answer can still be ended."""
+        vocabulary, rest = self.vocabulary, self.ending.rest
+        if rest is None:
+            return allowed
+        is_deep = _nesting(rest) >= MOST_NESTED
+        if not is_deep and self.left > len(rest) + 1 + self.most_opened:  # a token has a byte at least
+            return allowed
+        end = self._tokens(rest)
+        if not is_deep and self.left > len(end) + 1 + self.most_opened:
+            return allowed
+        if self.ending.is_forced:
+            return vocabulary.only(end[:1] or vocabulary.stop_ids)
+        if self.left > len(end) + 1:
+            if self.ending.within_free_text:
+                return vocabulary.plain
+            rests = self.ending.after()
+            fitting = [byte for byte, after in rests.items() if self._fits(after)]
+            if tokens := [vocabulary.single[byte] for byte in fitting if byte in vocabulary.single]:
+                self.hurried |= len(fitting) < len(rests)
+                return vocabulary.only(tokens) | vocabulary.stops
+        self.hurried = True
+        return vocabulary.only(end[:1] or vocabulary.stop_ids)
+
+    def _fits(self, rest: bytes | None) -> bool:
+        """Whether there is room for this end after the next token."""
+        if rest is None or _nesting(rest) > MOST_NESTED:
+            return False
+        return self.left > 1 + len(self.vocabulary.engine.tokenize_bytes(rest))
+
+    def _tokens(self, rest: bytes) -> list[int]:
+        for parse_special in (False, True):
+            tokens = self.vocabulary.engine.tokenize_bytes(rest, parse_special=parse_special)
+            if self.matcher.validate_tokens(tokens) == len(tokens):
+                break
+        return tokens
+
+
+def _nesting(rest: bytes) -> int:
+    """How many objects and arrays are open, by what ends them."""
+    return rest.count(b"}") + rest.count(b"]")
 
 
 def _literal(text: str, vocabulary: Vocabulary) -> str:
@@ -136,52 +185,13 @@ def _literal(text: str, vocabulary: Vocabulary) -> str:
     return " ".join(written)
 
 
-def _grammar(forms: Sequence[Form], vocabulary: Vocabulary) -> str:
+def _grammar(forms: Sequence[Form], literal: Callable[[str], str]) -> str:
+    """The forms as a grammar, in which texts are written as `literal` does."""
     lines = [f"start: {' | '.join(f'form_{i}' for i in range(len(forms)))}"]
     for i, form in enumerate(forms):
-        before, after = (_literal(text, vocabulary) for text in (form.before, form.after))
+        before, after = (literal(text) if text else "" for text in (form.before, form.after))
         lines += [
             f"form_{i}: {before} value_{i} {after}",
-            f"value_{i}: %json {json.dumps(_closed(form.schema) | _JSON_STYLE)}",
+            f"value_{i}: %json {json.dumps(enforceable(form.schema) | _JSON_STYLE)}",
         ]
     return str(llguidance.LLMatcher.grammar_from_lark("\n".join(lines)))
-
-
-def _closed(schema: Schema) -> Schema:
-    """An object that lists its properties has no others unless the schema says so; JSON Schema would allow any.
-
-    Objects that are put together from several schemas stay as they are: each part would refuse the others' properties.
-    """
-    return schema if '"allOf"' in json.dumps(schema) else _without_others(schema)
-
-
-def _without_others(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_without_others(part) for part in schema]
-    if not isinstance(schema, dict) or ("properties" in schema and schema.keys() & _COMBINING):
-        return schema
-    closed = dict(schema)
-    for key in ("items", "prefixItems", "anyOf", "oneOf", "additionalProperties"):
-        if key in schema:
-            closed[key] = _without_others(schema[key])
-    for key in ("properties", "$defs", "definitions"):
-        if key in schema:
-            closed[key] = {name: _without_others(one) for name, one in schema[key].items()}
-    if "properties" in schema:
-        closed.setdefault("additionalProperties", False)
-    return closed
-
-
-def _closing_tokens(schema: Any, vocabulary: Vocabulary) -> int:
-    """Tokens that JSON of this schema may need to close: every property's name, and a few for its value."""
-    if isinstance(schema, list):
-        return sum(_closing_tokens(part, vocabulary) for part in schema)
-    if not isinstance(schema, dict):
-        return 0
-    properties = schema.get("properties", {})
-    named = sum(
-        vocabulary.count(f'"{name}": ') + 4 + _closing_tokens(one, vocabulary) for name, one in properties.items()
-    )
-    parts = [value for key, value in schema.items() if key in ("items", "prefixItems", "anyOf", "oneOf", "allOf")]
-    parts += [*properties.values(), *schema.get("$defs", {}).values()]
-    return named + _closing_tokens(parts, vocabulary)

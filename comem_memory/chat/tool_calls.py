@@ -73,8 +73,12 @@ def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
         written = json.dumps(function.get("parameters") or {"type": "object", "properties": {}})
         for place in ("$defs", "definitions"):
             written = written.replace(f'"#/{place}/', f'"#/$defs/{function["name"]}.')
+        if '"$ref": "#"' in written:
+            written = written.replace('"$ref": "#"', f'"$ref": "#/$defs/{function["name"]}"')
+            definitions[function["name"]] = json.loads(written)
         parameters = json.loads(written)
-        parameters.setdefault("additionalProperties", False)
+        if "$ref" not in parameters:
+            parameters.setdefault("additionalProperties", False)
         for place in ("$defs", "definitions"):
             definitions |= {f"{function['name']}.{name}": one for name, one in parameters.pop(place, {}).items()}
         calls.append(

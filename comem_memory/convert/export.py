@@ -12,8 +12,10 @@ from comem_memory.convert.weights import local_path, write_shards
 from comem_memory.encoder import ADAPTER_FILES, read_config, read_weights
 from comem_memory.errors import AdapterError, CheckpointError
 from comem_memory.files import open_work, refuse_existing
+from comem_memory.model import torch_defaults
 
 
+@torch_defaults()
 def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path) -> None:
     """Writes the encoder's merged weights, the frozen model as `model_inf`, and the Q-Former, shard by shard.
 

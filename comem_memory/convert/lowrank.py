@@ -123,7 +123,8 @@ def decompose(
 
 def _whole(delta: torch.Tensor) -> tuple[list[float], Factors]:
     m, n = delta.shape
-    return [], Factors(delta, torch.eye(n)) if m >= n else Factors(torch.eye(m), delta)
+    identity = torch.eye(min(m, n), dtype=delta.dtype)
+    return [], Factors(delta, identity) if m >= n else Factors(identity, delta)
 
 
 def _leading(delta: torch.Tensor) -> tuple[list[float], Factors]:
@@ -146,8 +147,8 @@ def _rounding_noise(weights: list[torch.Tensor]) -> tuple[float, float]:
     A rounding error is uniform within one step of the format around the number. The norm is at most about the longest
     row plus the longest column (Bandeira and van Handel, arXiv 1408.6185, theorem 1.1).
     """
-    rows = torch.zeros(weights[0].shape[0])
-    columns = torch.zeros(weights[0].shape[1])
+    rows = torch.zeros(weights[0].shape[0], dtype=torch.float32)
+    columns = torch.zeros(weights[0].shape[1], dtype=torch.float32)
     for weight in weights:
         exponent = torch.frexp(weight.float()).exponent - 1
         step = _resolution(weight) * torch.exp2(exponent.float())

@@ -17,6 +17,7 @@ from comem_memory.convert.weights import WeightFiles, local_path, relative_diffe
 from comem_memory.encoder import AdapterWeights, Weights, load_weights_file, write_adapter
 from comem_memory.errors import CheckpointError
 from comem_memory.files import atomic_write, open_work, refuse_existing
+from comem_memory.model import torch_defaults
 
 FROZEN_FOLDER, REPORT_FILE = "frozen", "convert.json"
 LORA_SCALE = 2
@@ -34,6 +35,7 @@ class TensorFindings(Settings):
     """If it gets none: relative difference of the encoder's tensor to that of the frozen model."""
 
 
+@torch_defaults()
 def convert_checkpoint(
     checkpoint: str | Path,
     *,

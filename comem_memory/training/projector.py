@@ -12,12 +12,13 @@ from transformers import TrainingArguments
 
 from comem_memory import mini
 from comem_memory.files import load_image
-from comem_memory.model import Backbone, ModelInputs
+from comem_memory.model import Backbone, ModelInputs, torch_defaults
 from comem_memory.synthesis.emoji import SPLIT_SEED, Picture, split_emoji
 from comem_memory.training.hardware import bfloat16_is_fast
 from comem_memory.training.trainer import BatchTrainer, Dataset, training_arguments
 
 
+@torch_defaults()
 def train_projector(output_dir: Path, *, steps: int, batch: int = 32) -> None:
     """Trains the embedded model's projector to name emoji, into `projector.safetensors`; run it again to resume."""
     torch.manual_seed(1)  # the projector's random start

@@ -11,7 +11,7 @@ from comem_memory.config import EncoderConfig, LoraSettings, QFormerConfig
 from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config
 from comem_memory.errors import AdapterError
 from comem_memory.files import NOTE, claim
-from comem_memory.model import Backbone
+from comem_memory.model import Backbone, torch_defaults
 from comem_memory.training.data import training_data
 from comem_memory.training.hardware import speed_up_on_cpu
 from comem_memory.training.memory_trainer import MemoryTrainer
@@ -23,6 +23,7 @@ MAX_LENGTH = 512
 """Tokens of an item."""
 
 
+@torch_defaults()
 def train_encoder(
     backbone: Backbone,
     output_dir: Path,

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from comem_memory.model import Backbone
+from comem_memory.model import Backbone, torch_defaults
 from comem_memory.training.hardware import bfloat16_is_fast
 
 
@@ -74,6 +74,10 @@ class BatchTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.batches)
+
+    @torch_defaults()
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        return super().train(*args, **kwargs)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16)

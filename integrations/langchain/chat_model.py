@@ -28,7 +28,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from comem_memory.chat import Chat, ChatSettings, Reply, tool_choice_of
+from comem_memory.chat import Chat, ChatSettings, Reply, Tool, tool_choice_of, whole_schema
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
@@ -262,7 +262,7 @@ class ChatComem(SharesMemory, BaseChatModel):
         """
         for name in ("strict", "parallel_tool_calls"):
             kwargs.pop(name, None)
-        written = [convert_to_openai_tool(tool) for tool in tools]
+        written = [_tool(tool) for tool in tools]
         return self.bind(tools=written, tool_choice=tool_choice_of(tool_choice), **kwargs)
 
     def with_structured_output(
@@ -289,7 +289,7 @@ class ChatComem(SharesMemory, BaseChatModel):
         traced = {"ls_structured_output_format": {"kwargs": {"method": method}, "schema": json_schema}}
         parser: Any
         if method == "function_calling":
-            tool = convert_to_openai_tool(schema)
+            tool = _tool(schema)
             name = tool["function"]["name"]
             llm = self.bind_tools([tool], tool_choice=name, **traced, **kwargs)
             if is_basemodel_subclass(cast(type, schema)):
@@ -297,7 +297,8 @@ class ChatComem(SharesMemory, BaseChatModel):
             else:
                 parser = JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
         elif method in ("json_schema", "json_mode"):
-            wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": json_schema}}
+            whole = whole_schema(json_schema, schema)
+            wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": whole}}
             llm = self.bind(response_format=wanted, **traced, **kwargs)
             pydantic = is_basemodel_subclass(cast(type, schema))
             parser = PydanticOutputParser(pydantic_object=cast(Any, schema)) if pydantic else JsonOutputParser()
@@ -332,6 +333,14 @@ WITHOUT_TEXT: dict[Mode, Mode] = {"both": "memory", "text": "none"}
 
 SERVED: ContextVar[tuple[Served, ...]] = ContextVar("SERVED", default=())
 """Set while middlewares call a model, one of each memory: a `ChatComem` does not search on its own then."""
+
+
+def _tool(tool: dict[str, Any] | type | Callable[..., Any] | BaseTool) -> Tool:
+    written = convert_to_openai_tool(tool)
+    function, source = written["function"], tool.args_schema if isinstance(tool, BaseTool) else tool
+    if "parameters" in function:
+        function["parameters"] = whole_schema(function["parameters"], source)
+    return written
 
 
 def _schema(response_format: dict[str, Any] | None) -> dict[str, Any] | None:
