@@ -46,7 +46,8 @@ class EfficientNetEmbedder(TorchEmbedder):
 
     def _load(self) -> nn.Module:
         weights = self._weights if isinstance(self._weights, Mapping) else load_file(self._weights)
-        model = EfficientNetLite0(EfficientNetLite0Config()).to(torch.float32)
+        model: nn.Module = EfficientNetLite0(EfficientNetLite0Config())
+        model.to(torch.float32)  # whatever the process makes tensors in
         wanted = model.state_dict()
         model.load_state_dict({name: tensor for name, tensor in weights.items() if name in wanted})
         return model
