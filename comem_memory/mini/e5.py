@@ -34,6 +34,8 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from comem_memory.model import torch_defaults
+
 _EMBEDDINGS = {"word": "word_embeddings", "pos": "position_embeddings", "type": "token_type_embeddings"}
 _PARTS = {
     "q": "attention.self.query",
@@ -71,6 +73,7 @@ _MEAN_FILE = Path(__file__).parent.parent / "data" / "e5_mean.safetensors"
 """Its mean vector over texts in 30 languages, each as a question and as what is found (`benchmarks/e5_mean.py`)."""
 
 
+@torch_defaults()
 def write_e5(source: Path, folder: Path) -> None:
     """Writes the model as a sentence-transformers folder, its weights in float16, to be used in float32.
 

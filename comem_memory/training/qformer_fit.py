@@ -39,7 +39,7 @@ def fit_qformer(
     heads, depth = qformer.config.num_attention_heads, qformer.config.depth
     attention = qformer.attention
     spacing = END / queries
-    places = (torch.arange(queries, device=states.device) + 0.5) * spacing - END / 2
+    places = (torch.arange(queries, dtype=states.dtype, device=states.device) + 0.5) * spacing - END / 2
 
     # The directions in which tokens differ least are set aside for what is not content.
     directions = torch.linalg.eigh((tokens * weight[:, None]).T @ tokens).eigenvectors.T  # least first
@@ -61,7 +61,7 @@ def fit_qformer(
         [places / reach**2, torch.full_like(places, -0.5 / reach**2), torch.ones_like(places)]
     )  # (3, Q)
     length = width**0.5  # of a vector after LayerNorm
-    to_q, keys = torch.zeros(2, width // heads, width, device=states.device)
+    to_q, keys = torch.zeros(2, width // heads, width, dtype=states.dtype, device=states.device)
     keys[:3] = marks
     to_q[:3] = (slopes * (scale * shrink)[:, None]) @ asks
     keys[3] = -asks.sum(0)

@@ -110,7 +110,7 @@ class WarmStartLayout:
         ids = torch.tensor([i for text in texts for i in self.backbone.prompts.text_ids(text)], dtype=torch.long)
         if not len(ids):
             raise CorpusError("No item has a text for the warm start. Go on from a trained adapter with --start.")
-        counts = torch.bincount(ids, minlength=len(embeddings))
+        counts = torch.bincount(ids, minlength=len(embeddings)).float()
         self.weights = RARE / (RARE + counts / counts.sum())  # (vocabulary,)
         self._tail = len(self.backbone.prompts.turn_end_ids)
         laid_out = encoder.inputs("a").tensors["input_ids"].shape[1]
@@ -126,7 +126,7 @@ class WarmStartLayout:
         columns = torch.arange(ids.shape[1], device=ids.device)
         position = columns - (ids.shape[1] - self._tail - lengths)
         inside = (position >= 0) & (position < lengths)
-        place = (1 + position.clamp(0, LONGEST) / STRETCH).log() - END / 2
+        place = (1 + position.clamp(0, LONGEST).float() / STRETCH).log() - END / 2
         weight = torch.where(inside, self.weights.to(ids.device)[ids], OUTSIDE)
         return batch, TokenFacts(inside, torch.where(inside, place, 0.0), weight)
 
