@@ -15,7 +15,8 @@ class SharesMemory:
     memory: Any
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
-        copied = copy.copy(self)
+        memo = {} if memo is None else memo
+        memo[id(self)] = copied = copy.copy(self)
         copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return copied
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, get_args
 from weakref import WeakKeyDictionary
 
-from comem_memory.errors import InvalidItemError, QueryError
+from comem_memory.errors import ComemError, QueryError, StoreConnectionError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import MemoryStore
 
@@ -18,8 +19,11 @@ OnError = Literal["raise", "log"]
 Job = Callable[[ContinuousMemory], object]
 """Stores something in the memory that it is given; doing it again changes nothing."""
 
-_waiting: WeakKeyDictionary[MemoryStore, dict[str, dict[str, Job]]] = WeakKeyDictionary()
-"""By namespace and key, in the order given: what a failing store has not taken yet. Adapters come and go; it stays."""
+HOPELESS = (ComemError, ValueError, TypeError)
+"""What fails so, fails again: a closed or read-only memory, an item that cannot be encoded. A server may come back."""
+
+MOST_WAITING = 1000
+"""Writes that wait in a namespace, at most."""
 
 
 def check_on_error(on_error: str) -> OnError:
@@ -60,32 +64,78 @@ def deliver(memory: ContinuousMemory, jobs: Mapping[str, Job], on_error: OnError
     Args:
         memory: Where to store.
         jobs: Each under a key; one that waits under the same key is not done any more.
-        on_error: `raise` takes these jobs back and raises; with `log` all that is not done waits for the next call, as
-            long as the store is open.
+        on_error: `raise` raises. With `log` what fails now, but may succeed later, waits for the next call; what never
+            will is dropped, and the log says so.
 
     Returns:
         Whether nothing waits.
-
-    Raises:
-        InvalidItemError: One of the jobs can never be done, and `raise`. With `log` it is dropped.
     """
-    waiting = _waiting.setdefault(memory.store, {}).setdefault(memory.name, {})
+    queue = _queue(memory)
     for key in jobs:
-        waiting.pop(key, None)
-    waiting.update(jobs)
-    for key, job in list(waiting.items()):
+        queue.waiting.pop(key, None)
+    queue.retry(memory)
+    for key, job in jobs.items():
+        if queue.waiting and on_error == "log":
+            queue.put(key, job)  # behind what is older
+            continue
         try:
             job(memory)
         except Exception as error:
-            hopeless = isinstance(error, InvalidItemError)
-            if on_error == "raise" and (key in jobs or not hopeless):
-                for own in jobs:
-                    waiting.pop(own, None)
+            if on_error == "raise":
                 raise
-            if not hopeless:
-                logger.warning("The memory failed; %d writes wait for the next chance.", len(waiting), exc_info=True)
-                return False
-            logger.error("Something cannot be stored and is dropped.", exc_info=True)
-        if waiting.get(key) is job:
-            del waiting[key]
-    return True
+            queue.failed(key, job, error)
+    return not queue.waiting
+
+
+class _Queue:
+    """What a failing store has not taken yet, by key, in the order given. Adapters come and go; it stays."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, Job] = {}
+        self._retrying = threading.Lock()
+
+    def retry(self, memory: ContinuousMemory) -> None:
+        """Does what waits, one thread at a time, until the memory cannot be reached."""
+        if not self.waiting:
+            return
+        with self._retrying:
+            for key, job in list(self.waiting.items()):
+                if self.waiting.get(key) is not job:  # another thread did it, or has newer
+                    continue
+                try:
+                    job(memory)
+                except StoreConnectionError as error:
+                    logger.warning(
+                        "The memory failed; %d writes wait for the next chance: %s", len(self.waiting), error
+                    )
+                    return
+                except Exception as error:
+                    self.failed(key, job, error)
+                    continue
+                if self.waiting.get(key) is job:
+                    self.waiting.pop(key, None)
+
+    def failed(self, key: str, job: Job, error: Exception) -> None:
+        """Keeps a job for later, unless it fails for good."""
+        if isinstance(error, HOPELESS) and not isinstance(error, StoreConnectionError):
+            self.waiting.pop(key, None)
+            logger.error("Something cannot be stored and is dropped.", exc_info=error)
+            return
+        self.put(key, job)
+        logger.warning("The memory failed; %d writes wait for the next chance.", len(self.waiting), exc_info=error)
+
+    def put(self, key: str, job: Job) -> None:
+        """Keeps a job for later, at the cost of the oldest where too many wait."""
+        self.waiting.setdefault(key, job)
+        while len(self.waiting) > MOST_WAITING:
+            oldest = next(iter(self.waiting), None)
+            self.waiting.pop(oldest, None)  # type: ignore[arg-type]
+            logger.error("More than %d writes wait for the memory; the oldest is dropped.", MOST_WAITING)
+
+
+_queues: WeakKeyDictionary[MemoryStore, dict[str, _Queue]] = WeakKeyDictionary()
+
+
+def _queue(memory: ContinuousMemory) -> _Queue:
+    """Of the memory's namespace."""
+    return _queues.setdefault(memory.store, {}).setdefault(memory.name, _Queue())

@@ -154,8 +154,11 @@ class Transcript:
 
 
 def noted(record: MemoryRecord, name: str) -> str:
-    """A note on a message's item, also as version 0.1.0 wrote it."""
-    return str(record.metadata.get(name, record.metadata.get(FORMER[name])))
+    """A note on a message's item, also as version 0.1.0 wrote it; empty where there is none.
+
+    An item whose text was updated has no `MESSAGE`: its text is all that is left of the message.
+    """
+    return str(record.metadata.get(name, record.metadata.get(FORMER[name], "")))
 
 
 def visible(hit: MemoryHit) -> Metadata:

@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from llama_index.core.base.llms.types import ChatMessage
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import InvalidItemError, QueryError, StoreConnectionError
-from comem_memory.integrations.failures import deliver
+from comem_memory.integrations import failures
+from comem_memory.integrations.failures import Job, deliver
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware
 from comem_memory.integrations.llama_index import ComemMemory, ComemMemoryBlock
 from comem_memory.integrations.llama_index.messages import MEMORY_IDS
@@ -171,6 +173,50 @@ def test_what_can_never_be_stored_holds_nothing_up(memory: ContinuousMemory, cap
     with pytest.raises(InvalidItemError, match="gone.png does not exist"):
         deliver(memory, {"bad": gone}, "raise")
     assert deliver(memory, {}, "raise"), "it was taken back"
+
+
+def test_sessions_write_at_once(memory: ContinuousMemory):
+    def write(number: int) -> None:
+        history = ComemChatMessageHistory(memory, str(number), older=0)
+        for at in range(3):
+            history.add_messages([HumanMessage(f"{number}-{at}"), AIMessage("Yes.")])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    for number in range(6):
+        said = [message.text for message in ComemChatMessageHistory(memory, str(number), older=0).messages]
+        assert said == [text for at in range(3) for text in (f"{number}-{at}", "Yes.")]
+
+
+def test_what_waits_is_stored_once_by_many_at_once(server: Server, memory: ContinuousMemory):
+    server.stop()
+    histories = [ComemChatMessageHistory(memory, str(number), older=0, on_error="log") for number in range(6)]
+    for history in histories:
+        history.add_messages([HumanMessage("Hello."), AIMessage("Yes.")])
+    server.start()
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda history: history.add_messages([HumanMessage("Still there?")]), histories))
+    for number in range(6):
+        history = ComemChatMessageHistory(memory, str(number), older=0)
+        assert [message.text for message in history.messages] == ["Hello.", "Yes.", "Still there?"]
+
+
+def test_of_many_that_wait_the_oldest_go(memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(failures, "MOST_WAITING", 3)
+    done: list[int] = []
+    up = False
+
+    def job(number: int) -> Job:
+        def store(_: ContinuousMemory) -> None:
+            if not up:
+                raise StoreConnectionError("The server does not answer.")
+            done.append(number)
+
+        return store
+
+    assert not any(deliver(memory, {str(number): job(number)}, "log") for number in range(5))
+    up = True
+    assert deliver(memory, {}, "log") and done == [2, 3, 4]
 
 
 def test_on_error_is_one_of_two(memory: ContinuousMemory):

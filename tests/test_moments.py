@@ -143,6 +143,9 @@ def test_what_adapters_noted_stays_when_an_item_is_said_again_with_other_metadat
     memory.add(MemoryItem(text="Tea at four.", metadata={"who": "bob"}))
     assert memory.get(id)[0].metadata == {"who": "bob"}
     assert memory.count(where={"comem.chat.message_id": "m1"}) == 1
+    memory.add(MemoryItem(text="Cake.", metadata={"who": "ann"}))
+    memory.add(with_notes(MemoryItem(text="Cake."), {"comem.chat.message_id": "m1"}))
+    assert memory.count(where={"comem.chat.message_id": "m1"}) == 1, "a user's own item is not taken over"
     memory.add(with_notes(MemoryItem(text="Tea at four."), {"comem.chat.message_id": "m2"}))
     assert memory.get(id)[0].metadata == {"who": "bob"}
     assert [memory.count(where={"comem.chat.message_id": one}) for one in ("m1", "m2")] == [0, 1]

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,9 @@ def texts(memory: ContinuousMemory) -> list[str | None]:
 def test_turns_begin_with_the_user(memory: ContinuousMemory):
     summary = HumanMessage("A sum.", additional_kwargs={"lc_source": "summarization"})
     said = [summary, human("1"), AIMessage("2"), AIMessage("3"), human("4"), human("5"), AIMessage("6")]
-    turns = turns_of(said)
+    turns = turns_of(said, thread="", by="")
     assert [(turn.said.content, len(turn.messages)) for turn in turns] == [("1", 4), ("4", 5), ("5", 7)]
-    assert turns_of([AIMessage("Hi.")]) == []
+    assert turns_of([AIMessage("Hi.")], thread="", by="") == []
 
 
 class TestWhatIsRemembered:
@@ -213,6 +213,23 @@ class TestReplacing:
         agent.invoke(None, edited)
         assert texts(memory) == ["User: My cat is Kit.\nAssistant: Oh."]
 
+    def test_an_item_of_the_users_stays_when_a_turn_of_the_same_words_is_edited(self, memory: ContinuousMemory):
+        def words(messages: Sequence[AnyMessage]) -> MemoryItem | None:
+            return MemoryItem(text=messages[0].text)
+
+        memory.add(MemoryItem(text="My cat is Tom.", metadata={"source": "profile"}))
+        agent = agent_of(memory, "Nice.", "Oh.", saver=InMemorySaver(), remember=words)
+        say(agent, human("My cat is Tom.", "1"))
+        say(agent, human("My cat is Kit.", "1"))
+        assert texts(memory) == ["My cat is Kit.", "My cat is Tom."]
+        assert [hit.metadata for hit in memory.scan(where={"source": "profile"})] == [{"source": "profile"}]
+
+    def test_ids_of_conversations_without_a_thread_may_be_the_same(self, memory: ContinuousMemory):
+        agent = agent_of(memory, "a", "b", "c")
+        for text in ("My cat is Tom.", "My dog is Rex.", "My cat is Tom."):
+            agent.invoke({"messages": [human(text, "1")]})
+        assert texts(memory) == ["User: My cat is Tom.\nAssistant: c", "User: My dog is Rex.\nAssistant: b"]
+
     def test_ids_count_within_a_thread(self, memory: ContinuousMemory):
         agent = agent_of(memory, "a", "b", saver=InMemorySaver())
         say(agent, human("My cat is Tom.", "1"), thread="1")
@@ -287,6 +304,18 @@ class TestTogether:
         assert "spoon" in model.seen[0][0].text and "Ada's" in model.seen[0][0].text
         for view in (team, memory.namespace("ada")):
             assert "User: What opens the blue door?\nAssistant: A spoon." in texts(view)
+
+    def test_two_middlewares_remember_each_its_own(self, memory: ContinuousMemory):
+        def fact(messages: Sequence[AnyMessage]) -> MemoryItem | None:
+            return MemoryItem(text=f"Fact: {messages[0].text}")
+
+        model = Scripted(answers=[AIMessage("Nice."), AIMessage("Oh.")])
+        both = [ComemMiddleware(memory, tools=False), ComemMiddleware(memory, tools=False, name="facts", remember=fact)]
+        agent = create_agent(model, middleware=both, checkpointer=InMemorySaver())
+        say(agent, human("My cat is Tom.", "1"))
+        assert texts(memory) == ["Fact: My cat is Tom.", "User: My cat is Tom.\nAssistant: Nice."]
+        say(agent, human("My cat is Kit.", "1"))
+        assert texts(memory) == ["Fact: My cat is Kit.", "User: My cat is Kit.\nAssistant: Oh."]
 
     async def test_many_at_once_in_async(self, memory: ContinuousMemory):
         agent = agent_of(memory, *(["Fine."] * 6), saver=InMemorySaver())

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import InvalidItemError
+from comem_memory.integrations.langchain import ComemChatMessageHistory
 from comem_memory.integrations.transcript import MESSAGE, ROLE, SESSION, Said, Transcript, noted, visible
 from comem_memory.testing import tiny_memory, tiny_picture
 from comem_memory.types import with_notes
@@ -67,6 +69,14 @@ def test_messages_stay_in_order_when_the_clock_is_put_back(memory: ContinuousMem
     assert texts(transcript, transcript.ids()[-1:]) == ["Assistant: Brass."]
     hits = memory.get(transcript.ids())
     assert [hit.created_at for hit in hits] == sorted(hit.created_at for hit in hits)
+
+
+def test_a_message_whose_text_was_updated_is_its_new_text(memory: ContinuousMemory):
+    history = ComemChatMessageHistory(memory, "s1")
+    history.add_messages([HumanMessage("My PIN is 1234."), AIMessage("I see.")])
+    memory.update(history.transcript.ids()[0], text="(removed)")
+    assert [(one.type, one.text) for one in history.messages] == [("human", "(removed)"), ("ai", "I see.")]
+    assert not any("1234" in str(record) for record in history.transcript.read(history.transcript.ids()))
 
 
 def test_a_message_without_words_has_an_item_too(memory: ContinuousMemory):

@@ -257,7 +257,8 @@ class Writer:
             old = stored[one.id]
             image = self._keep_picture(one) if self._is_gone(old.image) else old.image
             given = one.item.metadata
-            metadata = (own_metadata(given) or own_metadata(old.metadata)) | (notes_of(given) or notes_of(old.metadata))
+            noted = notes_of(old.metadata)  # what a user added is not taken over by a turn of the same words
+            metadata = (own_metadata(given) or own_metadata(old.metadata)) | (noted and (notes_of(given) or noted))
             if (image, metadata) != (old.image, old.metadata):
                 new[one.id] = {"image": image, "metadata": metadata}
         if not new:

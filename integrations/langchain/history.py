@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.chat_history import BaseChatMessageHistory
-from langchain_core.messages import BaseMessage, HumanMessage, message_to_dict, messages_from_dict
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    message_to_dict,
+    messages_from_dict,
+)
 
 from comem_memory.chat import check_mode
 from comem_memory.config import Mode
@@ -16,7 +23,7 @@ from comem_memory.store import MemoryRecord
 from comem_memory.threads import run_in_thread
 
 from ..failures import OnError, check_on_error, tolerating
-from ..transcript import MESSAGE, Said, Transcript, as_json, noted
+from ..transcript import MESSAGE, ROLE, Said, Transcript, as_json, noted
 from .messages import memory_block, to_messages
 
 
@@ -63,7 +70,7 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
         self.transcript.deliver_waiting()
         with tolerating(self.on_error, f"what was said in session {self.transcript.session_id!r}"):
             past, kept = self.transcript.split(self.recent)
-        newest = messages_from_dict([json.loads(noted(record, MESSAGE)) for record in kept])
+        newest = [_read(record) for record in kept]
         if not self.older:
             return newest
         ids = past[-self.older :][::-1]
@@ -84,6 +91,13 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
 
     def clear(self) -> None:
         self.transcript.clear()
+
+
+def _read(record: MemoryRecord) -> BaseMessage:
+    if message := noted(record, MESSAGE):
+        return messages_from_dict([json.loads(message)])[0]
+    kind = {"assistant": AIMessage, "system": SystemMessage}.get(noted(record, ROLE), HumanMessage)
+    return kind(record.text or "")
 
 
 def _written(message: BaseMessage) -> str:

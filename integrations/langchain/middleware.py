@@ -76,6 +76,8 @@ class TurnState(AgentState[Any]):
     """An agent's state, with its turns by the middleware's name."""
 
     comem_turns: NotRequired[Annotated[dict[str, Turns], PrivateStateAttr]]
+    comem_said: NotRequired[Annotated[HumanMessage | None, PrivateStateAttr]]
+    """In threads that version 0.1.0 began, whose turns are remembered without notes."""
 
 
 class ComemMiddleware(AgentMiddleware[TurnState, Any]):
@@ -85,11 +87,11 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     turn. Turns that the model is shown as messages are not recalled too.
 
     A turn is remembered when the agent has answered; when model or tool fail, what the user said is; and before the
-    model is called, whatever earlier turn of the conversation is not remembered yet. The ids of messages tell them
-    apart, within a thread if there is one: when an id comes back with another content or answer, the new turn takes
-    the old one's place. Without ids, as in a history that is passed without a checkpointer, the words do. What is
-    deleted from the memory is not remembered again, as long as the checkpointer, this object or a later turn in the
-    memory tells that it once was.
+    model is called, whatever earlier turn of the conversation is not remembered yet. Within a thread, the ids of
+    messages tell them apart: when an id comes back with another content or answer, the new turn takes the old one's
+    place. Without a thread, as in a history that is passed without a checkpointer, the words do too. What is deleted
+    from the memory is not remembered again, as long as the checkpointer, this object or a later turn in the memory
+    tells that it once was. Items to which `remember` gives an id are not known as turns.
 
     List it after what hides or replaces anything (`PIIMiddleware`, `ModelFallbackMiddleware`).
 
@@ -147,8 +149,11 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     # -- before the model ---------------------------------------------------------------------------------------
 
     def before_model(self, state: TurnState, runtime: Any) -> dict[str, Any] | None:
-        turns, known = _turns(state["messages"]), self._known(state)
-        settled = self._catch_up(self._view(runtime), turns[:-1], known["settled"])
+        turns, known = self._turns(state["messages"]), self._known(state)
+        settled = known["settled"]
+        if not settled and "comem_said" in state:
+            settled = {str(turn.said.id): turn.words for turn in turns[:-1]}
+        settled = self._catch_up(self._view(runtime), turns[:-1], settled)
         now = Turns(said=turns[-1].said if turns else known["said"], settled=settled)
         return None if now == known else self._update(state, now)
 
@@ -170,7 +175,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     def _missing(self, view: ContinuousMemory, turns: Sequence[Turn]) -> Sequence[Turn]:
         """Turns after the last one that is known here or in the memory; what is unknown before it was deleted."""
         unseen = [turn.digest for turn in turns if (view.name, turn.digest) not in self._seen]
-        unknown = set(unseen) - known_turns(view, unseen)
+        unknown = set(unseen) - known_turns(view, unseen, self.name)
         known = (at for at, turn in enumerate(turns) if turn.digest not in unknown)
         return turns[max(known, default=-1) + 1 :]
 
@@ -181,31 +186,30 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     ) -> ModelResponse[Any]:
         view = self._view(request.runtime)
         hits = self._recall(view, request)
-        try:
-            with self._serving(request, view, hits) as served:
-                return handler(served)
-        except Exception as error:
-            if not self._can_do_without(hits, error):
-                self._remember_said(request, error)
-                raise
-        with self._serving(request, view, []) as served:
-            return handler(served)
+        while True:
+            try:
+                with self._serving(request, view, hits) as served:
+                    return handler(served)
+            except Exception as error:
+                if not self._can_do_without(hits, error):
+                    self._remember_said(request, error)
+                    raise
+            hits = []
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         view = self._view(request.runtime)
         hits = await run_in_executor(None, self._recall, view, request)
-        try:
-            with self._serving(request, view, hits) as served:
-                return await handler(served)
-        except Exception as error:
-            if not self._can_do_without(hits, error):
-                failed = error
-                await run_in_thread(lambda _: self._remember_said(request, failed))
-                raise
-        with self._serving(request, view, []) as served:
-            return await handler(served)
+        while True:
+            try:
+                with self._serving(request, view, hits) as served:
+                    return await handler(served)
+            except Exception as error:
+                if not self._can_do_without(hits, error):
+                    await run_in_thread(lambda _, failed=error: self._remember_said(request, failed))  # type: ignore[misc]
+                    raise
+            hits = []
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
         try:
@@ -226,7 +230,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
 
     def _recall(self, view: ContinuousMemory, request: ModelRequest[Any]) -> list[MemoryHit]:
         k = 0 if self.mode == "none" else self.k
-        turns = _turns(request.messages)
+        turns = self._turns(request.messages)
         said = turns[-1].said if turns else self._known(cast(TurnState, request.state))["said"]
         if k == 0 or said is None:
             return []
@@ -322,17 +326,17 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         messages, said = state["messages"], self._known(state)["said"]
         if said is not None and all(message.id != said.id for message in messages):
             messages = [said, *messages]
-        return _turns(messages)
+        return self._turns(messages)
+
+    def _turns(self, messages: Sequence[AnyMessage]) -> list[Turn]:
+        thread = str(ensure_config()["configurable"].get("thread_id", ""))
+        return turns_of(messages, thread=thread, by=self.name)
 
     def _known(self, state: TurnState) -> Turns:
         return (state.get("comem_turns") or {}).get(self.name, Turns(said=None, settled={}))
 
     def _update(self, state: TurnState, turns: Turns) -> dict[str, Any]:
         return {"comem_turns": (state.get("comem_turns") or {}) | {self.name: turns}}
-
-
-def _turns(messages: Sequence[AnyMessage]) -> list[Turn]:
-    return turns_of(messages, thread=str(ensure_config()["configurable"].get("thread_id", "")))
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:

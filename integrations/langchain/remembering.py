@@ -19,8 +19,9 @@ from .messages import to_messages
 
 Remember = Callable[[Sequence[AnyMessage]], MemoryItem | None]
 
-MESSAGE_ID, TURN = CHAT_PREFIX + "message_id", CHAT_PREFIX + "turn"
-"""Notes on a turn's item: which message of the user's it begins with (`Turn.key`), and what was said (`Turn.digest`).
+MESSAGE_ID, TURN, BY = CHAT_PREFIX + "message_id", CHAT_PREFIX + "turn", CHAT_PREFIX + "by"
+"""Notes on a turn's item: which message of the user's it begins with (`Turn.key`), what was said (`Turn.digest`), and
+the name of the middleware that remembered it: each of two has items of its own.
 
 Several turns of the same words are one item, which then notes no message: none of them may take it away.
 """
@@ -34,11 +35,13 @@ class Turn:
         messages: The conversation up to the end of the turn.
         said: What the user said.
         thread: The conversation's id, if it has one: ids of messages may be unique within it only.
+        by: The name of the middleware that remembers it.
     """
 
     messages: Sequence[AnyMessage]
     said: HumanMessage
     thread: str
+    by: str
 
     @cached_property
     def words(self) -> str:
@@ -57,15 +60,20 @@ class Turn:
 
     @cached_property
     def key(self) -> str:
-        """Of the user's message, whatever it says."""
-        return _digest(self.thread, str(self.said.id))
+        """Of the user's message, whatever it says; of one without a thread or an id, with its words.
+
+        Another conversation of the same user may have a message with this id.
+        """
+        if self.thread and self.said.id is not None:
+            return _digest(self.thread, str(self.said.id))
+        return _digest(str(self.said.id), self.words)
 
 
-def turns_of(messages: Sequence[AnyMessage], thread: str = "") -> list[Turn]:
-    """A conversation's turns, each begun by a message of the user's."""
+def turns_of(messages: Sequence[AnyMessage], *, thread: str, by: str) -> list[Turn]:
+    """A conversation's turns, each begun by a message of the user's; `thread` and `by` as in `Turn`."""
     starts = [at for at, message in enumerate(messages) if is_said(message)]
     ends = [*starts, len(messages)][1:]
-    return [Turn(messages[:end], messages[at], thread) for at, end in zip(starts, ends, strict=True)]  # type: ignore[arg-type]
+    return [Turn(messages[:end], messages[at], thread, by) for at, end in zip(starts, ends, strict=True)]  # type: ignore[arg-type]
 
 
 def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:
@@ -108,11 +116,11 @@ def store_turn(memory: ContinuousMemory, turn: Turn, item: MemoryItem | None) ->
         return
     # One question: Chroma looks through all of a namespace for each.
     digests = [turn.digest, turn.unanswered]
-    noted = _notes(memory, where={"$or": [{MESSAGE_ID: turn.key}, {TURN: {"$in": digests}}]})
+    noted = _notes(memory, where={BY: turn.by, "$or": [{MESSAGE_ID: turn.key}, {TURN: {"$in": digests}}]})
     outdated = {id for id, notes in noted.items() if notes[MESSAGE_ID] == turn.key}
     if item is not None:
         same = {id for id, notes in noted.items() if notes[TURN] == turn.digest}
-        notes = {MESSAGE_ID: "" if same - outdated else turn.key, TURN: turn.digest}
+        notes = {MESSAGE_ID: "" if same - outdated else turn.key, TURN: turn.digest, BY: turn.by}
         stored = memory.add(with_notes(item, notes), truncate=True)
         attempts = {id for id, notes in noted.items() if notes[TURN] == turn.unanswered}  # that failed
         outdated = (outdated | attempts) - set(stored)
@@ -120,9 +128,9 @@ def store_turn(memory: ContinuousMemory, turn: Turn, item: MemoryItem | None) ->
         memory.delete(ids=sorted(outdated))
 
 
-def known_turns(memory: ContinuousMemory, digests: Sequence[str]) -> set[str]:
-    """Digests of turns that are stored, of these."""
-    noted = _notes(memory, where={TURN: {"$in": list(digests)}}) if digests else {}
+def known_turns(memory: ContinuousMemory, digests: Sequence[str], by: str) -> set[str]:
+    """Digests of turns that a middleware has stored, of these."""
+    noted = _notes(memory, where={BY: by, TURN: {"$in": list(digests)}}) if digests else {}
     return {notes[TURN] for notes in noted.values()}
 
 

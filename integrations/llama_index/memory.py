@@ -19,7 +19,7 @@ from comem_memory.types import MemoryHit
 
 from ..copying import SharesMemory
 from ..failures import OnError, tolerating
-from ..transcript import MESSAGE, Said, Transcript, as_json, noted
+from ..transcript import MESSAGE, ROLE, Said, Transcript, as_json, noted
 from .messages import remembered, to_messages
 
 
@@ -127,4 +127,6 @@ def _as_json(message: ChatMessage) -> str:
 
 
 def _message(record: MemoryRecord) -> ChatMessage:
-    return ChatMessage.model_validate_json(noted(record, MESSAGE))
+    if message := noted(record, MESSAGE):
+        return ChatMessage.model_validate_json(message)
+    return ChatMessage(record.text or "", role=noted(record, ROLE))
