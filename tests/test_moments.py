@@ -6,13 +6,14 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.memories import CAT, DOOR, FLAG, embedded
 from helpers.records import identity, record
 
 from comem_memory import ContinuousMemory, MemoryEncoder, MemoryItem
-from comem_memory.store import ChromaStore
+from comem_memory.store import ChromaStore, chroma, records
 from comem_memory.store.moments import next_moment, to_date, to_moment
 from comem_memory.testing import tiny_backbone, tiny_encoder
 from comem_memory.types import with_notes
@@ -69,6 +70,28 @@ def test_the_next_moment_is_now_or_after_the_newest(clock: Clock, newest: int):
     clock.stopped = 1_700_000_000_000_000_000
     now = 1_700_000_000_000_000
     assert next_moment(lambda moment: now + newest > moment) == (now + newest + 1 if newest >= 0 else now)
+
+
+def test_behind_the_future_the_next_moment_is_searched_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = 0
+
+    def counted(collection: Any, moment: int) -> bool:
+        nonlocal asked
+        asked += 1
+        return records.any_after(collection, moment)
+
+    monkeypatch.setattr(chroma, "any_after", counted)
+    with closing(ChromaStore.embedded(tmp_path, identity=identity())) as store:
+        store.put([record("tomorrow", created_at=to_date(time.time_ns() // 1000 + 24 * HOUR))])
+        first, asked = store.next_moment(), 0
+        store.put([record(str(n), created_at=to_date(first + n)) for n in range(64)])
+        second = store.next_moment()
+        assert second == first + 64 and asked <= 15
+        store.put([record("one", created_at=to_date(second))])
+        asked = 0
+        assert store.next_moment() == second + 1 and asked == 3
+        store.delete(namespace="ann")
+        assert store.next_moment() < second - 23 * HOUR, "nothing lies in the future any more"
 
 
 def test_items_of_one_call_and_of_many_sort_as_they_were_added(memory: ContinuousMemory, clock: Clock):

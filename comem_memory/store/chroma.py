@@ -48,6 +48,7 @@ class ChromaStore(MemoryStore):
 
     def __init__(self, connection: Connection, collection_name: str, identity: CollectionIdentity | None) -> None:
         self._opened = OpenCollection(connection, collection_name, identity)
+        self._moment = 0
 
     @classmethod
     def embedded(
@@ -183,7 +184,8 @@ class ChromaStore(MemoryStore):
 
     def next_moment(self) -> int:
         with self._opened.access() as collection:
-            return next_moment(partial(any_after, collection))
+            self._moment = next_moment(partial(any_after, collection), self._moment)
+            return self._moment
 
     def begin_migration(self, identity: CollectionIdentity) -> ChromaMigration:
         return ChromaMigration(self._opened, identity)

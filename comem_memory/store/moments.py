@@ -12,16 +12,21 @@ _STEP = timedelta(microseconds=1)
 _LAST = (datetime(9999, 1, 1, tzinfo=UTC) - _START) // _STEP  # later ones would soon have no date
 
 
-def next_moment(any_after: Callable[[int], bool]) -> int:
+def next_moment(any_after: Callable[[int], bool], known: int = 0) -> int:
     """Now, or the moment after the newest thing stored where that is not before now.
 
     Args:
         any_after: Whether anything stored is newer than a moment.
+        known: A moment that was given before; the search starts there, in steps that double.
     """
     now = time.time_ns() // 1000
     if not any_after(now - 1):
         return now
-    return bisect.bisect_left(range(_LAST), True, lo=now, key=lambda moment: not any_after(moment)) + 1
+    start, step = max(now, known), 1
+    while start + step < _LAST and any_after(start + step):
+        step *= 2
+    low, high = start + step // 2, min(start + step, _LAST)
+    return bisect.bisect_left(range(_LAST), True, lo=low, hi=high, key=lambda moment: not any_after(moment)) + 1
 
 
 def to_date(moment: int) -> str:
