@@ -10,7 +10,7 @@ from helpers.processes import is_locked, run
 from helpers.records import identity, record
 from helpers.store_contract import ids_of
 
-from comem_memory.store import ChromaStore
+from comem_memory.store import ChromaStore, connections
 from comem_memory.testing import tiny_backbone, tiny_encoder
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
@@ -160,8 +160,41 @@ def test_garbage_found_while_something_is_opened_does_not_hold_it_up(tmp_path: P
 
     monkeypatch.setattr(directories, "embedded_client", opening)
     two = ChromaStore.embedded(tmp_path / "two", identity=identity())
+    assert not is_locked(tmp_path / "one"), "and is let go of once that is open"
     two.close()
-    assert not is_locked(tmp_path / "one")
+
+
+def test_garbage_that_cannot_be_closed_is_nobody_elses_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    def broken() -> None:
+        raise RuntimeError("The disk is gone.")
+
+    store = ChromaStore.embedded(tmp_path, identity=identity())
+    client = store._opened._client
+    with connections.one_at_a_time():
+        for release in (broken, lambda: released.append(True)):
+            connections.Connection(client, release)  # garbage at once
+        released: list[bool] = []
+        gc.collect()
+    assert released == [True] and "could not be closed" in caplog.text and "The disk is gone." in caplog.text
+    store.close()
+
+
+@needs_fork
+def test_an_opening_that_is_refused_starts_no_chroma(tmp_path: Path):
+    output = run(
+        FORKED
+        + """
+    from helpers.records import identity
+    from comem_memory.store import ChromaStore
+    try:
+        ChromaStore.embedded(__import__("helpers.records").__file__, identity=identity())
+    except ComemError as error:
+        print(type(error).__name__, flush=True)
+    in_child(lambda: ChromaStore.embedded(sys.argv[1], identity=identity()).ids(namespace="ann"))
+    """,
+        tmp_path,
+    )
+    assert output.splitlines() == ["StoreLocationError", "[]"]
 
 
 def test_a_view_keeps_its_memory_open(tmp_path: Path):

@@ -12,6 +12,7 @@ from helpers.store_contract import ids_of
 
 from comem_memory.errors import StoreLocationError
 from comem_memory.store import ChromaStore
+from comem_memory.store.directories import _to_copy
 from comem_memory.testing import tiny_backbone, tiny_encoder
 
 
@@ -65,6 +66,29 @@ def test_what_is_found_in_a_directorys_place_is_opened_anew(tmp_path: Path):
     store.close()
     with closing(opened(tmp_path / "elsewhere")) as moved:
         assert ids_of(moved) == ["new", "old"]
+
+
+def test_a_directory_that_is_restored_in_place_is_opened_once_the_old_memory_is_closed(tmp_path: Path):
+    store = opened(tmp_path)
+    (tmp_path / "comem.json").rename(tmp_path / "comem.json.old")
+    shutil.copy(tmp_path / "comem.json.old", tmp_path / "comem.json")
+    for use in (lambda: store.count(namespace="ann"), lambda: opened(tmp_path)):
+        with pytest.raises(StoreLocationError, match="was removed or replaced.*Close this memory; .*opened again"):
+            use()
+    store.close()
+    opened(tmp_path).close()
+
+
+def test_a_copy_that_cannot_be_opened_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(StoreLocationError, match="holds nothing to read: .*chroma is missing. Restore"):
+        _to_copy(tmp_path / "memory")
+    (tmp_path / "memory" / "chroma").mkdir(parents=True)
+    (tmp_path / "memory" / "chroma" / "chroma.sqlite3").write_text("This is no database.")
+    with pytest.raises(Exception, match="not a database"):
+        _to_copy(tmp_path / "memory")
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["in use", "garbage"])

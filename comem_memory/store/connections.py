@@ -8,17 +8,20 @@ socket to a server its requests would mix with its parent's.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
 from comem_memory.errors import ForkedProcessError, StoreLocationError
 from comem_memory.store.library import Client, embedded_client, server_client
+
+logger = logging.getLogger(__name__)
 
 
 class Connection:
@@ -65,16 +68,19 @@ _chroma_process: int | None = None
 """Which process has started an embedded Chroma, this one or one it is a fork of."""
 
 
-def start_here() -> None:
-    """Notes that an embedded Chroma is started.
-
-    Raises:
-        ForkedProcessError: This process is a fork of one that started one.
+def check_process() -> None:
     """
-    global _chroma_process
-    _chroma_process = _chroma_process or os.getpid()
-    if _chroma_process != os.getpid():
+    Raises:
+        ForkedProcessError: This process is a fork of one that started an embedded Chroma.
+    """
+    if _chroma_process not in (None, os.getpid()):
         raise _forked(f"Chroma was started by process {_chroma_process}")
+
+
+def start_here() -> None:
+    """Notes that an embedded Chroma is started: once everything that may refuse it first is checked."""
+    global _chroma_process
+    _chroma_process = os.getpid()
 
 
 def _forked(what: str) -> ForkedProcessError:
@@ -94,15 +100,23 @@ _waiting: deque[Callable[[], None]] = deque()
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """One thread at a time opens and closes; what became garbage before is let go of first."""
-    with _turn:
-        _release_waiting()
-        yield
+    """One thread at a time opens and closes; what became garbage is let go of before and after."""
+    try:
+        with _turn:
+            _release_waiting()
+            yield
+    finally:
+        _release_if_free()
 
 
 def _release_garbage(release: Callable[[], None]) -> None:
     _waiting.append(release)
-    if _turn.acquire(blocking=False):
+    _release_if_free()
+
+
+def _release_if_free() -> None:
+    """Lets go of garbage; where another thread has its turn, that one does so after it."""
+    while _waiting and _turn.acquire(blocking=False):
         try:
             _release_waiting()
         finally:
@@ -110,9 +124,12 @@ def _release_garbage(release: Callable[[], None]) -> None:
 
 
 def _release_waiting() -> None:
-    with suppress(IndexError):
-        while True:
+    """Each on its own: what fails is nothing of whoever has the turn."""
+    while _waiting:
+        try:
             _waiting.popleft()()
+        except Exception:
+            logger.exception("A memory that is garbage could not be closed.")
 
 
 def _release(release: Callable[[], None], process: int) -> None:
@@ -161,7 +178,8 @@ def to_process() -> Connection:
     Raises:
         ForkedProcessError: This process is a fork of one that started Chroma.
     """
-    start_here()
+    check_process()
     with one_at_a_time():
+        start_here()
         client = embedded_client(None)
     return Connection(client, client.close)

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from comem_memory.errors import StoreInUseError, StoreLocationError
 from comem_memory.files import TemporaryFolder, atomic_write
-from comem_memory.store.connections import Connection, one_at_a_time, start_here
+from comem_memory.store.connections import Connection, check_process, one_at_a_time, start_here
 from comem_memory.store.library import embedded_client
 
 FORMAT_VERSION = 1
@@ -70,7 +70,7 @@ def to_directory(directory: str | Path) -> Connection:
         StoreInUseError: Another process has it open.
         ForkedProcessError: This process is a fork of one that started Chroma.
     """
-    start_here()
+    check_process()
     path = check_location(directory)
     used = (path, path / _LOCK, path / _DATA, path / _DATA / "chroma.sqlite3")
     if all(os.access(one, os.W_OK) for one in used if one.exists()):
@@ -90,10 +90,13 @@ class _OpenDirectory:
             try:
                 opened.enter_context(lock)
             except Timeout as error:
+                if path in _directories:  # which this process opened before it was replaced, its lock file kept
+                    _directories[path].check()
                 raise _in_use(path) from error
             _write_marker(path)
             # Open, so that no other file is given its number.
             self._marker = opened.enter_context((path / _MARKER).open("rb"))
+            start_here()
             self.client = embedded_client(str(path / _DATA))
             opened.callback(self.client.close)
             self._opened = opened.pop_all()
@@ -107,8 +110,8 @@ class _OpenDirectory:
     def check(self) -> None:
         if not self.is_there():
             raise StoreLocationError(
-                f"{self.path} was removed or replaced since this memory was opened. What it holds now can be used once "
-                "it is opened again."
+                f"{self.path} was removed or replaced since this memory was opened. Close this memory; what is there "
+                "now can then be opened again."
             )
 
     def close(self) -> None:
@@ -136,25 +139,30 @@ def _to_original(path: Path) -> Connection:
 
 
 def _to_copy(path: Path) -> Connection:
-    try:
-        folder = TemporaryFolder("comem-reading-")
-        with ExitStack() as reading:
-            if (path / _LOCK).exists():
-                _lock_for_reading(path, reading)
-            shutil.copytree(path / _DATA, folder.path, copy_function=shutil.copyfile, dirs_exist_ok=True)
-    except OSError as error:
+    if not (path / _DATA).exists():
         raise StoreLocationError(
-            f"{path} cannot be written, and the temporary copy that would be opened for reading cannot be made: "
-            f"{error}. Set TMPDIR to a directory with space for it, or make the memory readable."
-        ) from error
-    with one_at_a_time():
-        client = embedded_client(str(folder.path))
+            f"{path} cannot be written and holds nothing to read: {path / _DATA} is missing. Restore it from a backup, "
+            "or make the directory writable to begin a memory there."
+        )
+    with ExitStack() as opened:
+        try:
+            folder = TemporaryFolder("comem-reading-")
+            opened.callback(folder.remove)
+            with ExitStack() as reading:
+                if (path / _LOCK).exists():
+                    _lock_for_reading(path, reading)
+                shutil.copytree(path / _DATA, folder.path, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        except OSError as error:
+            raise StoreLocationError(
+                f"{path} cannot be written, and the temporary copy that would be opened for reading cannot be made: "
+                f"{error}. Set TMPDIR to a directory with space for it, or make the memory readable."
+            ) from error
+        with one_at_a_time():
+            start_here()
+            client = embedded_client(str(folder.path))
+        opened.callback(client.close)
+        release = opened.pop_all().close
     logger.warning("%s cannot be written. A temporary copy of it is open, for reading only.", path)
-
-    def release() -> None:
-        client.close()
-        folder.remove()
-
     return Connection(client, release, read_only=True)
 
 
