@@ -120,7 +120,7 @@ def test_another_encoder_is_refused(source: ContinuousMemory, folder: Path, tmp_
         pytest.raises(EncoderMismatchError) as caught,
     ):
         other.load(folder)
-    for part in (str(source.encoder.fingerprint), str(other.encoder.fingerprint), "add the items of items.jsonl"):
+    for part in (str(source.encoder.fingerprint), str(other.encoder.fingerprint), "Load it into a memory with"):
         assert part in str(caught.value)
 
 

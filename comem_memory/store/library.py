@@ -14,6 +14,11 @@ from pydantic_settings import BaseSettings
 
 
 def _import_chroma() -> None:
+    """Imports Chroma; if its settings cannot be read, once more with settings that read nothing.
+
+    For that second try `BaseSettings.__init__` is another one in the whole process: settings of other libraries that
+    are made in another thread meanwhile read neither environment nor files.
+    """
     try:
         import_module("chromadb")
     except (ValueError, OSError):  # a setting that is not valid, a file that is not UTF-8 or cannot be read

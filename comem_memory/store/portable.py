@@ -108,8 +108,9 @@ def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterat
     if not manifest.identity.matches(identity):
         raise EncoderMismatchError(
             f"{folder} was made with {manifest.identity}, but this memory uses {identity}. "
-            "Load it with the encoder and retrieval key that made it (rekey() then gives its items new keys), or "
-            "add the items of items.jsonl anew."
+            "Load it into a memory with the encoder and retrieval key that made it. Then rekey() with another key gives "
+            "the items new keys, and opening that memory with another encoder and reencode=True new vectors "
+            "(`comem rekey`, `comem reencode`)."
         )
     for name, expected in manifest.sha256.items():
         if not (folder / name).is_file() or _sha256(folder / name) != expected:
