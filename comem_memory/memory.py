@@ -356,7 +356,7 @@ class ContinuousMemory:
 
         Args:
             id: The id of the item.
-            text: The new text; `None` keeps the old one.
+            text: The new text; `None` keeps the old one. It takes the place of all of a history's message.
             image: The new picture; `None` keeps the old one.
             metadata: The new metadata, instead of all the old; `None` keeps these.
             truncate: Encode the beginning of a text that is too long; hits then say `truncated`.

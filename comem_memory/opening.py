@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +87,8 @@ def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
     return RetrievalKey(text, pictures or EfficientNetEmbedder(mini.efficientnet_weights()))
 
 
-def key_of(directory: str | Path | None, url: str | None, collection_name: str) -> str | None:
-    """Which of `KEYS` wrote a memory that is there already; `None` if there is none, or another key wrote it.
+def find_store(directory: str | Path | None, url: str | None, collection_name: str) -> ChromaStore | None:
+    """A store that is there already, opened as what it is; `None` if there is none, or it cannot be opened.
 
     Args:
         directory: The directory that holds the data, unless there is a server.
@@ -98,15 +97,19 @@ def key_of(directory: str | Path | None, url: str | None, collection_name: str) 
 
     Raises:
         StoreInUseError: Another process has the directory open.
+        ForkedProcessError: This process is a fork of one that opened a memory.
     """
     if url is None and (directory is None or not Path(directory).is_dir()):
         return None
     try:
-        store = open_store(directory, url, collection_name, None)
-    except StoreLocationError:  # there is none; or opening it says what is wrong
+        return open_store(directory, url, collection_name, None)
+    except StoreLocationError:  # there is none; or opening it with an identity says what is wrong
         return None
-    with closing(store):
-        return "all-MiniLM-L6-v2" if store.identity.key_name == EARLIER_DEFAULT else None
+
+
+def key_of(store: ChromaStore) -> str | None:
+    """Which of `KEYS` wrote a store, if it is not the default key of today; else `None`."""
+    return "all-MiniLM-L6-v2" if store.identity.key_name == EARLIER_DEFAULT else None
 
 
 def load_encoder(model: str | None, adapter: str | Path | None, model_kwargs: dict[str, Any]) -> MemoryEncoder:

@@ -22,6 +22,8 @@ RESERVED_PREFIX = "comem."
 CHAT_PREFIX = RESERVED_PREFIX + "chat."
 """Metadata keys that begin so are what adapters note about messages (`with_notes`). Filters may name them; hits,
 documents and nodes do not show them."""
+MESSAGE_NOTE = CHAT_PREFIX + "message"
+"""The note that holds a whole message, as a history gives it back."""
 _CHROMA_PREFIXES = ("chroma:", "$", "#")
 
 

@@ -1071,6 +1071,16 @@ def test_new_keys_are_no_help_against_another_encoder(filled: ContinuousMemory, 
     assert filled.search("the blue door", k=1)[0].id == "door"
 
 
+def test_an_item_that_a_key_cannot_find_is_named(filled: ContinuousMemory):
+    texts = RetrievalKey(filled.key.text)
+    new = ContinuousMemory(filled.encoder, texts, filled.store, picture_directory=filled._pictures.folder)
+    with pytest.raises(InvalidItemError, match="Item 'flag' has nothing to be found by"):
+        new.rekey()
+    with ContinuousMemory(filled.encoder, texts, ChromaStore.in_memory(identity=new._writer.identity)) as fresh_one:
+        with pytest.raises(InvalidItemError, match="Item 'flag' has nothing to be found by"):
+            fresh_one.add([DOOR, FLAG])
+
+
 def test_a_missing_picture_stops_a_rekey_before_anything_is_swapped(filled: ContinuousMemory, tmp_path: Path):
     tiny_picture(3).save(tmp_path / "own.png")
     filled.add(MemoryItem(id="zoo", text="The zoo.", image=tmp_path / "own.png"))

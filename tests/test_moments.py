@@ -160,6 +160,16 @@ def test_a_text_without_an_id_keeps_its_metadata_when_it_is_said_again(memory: C
     assert memory.get(id) == [before] and before.metadata == {"who": "ann"}
 
 
+def test_of_a_message_whose_text_is_replaced_nothing_of_the_old_one_is_left(memory: ContinuousMemory):
+    notes = {"comem.chat.message": '{"content": "My PIN is 4711."}', "comem.chat.role": "user"}
+    memory.add(with_notes(MemoryItem(id="pin", text="User: My PIN is 4711.", metadata={"room": "hall"}), notes))
+    memory.update("pin", metadata={"room": "attic"})
+    assert memory.store.get(["pin"], namespace=memory.name)[0].metadata == {"room": "attic"} | notes
+    memory.update("pin", text="(removed)", metadata={})
+    [record] = memory.store.get(["pin"], namespace=memory.name)
+    assert (record.text, record.metadata) == ("(removed)", {"comem.chat.role": "user"})
+
+
 def test_what_adapters_noted_stays_when_an_item_is_said_again_with_other_metadata(memory: ContinuousMemory):
     noted = with_notes(MemoryItem(text="Tea at four.", metadata={"who": "ann"}), {"comem.chat.message_id": "m1"})
     [id] = memory.add(noted)

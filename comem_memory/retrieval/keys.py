@@ -60,12 +60,18 @@ class RetrievalKey:
         """Numbers in a key."""
         return sum(embedder.dimension for embedder in (self.text, self.image) if embedder is not None)
 
-    def item_keys(self, texts: Sequence[str | None], images: Sequence[Image.Image | None]) -> np.ndarray:
+    def item_keys(
+        self,
+        texts: Sequence[str | None],
+        images: Sequence[Image.Image | None],
+        ids: Sequence[str] | None = None,
+    ) -> np.ndarray:
         """Keys to store.
 
         Args:
             texts: One per item; `None` or blank where it has none.
             images: One per item; `None` where it has none.
+            ids: One per item, by which errors name it; by default its place.
 
         Returns:
             (n, D), float32.
@@ -76,8 +82,9 @@ class RetrievalKey:
         text, image = self._parts(texts, images)
         lost = [n for n in range(len(texts)) if not (text[n].any() or image[n].any())]
         if lost:
+            name = f"{lost[0]} of {len(texts)}" if ids is None else repr(ids[lost[0]])
             raise InvalidItemError(
-                f"Item {lost[0]} of {len(texts)} has nothing to be found by: {self._embeds()}. "
+                f"Item {name} has nothing to be found by: {self._embeds()}. "
                 "Add that part to the item, or give the memory a RetrievalKey with both embedders."
             )
         text_scale, image_scale = self._scales

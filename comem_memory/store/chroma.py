@@ -102,6 +102,14 @@ class ChromaStore(MemoryStore):
     def identity(self) -> CollectionIdentity:
         return self._opened.identity
 
+    def use(self, identity: CollectionIdentity) -> None:
+        """Uses the collection with this encoder and retrieval key, as if it were opened with them now.
+
+        Raises:
+            EncoderMismatchError: The collection was written with others; it stays open as what it is.
+        """
+        self._opened.use(identity)
+
     def check_open(self, *, writing: bool = False) -> None:
         self._opened.check_open(writing=writing)
 

@@ -57,6 +57,15 @@ class OpenCollection:
             connection.close()
             raise
 
+    def use(self, identity: CollectionIdentity) -> None:
+        """Takes the collection as one of this identity; one that is empty becomes it.
+
+        Raises:
+            EncoderMismatchError: The collection was written with another encoder or retrieval key.
+        """
+        with self.access():
+            self._collection, self.identity = _open(self._client, self.name, identity)
+
     def check_open(self, *, writing: bool = False) -> None:
         """
         Raises:

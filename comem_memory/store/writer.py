@@ -25,7 +25,7 @@ from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.moments import to_date
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import read_folder
-from comem_memory.types import MemoryItem, Metadata, notes_of, own_metadata, with_notes
+from comem_memory.types import MESSAGE_NOTE, MemoryItem, Metadata, notes_of, own_metadata, with_notes
 
 
 class Writer:
@@ -116,7 +116,10 @@ class Writer:
                 image=self.pictures.find(old.image) if image is None else image,
                 metadata=own_metadata(old.metadata) if metadata is None else metadata,
             )
-            item = with_notes(item, notes_of(old.metadata))
+            notes = notes_of(old.metadata)
+            if item.text != old.text:
+                notes.pop(MESSAGE_NOTE, None)  # it says the old text
+            item = with_notes(item, notes)
             one = None if text is None and image is None else prepare(item, self.encoder, truncate=truncate)
             changed = [] if one is None or one.content_hash == old.content_hash else [one]
             made = self._encode(changed, batch_size=1)
@@ -165,7 +168,8 @@ class Writer:
         rekeyed = 0
         with progress_bar("re-keying", progress, total=migration.total, initial=migration.done) as bar:
             for old in migration.pending(CHUNK):
-                keys = self.key.item_keys([one.text for one in old], [self._picture(one) for one in old])
+                texts, pictures = [one.text for one in old], [self._picture(one) for one in old]
+                keys = self.key.item_keys(texts, pictures, [one.id for one in old])
                 migration.put([replace(one, key=key) for one, key in zip(old, keys, strict=True)])
                 rekeyed += len(old)
                 bar.update(len(old))
@@ -215,7 +219,8 @@ class Writer:
         """Retrieval key and block of each item."""
         if not prepared:
             return []
-        keys = self.key.item_keys([one.item.text for one in prepared], [one.picture for one in prepared])
+        texts, pictures = [one.item.text for one in prepared], [one.picture for one in prepared]
+        keys = self.key.item_keys(texts, pictures, [one.id for one in prepared])
         vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
         return [(key, encode_block(vector, self.precision)) for key, vector in zip(keys, vectors, strict=True)]
 
