@@ -7,7 +7,7 @@ import copy
 import itertools
 import threading
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,15 @@ from comem_memory.model import (
     ModelInputs,
     check_text_prompt,
 )
-from comem_memory.opening import check_hidden_size, key_of, load_backbone, load_encoder, open_key, open_store
+from comem_memory.opening import (
+    check_hidden_size,
+    find_store,
+    key_of,
+    load_backbone,
+    load_encoder,
+    open_key,
+    open_store,
+)
 from comem_memory.retrieval import PROBE, RetrievalKey
 from comem_memory.store import (
     ChromaStore,
@@ -204,53 +212,57 @@ class ContinuousMemory:
             check_text_prompt(text_prompt)
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
-        if key is None and not (reencode or rekey):
-            key = key_of(persist_directory, chroma_url, collection_name)
         if key is not None:
             key = open_key(key)
-        encoder = load_encoder(model, adapter, model_kwargs)
-        backbone = encoder.backbone
-        if answering_model is not None:
-            others = {name: value for name, value in model_kwargs.items() if name != "revision"}
-            backbone = load_backbone(answering_model, **others)
-            check_hidden_size(encoder, backbone)  # before the store opens
-        key = open_key(key)
-        identity = identity_of(encoder, key)
-
-        try:
-            store = open_store(persist_directory, chroma_url, collection_name, identity)
-        except EncoderMismatchError:
-            if not (reencode or rekey):
-                raise
-            store = open_store(persist_directory, chroma_url, collection_name, None)
-        temporary: TemporaryFolder | None = None
-        pictures: Path | None = None
-        if persist_directory is not None:
-            pictures = Path(persist_directory) / "pictures" / collection_name
-        elif chroma_url is None:
-            temporary = TemporaryFolder("comem-pictures-")
-            pictures = temporary.path
-        memory = cls(
-            encoder,
-            key,
-            store,
-            backbone=backbone,
-            namespace=namespace,
-            precision=precision,
-            picture_directory=pictures,
-            mode=mode,
-            text_prompt=text_prompt,
-        )
-        memory._temporary, memory._writer.identity = temporary, identity
-        if not store.identity.matches(identity):
+        with ExitStack() as opened:  # and closed, if a later step fails
+            store = find_store(persist_directory, chroma_url, collection_name)
+            if store is not None:
+                opened.callback(store.close)
+                if key is None and not rekey:
+                    key = key_of(store)
+            encoder = load_encoder(model, adapter, model_kwargs)
+            backbone = encoder.backbone
+            if answering_model is not None:
+                others = {name: value for name, value in model_kwargs.items() if name != "revision"}
+                backbone = load_backbone(answering_model, **others)
+                check_hidden_size(encoder, backbone)
+            key = open_key(key)
+            identity = identity_of(encoder, key)
             try:
+                if store is None:
+                    store = open_store(persist_directory, chroma_url, collection_name, identity)
+                    opened.callback(store.close)
+                else:
+                    store.use(identity)
+            except EncoderMismatchError:
+                if store is None or not (reencode or rekey):
+                    raise
+            temporary: TemporaryFolder | None = None
+            pictures: Path | None = None
+            if persist_directory is not None:
+                pictures = Path(persist_directory) / "pictures" / collection_name
+            elif chroma_url is None:
+                temporary = TemporaryFolder("comem-pictures-")
+                opened.callback(temporary.remove)
+                pictures = temporary.path
+            memory = cls(
+                encoder,
+                key,
+                store,
+                backbone=backbone,
+                namespace=namespace,
+                precision=precision,
+                picture_directory=pictures,
+                mode=mode,
+                text_prompt=text_prompt,
+            )
+            memory._temporary, memory._writer.identity = temporary, identity
+            if not store.identity.matches(identity):
                 if reencode:
                     memory.reencode()
                 else:
                     memory.rekey()
-            except BaseException:
-                memory.close()
-                raise
+            opened.pop_all()
         return memory
 
     @property

@@ -22,6 +22,7 @@ from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemErr
 from comem_memory.evaluation.comparison import SOURCES
 from comem_memory.files import read_items
 from comem_memory.mini import minilm_directory
+from comem_memory.retrieval import RetrievalKey
 from comem_memory.testing import tiny_key, tiny_picture
 
 Comem = Callable[..., str]
@@ -125,6 +126,21 @@ def test_items_are_found_with_the_model_that_is_named(comem: Comem, jsonl: Path,
         comem("--key", minilm_directory(), "stats")
     assert "3 items" in comem("--key", "all-MiniLM-L6-v2", "rekey")
     assert "sentence-transformers" in json.loads(comem("--key", minilm_directory(), "stats", "--json"))["retrieval_key"]
+
+
+def test_rekey_makes_the_keys_of_the_same_model_anew_once(comem: Comem, jsonl: Path, monkeypatch: pytest.MonkeyPatch):
+    comem("add", jsonl)
+    real, given = RetrievalKey.item_keys, 0
+
+    def counted(key: RetrievalKey, texts: Any, *others: Any) -> Any:
+        nonlocal given
+        given += len(texts)
+        return real(key, texts, *others)
+
+    monkeypatch.setattr(RetrievalKey, "item_keys", counted)
+    assert "3 items" in comem("rekey") and given == 3
+    given = 0
+    assert "3 items" in comem("--key", "all-MiniLM-L6-v2", "rekey") and given == 3
 
 
 def test_standard_input(comem: Comem):

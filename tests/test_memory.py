@@ -32,7 +32,7 @@ from helpers.memories import (
     same_picture,
     versioned,
 )
-from helpers.processes import chroma_server, run
+from helpers.processes import chroma_server, is_locked, run
 from helpers.reads import Read, recorded_reads
 from helpers.saved import save_tiny
 from hypothesis import HealthCheck, settings
@@ -46,6 +46,7 @@ import comem_memory.store.writer as writer_module
 from comem_memory import Backbone, ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem, opening
 from comem_memory.errors import (
     AdapterError,
+    CheckpointError,
     ComemError,
     CorruptBlockError,
     DuplicateIdError,
@@ -63,7 +64,7 @@ from comem_memory.files import load_image
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.memory import Mode
 from comem_memory.retrieval import RetrievalKey
-from comem_memory.store import MemoryRecord, identity_of
+from comem_memory.store import MemoryRecord, directories, identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 from comem_memory.testing.tiny_models import CHATML
 from comem_memory.types import repaired
@@ -1076,9 +1077,12 @@ def test_an_item_that_a_key_cannot_find_is_named(filled: ContinuousMemory):
     new = ContinuousMemory(filled.encoder, texts, filled.store, picture_directory=filled._pictures.folder)
     with pytest.raises(InvalidItemError, match="Item 'flag' has nothing to be found by"):
         new.rekey()
-    with ContinuousMemory(filled.encoder, texts, ChromaStore.in_memory(identity=new._writer.identity)) as fresh_one:
-        with pytest.raises(InvalidItemError, match="Item 'flag' has nothing to be found by"):
-            fresh_one.add([DOOR, FLAG])
+    store = ChromaStore.in_memory(identity=new._writer.identity)
+    with (
+        ContinuousMemory(filled.encoder, texts, store) as another,
+        pytest.raises(InvalidItemError, match="Item 'flag' has nothing to be found by"),
+    ):
+        another.add([DOOR, FLAG])
 
 
 def test_a_missing_picture_stops_a_rekey_before_anything_is_swapped(filled: ContinuousMemory, tmp_path: Path):
@@ -1395,6 +1399,22 @@ def test_collections_in_one_directory_are_apart(folders: tuple[Path, Path], tmp_
         assert same_picture(first.get("a")[0].image, tiny_picture(1))
 
 
+def test_a_memory_that_is_there_is_opened_once(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with ContinuousMemory.from_pretrained(*folders, tmp_path, key=tiny_key()) as memory:
+        memory.add(DOOR)
+    real, opened = directories.embedded_client, []
+    monkeypatch.setattr(directories, "embedded_client", lambda path: opened.append(path) or real(path))
+    monkeypatch.setattr(opening, "default_key", tiny_key)
+    with ContinuousMemory.from_pretrained(*folders, tmp_path) as memory:
+        assert memory.count() == 1
+    assert opened == [str(tmp_path / "chroma")]
+    with pytest.raises(CheckpointError):
+        ContinuousMemory.from_pretrained(str(folders[0]), tmp_path / "nothing", tmp_path)
+    assert not is_locked(tmp_path)
+
+
 def test_another_adapter_is_refused_or_migrated(
     folders: tuple[Path, Path], other_folders: tuple[Path, Path], tmp_path: Path
 ):
@@ -1431,6 +1451,8 @@ def test_a_memory_with_the_earlier_default_key_opens_with_it_and_gets_new_keys_w
     with monkeypatch.context() as patch:
         patch.setitem(opening.KEYS, opening.DEFAULT_KEY, lambda: pytest.fail("the new default key was fetched"))
         patch.setattr(RetrievalKey, "item_keys", lambda *_: pytest.fail("an item was embedded"))
+        with ContinuousMemory.from_pretrained(*folders, tmp_path, reencode=True) as memory:
+            assert memory.store.identity == stored, "nothing is to be done"
         with ContinuousMemory.from_pretrained(*folders, tmp_path) as memory:
             assert memory.store.identity == stored and memory.key.name == stored.key_name
             assert memory.search("Which metal opens that entrance?", k=1)[0].id == "door"

@@ -33,9 +33,19 @@ def reencode(context: typer.Context) -> None:
 
 @app.command()
 def rekey(context: typer.Context) -> None:
-    """Find a memory's items with another key, by default the default one; an interrupted run resumes.
+    """Give a memory's items new keys, by default the default one's; an interrupted run resumes.
 
-    Only retrieval keys are made anew, from the kept texts and pictures; nothing is encoded.
+    Only retrieval keys are made anew, from the kept texts and pictures; nothing is encoded. Made anew with the key that
+    the memory has, they hold all of the text of long items that version 0.1.0 stored.
     """
+    from comem_memory.opening import find_store  # not for --help: it loads torch
+
+    store = find_store(context.obj["persist_directory"], context.obj["chroma_url"], "comem")
+    written_with = None
+    if store is not None:
+        written_with = store.identity.key_name
+        store.close()
     with open_memory(context, rekey=True) as memory:
+        if memory.key.name == written_with:  # else opening it gave the items this key
+            memory.rekey()
         console.print(f"{memory.count()} items in namespace {context.obj['namespace']!r}.")

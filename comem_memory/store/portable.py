@@ -108,9 +108,8 @@ def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterat
     if not manifest.identity.matches(identity):
         raise EncoderMismatchError(
             f"{folder} was made with {manifest.identity}, but this memory uses {identity}. "
-            "Load it into a memory with the encoder and retrieval key that made it. Then rekey() with another key gives "
-            "the items new keys, and opening that memory with another encoder and reencode=True new vectors "
-            "(`comem rekey`, `comem reencode`)."
+            "Load it into a memory with the encoder and retrieval key that made it; then open that memory with another "
+            "key and rekey=True (`comem rekey`), or with another encoder and reencode=True (`comem reencode`)."
         )
     for name, expected in manifest.sha256.items():
         if not (folder / name).is_file() or _sha256(folder / name) != expected:
