@@ -148,7 +148,7 @@ def test_a_fact_that_is_said_again_keeps_its_date_and_metadata(memory: Continuou
     memory.add(DOOR.model_copy(update={"metadata": {"seen": True}}))
     [door] = memory.get("door")
     assert (door.metadata, door.created_at) == ({"seen": True}, before[0].created_at), "what is given replaces"
-    memory.update("door", metadata={})
+    memory.update("door", text=DOOR.text, metadata={})
     [door] = memory.get("door")
     assert (door.metadata, door.created_at) == ({}, before[0].created_at)
 

@@ -209,10 +209,12 @@ class TestNames:
         transcript = Transcript(memory, "s1")
         transcript.append(HELLO[:1])
         memory.update(transcript.ids()[0], metadata={"room": "hall"})
+        assert messages(transcript) == ["user Hi"]
         memory.update(transcript.ids()[0], text="User: Hello")
         assert memory.get(transcript.ids())[0].metadata == {"room": "hall"}
         memory.export(tmp_path / "export")
         memory.namespace("moved").load(tmp_path / "export")
         moved = Transcript(memory.namespace("moved"), "s1")
-        assert messages(moved) == ["user Hi"] and moved.ids() == transcript.ids()
+        assert moved.ids() == transcript.ids() and texts(moved, moved.ids()) == ["User: Hello"]
+        assert [noted(record, ROLE) for record in moved.read(moved.ids())] == ["user"]
         memory.namespace("moved").clear()

@@ -93,7 +93,8 @@ def assemble() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
         vision_feature_select_strategy="full",
         tie_word_embeddings=True,
     )
-    model = LlavaForConditionalGeneration(config).to(torch.float32)
+    model = LlavaForConditionalGeneration(config)
+    model.float()  # whatever the process's default dtype is
     model.model.language_model.load_state_dict(language_model.model.state_dict())
     tower = load_file(efficientnet_weights())
     vision = model.model.vision_tower

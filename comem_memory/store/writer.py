@@ -126,12 +126,13 @@ class Writer:
             with self._lock:
                 if self.store.require([id], namespace=self.namespace) != [old]:
                     continue  # another thread wrote it while this one encoded
-                if one is None:
-                    self._put([replace(old, metadata=item.metadata)])
-                elif changed:
+                if changed:
                     self._put_new(changed, made)
-                else:
-                    self._refresh([one], {id: old})
+                    return
+                new = replace(old, metadata=item.metadata)
+                self._put([new])
+                if one is not None:
+                    self._refresh([one], {id: new})
                 return
 
     def delete(self, *, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
