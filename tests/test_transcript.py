@@ -72,7 +72,7 @@ def test_messages_stay_in_order_when_the_clock_is_put_back(memory: ContinuousMem
 
 
 def test_a_message_whose_text_was_updated_is_its_new_text(memory: ContinuousMemory):
-    history = ComemChatMessageHistory(memory, "s1")
+    history = ComemChatMessageHistory(memory, "s1", older=0)
     history.add_messages([HumanMessage("My PIN is 1234."), AIMessage("I see.")])
     memory.update(history.transcript.ids()[0], text="(removed)")
     assert [(one.type, one.text) for one in history.messages] == [("human", "(removed)"), ("ai", "I see.")]
