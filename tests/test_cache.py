@@ -9,7 +9,7 @@ from helpers.processes import NO_PASSWD_ENTRY, NO_RIGHT_TO_WRITE, run
 from helpers.saved import save_tiny
 
 from comem_memory.files import cached
-from comem_memory.mini import base_model, efficientnet_weights, minilm_directory
+from comem_memory.mini import base_model, e5_directory, efficientnet_weights
 
 
 def test_interrupted_work_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -42,7 +42,7 @@ def test_a_complete_cache_is_read_where_nothing_can_be_written(
 ):
     cache = tmp_path / "cache"
     cache.mkdir()
-    for part in (minilm_directory(), efficientnet_weights().parent):
+    for part in (e5_directory(), efficientnet_weights().parent):
         (cache / part.name).symlink_to(part)
     base, _ = save_tiny(tmp_path)
     base.rename(cache / base_model().name)

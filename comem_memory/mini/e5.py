@@ -114,7 +114,8 @@ def write_e5(source: Path, folder: Path) -> None:
     for name, content in _SETTINGS.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content, indent=2))
-    centring = {"linear.weight": torch.eye(hidden), "linear.bias": -load_file(_MEAN_FILE)["mean"]}
+    mean = load_file(_MEAN_FILE)["mean"].bfloat16().float()  # the same in whatever dtype a program has its layers made
+    centring = {"linear.weight": torch.eye(hidden), "linear.bias": -mean}
     save_file(centring, folder / "3_Dense" / "model.safetensors", {"format": "pt"})
 
 
