@@ -57,7 +57,9 @@ def third_party() -> Iterator[tuple[str, str, bool]]:
         for file in sorted((ROOT / package).rglob("*.py")):
             for name, now in set(imports(ast.parse(file.read_text(encoding="utf-8")))):
                 if name not in sys.stdlib_module_names and name not in PACKAGES:
-                    for distribution in distributions.get(name, [name]):
+                    providers = distributions.get(name, [name])
+                    # Of a namespace that several share, the one of its name is meant.
+                    for distribution in [one for one in providers if normal(one) == name] or providers:
                         yield file.relative_to(ROOT).as_posix(), normal(distribution), now
 
 

@@ -148,9 +148,10 @@ class Constraint(LogitsProcessor):
             return allowed
         if self.ending.is_forced:
             return vocabulary.only(end[:1] or vocabulary.stop_ids)
-        if self.left > len(end) + 1:
-            if self.ending.within_free_text:
+        if self.ending.within_free_text:
+            if self.left > len(end) + 1:
                 return vocabulary.plain
+        elif self.left > len(end):
             rests = self.ending.after()
             fitting = [byte for byte, after in rests.items() if self._fits(after)]
             if tokens := [vocabulary.single[byte] for byte in fitting if byte in vocabulary.single]:
