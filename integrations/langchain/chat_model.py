@@ -337,7 +337,7 @@ SERVED: ContextVar[tuple[Served, ...]] = ContextVar("SERVED", default=())
 
 def _tool(tool: dict[str, Any] | type | Callable[..., Any] | BaseTool) -> Tool:
     written = convert_to_openai_tool(tool)
-    function, source = written["function"], tool.args_schema if isinstance(tool, BaseTool) else tool
+    function, source = written["function"], tool.tool_call_schema if isinstance(tool, BaseTool) else tool
     if "parameters" in function:
         function["parameters"] = whole_schema(function["parameters"], source)
     return written
