@@ -4,15 +4,6 @@
 and `portable` carries them from one memory to another.
 """
 
-from comem_memory.errors import CacheError
-
-try:
-    import chromadb  # noqa: F401
-except RuntimeError as error:  # it looks for a home directory as it is imported
-    raise CacheError(
-        "This user has no home directory, which Chroma looks for. Set HOME to a folder that this user may write."
-    ) from error
-
 from comem_memory.store.chroma import ChromaStore
 from comem_memory.store.codec import PRECISIONS, Precision, decode_block, encode_block
 from comem_memory.store.contract import (

@@ -12,12 +12,17 @@ from typing import cast
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
+from comem_memory.errors import CacheError
+
 
 def _import_chroma() -> None:
     """Imports Chroma; if its settings cannot be read, once more with settings that read nothing.
 
     For that second try `BaseSettings.__init__` is another one in the whole process: settings of other libraries that
     are made in another thread meanwhile read neither environment nor files.
+
+    Raises:
+        CacheError: This user has no home directory.
     """
     try:
         import_module("chromadb")
@@ -28,6 +33,10 @@ def _import_chroma() -> None:
             import_module("chromadb")
         finally:
             BaseSettings.__init__ = reading  # type: ignore[method-assign]
+    except RuntimeError as error:  # it looks for a home directory as it is imported
+        raise CacheError(
+            "This user has no home directory, which Chroma looks for. Set HOME to a folder that this user may write."
+        ) from error
 
 
 _import_chroma()
