@@ -1,7 +1,9 @@
 """Scores of short answers, question sets, the comparison of sources with a tiny model, and the report."""
 
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,8 +15,10 @@ import torch
 from helpers.saved import save_roomy
 from PIL import Image
 from rich.console import Console
+from typer.testing import CliRunner
 
 from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory.cli import app as cli
 from comem_memory.cli.demonstration import ASKED, KINDS, run
 from comem_memory.errors import BenchmarkError, PromptTooLongError, QueryError
 from comem_memory.evaluation import report, tables
@@ -32,11 +36,13 @@ from comem_memory.evaluation.comparison import (
 )
 from comem_memory.evaluation.first_token import first_token
 from comem_memory.evaluation.peak_memory import peak_bytes
-from comem_memory.evaluation.question_sets import of_countries, of_flags, of_worlds, question_set
+from comem_memory.evaluation.question_sets import NOTES, of_countries, of_flags, of_notes, of_worlds, question_set
 from comem_memory.files import load_image
 from comem_memory.memory import Mode
 from comem_memory.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
 from comem_memory.model import TEXT_PROMPTS
+from comem_memory.synthesis import phrases
+from comem_memory.synthesis.agent_topics import AGENT_TOPICS
 from comem_memory.synthesis.countries import (
     FOLDER,
     CountryQuestion,
@@ -47,6 +53,7 @@ from comem_memory.synthesis.countries import (
     short_item,
 )
 from comem_memory.synthesis.groups import Mixture, group
+from comem_memory.synthesis.topics import TOPICS
 from comem_memory.testing import tiny_key
 
 
@@ -348,9 +355,14 @@ def test_a_benchmark_is_compared_and_scored_by_its_own_rule(memory: ContinuousMe
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("trivia", {}, "There are no questions 'trivia'. There are: countries, flags"),
+        (
+            "trivia",
+            {},
+            "There are no questions 'trivia'. There are: countries, flags, notes, notes-development, worlds",
+        ),
         ("squad", {}, "Pass folder and split of squad"),
         ("worlds", {"num_facts": 1}, "Only notes of countries have a number of facts"),
+        ("notes", {"num_facts": 1}, "Only notes of countries have a number of facts"),
         ("ok-vqa", {"folder": Path(), "split": "val2014"}, "lacks|no such|publishes no knowledge|should hold"),
     ],
 )
@@ -433,6 +445,68 @@ def test_all_notes_are_searched_among():
     items = list(asked.items)
     assert len(items) == len({item.id for item in items}) == sum(len(list(questions(row))) for row in rows())
     assert {one.item_ids[0] for one in asked.asked} <= {item.id for item in items}
+
+
+@pytest.mark.parametrize(("name", "of_each"), [("notes", 10), ("notes-development", 6)])
+def test_only_its_own_note_answers_a_question_about_notes(name: str, of_each: int):
+    notes = question_set(name)
+    texts = {str(item.id): str(item.text) for item in notes.items}
+    assert set(Counter(one.kind for one in notes.asked).values()) == {of_each}
+    assert len(texts) == len({one.text for one in notes.asked}) == len(notes.asked) == 10 * of_each
+    assert all(5 <= len(text.split()) <= 25 for text in texts.values())
+    for one in notes.asked:
+        [own] = one.item_ids
+        assert contains(texts[own], one.answers[0])
+        for answer in one.answers:
+            assert not contains(one.text, answer)
+            assert not any(contains(text, answer) for id, text in texts.items() if id != own), answer
+        assert (one.kind == "correction") == bool(one.wrong)
+        for wrong in one.wrong:
+            assert not contains(one.text, wrong)
+            assert not any(contains(answer, wrong) or contains(wrong, answer) for answer in one.answers)
+            assert not any(contains(text, wrong) for id, text in texts.items() if id != own), wrong
+    answers = [normalise(answer) for one in notes.asked for answer in one.answers]
+    assert len(set(answers)) == len(answers)
+
+
+def test_notes_to_choose_with_share_nothing_with_those_to_report():
+    to_report, to_choose = (of_notes(name) for name in NOTES)
+    assert not {item.id for item in to_report.items} & {item.id for item in to_choose.items}
+    assert not {item.text for item in to_report.items} & {item.text for item in to_choose.items}
+    assert not {one.text for one in to_report.asked} & {one.text for one in to_choose.asked}
+    answers = [{normalise(answer) for one in notes.asked for answer in one.answers} for notes in (to_report, to_choose)]
+    assert not answers[0] & answers[1]
+
+
+def test_notes_are_no_sentences_or_questions_that_encoders_are_trained_on():
+    """A pattern's name and value may be anything; {n} is {v} alone says nothing of its own."""
+    attributes = [attribute for topic in (*TOPICS, *AGENT_TOPICS) for attribute in topic.attributes]
+    patterns = {
+        pattern.replace("{a}", attribute.label).strip("?.")
+        for attribute in attributes
+        for pattern in (*attribute.sentences, *attribute.questions, *phrases.STATEMENTS, *phrases.QUESTIONS)
+    }
+    telling = [pattern for pattern in patterns if len(re.sub(r"\{\w\}('s)?", "", pattern).split()) > 1]
+    made = re.compile("|".join(re.sub(r"\\\{\w\\\}", ".+", re.escape(pattern)) for pattern in telling), re.IGNORECASE)
+    assert made.fullmatch("where does My aunt live")
+    assert made.fullmatch("The cat has a birthday on May 2")
+    for notes in map(of_notes, NOTES):
+        for told in (*notes.items, *notes.asked):
+            assert not made.fullmatch(str(told.text).strip("?.")), told.text
+
+
+def test_selected_notes_are_always_the_same_and_searched_among_all():
+    alone, searched = of_notes(limit=7), question_set("notes", searched=True, limit=7)
+    assert alone.asked == searched.asked == of_notes(limit=7).asked == of_notes().asked[:7]
+    assert len({one.kind for one in alone.asked}) > 2
+    assert [item.id for item in alone.items] == [id for one in alone.asked for id in one.item_ids]
+    assert len(list(searched.items)) == 100
+    assert (alone.name, searched.name) == ("notes", "notes, all notes")
+
+
+def test_the_command_lists_the_notes():
+    shown = CliRunner().invoke(cli.app, ["evaluate", "--help"], env={"COLUMNS": "200"}).stdout
+    assert f"private notes: {', '.join(NOTES)};" in " ".join(re.findall(r"[^\s│]+", shown))
 
 
 def test_answers_are_told_by_their_length():

@@ -16,9 +16,9 @@ def evaluate(
     questions: Annotated[
         str,
         typer.Option(
-            help="countries, flags; made-up items: worlds, agents, numbers, names, yes-no, which, not-in-memory, "
-            "scenes, spanish, french, german, portuguese, italian; corpus, of comem synthesize; or a benchmark: "
-            "squad, locomo, infoseek, ..."
+            help="countries, flags; private notes: notes, notes-development; made-up items: worlds, agents, numbers, "
+            "names, yes-no, which, not-in-memory, scenes, spanish, french, german, portuguese, italian; corpus, of "
+            "comem synthesize; or a benchmark: squad, locomo, infoseek, ..."
         ),
     ] = "countries",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,

@@ -1,8 +1,9 @@
-"""What can be asked: real countries by name or by flag, made-up items of the test split, and published benchmarks."""
+"""What can be asked: real countries by name or by flag, private notes, made-up items of the test split, benchmarks."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from comem_memory.synthesis import countries, languages
 from comem_memory.synthesis.corpus import read_corpus
 from comem_memory.types import MemoryItem
 
+NOTES = ("notes", "notes-development")
+"""Sets of private notes, to report and to choose with; see `of_notes`."""
+_NOTES_FOLDER = Path(__file__).parent.parent / "data" / "notes"
 LANGUAGES = languages.LANGUAGES[1:]
 """Besides English."""
 MADE_UP = ("worlds", "agents", "numbers", "names", "yes-no", "which", "not-in-memory", "scenes", *LANGUAGES)
@@ -30,7 +34,7 @@ def question_set(
     split: str | None = None,
     limit: int | None = None,
 ) -> QuestionSet:
-    """A question set by its name: countries, flags, one of `MADE_UP`, corpus, or a benchmark's.
+    """A question set by its name: countries, flags, one of `NOTES` or `MADE_UP`, corpus, or a benchmark's.
 
     Args:
         name: Which.
@@ -51,6 +55,8 @@ def question_set(
         return of_countries(num_facts=num_facts, searched=searched, limit=limit)
     if name == "flags":
         return of_flags(limit=limit)
+    if name in NOTES:
+        return of_notes(name, searched=searched, limit=limit)
     if name in MADE_UP:
         return of_worlds(name, limit=limit or 300)
     if name == "corpus":
@@ -58,7 +64,7 @@ def question_set(
             raise BenchmarkError("Pass the folder of the corpus, which `comem synthesize` made.")
         return of_corpus(folder, split or "test", searched=searched, limit=limit)
     if name not in BENCHMARKS:
-        known = ", ".join(("countries", "flags", *MADE_UP, "corpus", *BENCHMARKS))
+        known = ", ".join(("countries", "flags", *NOTES, *MADE_UP, "corpus", *BENCHMARKS))
         raise BenchmarkError(f"There are no questions {name!r}. There are: {known}.")
     if folder is None or split is None:
         raise BenchmarkError(f"Pass folder and split of {name}: nothing is downloaded.")
@@ -96,6 +102,28 @@ def of_flags(*, limit: int | None = None) -> QuestionSet:
         for question, row in _drawn(limit)
     ]
     return QuestionSet("flags", items, asked)
+
+
+def of_notes(name: str = "notes", *, searched: bool = False, limit: int | None = None) -> QuestionSet:
+    """Private facts as people and agents write them down, with one question to each; none can be known or guessed.
+
+    Kinds: name, place, date or time, number, code, preference, decision, correction, location (of a thing), plan.
+
+    Args:
+        name: `notes` has 100, to report. `notes-development` has 60 others, to choose between recipes.
+        searched: All notes are items, to be searched among; else those of the selected questions.
+        limit: A random selection of so many questions, always the same.
+    """
+    with (_NOTES_FOLDER / f"{name}.jsonl").open(encoding="utf-8") as lines:
+        notes = [json.loads(line) for line in lines]
+    random.Random(0).shuffle(notes)
+    drawn = notes[:limit]
+    items = [MemoryItem(id=note["id"], text=note["text"]) for note in (notes if searched else drawn)]
+    asked = []
+    for note in drawn:
+        answers, wrong = tuple(note["answers"]), tuple(note.get("wrong", ()))
+        asked.append(EvaluationQuestion(note["question"], answers, note["kind"], (note["id"],), wrong=wrong))
+    return QuestionSet(f"{name}, all notes" if searched else name, items, asked)
 
 
 def of_worlds(name: str = "worlds", *, limit: int = 300) -> QuestionSet:
