@@ -16,13 +16,14 @@ from comem_memory.chat import item_of, parts_of, text_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
 from comem_memory.store import Filter, MemoryRecord
-from comem_memory.types import CHAT_PREFIX, MemoryHit, MemoryItem, Metadata, repaired, with_notes
+from comem_memory.types import CHAT_PREFIX, MESSAGE_NOTE, MemoryHit, MemoryItem, Metadata, repaired, with_notes
 
 from .failures import OnError, deliver
 
 logger = logging.getLogger(__name__)
 
-SESSION, TRANSCRIPT, ROLE, MESSAGE = (CHAT_PREFIX + name for name in ("session_id", "transcript", "role", "message"))
+SESSION, TRANSCRIPT, ROLE = (CHAT_PREFIX + name for name in ("session_id", "transcript", "role"))
+MESSAGE = MESSAGE_NOTE
 """Notes on a message's item. An item with a session but no transcript, which names the session too, is no message."""
 
 FORMER = {SESSION: "session_id", TRANSCRIPT: "transcript", ROLE: "role", MESSAGE: "message"}

