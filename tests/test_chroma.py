@@ -16,6 +16,7 @@ import pytest
 from chromadb.api.client import Client
 from chromadb.api.models.Collection import Collection
 from helpers.processes import chroma_server, run
+from helpers.proxy import one_answer_per_connection
 from helpers.reads import Read, recorded_reads
 from helpers.records import NEW, OLD, encoded_again, identity, key, migrate, record
 from helpers.store_contract import StoreContract, assert_migrated, assert_unchanged, fill, ids_of
@@ -335,6 +336,21 @@ def test_a_server_is_shared(server_url: str):
         ChromaStore.server(server_url, identity=identity("other"), collection_name="shared")
     one.close()
     two.close()
+
+
+def test_connections_that_a_server_closes_after_an_answer_are_no_error(server_url: str):
+    """Requests that must not be sent twice, the renames of a migration, too."""
+    with one_answer_per_connection(server_url) as url:
+        store = ChromaStore.server(url, identity=OLD, collection_name="closed-connections")
+        store.put([record(c) for c in "abc"])
+        store.delete(namespace="ann", ids=["a"])
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(lambda _: store.count(namespace="ann"), range(200))) == {2}
+        assert store.get(["b"], namespace="ann") == [record("b")]
+        assert [r.id for r, _ in store.search(record("b").key, namespace="ann", k=1)] == ["b"]
+        assert migrate(store) == 2
+        assert store.get(["b"], namespace="ann") == [encoded_again(record("b"))]
+        store.close()
 
 
 def test_large_records_go_to_a_server_one_by_one_and_one_too_large_is_named(server_url: str):

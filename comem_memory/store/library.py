@@ -62,10 +62,14 @@ __all__ = [
 def server_client(host: str, port: int, *, ssl: bool, headers: dict[str, str] | None) -> Client:
     """A client of a server.
 
+    Each request has a connection of its own: on one that was kept, a server or proxy that closes it at that moment
+    would leave the request unanswered, and unclear whether it was carried out.
+
     Raises:
         ValueError: Nothing answers there.
     """
-    return cast(Client, chromadb.HttpClient(host, port, ssl, dict(headers or {}), _settings()))
+    headers = {**(headers or {}), "Connection": "close"}  # a limit of no kept connections lets threads share them
+    return cast(Client, chromadb.HttpClient(host, port, ssl, headers, _settings()))
 
 
 def embedded_client(path: str | None) -> Client:
