@@ -331,8 +331,15 @@ class ContinuousMemory:
     ) -> list[str]:
         """Encodes and stores items; what is stored already keeps its vectors and its `created_at`.
 
-        Its metadata are replaced by those that are given with it now; without any it keeps them too (`update` with
-        `metadata={}` removes them).
+        Its metadata and times are replaced by those that are given with it now; without any it keeps them too (`update`
+        with `metadata={}` removes them). If it was superseded it is current again.
+
+        An item without an id is what is stored with the same text and image, whatever its id, unless both have a
+        `source` in their metadata and these differ: then both are kept, so that each source can be filtered and
+        deleted by itself.
+
+        What an item supersedes is found no more as soon as the item is stored. Until then it stays; if a call ends in
+        between, adding the item again completes it.
 
         Works in chunks of 64, of fewer when their pictures are large: when it fails, what the finished chunks stored
         is safe, and adding everything again skips it. An item with a known id and other content replaces the stored
@@ -351,6 +358,7 @@ class ContinuousMemory:
             InvalidItemError: A picture cannot be opened, or something is not a MemoryItem.
             ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
             DuplicateIdError: Two items of this call have the same id but different content.
+            ItemNotFoundError: An item supersedes one that is neither stored nor stands before it in this call.
             EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
         return self._writer.add(items, truncate=truncate, batch_size=batch_size, progress=progress)
@@ -365,6 +373,9 @@ class ContinuousMemory:
         truncate: bool = False,
     ) -> None:
         """Changes a stored item; it is encoded again if its text or image changes.
+
+        Its `created_at` stays, and its `updated_at` is now. What it said before is gone; an item that `supersedes` it
+        keeps it as history.
 
         Args:
             id: The id of the item.
@@ -384,6 +395,9 @@ class ContinuousMemory:
     def delete(self, *, ids: str | Sequence[str] | None = None, where: Filter | None = None) -> int:
         """Deletes items by id, by a filter on their metadata, or by both; returns how many.
 
+        Superseded items are deleted as others are. An item's history stays when it is deleted itself, and is not found
+        again for that; to delete it too, pass the ids that `history` gives.
+
         Raises:
             QueryError: Neither ids nor a filter that filters (`clear` deletes everything), an id that is not a text, or
                 an unknown operator.
@@ -393,7 +407,7 @@ class ContinuousMemory:
         return self._writer.delete(ids=None if ids is None else _listed(ids), where=where)
 
     def clear(self) -> int:
-        """Deletes everything in this namespace; returns how many items that were."""
+        """Deletes everything in this namespace, superseded items and pictures too; returns how many items that were."""
         return self._writer.delete()
 
     def reencode(self, *, batch_size: int = 16, progress: bool | None = None) -> int:
@@ -433,7 +447,7 @@ class ContinuousMemory:
         return self._writer.rekey(progress=progress)
 
     def load(self, folder: str | Path, *, progress: bool | None = None) -> int:
-        """Adds what `export` wrote to this namespace; the vectors travel, nothing is encoded again.
+        """Adds what `export` wrote to this namespace, history included; the vectors travel, nothing is encoded again.
 
         A memory without a directory (on a server, without `persist_directory`) refers to the pictures in the folder.
 
@@ -449,7 +463,7 @@ class ContinuousMemory:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def get(self, ids: str | Sequence[str], *, skip_missing: bool = False) -> list[MemoryHit]:
-        """Items by id, in the order asked.
+        """Items by id, in the order asked; superseded ones too, which then say `superseded_by`.
 
         Args:
             ids: One id, or several.
@@ -463,6 +477,20 @@ class ContinuousMemory:
         read = self.store.get if skip_missing else self.store.require
         return [self._hit(record) for record in read(_listed(ids), namespace=self.name)]
 
+    def history(self, id: str) -> list[MemoryHit]:
+        """An item with those that it superseded and that superseded it, directly or not, oldest first.
+
+        Args:
+            id: The id of any of them.
+
+        Raises:
+            ItemNotFoundError: The id is not stored in this namespace.
+            QueryError: The id is not a text.
+            CorruptBlockError: An item's stored vectors are damaged.
+        """
+        [one] = _listed([id])
+        return [self._hit(record) for record in self.store.history(one, namespace=self.name)]
+
     def _hit(self, record: MemoryRecord, similarity: float | None = None) -> MemoryHit:
         return MemoryHit(
             id=record.id,
@@ -473,6 +501,11 @@ class ContinuousMemory:
             metadata=own_metadata(record.metadata),
             created_at=record.created_at,
             truncated=record.truncated,
+            updated_at=record.updated_at,
+            said_at=record.said_at,
+            expires=record.expires,
+            supersedes=record.supersedes,
+            superseded_by=record.superseded_by,
         )
 
     def search(
@@ -484,7 +517,7 @@ class ContinuousMemory:
             text: A question or description to look for.
             image: A picture to look for: a path, encoded image bytes, or a PIL image.
             k: The largest number of hits.
-            where: A filter on metadata, in Chroma's operators.
+            where: A filter on metadata and times, in Chroma's operators: see `store.filters.Filter`.
 
         Returns:
             Hits, most similar first; `RetrievalKey` says what the similarity is.
@@ -520,6 +553,18 @@ class ContinuousMemory:
         """Items in this namespace, or those that match a filter."""
         return self.store.count(namespace=self.name, where=where)
 
+    def namespaces(self) -> list[str]:
+        """The namespaces that hold items, sorted: for whoever opened the memory.
+
+        Raises:
+            QueryError: This object is a view that `namespace` gave, which sees no other namespace.
+        """
+        if self._is_view:
+            raise QueryError(
+                f"This object sees namespace {self.name!r} alone. Ask the memory that was opened for its namespaces."
+            )
+        return self.store.namespaces()
+
     # -- answering ----------------------------------------------------------------------------------------------
 
     def recall(
@@ -536,7 +581,7 @@ class ContinuousMemory:
         """A conversation with the items that go before its next answer: the road of every question to the model.
 
         Items are, the first that applies: `ids`; those that the messages name (`NamedItems`) and `found`, as far as
-        they are still stored; the k most similar to text and picture of what the user said last.
+        they are still stored and not superseded; the k most similar to text and picture of what the user said last.
 
         Args:
             messages: The conversation so far, in transformers' form.
@@ -587,7 +632,8 @@ class ContinuousMemory:
     def _given(self, ids: Sequence[str], *, skip_missing: bool) -> list[MemoryHit]:
         """Items by id, for a model that reads the vectors of this memory's encoder."""
         self._writer.check_encoder()
-        return self.get(ids, skip_missing=skip_missing)
+        hits = self.get(ids, skip_missing=skip_missing)
+        return [hit for hit in hits if hit.superseded_by is None] if skip_missing else hits
 
     def lay_out(self, messages: Sequence[Message], hits: Sequence[MemoryHit], mode: Mode) -> Recalled:
         """A conversation with given items, best first, in this memory's layout; see `chat.layout`."""
@@ -727,16 +773,19 @@ class ContinuousMemory:
     def export(self, folder: str | Path, *, progress: bool | None = None) -> int:
         """Writes this namespace to a folder that `load` reads anywhere: vectors, keys, texts and pictures.
 
+        Superseded items are written too, so that loading it restores their history.
+
         Returns:
-            How many items it holds.
+            How many items it holds, superseded ones included.
 
         Raises:
             StoreLocationError: The folder is not empty, or the picture of an item is gone.
             CorruptBlockError: An item's stored vectors are damaged; the message names it.
         """
-        stored = itertools.chain.from_iterable(self.store.scan(namespace=self.name))
+        total = len(self.store.ids(namespace=self.name, history=True))
+        stored = itertools.chain.from_iterable(self.store.scan(namespace=self.name, history=True))
         records = (replace(record, image=self._pictures.find(record.image)) for record in stored)
-        with progress_bar("exporting", progress, iterable=records, total=self.count()) as bar:
+        with progress_bar("exporting", progress, iterable=records, total=total) as bar:
             return write_folder(Path(folder), self.store.identity, bar)
 
     def close(self) -> None:
@@ -790,6 +839,14 @@ class ContinuousMemory:
     async def aclear(self) -> int:
         """`clear` in a worker thread."""
         return await asyncio.to_thread(self.clear)
+
+    async def ahistory(self, id: str) -> list[MemoryHit]:
+        """`history` in a worker thread."""
+        return await asyncio.to_thread(self.history, id)
+
+    async def anamespaces(self) -> list[str]:
+        """`namespaces` in a worker thread."""
+        return await asyncio.to_thread(self.namespaces)
 
     async def acount(self, **kwargs: Any) -> int:
         """`count` in a worker thread."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,13 @@ class MemoryItem(BaseModel):
         text: The item's text.
         image: A path, encoded image bytes (PNG, JPEG, ...), or a `PIL.Image.Image`.
         id: Unique within a namespace; by default a hash of text and image, so that adding twice changes nothing.
-        metadata: Flat values to filter on; keys must not begin with `comem.`, `chroma:`, `$` or `#`.
+        metadata: Flat values to filter on; keys must not begin with `comem.`, `chroma:`, `$` or `#`. Without an id, an
+            item of another `source` is an item of its own, even if text and image are the same.
+        said_at: When it was said or happened, with a timezone: a datetime, or its text in ISO 8601. A model that reads
+            texts is told the day, in that timezone.
+        expires: When it is to be forgotten: a datetime with a timezone, or a duration from when it is stored; or the
+            text of either in ISO 8601. From then on no read returns it, and a later write removes it.
+        supersedes: Ids of stored items that it takes the place of. These are found no more, and stay in its history.
 
     Halves of characters (lone surrogates) in texts are repaired; see `repaired`.
 
@@ -48,6 +56,9 @@ class MemoryItem(BaseModel):
     image: Any = Field(default=None, repr=False)
     id: str | None = None
     metadata: Metadata = Field(default_factory=dict)
+    said_at: datetime | None = None
+    expires: datetime | timedelta | None = None
+    supersedes: str | Sequence[str] | None = None
 
     if not TYPE_CHECKING:  # type checkers see the fields
 
@@ -69,6 +80,19 @@ class MemoryItem(BaseModel):
     @classmethod
     def _whole_text(cls, text: Any) -> Any:
         return _repaired(text)
+
+    @field_validator("said_at", "expires", mode="before")
+    @classmethod
+    def _time(cls, value: Any) -> Any:
+        is_duration = isinstance(value, timedelta) or (isinstance(value, str) and value.startswith("P"))
+        return value if value is None or is_duration else zoned(value)
+
+    @field_validator("expires")
+    @classmethod
+    def _ahead(cls, expires: datetime | timedelta | None) -> datetime | timedelta | None:
+        if isinstance(expires, timedelta) and expires <= timedelta():
+            raise InvalidItemError(f"MemoryItem.expires is {expires}. Pass a duration above zero, or a datetime.")
+        return expires
 
     @field_validator("image")
     @classmethod
@@ -122,6 +146,27 @@ def picture_path(name: str | Path) -> Path:
             "pass the bytes, or the path of a file."
         )
     return Path(name)
+
+
+def zoned(time: Any) -> datetime:
+    """A datetime with a timezone, or the text of one in ISO 8601, as a datetime.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    with suppress(ValueError):
+        parsed = datetime.fromisoformat(time) if isinstance(time, str) else time
+        if isinstance(parsed, datetime) and parsed.utcoffset() is not None:
+            return parsed
+    raise ValueError(
+        f"{shortened(repr(time))} is no moment with a timezone, such as datetime.now().astimezone() or "
+        "'2026-05-03T18:30:00+02:00'"
+    )
+
+
+def superseded_ids(item: MemoryItem) -> tuple[str, ...]:
+    """The ids of the items that an item takes the place of."""
+    return (item.supersedes,) if isinstance(item.supersedes, str) else tuple(item.supersedes or ())
 
 
 def plain(value: Any) -> Any:
@@ -183,7 +228,8 @@ def _invalid(fields: dict[str, Any], error: ValidationError) -> InvalidItemError
     place = ".".join(str(part) for part in found["loc"][:2])
     return InvalidItemError(
         f"MemoryItem {shortened(fields.get('id') or '')!r} cannot be made: {shortened(place)}: {found['msg']}. "
-        "Pass text (str), image, id (str) and metadata (a flat dict of texts, numbers and booleans)."
+        "Pass text (str), image, id (str) and metadata (a flat dict of texts, numbers and booleans); said_at and "
+        "expires (moments with a timezone) and supersedes (ids)."
     )
 
 
@@ -200,6 +246,11 @@ class MemoryHit:
         metadata: The item's own metadata.
         created_at: ISO 8601, UTC; what was stored later has the greater text, even if the system's clock was put back.
         truncated: The text was longer than the encoder's window and its end is not in the vectors.
+        updated_at: When it was changed last, in the form of `created_at`, which it equals until then.
+        said_at: When it was said or happened, ISO 8601, in the timezone it was given in.
+        expires: When it is to be forgotten, ISO 8601, UTC.
+        supersedes: Ids of the items that it took the place of.
+        superseded_by: The id of the item that took its place, or `None` if it is current.
     """
 
     id: str
@@ -210,3 +261,8 @@ class MemoryHit:
     metadata: Metadata = field(default_factory=dict)
     created_at: str = ""
     truncated: bool = False
+    updated_at: str = ""
+    said_at: str | None = None
+    expires: str | None = None
+    supersedes: tuple[str, ...] = ()
+    superseded_by: str | None = None

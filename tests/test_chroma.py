@@ -82,7 +82,7 @@ def test_mixed_namespaces_are_searched_apart_and_the_filter_is_spared_where_it_c
 
     def query(self: Collection, **arguments: Any) -> Any:
         if arguments["where"] is not None:
-            filtered.add(arguments["where"]["comem.namespace"]["$eq"])
+            filtered.add(arguments["where"]["$and"][0]["comem.namespace"]["$eq"])
         return real_query(self, **arguments)
 
     monkeypatch.setattr(Collection, "query", query)

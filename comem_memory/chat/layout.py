@@ -69,7 +69,7 @@ def lay_out(
     """
     turns, mode = list(messages), check_mode(mode)
     if hits and mode in ("text", "both"):
-        items = [PromptItem(hit.text, hit.image) for hit in reversed(hits)]
+        items = [PromptItem(hit.text, hit.image, hit.said_at) for hit in reversed(hits)]
         at = question_turn(turns)
         if at is None:  # nobody has asked yet
             turns, at = [*turns, {"role": "user", "content": []}], len(turns)

@@ -21,7 +21,11 @@ def add(
     truncate: Annotated[bool, typer.Option(help="Cut texts that are too long.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Store items: JSON lines {"text", "image", "id", "metadata"}, one text a line, or pictures with a .txt beside."""
+    """Store items: JSON lines, one text a line, or pictures with a .txt beside.
+
+    A JSON line is an object with "text", "image", "id", "metadata", "said_at", "expires" and "supersedes", or some of
+    them; times in ISO 8601, as 2026-05-03T18:30:00+02:00, and for "expires" also P30D.
+    """
     from comem_memory.files import read_items  # not for --help: it loads Pillow and httpx
 
     with open_memory(context) as memory:
@@ -114,7 +118,7 @@ def stats(context: typer.Context, as_json: AsJson = False) -> None:
         shown = {
             "namespace": context.obj["namespace"],
             "items": memory.count(),
-            "namespaces": {name: memory.namespace(name).count() for name in memory.store.namespaces()},
+            "namespaces": {name: memory.namespace(name).count() for name in memory.namespaces()},
             "encoder": str(memory.store.identity.encoder),
             "retrieval_key": memory.store.identity.key_name,
             "precision": memory.precision,
@@ -138,4 +142,9 @@ def _hit(hit: MemoryHit) -> dict[str, Any]:
         "metadata": hit.metadata,
         "created_at": hit.created_at,
         "truncated": hit.truncated,
+        "updated_at": hit.updated_at,
+        "said_at": hit.said_at,
+        "expires": hit.expires,
+        "supersedes": hit.supersedes,
+        "superseded_by": hit.superseded_by,
     }

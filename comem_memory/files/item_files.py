@@ -95,6 +95,7 @@ def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[Memor
         except ValueError as error:
             raise InvalidItemError(
                 f"{name}, line {number}: {error} "
-                "Each line is an object with text, image, id and metadata, or plain text."
+                "Each line is an object with the fields of MemoryItem (text, image, id, metadata, said_at, expires, "
+                "supersedes), or plain text."
             ) from error
         yield item

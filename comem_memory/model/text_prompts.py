@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -46,12 +47,28 @@ lie within chance (151 and 151 of 200, and of items with pictures 52 and 51 of 8
 is shorter and what the encoder's vectors were trained in front of."""
 
 
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+"""In English whatever the host's locale, as the prompts around them."""
+
+
 class PromptItem(NamedTuple):
     """An item in a prompt."""
 
     text: str | None
     image: Any = None
     """As `load_image` takes it."""
+    said_at: str | None = None
+    """When the text was said, ISO 8601; the model is told the day in that timezone."""
+
+    def read(self) -> str:
+        """The text as a model reads it."""
+        if self.said_at is None or not self.text:
+            return self.text or ""
+        day = datetime.fromisoformat(self.said_at)
+        return f"on {day.day} {MONTHS[day.month - 1]} {day.year}: {self.text}"
 
 
 def check_text_prompt(template: str) -> str:
@@ -112,20 +129,20 @@ def with_items(
 
 def as_text(items: Iterable[PromptItem]) -> str:
     """Items, the best last, for models that cannot read vectors; a picture without text by its path."""
-    known = "\n".join(f"- {text or image}" for text, image in items)
+    known = "\n".join(f"- {item.read() or item.image}" for item in items)
     return f"What you remember, the most relevant last:\n{known}" if known else "You remember nothing about this."
 
 
 def _shown(items: Sequence[PromptItem], supports_images: bool) -> list[dict[str, Any]]:
     """Each item in lines of its own, after its picture."""
     parts: list[dict[str, Any]] = []
-    for position, (text, image) in enumerate(items):
-        if image is not None and supports_images:
+    for position, item in enumerate(items):
+        if item.image is not None and supports_images:
             try:
-                parts.append({"type": "image", "image": load_image(image)})
+                parts.append({"type": "image", "image": load_image(item.image)})
             except InvalidItemError as error:  # a file that was moved since must not stop an answer
                 logger.warning("A recalled item is given without its picture. %s", error)
-        parts += _text((text or "") + ("\n" if position + 1 < len(items) else ""))
+        parts += _text(item.read() + ("\n" if position + 1 < len(items) else ""))
     return parts
 
 

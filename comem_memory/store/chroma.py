@@ -17,19 +17,22 @@ from comem_memory.store.directories import check_location, to_directory
 from comem_memory.store.filters import Filter, scoped
 from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.migration import ChromaMigration
-from comem_memory.store.moments import next_moment
+from comem_memory.store.moments import next_moment, now
 from comem_memory.store.records import (
+    IDS_BATCH,
     SEPARATOR,
     any_after,
     batches,
     chroma_id,
     delete_ids,
+    mark,
     matching_ids,
     read,
     read_keys,
     read_summaries,
     write,
 )
+from comem_memory.store.times import CURRENT, alive, expired, hidden, superseded
 
 FEW = 1000
 """Records that are compared with a search key one by one."""
@@ -129,6 +132,14 @@ class ChromaStore(MemoryStore):
             found = read_summaries(collection, asked, namespace)
         return [found[id] for id in asked if id in found]
 
+    def same_content(self, hashes: Sequence[str], *, namespace: str) -> list[RecordSummary]:
+        prefix = chroma_id(namespace, "")
+        with self._opened.access() as collection:
+            # Without the namespace as a filter, for which Chroma would look through all of its items.
+            same = matching_ids(collection, {"comem.content_hash": {"$in": list(hashes)}}) if hashes else []
+            own = sorted(id for id in same if id.startswith(prefix))
+            return list(read_summaries(collection, own, namespace).values())
+
     def search(
         self, key: np.ndarray, *, namespace: str, k: int, where: Filter | None = None
     ) -> list[tuple[MemoryRecord, float]]:
@@ -171,24 +182,39 @@ class ChromaStore(MemoryStore):
             delete_ids(collection, matching)
         return [id.partition(SEPARATOR)[2] for id in matching]
 
-    def ids(self, *, namespace: str, where: Filter | None = None) -> list[str]:
+    def supersede(self, ids: Sequence[str], *, by: str, namespace: str) -> None:
+        with self._opened.adding() as collection:
+            mark(collection, matching_ids(collection, among=[chroma_id(namespace, id) for id in ids]), superseded(by))
+
+    def remove_expired(self, limit: int | None = None) -> list[tuple[str, str]]:
+        with self._opened.changing() as collection:
+            gone = expired(now())
+            found = matching_ids(collection, gone, limit=limit)
+            for batch in batches(found, IDS_BATCH):
+                collection.delete(ids=batch, where=gone)  # what another process stored anew meanwhile stays
+            stays = set(matching_ids(collection, among=found))
+        pairs = (id.partition(SEPARATOR) for id in found if id not in stays)
+        return [(namespace, id) for namespace, _, id in pairs]
+
+    def ids(self, *, namespace: str, where: Filter | None = None, history: bool = False) -> list[str]:
+        condition = scoped(namespace, where, alive(now())) if history else _findable(namespace, where)
         with self._opened.access() as collection:
-            found = matching_ids(collection, scoped(namespace, where))
+            found = matching_ids(collection, condition)
         return sorted(id.partition(SEPARATOR)[2] for id in found)
 
     def count(self, *, namespace: str, where: Filter | None = None) -> int:
         with self._opened.access() as collection:
-            return len(matching_ids(collection, scoped(namespace, where)))
+            return len(matching_ids(collection, _findable(namespace, where)))
 
     def scan(
-        self, *, namespace: str, where: Filter | None = None, batch_size: int = 64
+        self, *, namespace: str, where: Filter | None = None, batch_size: int = 64, history: bool = False
     ) -> Iterator[list[MemoryRecord]]:
-        for batch in batches(self.ids(namespace=namespace, where=where), batch_size):
+        for batch in batches(self.ids(namespace=namespace, where=where, history=history), batch_size):
             yield self.get(batch, namespace=namespace)
 
     def namespaces(self) -> list[str]:
         with self._opened.access() as collection:
-            return sorted({id.partition(SEPARATOR)[0] for id in matching_ids(collection)})
+            return sorted({id.partition(SEPARATOR)[0] for id in matching_ids(collection, alive(now()))})
 
     def next_moment(self) -> int:
         with self._opened.access() as collection:
@@ -202,6 +228,11 @@ class ChromaStore(MemoryStore):
         self._opened.close()
 
 
+def _findable(namespace: str, where: Filter | None) -> Filter:
+    """Of a namespace's records that match and are neither expired nor superseded."""
+    return scoped(namespace, where, CURRENT, alive(now()))
+
+
 # The nearest records: Chroma ids with their similarities, best first, and of equal ones those with the first ids
 
 
@@ -212,7 +243,7 @@ def _nearest(
 
     Without `ties` any of those that are equally near may stand last, which spares looking for all of them.
     """
-    condition = scoped(namespace, where)
+    condition = _findable(namespace, where)
     if not where and (found := _nearest_of_all(collection, key, k, chroma_id(namespace, ""), ties)):
         return found
     return _nearest_matching(collection, key, k, condition, ties)
@@ -228,6 +259,9 @@ def _nearest_of_all(
     """
     found = _query(collection, key, 4 * (k + 1), None)
     own = _ordered((id, similarity) for id, similarity in found if id.startswith(prefix))
+    if len(own) > k:
+        away = set(matching_ids(collection, hidden(now()), [id for id, _ in own]))
+        own = [(id, similarity) for id, similarity in own if id not in away]
     if len(own) <= k or (ties and own[k - 1][1] == found[-1][1]):  # others, or others as near, may lie beyond
         return []
     return own[:k]

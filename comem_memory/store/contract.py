@@ -31,6 +31,11 @@ class RecordSummary:
         created_at: ISO 8601, UTC; of two records the later has the greater text.
         content_hash: Hash of text and image.
         truncated: The end of the text is not in the vectors.
+        updated_at: When it was changed last, in the form of `created_at`, which it is by default.
+        said_at: When it was said, ISO 8601, in the timezone it was given in.
+        expires: From when on it is not returned, ISO 8601, UTC.
+        supersedes: Ids of the items that it took the place of.
+        superseded_by: Id of the item that took its place; `None` for a current item.
     """
 
     id: str
@@ -40,6 +45,15 @@ class RecordSummary:
     created_at: str = ""
     content_hash: str = ""
     truncated: bool = False
+    updated_at: str = ""
+    said_at: str | None = None
+    expires: str | None = None
+    supersedes: tuple[str, ...] = ()
+    superseded_by: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.updated_at:
+            object.__setattr__(self, "updated_at", self.created_at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +110,11 @@ def identity_of(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity
 
 
 class MemoryStore(ABC):
-    """Records in namespaces. Except for `namespaces` and migrations, every method sees the one namespace it is given.
+    """Records in namespaces. Except for `namespaces`, `remove_expired` and migrations, every method sees the one
+    namespace it is given.
+
+    No method that reads returns records that have expired. Superseded ones are returned where they are asked for: by
+    id, by content, and with `history`.
 
     Raises:
         StoreClosedError: A method is called after `close`.
@@ -146,9 +164,35 @@ class MemoryStore(ABC):
             )
         return [found[id] for id in ids]
 
+    def history(self, id: str, *, namespace: str) -> list[MemoryRecord]:
+        """A record with all that it superseded and that superseded it, directly or not, oldest first.
+
+        Raises:
+            ItemNotFoundError: The id is not stored in this namespace.
+        """
+        found = dict(zip([id], self.require([id], namespace=namespace), strict=True))
+        asked = {id}
+        while linked := {other for record in found.values() for other in _links(record)} - asked:
+            asked |= linked
+            found |= {record.id: record for record in self.get(sorted(linked), namespace=namespace)}
+
+        def age(record: MemoryRecord) -> int:
+            """How many records came after it, each in the place of the one before."""
+            newer = {record.id}
+            while (next := found.get(record.superseded_by or "")) is not None and next.id not in newer:
+                newer.add(next.id)
+                record = next
+            return len(newer)
+
+        return sorted(found.values(), key=lambda record: (-age(record), record.created_at, record.id))
+
     @abstractmethod
     def summaries(self, ids: Sequence[str], *, namespace: str) -> list[RecordSummary]:
         """As `get`, but without keys, vectors and texts."""
+
+    @abstractmethod
+    def same_content(self, hashes: Sequence[str], *, namespace: str) -> list[RecordSummary]:
+        """What is stored with one of these content hashes, superseded records too, ordered by id."""
 
     @abstractmethod
     def search(
@@ -183,13 +227,27 @@ class MemoryStore(ABC):
     def delete(self, *, namespace: str, ids: Sequence[str] | None = None, where: Filter | None = None) -> list[str]:
         """Delete what matches both ids and filter, each unless `None`, and return the ids that were deleted.
 
+        Superseded records are deleted too, and expired ones that are still there.
+
         Raises:
             QueryError: A filter that cannot be understood.
         """
 
     @abstractmethod
-    def ids(self, *, namespace: str, where: Filter | None = None) -> list[str]:
-        """The ids of what matches, sorted; nothing else is read.
+    def supersede(self, ids: Sequence[str], *, by: str, namespace: str) -> None:
+        """Mark records as superseded by the item with the id `by`; ids that are not stored are left out."""
+
+    @abstractmethod
+    def remove_expired(self, limit: int | None = None) -> list[tuple[str, str]]:
+        """Delete records of all namespaces that have expired, at most `limit`.
+
+        Returns:
+            Namespace and id of each.
+        """
+
+    @abstractmethod
+    def ids(self, *, namespace: str, where: Filter | None = None, history: bool = False) -> list[str]:
+        """The ids of what matches, sorted, with `history` those of superseded records too; nothing else is read.
 
         Raises:
             QueryError: A filter that cannot be understood.
@@ -205,9 +263,12 @@ class MemoryStore(ABC):
 
     @abstractmethod
     def scan(
-        self, *, namespace: str, where: Filter | None = None, batch_size: int = 64
+        self, *, namespace: str, where: Filter | None = None, batch_size: int = 64, history: bool = False
     ) -> Iterator[list[MemoryRecord]]:
-        """Records, all or those that match a filter, ordered by id, at most `batch_size` in memory at a time."""
+        """Records, all or those that match a filter, ordered by id, at most `batch_size` in memory at a time.
+
+        With `history` superseded ones too.
+        """
 
     @abstractmethod
     def namespaces(self) -> list[str]:
@@ -231,6 +292,10 @@ class MemoryStore(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of files, connections and locks; a second call does nothing."""
+
+
+def _links(record: RecordSummary) -> set[str]:
+    return {*record.supersedes, *filter(None, [record.superseded_by])}
 
 
 class Migration(ABC):

@@ -6,21 +6,23 @@ from typing import Any
 
 from comem_memory.errors import QueryError, shortened
 from comem_memory.store.comparisons import COMPARISONS, compared
+from comem_memory.store.times import TIMES, time_compared
 from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, is_name, is_storable, plain
 
 Filter = dict[str, Any]
 """A condition on metadata, as Chroma writes it: `{"year": {"$gte": 2020}}`, `{"$or": [{"a": 1}, {"b": 2}]}`.
 
 Numbers compare by value, as in Python (2 is below 2.5 and equals 2.0); a boolean is not a number. `$ne` and `$nin` also
-match items without the key."""
+match items without the key. Of our own keys the times can be compared, with a datetime or its text in ISO 8601:
+`{"comem.said_at": {"$lt": datetime.now(UTC)}}`, likewise `comem.created_at`, `comem.updated_at` and `comem.expires`."""
 
 COMBINATIONS = ("$and", "$or")
 _KINDS = (str, bool, int | float)  # in this order: to Python a boolean is an integer
 
 
-def scoped(namespace: str, where: Filter | None) -> Filter:
-    """The namespace and the conditions of the user's filter, in the form that Chroma takes."""
-    return _all([{"comem.namespace": {"$eq": check_namespace(namespace)}}, *_conditions(where or {})])
+def scoped(namespace: str, where: Filter | None, *states: Filter) -> Filter:
+    """The namespace, the conditions of the user's filter and further ones, in the form that Chroma takes."""
+    return _all([{"comem.namespace": {"$eq": check_namespace(namespace)}}, *states, *_conditions(where or {})])
 
 
 def _all(conditions: list[Filter]) -> Filter:
@@ -38,6 +40,9 @@ def _conditions(where: Filter) -> list[Filter]:
                 raise _unknown({name: value})
             parts = [_all(_conditions(part)) for part in value]
             conditions.append(parts[0] if len(parts) == 1 else {name: parts})
+        elif name in TIMES:
+            comparisons = value if isinstance(value, dict) and value else {"$eq": value}
+            conditions += [time_compared(name, operator, one) for operator, one in comparisons.items()]
         elif not isinstance(name, str) or (
             name.startswith(("$", "#", RESERVED_PREFIX)) and not name.startswith(CHAT_PREFIX)
         ):
@@ -68,8 +73,8 @@ def _checked(operator: str, operand: Any) -> Any:
 def _unknown(part: Any) -> QueryError:
     return QueryError(
         f"The filter cannot be understood at {shortened(repr(part))}. Compare a metadata key (not "
-        f"{RESERVED_PREFIX}...) by {', '.join(COMPARISONS)} with a text, finite number of 64 bits or boolean (lists: "
-        "not empty, of one kind), "
+        f"{RESERVED_PREFIX}..., except for {', '.join(TIMES)}) by {', '.join(COMPARISONS)} with a text, finite number "
+        "of 64 bits or boolean (lists: not empty, of one kind), "
         f"and combine conditions by {' or '.join(COMBINATIONS)} over a list that is not empty."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from comem_memory.errors import EncoderMismatchError
 from comem_memory.store.collection import OpenCollection
@@ -58,6 +59,6 @@ class ChromaMigration(Migration):
         return left
 
 
-def _content(one: RecordSummary) -> tuple[object, ...]:
+def _content(one: RecordSummary) -> RecordSummary:
     """What a migration leaves as it is; where it differs, the item was written again meanwhile."""
-    return one.image, one.metadata, one.created_at, one.content_hash
+    return replace(one, truncated=False)

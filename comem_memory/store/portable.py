@@ -3,7 +3,7 @@
 | file | content |
 |---|---|
 | `export.json` | format version, encoder and retrieval key, number of items, SHA-256 of every file; written last |
-| `items.jsonl` | per item id, text, metadata, created_at, content_hash, truncated, file name of the picture |
+| `items.jsonl` | per item all of a `RecordSummary` but its namespace, its text, and the file name of its picture |
 | `vectors-00000.safetensors`, ... | per 1000 items: `keys` (n, D) float32, `blocks` (bytes,) uint8, `ends` (n,) int64 |
 | `pictures/` | the items' pictures |
 
@@ -30,7 +30,8 @@ from comem_memory.store.codec import b85decode, b85encode, decode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryItem, Metadata, own_metadata
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 knew neither expiry nor superseded items, which its readers would take for current ones."""
 SHARD = 1000
 
 
@@ -50,6 +51,11 @@ class _Line(BaseModel):
     created_at: str
     content_hash: str
     truncated: bool
+    updated_at: str = ""
+    said_at: str | None = None
+    expires: str | None = None
+    supersedes: tuple[str, ...] = ()
+    superseded_by: str | None = None
 
 
 def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryRecord]) -> int:
@@ -140,6 +146,11 @@ def _line(record: MemoryRecord, pictures: Path, number: int) -> _Line:
         created_at=record.created_at,
         content_hash=record.content_hash,
         truncated=record.truncated,
+        updated_at=record.updated_at,
+        said_at=record.said_at,
+        expires=record.expires,
+        supersedes=record.supersedes,
+        superseded_by=record.superseded_by,
     )
 
 
@@ -157,7 +168,8 @@ def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
                         raise ValueError(f"it holds no picture {line.picture!r}")
                     image = None if line.picture is None else (folder / "pictures" / line.picture).resolve()
                     own = own_metadata(line.metadata)
-                    MemoryItem(id=line.id, text=line.text, image=image, metadata=own)  # checks as add() does
+                    times = {"said_at": line.said_at, "expires": line.expires}
+                    MemoryItem(id=line.id, text=line.text, image=image, metadata=own, **times)  # checks as add() does
                     yield MemoryRecord(
                         namespace="",
                         key=key,

@@ -7,7 +7,7 @@
 | document | text |
 | metadata | the item's own, and adapters' notes (`comem.chat.`); other `comem.` names: block, summary, encoder |
 
-`comem.moment` is `created_at` once more, as a number, which Chroma can compare.
+`times` says how times and states are kept.
 
 Chroma reads all of a record's metadata or nothing of it, so a summary is read with its block, but without key and text.
 """
@@ -24,8 +24,9 @@ from comem_memory.errors import DuplicateIdError, EncoderMismatchError
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, RecordSummary
 from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.library import Collection, InternalError
-from comem_memory.store.moments import to_moment
-from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX
+from comem_memory.store.moments import moment_of, now, offset_of, to_date, to_moment
+from comem_memory.store.times import MOMENT, UPDATED_AT, superseded
+from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, zoned
 
 SEPARATOR = "\x1f"  # a control character, so neither namespace nor id contains it
 BATCH = 64
@@ -39,7 +40,7 @@ ATTEMPTS = 3
 IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
 
-_MOMENT = "comem.moment"
+_SUPERSEDES = "comem.supersedes"
 
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound=RecordSummary)
@@ -74,13 +75,17 @@ def matching_ids(
 
 
 def any_after(collection: Collection, moment: int) -> bool:
-    """Whether anything, in any namespace, was created after a moment; earlier versions' records do not count."""
-    where: Filter = {_MOMENT: {"$gt": moment}}
+    """Whether anything, in any namespace, was created or changed after a moment.
+
+    Records of earlier versions that have no moment do not count.
+    """
+    where: Filter = {"$or": [{name: {"$gt": moment}} for name in (MOMENT, UPDATED_AT)]}
     return bool(matching_ids(collection, where, limit=1))
 
 
 def read(collection: Collection, ids: Sequence[str], namespace: str | None = None) -> dict[str, MemoryRecord]:
-    """Whole records by Chroma id, in the order asked; `namespace=None` is for migrations, which take them all."""
+    """Whole records by Chroma id, in the order asked; `namespace=None` is for migrations, which take them all, expired
+    ones too."""
     found: dict[str, MemoryRecord] = {}
     for batch in batches(list(dict.fromkeys(ids)), BATCH):
         for answer in _answers(collection, batch, ["embeddings", "documents", "metadatas"]):
@@ -117,8 +122,16 @@ def read_keys(collection: Collection, ids: Sequence[str]) -> dict[str, np.ndarra
 
 
 def _asked(found: dict[str, _R], ids: Sequence[str], namespace: str | None) -> dict[str, _R]:
-    # The namespace is compared here: as a filter, Chroma would look through all of its items for each batch.
-    return {id: found[id] for id in ids if id in found and namespace in (None, found[id].namespace)}
+    # Compared here: as a filter, Chroma would look through all of the namespace's items for each batch.
+    asked = {id: found[id] for id in ids if id in found}
+    if namespace is None:
+        return asked
+    moment = to_date(now())
+    return {
+        id: one
+        for id, one in asked.items()
+        if one.namespace == namespace and (one.expires is None or one.expires > moment)
+    }
 
 
 def _answers(collection: Collection, ids: Sequence[str], include: list[str]) -> Iterator[dict[str, Any]]:
@@ -153,6 +166,19 @@ def _summary(stored: dict[str, Any]) -> dict[str, Any]:
         "created_at": stored["comem.created_at"],
         "content_hash": stored["comem.content_hash"],
         "truncated": stored["comem.truncated"],
+        "supersedes": tuple(filter(None, stored.get(_SUPERSEDES, "").split(SEPARATOR))),
+        **_read_times(stored),
+    }
+
+
+def _read_times(stored: dict[str, Any]) -> dict[str, Any]:
+    """Those of a `RecordSummary`, from metadata."""
+    updated, said, expires = (stored.get(name) for name in (UPDATED_AT, "comem.said_at", "comem.expires"))
+    return {
+        "updated_at": "" if updated is None else to_date(updated),
+        "said_at": None if said is None else to_date(said, stored["comem.said_offset"]),
+        "expires": None if expires is None else to_date(expires),
+        "superseded_by": stored.get("comem.superseded_by"),
     }
 
 
@@ -167,8 +193,21 @@ def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict
         "comem.truncated": record.truncated,
         "comem.encoder": identity.encoder.digest,
     }
-    optional = {"comem.image": record.image, _MOMENT: to_moment(record.created_at)}
-    return stored | {name: value for name, value in optional.items() if value is not None}
+    optional = {"comem.image": record.image, _SUPERSEDES: SEPARATOR.join(record.supersedes)}
+    return stored | _stored_times(record) | {name: value for name, value in optional.items() if value}
+
+
+def _stored_times(record: RecordSummary) -> dict[str, Any]:
+    """A record's times and state as metadata."""
+    created, updated = to_moment(record.created_at), to_moment(record.updated_at)
+    stored = {} if created is None else {MOMENT: created}
+    if updated is not None and updated != created:
+        stored |= {"comem.updated": 1, UPDATED_AT: updated}
+    if record.said_at is not None:
+        stored |= {"comem.said_at": moment_of(zoned(record.said_at)), "comem.said_offset": offset_of(record.said_at)}
+    if record.expires is not None:
+        stored |= {"comem.expiring": 1, "comem.expires": moment_of(zoned(record.expires))}
+    return stored if record.superseded_by is None else stored | superseded(record.superseded_by)
 
 
 def write(collection: Collection, identity: CollectionIdentity, records: Sequence[MemoryRecord]) -> None:
@@ -211,6 +250,12 @@ def _batches_to_write(records: list[tuple[str, MemoryRecord]]) -> Iterator[list[
         size += more
     if batch:
         yield batch
+
+
+def mark(collection: Collection, ids: Sequence[str], metadata: dict[str, Any]) -> None:
+    """Adds to the metadata of what is stored."""
+    for batch in batches(ids, BATCH):
+        collection.update(ids=batch, metadatas=[metadata for _ in batch])
 
 
 def delete_ids(collection: Collection, ids: Sequence[str]) -> None:

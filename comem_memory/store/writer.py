@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +22,11 @@ from comem_memory.retrieval import RetrievalKey
 from comem_memory.store.codec import Precision, encode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary, identity_of
 from comem_memory.store.filters import Filter, check_namespace
-from comem_memory.store.moments import to_date
+from comem_memory.store.identification import with_stored_ids
+from comem_memory.store.moments import date_of, expiry, to_date
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import read_folder
-from comem_memory.types import MESSAGE_NOTE, MemoryItem, Metadata, notes_of, own_metadata, with_notes
+from comem_memory.types import MESSAGE_NOTE, MemoryItem, Metadata, notes_of, own_metadata, superseded_ids, with_notes
 
 
 class Writer:
@@ -97,12 +98,13 @@ class Writer:
             progress = False
         with progress_bar("encoding", progress, total=total) as bar:
             for chunk in in_chunks(prepare(item, self.encoder, truncate=truncate) for item in given):
-                for one in chunk:
+                named = with_stored_ids(chunk, self.store, self.namespace, seen)
+                for one in named:
                     if seen.setdefault(one.id, one.content_hash) != one.content_hash:
                         raise DuplicateIdError(f"Two items of this call have the id {one.id!r}. Give each its own id.")
-                self._store(list({one.id: one for one in chunk}.values()), batch_size)
-                ids += [one.id for one in chunk]
-                bar.update(len(chunk))
+                self._store(named, batch_size)
+                ids += [one.id for one in named]
+                bar.update(len(named))
         return ids
 
     def update(self, id: str, *, text: str | None, image: Any, metadata: Metadata | None, truncate: bool) -> None:
@@ -126,19 +128,23 @@ class Writer:
             with self._lock:
                 if self.store.require([id], namespace=self.namespace) != [old]:
                     continue  # another thread wrote it while this one encoded
+                updated_at = to_date(self.store.next_moment())
                 if changed:
-                    self._put_new(changed, made)
+                    [record] = [self._record(one, *made, updated_at) for one, made in zip(changed, made, strict=True)]
+                    kept = ("created_at", "said_at", "expires", "supersedes", "superseded_by")
+                    self._put([replace(record, **{name: getattr(old, name) for name in kept})])
                     return
-                new = replace(old, metadata=item.metadata)
+                new = replace(old, metadata=item.metadata, updated_at=updated_at)
+                if one is not None and self._is_gone(old.image):
+                    new = replace(new, image=self._keep_picture(one))
                 self._put([new])
-                if one is not None:
-                    self._refresh([one], {id: new})
                 return
 
     def delete(self, *, ids: Sequence[str] | None = None, where: Filter | None = None) -> int:
         """Deletes what matches both, each unless `None`, with the pictures; returns how many items."""
         self.store.check_open(writing=True)  # before the lock, which in a child of a fork nobody may release
         with self._lock:
+            self._remove_expired()
             deleted = self.store.delete(namespace=self.namespace, ids=ids, where=where)
             for id in deleted:
                 self.pictures.drop(namespace=self.namespace, id=id)
@@ -197,9 +203,14 @@ class Writer:
 
     # -- from an item to its record -----------------------------------------------------------------------------
 
-    def _store(self, prepared: Sequence[PreparedItem], batch_size: int) -> None:
-        """Stores items of different ids; those whose content is stored are looked at again once others are encoded."""
+    def _store(self, chunk: Sequence[PreparedItem], batch_size: int) -> None:
+        """Stores items; those whose content is stored are looked at again once others are encoded."""
         self.check_encoder()
+        superseded = self._superseded(chunk)
+        prepared = list({one.id: one for one in chunk}.values())
+        supersedes: dict[str, tuple[str, ...]] = {one.id: () for one in prepared}
+        for one in chunk:
+            supersedes[one.id] += tuple(id for id in superseded_ids(one.item) if id != one.id)
         while prepared:
             with self._lock:
                 summaries = self.store.summaries([one.id for one in prepared], namespace=self.namespace)
@@ -207,14 +218,36 @@ class Writer:
                 hashes = {id: summary.content_hash for id, summary in stored.items()}
                 known = [one for one in prepared if hashes.get(one.id) == one.content_hash]
                 if len(known) == len(prepared):
-                    self._refresh(known, stored)
-                    return
+                    self._refresh(known, stored, supersedes, stay=superseded)
+                    break
             unchanged = {one.id for one in known}
             changed = [one for one in prepared if one.id not in unchanged]
             made = self._encode(changed, batch_size)
             with self._lock:
-                self._put_new(changed, made)
+                self._put_new(changed, made, stored, supersedes)
             prepared = known
+        with self._lock:  # only now: what is superseded is found until that which takes its place is stored
+            for old in self.store.summaries(list(superseded), namespace=self.namespace):
+                if old.superseded_by != superseded[old.id]:
+                    self.store.supersede([old.id], by=superseded[old.id], namespace=self.namespace)
+            self._remove_expired(CHUNK)
+
+    def _superseded(self, chunk: Sequence[PreparedItem]) -> dict[str, str]:
+        """Which items are superseded, and by which, once those of a chunk are stored, one after the other.
+
+        Raises:
+            ItemNotFoundError: One is neither stored nor stands before in the chunk.
+        """
+        superseded: dict[str, str] = {}
+        before, stored = set[str](), set[str]()
+        for one in chunk:
+            superseded.pop(one.id, None)  # is current again
+            before.add(one.id)
+            others = set(superseded_ids(one.item)) - {one.id}
+            stored |= others - before
+            superseded |= dict.fromkeys(others, one.id)
+        self.store.require(sorted(stored), namespace=self.namespace)
+        return superseded
 
     def _encode(self, prepared: Sequence[PreparedItem], batch_size: int) -> list[tuple[np.ndarray, str]]:
         """Retrieval key and block of each item."""
@@ -225,7 +258,9 @@ class Writer:
         vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
         return [(key, encode_block(vector, self.precision)) for key, vector in zip(keys, vectors, strict=True)]
 
-    def _record(self, one: PreparedItem, key: np.ndarray, block: str, moment: int) -> MemoryRecord:
+    def _record(
+        self, one: PreparedItem, key: np.ndarray, block: str, moment: str, supersedes: tuple[str, ...] = ()
+    ) -> MemoryRecord:
         return MemoryRecord(
             id=one.id,
             namespace=self.namespace,
@@ -234,9 +269,12 @@ class Writer:
             text=one.item.text,
             image=self._keep_picture(one),
             metadata=one.item.metadata,
-            created_at=to_date(moment),
+            created_at=moment,
             content_hash=one.content_hash,
             truncated=one.inputs.truncated,
+            updated_at=moment,
+            supersedes=supersedes,
+            **_given_times(one.item),
         )
 
     def _adopted(self, record: MemoryRecord) -> MemoryRecord:
@@ -256,8 +294,17 @@ class Writer:
 
     # -- under the lock -----------------------------------------------------------------------------------------
 
-    def _refresh(self, prepared: Sequence[PreparedItem], stored: Mapping[str, RecordSummary]) -> None:
-        """Of items whose content is stored, replaces metadata by others, and pictures whose files are gone."""
+    def _refresh(
+        self,
+        prepared: Sequence[PreparedItem],
+        stored: Mapping[str, RecordSummary],
+        supersedes: Mapping[str, tuple[str, ...]],
+        stay: Collection[str],
+    ) -> None:
+        """Of items whose content is stored, replaces metadata and times by others, and pictures whose files are gone.
+
+        Those that are superseded are current again, except for those that are to `stay` so.
+        """
         new: dict[str, dict[str, Any]] = {}
         for one in prepared:
             old = stored[one.id]
@@ -265,10 +312,19 @@ class Writer:
             given = one.item.metadata
             noted = notes_of(old.metadata)  # what a user added is not taken over by a turn of the same words
             metadata = (own_metadata(given) or own_metadata(old.metadata)) | (noted and (notes_of(given) or noted))
-            if (image, metadata) != (old.image, old.metadata):
-                new[one.id] = {"image": image, "metadata": metadata}
+            fields = {
+                "image": image,
+                "metadata": metadata,
+                "supersedes": tuple(dict.fromkeys(old.supersedes + supersedes[one.id])),
+                "superseded_by": old.superseded_by if one.id in stay else None,
+                **_given_times(one.item),
+            }
+            if any(getattr(old, name) != value for name, value in fields.items()):
+                new[one.id] = fields
         if not new:
             return
+        for moment, changed in enumerate(new.values(), self.store.next_moment()):
+            changed["updated_at"] = to_date(moment)
         whole = self.store.get(list(new), namespace=self.namespace)
         # Another process may have stored other content between the two reads; then that is the newer.
         same = [old for old in whole if old.content_hash == stored[old.id].content_hash]
@@ -278,11 +334,21 @@ class Writer:
         path = self.pictures.find(reference)
         return path is not None and not Path(path).is_file()
 
-    def _put_new(self, prepared: Sequence[PreparedItem], made: Sequence[tuple[np.ndarray, str]]) -> None:
+    def _put_new(
+        self,
+        prepared: Sequence[PreparedItem],
+        made: Sequence[tuple[np.ndarray, str]],
+        stored: Mapping[str, RecordSummary],
+        supersedes: Mapping[str, tuple[str, ...]],
+    ) -> None:
         """Stores items with their keys and blocks, each as created after the one before."""
         if prepared:
-            new = enumerate(zip(prepared, made, strict=True), self.store.next_moment())
-            self._put([self._record(one, key, block, moment) for moment, (one, (key, block)) in new])
+            records = []
+            for moment, (one, (key, block)) in enumerate(zip(prepared, made, strict=True), self.store.next_moment()):
+                earlier = stored[one.id].supersedes if one.id in stored else ()
+                links = tuple(dict.fromkeys(earlier + supersedes[one.id]))
+                records.append(self._record(one, key, block, to_date(moment), links))
+            self._put(records)
 
     def _put(self, records: Sequence[MemoryRecord]) -> None:
         """Stores records; only then goes what was kept of the pictures they replace."""
@@ -292,6 +358,16 @@ class Writer:
         self.store.put(records)
         for record in records:
             self.pictures.drop(namespace=record.namespace, id=record.id, except_for=record.image)
+
+    def _remove_expired(self, limit: int | None = None) -> None:
+        for namespace, id in self.store.remove_expired(limit):
+            self.pictures.drop(namespace=namespace, id=id)
+
+
+def _given_times(item: MemoryItem) -> dict[str, str]:
+    """The times that an item is given with, as a record has them."""
+    said = {} if item.said_at is None else {"said_at": date_of(item.said_at)}
+    return said if item.expires is None else said | {"expires": expiry(item.expires)}
 
 
 def progress_bar(what: str, progress: bool | None, **settings: Any) -> Any:

@@ -340,7 +340,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:
-    known = as_text(PromptItem(hit.text, hit.image) for hit in reversed(hits))
+    known = as_text(PromptItem(hit.text, hit.image, hit.said_at) for hit in reversed(hits))
     if system is None:
         return SystemMessage(known)
     if isinstance(system.content, str):

@@ -1,0 +1,53 @@
+"""Under which ids items are stored that are added without one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from comem_memory.encoder import PreparedItem
+from comem_memory.store.contract import MemoryStore, RecordSummary
+from comem_memory.types import notes_of
+
+SOURCE = "source"
+"""The metadata key by which items of the same content are told apart."""
+
+
+def with_stored_ids(
+    chunk: Sequence[PreparedItem], store: MemoryStore, namespace: str, seen: Mapping[str, str]
+) -> list[PreparedItem]:
+    """Items with the ids that they are stored under; one without an id is the stored item of the same content.
+
+    It is a new item if that one has another `source`, is a message of a history, or gets other content in this call.
+
+    Args:
+        chunk: The items.
+        store: Where they are to be stored.
+        namespace: Whose they are.
+        seen: Content hashes by id of what the call stored before.
+    """
+    contents = dict(seen) | {one.id: one.content_hash for one in chunk if one.item.id is not None}
+    unnamed = [one for one in chunk if one.item.id is None]
+    known: dict[str, dict[object, str]] = {one.content_hash: {} for one in unnamed}  # by content, then source
+    for old in sorted(store.same_content(sorted(known), namespace=namespace), key=_preference):
+        is_message = notes_of(old.metadata) and not old.content_hash.startswith(old.id)
+        if not is_message and contents.get(old.id, old.content_hash) == old.content_hash:
+            known[old.content_hash].setdefault(old.metadata.get(SOURCE), old.id)
+    # Ids are made of contents, and that of an item whose text was updated is made of the text it had.
+    free = [one.id for one in unnamed if not known[one.content_hash]]
+    taken = {other.id for other in store.summaries(free, namespace=namespace)}
+
+    def stored_id(one: PreparedItem) -> str:
+        ids, source = known[one.content_hash], one.item.metadata.get(SOURCE)
+        if source is None and ids:
+            return ids.get(None) or next(iter(ids.values()))
+        if source not in ids:  # one without a source gets this one
+            ids[source] = ids.pop(None, None) or (uuid.uuid4().hex if ids or one.id in taken else one.id)
+        return ids[source]
+
+    return [one if one.item.id is not None else replace(one, id=stored_id(one)) for one in chunk]
+
+
+def _preference(old: RecordSummary) -> tuple[bool, bool, str, str]:
+    return old.superseded_by is not None, not old.content_hash.startswith(old.id), old.created_at, old.id
