@@ -148,6 +148,18 @@ def test_standard_input(comem: Comem):
     assert [hit["id"] for hit in json.loads(comem("search", "b", "-k", 1, "--json"))] == ["b"]
 
 
+def test_times_and_what_is_superseded(comem: Comem, tmp_path: Path):
+    paris = {"id": "paris", "text": "Ann lives in Paris.", "said_at": "2026-05-03T18:30:00+02:00"}
+    rome = {"id": "rome", "text": "Ann lives in Rome.", "supersedes": "paris", "expires": "P30D"}
+    (tmp_path / "notes.jsonl").write_text(f"{json.dumps(paris)}\n{json.dumps(rome)}\n")
+    assert json.loads(comem("add", tmp_path / "notes.jsonl", "--json"))["count"] == 1
+    [hit] = json.loads(comem("search", "Ann", "--json"))
+    assert (hit["id"], hit["supersedes"], hit["superseded_by"], hit["said_at"]) == ("rome", ["paris"], None, None)
+    assert hit["created_at"] == hit["updated_at"] < hit["expires"]
+    (tmp_path / "naive.jsonl").write_text('{"text": "a", "said_at": "2026-05-03"}')
+    assert "naive.jsonl, line 1" in comem("add", tmp_path / "naive.jsonl", code=1)
+
+
 def test_pictures_with_captions(comem: Comem, tmp_path: Path):
     folder = tmp_path / "pictures"
     (folder / "deep").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """A mode becomes a prompt: which of vectors, texts and pictures a conversation is given, and where they stand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -120,3 +121,11 @@ def test_a_mode_is_one_of_four(mode: Mode):
 def test_another_mode_is_refused(mode: str):
     with pytest.raises(QueryError, match=f"mode is '{mode}'. Use one of memory, text, both, none"):
         check_mode(mode)
+
+
+@pytest.mark.parametrize("mode", ["text", "both"])
+def test_a_model_that_reads_texts_is_told_the_day_on_which_they_were_said(mode: Mode):
+    said = replace(BEST, said_at="2026-12-31T23:30:00.000000-05:00")
+    told = text_of(laid_out(mode, hits=[said, OTHER]).messages[-1])
+    assert told == text_of(laid_out(mode).messages[-1]).replace(BEST.text or "", f"on 31 December 2026: {BEST.text}")
+    assert torch.equal(laid_out("memory", hits=[said]).memory, laid_out("memory", hits=[BEST]).memory)  # type: ignore[arg-type]

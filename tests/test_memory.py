@@ -254,7 +254,7 @@ def test_what_is_stored_already_is_read_once_and_without_its_key_and_text(
 ):
     reads = recorded_reads(monkeypatch)
     filled.add([DOOR, CAT, FLAG])
-    assert reads == [Read(("metadatas",), 3)]
+    assert reads == [Read(("metadatas",), 3), Read((), 0)], "and nothing has expired"
     reads.clear()
     filled.add([DOOR, CAT.model_copy(update={"metadata": {"seen": True}}), FLAG])
     whole = Read(("documents", "embeddings", "metadatas"), 1)

@@ -4,33 +4,22 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.clock import Clock
 from helpers.memories import CAT, DOOR, FLAG, embedded
 from helpers.records import identity, record
 
 from comem_memory import ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.store import ChromaStore, chroma, records
-from comem_memory.store.moments import next_moment, to_date, to_moment
+from comem_memory.store.moments import date_of, expiry, moment_of, next_moment, offset_of, to_date, to_moment
 from comem_memory.testing import tiny_backbone, tiny_encoder
 from comem_memory.types import with_notes
 
 HOUR = 3600 * 10**6
-
-
-class Clock:
-    """The system's clock, which can be put back or stopped."""
-
-    def __init__(self) -> None:
-        self.put_back = 0
-        self.stopped: int | None = None
-        self.real = time.time_ns
-
-    def time_ns(self) -> int:
-        return (self.real() if self.stopped is None else self.stopped) - 1000 * self.put_back
 
 
 @pytest.fixture
@@ -63,6 +52,21 @@ def test_dates_and_moments():
     assert to_moment("2023-11-14T23:13:20+01:00") == 1_700_000_000_000_000
     assert to_moment("") is None and to_moment("yesterday") is None
     assert "2023-11-14T22:13:20+00:00" < "2023-11-14T22:13:20.000001+00:00", "earlier versions wrote whole seconds"
+
+
+def test_dates_keep_their_timezone():
+    paris = datetime(2026, 5, 3, 23, 30, tzinfo=timezone(timedelta(hours=2)))
+    assert date_of(paris) == "2026-05-03T23:30:00.000000+02:00"
+    assert to_date(moment_of(paris), offset_of(date_of(paris))) == date_of(paris)
+    assert to_date(moment_of(paris)) == "2026-05-03T21:30:00.000000+00:00"
+    for edge in (datetime.min.replace(tzinfo=paris.tzinfo), datetime.max.replace(tzinfo=timezone(-timedelta(hours=9)))):
+        assert datetime.fromisoformat(date_of(edge)) == edge
+
+
+def test_a_duration_counts_from_now_and_ends_within_the_calendar(clock: Clock):
+    clock.stopped = 1_700_000_000_000_000_000
+    assert expiry(timedelta(seconds=1)) == to_date(1_700_000_001_000_000)
+    assert expiry(timedelta.max).startswith("9999-") and expiry(datetime.min.replace(tzinfo=UTC)).startswith("1970-")
 
 
 @pytest.mark.parametrize("newest", [0, -1, -HOUR, 1, 2, 1000, HOUR, 10**12])
@@ -112,8 +116,12 @@ def test_a_clock_that_is_put_back_changes_no_order(encoder: MemoryEncoder, tmp_p
         memory.add(FLAG)
         memory.namespace("bob").add(DOOR)
         memory.update("door", text="The green door needs no key.")
-        assert in_order(memory) == ["cat", "flag", "door"]
-        new = datetime.fromisoformat(memory.get("door")[0].created_at)
+        assert in_order(memory) == ["door", "cat", "flag"]
+        [door] = memory.get("door")
+        assert door.created_at == first and door.updated_at > memory.get("flag")[0].created_at
+        memory.add(MemoryItem(id="last", text="Last."))
+        assert memory.get("last")[0].created_at > door.updated_at, "one order of all that was stored and changed"
+        new = datetime.fromisoformat(door.updated_at)
         assert new - datetime.fromisoformat(first) < timedelta(minutes=1), "by no more than needed"
         clock.put_back = -HOUR
         memory.add(MemoryItem(id="tomorrow", text="Tomorrow."))

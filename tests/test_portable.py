@@ -1,9 +1,12 @@
 """Export and load: what travels is bit for bit the same, and of what is damaged or foreign nothing is stored."""
 
+import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,7 @@ def folder(source: ContinuousMemory, tmp_path: Path) -> Path:
     return tmp_path / "export"
 
 
+SOON = timedelta(milliseconds=10)
 IDS = ["door", "cat", "flag", "own", "long"]
 
 
@@ -205,13 +209,43 @@ def test_an_unfinished_export_is_refused(
     assert source.export(tmp_path / "again") == 5
 
 
+def test_times_and_history_travel_and_what_has_expired_does_not(
+    source: ContinuousMemory, target: ContinuousMemory, tmp_path: Path
+):
+    said = "2026-05-03T23:30:00.000000+02:00"
+    source.add([MemoryItem(id="paris", text="Ann lives in Paris."), MemoryItem(id="tea", text="Tea?", expires=SOON)])
+    source.add(MemoryItem(id="rome", text="Ann lives in Rome.", said_at=said, expires="9000-01-01T00:00Z"))
+    source.add(MemoryItem(id="rome", text="Ann lives in Rome.", supersedes="paris"))
+    time.sleep(SOON.total_seconds())
+    assert source.export(tmp_path / "export") == 7
+    assert target.load(tmp_path / "export") == 7
+    assert target.history("rome") == source.history("paris") and target.get("rome") == source.get("rome")
+    [rome] = target.get("rome")
+    assert (rome.said_at, rome.expires, rome.supersedes) == (said, "9000-01-01T00:00:00.000000+00:00", ("paris",))
+    assert (target.get("paris")[0].superseded_by, target.count()) == ("rome", 6)
+    assert target.get("tea", skip_missing=True) == []
+
+
+def test_an_export_of_the_first_version_holds_current_items_that_never_expire(target: ContinuousMemory, folder: Path):
+    lines = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+    new = ("updated_at", "said_at", "expires", "supersedes", "superseded_by")
+    text = "".join(json.dumps({name: line[name] for name in line if name not in new}) + "\n" for line in lines)
+    (folder / "items.jsonl").write_text(text)
+    manifest = json.loads((folder / "export.json").read_text()) | {"format_version": 1}
+    manifest["sha256"]["items.jsonl"] = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "export.json").write_text(json.dumps(manifest))
+    assert target.load(folder) == 5
+    [door] = target.get("door")
+    assert (door.updated_at, door.said_at, door.expires, door.superseded_by) == (door.created_at, None, None, None)
+
+
 def test_what_is_no_export_is_refused(source: ContinuousMemory, target: ContinuousMemory, folder: Path, tmp_path: Path):
     for path in (tmp_path / "nowhere", tmp_path, tmp_path / "own.bmp"):
         with pytest.raises(StoreLocationError, match="not a finished export"):
             target.load(path)
-    manifest = json.loads((folder / "export.json").read_text()) | {"format_version": 2}
+    manifest = json.loads((folder / "export.json").read_text()) | {"format_version": 3}
     (folder / "export.json").write_text(json.dumps(manifest))
-    with pytest.raises(StoreLocationError, match=r"format version 2.*Upgrade"):
+    with pytest.raises(StoreLocationError, match=r"format version 3.*Upgrade"):
         target.load(folder)
 
 

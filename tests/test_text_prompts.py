@@ -137,3 +137,13 @@ class TestAsText:
 
     def test_nothing(self):
         assert as_text([]) == "You remember nothing about this."
+
+    def test_the_day_on_which_something_was_said_stands_before_it(self):
+        items = [
+            PromptItem("My dog is called Luna.", None, "2026-05-03T23:30:00.000000+02:00"),
+            PromptItem(None, "kept/flag.png", "2026-05-03T23:30:00+02:00"),
+        ]
+        told = "on 3 May 2026: My dog is called Luna."
+        assert as_text(items) == f"What you remember, the most relevant last:\n- {told}\n- kept/flag.png"
+        content = with_items([{"type": "text", "text": "?"}], items, "{context}|{question}", supports_images=False)
+        assert "".join(part["text"] for part in content) == f"{told}|?"

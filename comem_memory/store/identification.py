@@ -43,7 +43,8 @@ def with_stored_ids(
         if source is None and ids:
             return ids.get(None) or next(iter(ids.values()))
         if source not in ids:  # one without a source gets this one
-            ids[source] = ids.pop(None, None) or (uuid.uuid4().hex if ids or one.id in taken else one.id)
+            fresh = uuid.uuid4().hex if ids or one.id in taken else one.id
+            ids[source] = ids.pop(None) if None in ids else fresh
         return ids[source]
 
     return [one if one.item.id is not None else replace(one, id=stored_id(one)) for one in chunk]

@@ -41,7 +41,7 @@ def to_date(moment: int, offset: int = 0) -> str:
         moment: The moment.
         offset: The timezone's distance from UTC, in seconds.
     """
-    local = _START.replace(tzinfo=None) + moment * _STEP + timedelta(seconds=offset)
+    local = _START.replace(tzinfo=None) + (moment * _STEP + timedelta(seconds=offset))
     return local.replace(tzinfo=timezone(timedelta(seconds=offset))).isoformat(timespec="microseconds")
 
 

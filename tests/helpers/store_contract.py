@@ -1,6 +1,7 @@
 """What every `MemoryStore` does: a class of tests."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError, ItemNotFoundError, QueryError, StoreClosedError
 from comem_memory.store import MemoryStore, RecordSummary
 from helpers.records import NEW, OLD, THIRD, encoded_again, identity, key, migrate, record
+
+GONE = "2001-01-01T00:00:00+00:00"
+PAIRS = [("ann", "a"), ("bob", "a")]
 
 
 def ids_of(store: MemoryStore, namespace: str = "ann") -> list[str]:
@@ -192,6 +196,8 @@ class StoreContract:
             {"year": {"$near": 2020}},
             {"$not": [{"a": 1}]},
             {"comem.namespace": "bob"},
+            {"comem.moment": {"$gt": 1}},
+            {"comem.superseded": 1},
             {"$or": [{"a": 1}, {"comem.namespace": {"$eq": "bob"}}]},
             {"#document": "x"},
             {"$and": []},
@@ -249,6 +255,110 @@ class StoreContract:
             store.nearest_similarities(key(1), namespace="ann", k=0)
         with pytest.raises(QueryError, match=r"shape \(5,\)"):
             store.nearest_similarities(key(1, 5), namespace="ann", k=1)
+
+    def test_what_has_expired_is_as_if_it_were_deleted(self, store: MemoryStore):
+        gone, later = GONE, "9000-01-01T00:00:00.000000+00:00"
+        here = [record("b", seed=2, expires=later), record("c", seed=3)]
+        store.put([record("a", seed=1, expires=gone), *here, record("a", namespace="bob", expires=gone)])
+        everything = {"nothing": {"$ne": 1}}
+        assert store.get(list("abc"), namespace="ann") == here
+        assert [summary.id for summary in store.summaries(list("abc"), namespace="ann")] == ["b", "c"]
+        for where in (None, everything):
+            assert [r.id for r, _ in store.search(key(1), namespace="ann", k=2, where=where)] in (
+                ["b", "c"],
+                ["c", "b"],
+            )
+            assert len(store.nearest_similarities(key(1), namespace="ann", k=3, where=where)) == 2
+            assert (
+                store.ids(namespace="ann", where=where) == ["b", "c"] and store.count(namespace="ann", where=where) == 2
+            )
+        assert ids_of(store) == ["b", "c"] and store.ids(namespace="ann", history=True) == ["b", "c"]
+        assert store.same_content(["hash of a"], namespace="ann") == [] and store.namespaces() == ["ann"]
+        assert store.remove_expired(limit=1) + store.remove_expired() in (PAIRS, PAIRS[::-1])
+        assert store.remove_expired() == []
+        store.put([record("a", seed=1)])
+        assert ids_of(store) == ["a", "b", "c"], "stored anew, it has none of the old times"
+
+    @pytest.mark.parametrize("where", [None, {"n": 1}])
+    def test_expired_and_superseded_records_take_no_place_among_the_k_nearest(self, store: MemoryStore, where: Any):
+        away = [record(f"{i:02}", key=key(1), metadata={"n": 1}, expires=GONE if i % 2 else None) for i in range(40)]
+        here = [record(f"far{i:02}", key=-key(i), metadata={"n": 1}) for i in range(10)]
+        store.put(away + here)
+        store.supersede([r.id for r in away if r.expires is None], by="far00", namespace="ann")
+        found = [r.id for r, _ in store.search(key(1), namespace="ann", k=10, where=where)]
+        assert sorted(found) == [r.id for r in here]
+        assert len(store.nearest_similarities(key(1), namespace="ann", k=10, where=where)) == 10
+
+    def test_superseded_records_are_found_by_id_and_in_their_history(self, store: MemoryStore):
+        store.put([record(c, supersedes=tuple(before)) for c, before in zip("dbac", ["c", "a", "", "b"], strict=True)])
+        store.put([record("a", namespace="bob")])
+        for old, new in zip("abc", "bcd", strict=True):
+            store.supersede([old, "nothing"], by=new, namespace="ann")
+        assert ids_of(store) == store.ids(namespace="ann") == ["d"] and store.count(namespace="ann") == 1
+        assert store.ids(namespace="ann", history=True) == list("abcd") and store.count(namespace="bob") == 1
+        assert [r.superseded_by for r in store.get(list("abcd"), namespace="ann")] == ["b", "c", "d", None]
+        for id in "abcd":
+            assert [r.id for r in store.history(id, namespace="ann")] == list("abcd")
+        assert [r.id for r in store.history("a", namespace="bob")] == ["a"]
+        with pytest.raises(ItemNotFoundError, match="holds no item 'x'"):
+            store.history("x", namespace="ann")
+        assert store.delete(namespace="ann", ids=["d"]) == ["d"]
+        assert ids_of(store) == [] and [r.id for r in store.history("a", namespace="ann")] == list("abc")
+        assert sorted(store.delete(namespace="ann")) == list("abc") and store.namespaces() == ["bob"]
+
+    def test_history_ends_where_items_supersede_one_another(self, store: MemoryStore):
+        store.put(
+            [record("a", supersedes=("b",), superseded_by="b"), record("b", supersedes=("a",), superseded_by="a")]
+        )
+        assert [r.id for r in store.history("a", namespace="ann")] == ["a", "b"]
+
+    def test_times_come_back_as_they_were_put_and_can_be_compared(self, store: MemoryStore):
+        at = {c: f"2026-05-0{n}T12:00:00.000000+00:00" for n, c in enumerate("abcd", 1)}
+        said = "2026-05-03T01:00:00.000000+02:00"  # on the second in UTC
+        records = [
+            record("a", created_at=at["a"]),
+            record("b", created_at=at["b"], updated_at=at["d"], said_at=said),
+            record("c", created_at=at["c"], expires="9000-01-01T00:00:00.000000+00:00"),
+        ]
+        store.put(records)
+        assert store.get(list("abc"), namespace="ann") == records
+        for where, expected in {
+            ("comem.created_at", "$gte", at["b"]): "bc",
+            ("comem.created_at", "$lt", datetime.fromisoformat(at["b"])): "a",
+            ("comem.created_at", "$ne", at["b"]): "ac",
+            ("comem.updated_at", "$gt", at["c"]): "b",
+            ("comem.updated_at", "$lte", at["c"]): "ac",
+            ("comem.updated_at", "$ne", at["d"]): "ac",
+            ("comem.updated_at", "$ne", at["a"]): "bc",
+            ("comem.said_at", "$lt", "2026-05-03T00:00:00Z"): "b",
+            ("comem.said_at", "$eq", "2026-05-02T23:00:00+00:00"): "b",
+            ("comem.said_at", "$ne", said): "ac",
+            ("comem.expires", "$gt", at["a"]): "c",
+        }.items():
+            name, operator, operand = where
+            assert store.ids(namespace="ann", where={name: {operator: operand}}) == list(expected), where
+        assert store.ids(namespace="ann", where={"comem.created_at": at["a"]}) == ["a"]
+        between = {"$or": [{"comem.created_at": {"$gt": at["a"], "$lt": at["c"]}}, {"comem.said_at": {"$gt": at["d"]}}]}
+        assert store.ids(namespace="ann", where=between) == ["b"]
+
+    def test_a_migration_keeps_times_and_history_and_sees_what_was_superseded_meanwhile(self, store: MemoryStore):
+        times = {"said_at": "2026-05-03T01:00:00.000000+02:00", "updated_at": "2026-05-04T00:00:00.000000+00:00"}
+        old = [record("a"), record("b", supersedes=("a",), **times)]
+        store.put(old)
+        migrate(store, stop_after=2)
+        store.supersede(["a"], by="b", namespace="ann")
+        assert migrate(store) == 1
+        superseded = replace(old[0], superseded_by="b")
+        assert store.history("a", namespace="ann") == [encoded_again(superseded), encoded_again(old[1])]
+        assert ids_of(store) == ["b"]
+
+    @pytest.mark.parametrize("operand", [datetime(2026, 5, 3), "2026-05-03", "yesterday", 5, None, [1]])
+    @pytest.mark.parametrize("name", ["comem.created_at", "comem.expires"])
+    def test_a_time_is_compared_with_a_moment_in_a_timezone(self, store: MemoryStore, name: str, operand: Any):
+        with pytest.raises(QueryError, match=rf"compare {name}: .* no moment with a timezone, such as"):
+            store.ids(namespace="ann", where={name: {"$gt": operand}})
+        with pytest.raises(QueryError, match=r"cannot be compared by '\$in'"):
+            store.ids(namespace="ann", where={name: {"$in": [operand]}})
 
     def test_a_migration_moves_every_namespace(self, store: MemoryStore):
         fill(store)
