@@ -407,7 +407,11 @@ class ContinuousMemory:
         return self._writer.delete(ids=None if ids is None else _listed(ids), where=where)
 
     def clear(self) -> int:
-        """Deletes everything in this namespace, superseded items and pictures too; returns how many items that were."""
+        """Deletes everything in this namespace, history and pictures too: how a user is forgotten.
+
+        Returns:
+            How many items that were, superseded ones included.
+        """
         return self._writer.delete()
 
     def reencode(self, *, batch_size: int = 16, progress: bool | None = None) -> int:

@@ -28,6 +28,7 @@ from comem_memory.errors import (
     StoreLocationError,
 )
 from comem_memory.store import ChromaStore
+from comem_memory.store.records import chroma_id
 
 
 @pytest.fixture(params=["embedded", "in_memory", "server"])
@@ -361,6 +362,23 @@ def test_large_records_go_to_a_server_one_by_one_and_one_too_large_is_named(serv
         with pytest.raises(InvalidItemError, match="larger than the Chroma server accepts.*max_payload_size_bytes"):
             store.put([replace(record("d"), metadata={"message": "m" * 45_000_000})])
         assert len(store.get(["a"], namespace="ann")[0].metadata["message"]) == 15_000_000
+
+
+def test_records_of_earlier_versions_are_current_and_never_expire(tmp_path: Path):
+    store = ChromaStore.embedded(tmp_path, identity=identity())
+    store.put([record("a"), record("b")])
+    with store._opened.access() as collection:
+        kept = collection.get(ids=[chroma_id("ann", "a")], include=["metadatas"])["metadatas"]
+        names = ("id", "namespace", "block", "created_at", "content_hash", "truncated", "encoder", "moment")
+        assert kept is not None and set(kept[0]) == {f"comem.{name}" for name in names}, "as earlier versions stored it"
+        collection.update(ids=[chroma_id("ann", "b")], metadatas=[{"comem.moment": None}])  # type: ignore[dict-item]
+    old = store.get(["b"], namespace="ann")[0]
+    assert (old.updated_at, old.said_at, old.expires, old.supersedes) == (old.created_at, None, None, ())
+    assert store.count(namespace="ann") == 2 and old.superseded_by is None
+    for name in ("comem.created_at", "comem.updated_at"):
+        assert store.ids(namespace="ann", where={name: {"$gt": "2000-01-01T00:00:00Z"}}) == ["a"]
+        assert store.ids(namespace="ann", where={name: {"$ne": "2000-01-01T00:00:00Z"}}) == ["a", "b"]
+    store.close()
 
 
 def test_a_directory_can_move_to_a_server(tmp_path: Path):

@@ -7,7 +7,7 @@ from helpers.reads import recorded_reads
 
 from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import DuplicateIdError
-from comem_memory.store import identity_of
+from comem_memory.store import chroma, identity_of
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key
 from comem_memory.types import with_notes
 
@@ -92,9 +92,22 @@ def test_messages_of_a_history_are_left_alone(memory: ContinuousMemory):
     assert id != "message-1" and memory.delete(ids="message-1") == 1 and texts(memory) == ["Tea at four."]
 
 
-def test_a_chunk_asks_once_for_all_of_its_contents(memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
+def test_a_chunk_asks_a_few_times_whatever_its_size(memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
     items = [MemoryItem(text=f"Note {i}.") for i in range(60)]
     memory.add(items)
     reads = recorded_reads(monkeypatch)
     memory.add(items)
-    assert len(reads) == 4, "contents, who has them, what they are stored as, and what has expired"
+    assert [read.records for read in reads] == [60, 60, 60, 0], "ids, contents, what there is, what has expired"
+
+
+def test_a_text_of_very_many_sources_and_namespaces_is_stored_once_for_each(
+    memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(chroma, "FEW", 10)
+    monkeypatch.setattr(chroma, "SAME", 5)
+    items = [MemoryItem(text="MIT", metadata={"source": f"{i}.txt"}) for i in range(30)]
+    for tenant in ("ann", "bob"):
+        ids = memory.namespace(tenant).add(items)
+        memory.namespace(tenant).update(ids[-1], text="GPL")
+        assert memory.namespace(tenant).add([*items[:-1], MemoryItem(text="GPL")]) == ids
+        assert memory.namespace(tenant).count() == 30

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -36,6 +36,9 @@ from comem_memory.store.times import CURRENT, alive, expired, hidden, superseded
 
 FEW = 1000
 """Records that are compared with a search key one by one."""
+
+SAME = 256
+"""Most records of given contents that are read."""
 
 MOST = 2**31 - 2
 """Chroma counts results in 32 bits."""
@@ -132,13 +135,23 @@ class ChromaStore(MemoryStore):
             found = read_summaries(collection, asked, namespace)
         return [found[id] for id in asked if id in found]
 
-    def same_content(self, hashes: Sequence[str], *, namespace: str) -> list[RecordSummary]:
-        prefix = chroma_id(namespace, "")
+    def same_content(
+        self, hashes: Sequence[str], *, namespace: str, besides: Container[str] = ()
+    ) -> list[RecordSummary]:
+        if not hashes:
+            return []
+        condition: Filter = {"comem.content_hash": {"$in": list(hashes)}}
         with self._opened.access() as collection:
-            # Without the namespace as a filter, for which Chroma would look through all of its items.
-            same = matching_ids(collection, {"comem.content_hash": {"$in": list(hashes)}}) if hashes else []
-            own = sorted(id for id in same if id.startswith(prefix))
-            return list(read_summaries(collection, own, namespace).values())
+            # First without the namespace as a filter, for which Chroma looks through all of its items.
+            same = matching_ids(collection, condition, limit=FEW + 1)
+            if len(same) > FEW:
+                same = matching_ids(collection, scoped(namespace, None, condition))
+            own = sorted(
+                chroma_id(namespace, id)
+                for owner, _, id in (one.partition(SEPARATOR) for one in same)
+                if owner == namespace and id not in besides
+            )
+            return list(read_summaries(collection, own[:SAME], namespace).values())
 
     def search(
         self, key: np.ndarray, *, namespace: str, k: int, where: Filter | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -191,8 +191,16 @@ class MemoryStore(ABC):
         """As `get`, but without keys, vectors and texts."""
 
     @abstractmethod
-    def same_content(self, hashes: Sequence[str], *, namespace: str) -> list[RecordSummary]:
-        """What is stored with one of these content hashes, superseded records too, ordered by id."""
+    def same_content(
+        self, hashes: Sequence[str], *, namespace: str, besides: Container[str] = ()
+    ) -> list[RecordSummary]:
+        """What is stored with one of these content hashes, superseded records too, ordered by id; of many the first.
+
+        Args:
+            hashes: Content hashes.
+            namespace: The only namespace that is looked at.
+            besides: Ids of records that are left out.
+        """
 
     @abstractmethod
     def search(

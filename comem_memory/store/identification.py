@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,24 +31,35 @@ def with_stored_ids(
     contents = dict(seen) | {one.id: one.content_hash for one in chunk if one.item.id is not None}
     unnamed = [one for one in chunk if one.item.id is None]
     known: dict[str, dict[object, str]] = {one.content_hash: {} for one in unnamed}  # by content, then source
-    for old in sorted(store.same_content(sorted(known), namespace=namespace), key=_preference):
+    candidates = list(dict.fromkeys(id for one in unnamed for id in _candidates(one)))
+    stored = {old.id: old for old in store.summaries(candidates, namespace=namespace)}
+    stored |= {old.id: old for old in store.same_content(sorted(known), namespace=namespace, besides=stored)}
+    for old in sorted(stored.values(), key=_preference):
         is_message = notes_of(old.metadata) and not old.content_hash.startswith(old.id)
-        if not is_message and contents.get(old.id, old.content_hash) == old.content_hash:
+        if not is_message and contents.get(old.id, old.content_hash) == old.content_hash and old.content_hash in known:
             known[old.content_hash].setdefault(old.metadata.get(SOURCE), old.id)
-    # Ids are made of contents, and that of an item whose text was updated is made of the text it had.
-    free = [one.id for one in unnamed if not known[one.content_hash]]
-    taken = {other.id for other in store.summaries(free, namespace=namespace)}
+    taken = {*stored, *contents}
 
     def stored_id(one: PreparedItem) -> str:
         ids, source = known[one.content_hash], one.item.metadata.get(SOURCE)
         if source is None and ids:
             return ids.get(None) or next(iter(ids.values()))
-        if source not in ids:  # one without a source gets this one
-            fresh = uuid.uuid4().hex if ids or one.id in taken else one.id
-            ids[source] = ids.pop(None) if None in ids else fresh
+        if None in ids:
+            ids[source] = ids.pop(None)  # which has none yet
+        elif source not in ids:
+            # An id is taken by another source, or where a text was updated, whose first version it was made of.
+            ids[source] = next((id for id in _candidates(one) if id not in taken), uuid.uuid4().hex)
+            taken.add(ids[source])
         return ids[source]
 
     return [one if one.item.id is not None else replace(one, id=stored_id(one)) for one in chunk]
+
+
+def _candidates(one: PreparedItem) -> list[str]:
+    """Ids for an item, made of its content, and of its content and source."""
+    source = one.item.metadata.get(SOURCE)
+    both = [] if source is None else [hashlib.sha256(f"{one.content_hash}\0{source}".encode()).hexdigest()[:32]]
+    return [one.id, *both]
 
 
 def _preference(old: RecordSummary) -> tuple[bool, bool, str, str]:
