@@ -101,7 +101,7 @@ class Transcript:
 
     def ids(self) -> list[str]:
         """Those of the messages, the oldest first."""
-        found = self.memory.store.ids(namespace=self.memory.name, where=self.where)
+        found = self.memory.store.ids(namespace=self.memory.name, where=self.where, history=True)
         return [id for id in found if ID.fullmatch(id)]
 
     def read(self, ids: Sequence[str]) -> list[MemoryRecord]:

@@ -224,6 +224,13 @@ class TestReplacing:
         assert texts(memory) == ["My cat is Kit.", "My cat is Tom."]
         assert [hit.metadata for hit in memory.scan(where={"source": "profile"})] == [{"source": "profile"}]
 
+    def test_a_turn_that_a_fact_took_the_place_of_is_not_remembered_again(self, memory: ContinuousMemory):
+        messages = say(agent_of(memory, "Nice."), human("My cat is Tom.", "1"))
+        [turn] = memory.scan()
+        memory.add(MemoryItem(text="Ann's cat is Tom.", supersedes=turn.id))
+        say(agent_of(memory, "Bye."), *messages, human("Good night.", "2"))
+        assert texts(memory) == ["Ann's cat is Tom.", "User: Good night.\nAssistant: Bye."]
+
     def test_ids_of_conversations_without_a_thread_may_be_the_same(self, memory: ContinuousMemory):
         agent = agent_of(memory, "a", "b", "c")
         for text in ("My cat is Tom.", "My dog is Rex.", "My cat is Tom."):

@@ -71,6 +71,16 @@ def test_messages_stay_in_order_when_the_clock_is_put_back(memory: ContinuousMem
     assert [hit.created_at for hit in hits] == sorted(hit.created_at for hit in hits)
 
 
+def test_a_fact_takes_the_place_of_a_message_for_searches_not_in_the_conversation(memory: ContinuousMemory):
+    transcript = Transcript(memory, "s1")
+    transcript.append(HELLO)
+    memory.add(MemoryItem(id="fact", text="The key is of brass.", supersedes=transcript.ids()[3]))
+    assert messages(transcript) == [one.message for one in HELLO]
+    assert "Assistant: Brass." not in [hit.text for hit in memory.search("Brass", k=9)]
+    transcript.clear()
+    assert memory.store.ids(namespace=memory.name, history=True) == ["fact"]
+
+
 def test_a_message_whose_text_was_updated_is_its_new_text(memory: ContinuousMemory):
     history = ComemChatMessageHistory(memory, "s1", older=0)
     history.add_messages([HumanMessage("My PIN is 1234."), AIMessage("I see.")])

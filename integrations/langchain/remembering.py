@@ -142,8 +142,8 @@ def shown_items(memory: ContinuousMemory, ids: Sequence[str], turns: Sequence[Tu
 
 
 def _notes(memory: ContinuousMemory, *, where: Filter) -> dict[str, dict[str, str]]:
-    """Notes on the items that match, by their ids."""
-    ids = memory.store.ids(namespace=memory.name, where=where)
+    """Notes on the items that match, superseded ones too, by their ids."""
+    ids = memory.store.ids(namespace=memory.name, where=where, history=True)
     summaries = memory.store.summaries(ids, namespace=memory.name)
     return {one.id: {name: str(one.metadata.get(name, "")) for name in (MESSAGE_ID, TURN)} for one in summaries}
 
