@@ -42,7 +42,8 @@ class MemoryItem(BaseModel):
             texts is told the day, in that timezone.
         expires: When it is to be forgotten: a datetime with a timezone, or a duration from when it is stored; or the
             text of either in ISO 8601. From then on no read returns it, and a later write removes it.
-        supersedes: Ids of stored items that it takes the place of. These are found no more, and stay in its history.
+        supersedes: Ids of stored items that it takes the place of. From then on these are found no more, even when it
+            expires or is deleted itself, and stay in its history.
 
     Halves of characters (lone surrogates) in texts are repaired; see `repaired`.
 

@@ -28,6 +28,9 @@ from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import read_folder
 from comem_memory.types import MESSAGE_NOTE, MemoryItem, Metadata, notes_of, own_metadata, superseded_ids, with_notes
 
+_KEPT = ("created_at", "said_at", "expires", "supersedes", "superseded_by")
+"""What an update of text or picture leaves as it is."""
+
 
 class Writer:
     """Prepares, encodes and stores the items of one namespace; `ContinuousMemory` describes each method.
@@ -129,10 +132,10 @@ class Writer:
                 if self.store.require([id], namespace=self.namespace) != [old]:
                     continue  # another thread wrote it while this one encoded
                 updated_at = to_date(self.store.next_moment())
-                if changed:
-                    [record] = [self._record(one, *made, updated_at) for one, made in zip(changed, made, strict=True)]
-                    kept = ("created_at", "said_at", "expires", "supersedes", "superseded_by")
-                    self._put([replace(record, **{name: getattr(old, name) for name in kept})])
+                if made:
+                    [(key, block)] = made
+                    record = self._record(changed[0], key, block, updated_at)
+                    self._put([replace(record, **{name: getattr(old, name) for name in _KEPT})])
                     return
                 new = replace(old, metadata=item.metadata, updated_at=updated_at)
                 if one is not None and self._is_gone(old.image):
