@@ -8,8 +8,9 @@ from typing import Any, get_args
 
 import pytest
 from helpers.saved import save_tiny
+from helpers.scripted import Scripted
 from langchain.agents import create_agent
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from llama_index.core.base.llms.types import ChatMessage
 from typer.testing import CliRunner
 
@@ -255,6 +256,19 @@ def test_what_the_system_turn_tells_already_is_not_told_again(memory: Continuous
     prompt = memory.backbone.prompts.prompt_inputs(turns)
     vectors = memory_of([hit]) if mode != "text" else None
     assert said.usage_metadata["input_tokens"] == prompt_length(prompt, vectors)
+
+
+def test_models_of_others_are_told_the_day_on_which_something_was_said():
+    with tiny_memory() as memory:
+        memory.add(MemoryItem(text="My dog is called Luna.", said_at="2026-05-03T23:30:00+02:00"))
+        told = "What you remember, the most relevant last:\n- on 3 May 2026: My dog is called Luna."
+        scripted = Scripted(answers=[AIMessage("Luna.")])
+        create_agent(scripted, middleware=[ComemMiddleware(memory, tools=False)]).invoke(
+            {"messages": [{"role": "user", "content": "What is my dog called?"}]}
+        )
+        assert scripted.seen[0][0].content == told
+        [block] = asyncio.run(ComemMemoryBlock(memory=memory, k=1).aget([ChatMessage("What is my dog called?")]))
+        assert block.content == told
 
 
 def test_no_more_of_a_long_item_is_told_than_was_encoded(tmp_path: Path):
