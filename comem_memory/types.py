@@ -252,6 +252,8 @@ class MemoryHit:
         expires: When it is to be forgotten, ISO 8601, UTC.
         supersedes: Ids of the items that it took the place of.
         superseded_by: The id of the item that took its place, or `None` if it is current.
+        found_by: How `search` came by it: `meaning` if it is among the items most similar to the query, `terms` if it
+            holds a code or name that the question asks for, or both; empty from `get`.
     """
 
     id: str
@@ -267,3 +269,4 @@ class MemoryHit:
     expires: str | None = None
     supersedes: tuple[str, ...] = ()
     superseded_by: str | None = None
+    found_by: tuple[str, ...] = ()

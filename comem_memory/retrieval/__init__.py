@@ -1,4 +1,4 @@
-"""How items are found: retrieval keys, and the embedders of texts and pictures that make them.
+"""How items are found: retrieval keys and the embedders that make them, exact terms, and the order of what is found.
 
 Anything with the three members of `Embedder` can take the place of the embedders here.
 """
@@ -6,6 +6,19 @@ Anything with the three members of `Embedder` can take the place of the embedder
 from comem_memory.retrieval.efficientnet_embedder import EfficientNetEmbedder
 from comem_memory.retrieval.embedders import Embedder, QueryEmbedder
 from comem_memory.retrieval.keys import PROBE, RetrievalKey
+from comem_memory.retrieval.ranking import Reranker, SearchOptions
 from comem_memory.retrieval.sentence_transformer import SentenceTransformerEmbedder
+from comem_memory.retrieval.terms import asked_terms, terms_of
 
-__all__ = ["PROBE", "EfficientNetEmbedder", "Embedder", "QueryEmbedder", "RetrievalKey", "SentenceTransformerEmbedder"]
+__all__ = [
+    "PROBE",
+    "EfficientNetEmbedder",
+    "Embedder",
+    "QueryEmbedder",
+    "Reranker",
+    "RetrievalKey",
+    "SearchOptions",
+    "SentenceTransformerEmbedder",
+    "asked_terms",
+    "terms_of",
+]

@@ -25,6 +25,7 @@ from comem_memory.store.records import (
     batches,
     chroma_id,
     delete_ids,
+    ids_holding,
     mark,
     matching_ids,
     read,
@@ -154,11 +155,22 @@ class ChromaStore(MemoryStore):
             return list(read_summaries(collection, own[:SAME], namespace).values())
 
     def search(
-        self, key: np.ndarray, *, namespace: str, k: int, where: Filter | None = None
+        self,
+        key: np.ndarray,
+        *,
+        namespace: str,
+        k: int,
+        where: Filter | None = None,
+        among: Sequence[str] | None = None,
     ) -> list[tuple[MemoryRecord, float]]:
         key = self._checked(key, k)
         with self._opened.access() as collection:
-            nearest = _nearest(collection, key, k, namespace, where)
+            if among is None:
+                nearest = _nearest(collection, key, k, namespace, where)
+            else:
+                ids = [chroma_id(namespace, id) for id in among]
+                ids = matching_ids(collection, _findable(namespace, where), ids)
+                nearest = _ordered(_compared(collection, ids, key))[:k]
             records = list(read(collection, [id for id, _ in nearest], namespace).values())
         if not records:
             return []
@@ -173,6 +185,15 @@ class ChromaStore(MemoryStore):
         with self._opened.access() as collection:
             nearest = _nearest(collection, key, k, namespace, where, ties=False)
         return [similarity for _, similarity in nearest]
+
+    def holding(self, terms: Sequence[str], *, namespace: str, most: int) -> dict[str, list[str]]:
+        with self._opened.access() as collection:
+            found = {term: ids_holding(collection, term, namespace, limit=most + 1) for term in terms}
+        return {
+            term: sorted(id.partition(SEPARATOR)[2] for id in ids)
+            for term, ids in found.items()
+            if 0 < len(ids) <= most
+        }
 
     def _checked(self, key: np.ndarray, k: int) -> np.ndarray:
         if k < 1:

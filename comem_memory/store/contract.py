@@ -204,7 +204,13 @@ class MemoryStore(ABC):
 
     @abstractmethod
     def search(
-        self, key: np.ndarray, *, namespace: str, k: int, where: Filter | None = None
+        self,
+        key: np.ndarray,
+        *,
+        namespace: str,
+        k: int,
+        where: Filter | None = None,
+        among: Sequence[str] | None = None,
     ) -> list[tuple[MemoryRecord, float]]:
         """The k records nearest to a key with their similarities, best first, equal ones by id.
 
@@ -213,6 +219,7 @@ class MemoryStore(ABC):
             namespace: The only namespace that is searched.
             k: How many records; fewer come only when the namespace and filter hold fewer.
             where: A condition on the items' metadata.
+            among: Ids of a few records that alone are compared, one by one; those not stored are left out.
 
         Returns:
             Records and inner products of their keys with `key`; negative ones count too.
@@ -229,6 +236,13 @@ class MemoryStore(ABC):
 
         Raises:
             QueryError: As in `search`.
+        """
+
+    @abstractmethod
+    def holding(self, terms: Sequence[str], *, namespace: str, most: int) -> dict[str, list[str]]:
+        """Ids of the current records whose texts hold a term, by term (`retrieval.terms`); nothing else is read.
+
+        A term that none of them holds is left out, and so is one that more than `most` do.
         """
 
     @abstractmethod

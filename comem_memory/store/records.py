@@ -7,7 +7,9 @@
 | document | text |
 | metadata | the item's own, and adapters' notes (`comem.chat.`); other `comem.` names: block, summary, encoder |
 
-`times` says how times and states are kept.
+`times` says how times and states are kept. `comem.terms` lists the text's terms (`retrieval.terms`), each behind its
+namespace: Chroma indexes the list's values, so that a term's records are found without looking through texts. Records
+of earlier versions have none until they are written again.
 
 Chroma reads all of a record's metadata or nothing of it, so a summary is read with its block, but without key and text.
 """
@@ -21,11 +23,12 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
+from comem_memory.retrieval import terms_of
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, RecordSummary
 from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.moments import moment_of, now, offset_of, to_date, to_moment
-from comem_memory.store.times import MOMENT, UPDATED_AT, superseded
+from comem_memory.store.times import CURRENT, MOMENT, UPDATED_AT, alive, superseded
 from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, zoned
 
 SEPARATOR = "\x1f"  # a control character, so neither namespace nor id contains it
@@ -40,7 +43,7 @@ ATTEMPTS = 3
 IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
 
-_SUPERSEDES = "comem.supersedes"
+_SUPERSEDES, _TERMS = "comem.supersedes", "comem.terms"
 
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound=RecordSummary)
@@ -81,6 +84,12 @@ def any_after(collection: Collection, moment: int) -> bool:
     """
     where: Filter = {"$or": [{name: {"$gt": moment}} for name in (MOMENT, UPDATED_AT)]}
     return bool(matching_ids(collection, where, limit=1))
+
+
+def ids_holding(collection: Collection, term: str, namespace: str, *, limit: int) -> list[str]:
+    """Chroma ids of a namespace's records whose texts hold a term, neither expired nor superseded, at most `limit`."""
+    held: Filter = {_TERMS: {"$contains": chroma_id(namespace, term)}}
+    return matching_ids(collection, {"$and": [held, CURRENT, alive(now())]}, limit=limit)
 
 
 def read(collection: Collection, ids: Sequence[str], namespace: str | None = None) -> dict[str, MemoryRecord]:
@@ -182,6 +191,10 @@ def _read_times(stored: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _terms(record: MemoryRecord) -> list[str]:
+    return [chroma_id(record.namespace, term) for term in terms_of(record.text or "")]
+
+
 def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict[str, Any]:
     stored = {
         **record.metadata,
@@ -193,7 +206,7 @@ def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict
         "comem.truncated": record.truncated,
         "comem.encoder": identity.encoder.digest,
     }
-    optional = {"comem.image": record.image, _SUPERSEDES: SEPARATOR.join(record.supersedes)}
+    optional = {"comem.image": record.image, _SUPERSEDES: SEPARATOR.join(record.supersedes), _TERMS: _terms(record)}
     return stored | _stored_times(record) | {name: value for name, value in optional.items() if value}
 
 
@@ -241,7 +254,8 @@ def _batches_to_write(records: list[tuple[str, MemoryRecord]]) -> Iterator[list[
     batch: list[tuple[str, MemoryRecord]] = []
     size = 0
     for id, record in records:
-        texts = (value for value in (record.text, *record.metadata.values()) if isinstance(value, str))
+        values = (record.text, *record.metadata.values(), *_terms(record))
+        texts = (value for value in values if isinstance(value, str))
         more = len(record.block) + sum(len(text.encode()) for text in texts)
         if batch and (len(batch) == BATCH or size + more > BATCH_BYTES):
             yield batch

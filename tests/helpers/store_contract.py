@@ -360,6 +360,64 @@ class StoreContract:
         with pytest.raises(QueryError, match=r"cannot be compared by '\$in'"):
             store.ids(namespace="ann", where={name: {"$in": [operand]}})
 
+    def test_terms_are_found_whole_whatever_their_case_and_in_their_namespace_alone(self, store: MemoryStore):
+        store.put(
+            [
+                record("a", text="INC-4007: the mail gateway of Ann@Example.org drops it."),
+                record("b", text="INC-40071: the VPN, seen in 订单K-3852是 and by Tamuna."),
+                record("c", text="tamuna wrote INC-4070."),
+                record("none", text=None),
+                record("a", namespace="bob", text="INC-4007 of another."),
+            ]
+        )
+        asked = ["inc-4007", "4007", "400", "ann@example.org", "k-3852", "tamuna", "nothing", "quo%te", ""]
+        expected = {"inc-4007": ["a"], "4007": ["a"], "ann@example.org": ["a"], "k-3852": ["b"], "tamuna": ["b", "c"]}
+        assert store.holding(asked, namespace="ann", most=2) == expected
+        assert store.holding(["tamuna", "inc"], namespace="ann", most=1) == {}
+        assert store.holding(["inc-4007"], namespace="bob", most=9) == {"inc-4007": ["a"]}
+        assert store.holding([], namespace="ann", most=9) == {}
+
+    def test_expired_and_superseded_records_are_found_by_no_term_and_among_no_few(self, store: MemoryStore):
+        here, gone, old = (record(c, text="INC-1", seed=n) for n, c in enumerate("abc"))
+        store.put([here, replace(gone, expires=GONE), old, *(record(f"old{n}", text="INC-1") for n in range(5))])
+        store.supersede(["c", *(f"old{n}" for n in range(5))], by="a", namespace="ann")
+        assert store.holding(["inc-1"], namespace="ann", most=1) == {"inc-1": ["a"]}
+        for where in (None, {"nothing": {"$ne": 1}}):
+            [(found, _)] = store.search(key(1), namespace="ann", k=9, where=where, among=list("abc"))
+            assert found == here
+        store.supersede(["a"], by="d", namespace="ann")
+        assert store.holding(["inc-1"], namespace="ann", most=9) == {}
+        store.put([here])
+        assert store.holding(["inc-1"], namespace="ann", most=9) == {"inc-1": ["a"]}, "as it is stored anew"
+
+    def test_a_very_long_text_is_stored_and_found_by_its_codes(self, store: MemoryStore):
+        words = " ".join(f"{chr(97 + i // 676)}{chr(97 + i // 26 % 26)}{chr(97 + i % 26)}" for i in range(7000))
+        store.put([record("a", text=f"{words} INC-4007")])
+        assert store.holding(["inc-4007", "aaa"], namespace="ann", most=1) == {"inc-4007": ["a"], "aaa": ["a"]}
+
+    def test_what_is_put_again_or_deleted_is_not_found_by_its_former_terms(self, store: MemoryStore):
+        store.put([record("a", text="INC-1 and INC-2"), record("b", text="INC-1")])
+        store.put([record("a", text="INC-3"), record("b", text=None)])
+        assert store.holding(["inc-1", "inc-2", "inc-3"], namespace="ann", most=9) == {"inc-3": ["a"]}
+        store.delete(namespace="ann", ids=["a"])
+        assert store.holding(["inc-3"], namespace="ann", most=9) == {}
+
+    def test_a_migration_takes_terms_along(self, store: MemoryStore):
+        store.put([record("a", text="INC-1")])
+        migrate(store)
+        assert store.holding(["inc-1"], namespace="ann", most=9) == {"inc-1": ["a"]}
+
+    def test_search_among_a_few(self, store: MemoryStore):
+        store.put([record(c, seed=n, metadata={"n": n}) for n, c in enumerate("abcd")])
+        store.put([record("a", namespace="bob", seed=7)])
+        every = {r.id: similarity for r, similarity in store.search(key(9), namespace="ann", k=4)}
+        found = store.search(key(9), namespace="ann", k=9, among=["d", "a", "nothing"])
+        assert [(r.id, s) for r, s in found] == [(id, s) for id, s in every.items() if id in "ad"]
+        assert [r.id for r, _ in store.search(key(9), namespace="ann", k=1, among=["d", "a"])] == [found[0][0].id]
+        [(only, _)] = store.search(key(9), namespace="ann", k=9, among=["d", "a"], where={"n": {"$gt": 0}})
+        assert only.id == "d"
+        assert store.search(key(9), namespace="ann", k=9, among=[]) == []
+
     def test_a_migration_moves_every_namespace(self, store: MemoryStore):
         fill(store)
         migration = store.begin_migration(NEW)
