@@ -9,10 +9,10 @@ import threading
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
 import torch
 
 from comem_memory.chat import (
@@ -20,6 +20,7 @@ from comem_memory.chat import (
     ChatSettings,
     NamedItems,
     Recalled,
+    asked_in,
     check_mode,
     content_of,
     lay_out,
@@ -48,7 +49,7 @@ from comem_memory.opening import (
     open_key,
     open_store,
 )
-from comem_memory.retrieval import PROBE, RetrievalKey
+from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options
 from comem_memory.store import (
     ChromaStore,
     Filter,
@@ -58,6 +59,7 @@ from comem_memory.store import (
     Precision,
     Writer,
     decode_block,
+    find,
     identity_of,
     progress_bar,
     write_folder,
@@ -115,6 +117,10 @@ class ContinuousMemory:
             `none`; by default as the encoder recommends.
         text_prompt: Layout of texts and question in the modes `text` and `both`, with `{context}` and `{question}`;
             by default the standard one that answered best (`model.text_prompts`).
+        min_similarity: What is less similar to a question is not found, unless a search says otherwise; by default as
+            the key was measured (`RetrievalKey`), for questions in words alone. -1 finds whatever is nearest.
+        reranker: Orders what is found for a question by its own judgement, for instance sentence-transformers'
+            `CrossEncoder`; at least 4 k items are shown to it.
 
     Example:
         >>> memory = ContinuousMemory.from_pretrained()                                        # doctest: +SKIP
@@ -134,6 +140,8 @@ class ContinuousMemory:
         picture_directory: Path | None = None,
         mode: Mode | None = None,
         text_prompt: str | None = None,
+        min_similarity: float | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self.encoder, self.key, self.store = encoder, key, store
         self.backbone = backbone or encoder.backbone
@@ -141,6 +149,8 @@ class ContinuousMemory:
         self.mode: Mode = check_mode(encoder.encoder_config.recommended_mode if mode is None else mode)
         own = None if text_prompt is None else check_text_prompt(text_prompt)
         self.text_prompts: Mapping[Mode, str] = {mode: own or text for mode, text in DEFAULT_TEXT_PROMPTS.items()}
+        check_options(min_similarity=min_similarity)
+        self.min_similarity, self.reranker = min_similarity, reranker
         self._pictures = PictureFolder(picture_directory)
         self._writer = Writer(encoder, key, store, self._pictures, namespace=namespace, precision=precision)
         self._temporary: TemporaryFolder | None = None
@@ -161,6 +171,8 @@ class ContinuousMemory:
         precision: Precision = "int8",
         mode: Mode | None = None,
         text_prompt: str | None = None,
+        min_similarity: float | None = None,
+        reranker: Reranker | None = None,
         reencode: bool = False,
         rekey: bool = False,
         **model_kwargs: Any,
@@ -187,6 +199,8 @@ class ContinuousMemory:
             precision: How the vectors are stored; see `codec`.
             mode: How recalled items are given to the model; by default as the adapter recommends.
             text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
+            min_similarity: What is less similar to a question is not found; by default as the key was measured.
+            reranker: Orders what is found; for instance sentence-transformers' `CrossEncoder`.
             reencode: If another encoder or retrieval key wrote this collection, encode its items again instead of
                 refusing.
             rekey: If another retrieval key wrote this collection, give its items new keys instead of refusing, as
@@ -210,6 +224,7 @@ class ContinuousMemory:
             check_mode(mode)
         if text_prompt is not None:
             check_text_prompt(text_prompt)
+        check_options(min_similarity=min_similarity)
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
         if key is not None:
@@ -255,6 +270,8 @@ class ContinuousMemory:
                 picture_directory=pictures,
                 mode=mode,
                 text_prompt=text_prompt,
+                min_similarity=min_similarity,
+                reranker=reranker,
             )
             memory._temporary, memory._writer.identity = temporary, identity
             if not store.identity.matches(identity):
@@ -495,7 +512,7 @@ class ContinuousMemory:
         [one] = _listed([id])
         return [self._hit(record) for record in self.store.history(one, namespace=self.name)]
 
-    def _hit(self, record: MemoryRecord, similarity: float | None = None) -> MemoryHit:
+    def _hit(self, record: MemoryRecord, similarity: float | None = None, found_by: tuple[str, ...] = ()) -> MemoryHit:
         return MemoryHit(
             id=record.id,
             memory_embeddings=decode_block(record.block, item_id=record.id),
@@ -510,24 +527,44 @@ class ContinuousMemory:
             expires=record.expires,
             supersedes=record.supersedes,
             superseded_by=record.superseded_by,
+            found_by=found_by,
         )
 
     def search(
-        self, text: str | None = None, image: Any = None, *, k: int = 3, where: Filter | None = None
+        self,
+        text: str | None = None,
+        image: Any = None,
+        *,
+        k: int = 3,
+        where: Filter | None = None,
+        min_similarity: float | None = None,
+        recency: float = 0.0,
+        half_life: timedelta = timedelta(days=30),
+        diversity: float = 0.0,
     ) -> list[MemoryHit]:
-        """The k items most similar to a text, a picture, or both.
+        """The k items that a text, a picture, or both are about.
+
+        The most similar ones; before them those that hold a code or name by which the text asks (`retrieval.terms`),
+        unless many do.
 
         Args:
             text: A question or description to look for.
             image: A picture to look for: a path, encoded image bytes, or a PIL image.
             k: The largest number of hits.
             where: A filter on metadata and times, in Chroma's operators: see `store.filters.Filter`.
+            min_similarity: Items that are less similar are not found, whatever they hold; by default as the memory
+                says. -1 finds whatever is nearest.
+            recency: How much it counts that an item is new, from 0 (not at all) to 1 (alone), among the 4 k best. What
+                has a `said_at` is as old as that.
+            half_life: After this time an item counts as half as new.
+            diversity: How much it counts that an item is unlike those before it, from 0 to 1, among the 4 k best
+                (maximal marginal relevance).
 
         Returns:
-            Hits, most similar first; `RetrievalKey` says what the similarity is.
+            Hits, best first; `RetrievalKey` says what the similarity is, by which they are not always in order.
 
         Raises:
-            QueryError: Neither text nor image, k below 1, or an unknown filter operator.
+            QueryError: Neither text nor image, k below 1, an option out of its range, or an unknown filter operator.
             InvalidItemError: The image cannot be opened.
             CorruptBlockError: A found item's vectors are damaged.
             EncoderMismatchError: Another encoder or retrieval key wrote this collection.
@@ -536,13 +573,27 @@ class ContinuousMemory:
         if not (text and text.strip()) and image is None:
             raise QueryError("There is nothing to search for. Pass text=..., image=..., or both.")
         _check_k(k)
+        check_options(min_similarity=min_similarity, recency=recency, half_life=half_life, diversity=diversity)
+        found = find(
+            self.store,
+            self.key,
+            text and repaired(text),
+            None if image is None else load_image(image),
+            namespace=self.name,
+            k=k,
+            where=where,
+            min_similarity=self._least_similar(min_similarity, in_words=image is None),
+            recency=recency,
+            half_life=half_life,
+            diversity=diversity,
+            reranker=self.reranker,
+        )
+        return [self._hit(one.record, one.similarity, one.found_by) for one in found]
 
-        def best(key: np.ndarray) -> list[float]:
-            return self.store.nearest_similarities(key, namespace=self.name, k=PROBE, where=where)
-
-        key = self.key.query_key(text and repaired(text), None if image is None else load_image(image), best=best)
-        found = self.store.search(key, namespace=self.name, k=k, where=where)
-        return [self._hit(record, similarity) for record, similarity in found]
+    def _least_similar(self, asked: float | None, *, in_words: bool) -> float | None:
+        """The similarity below which nothing is found: as a search asks, as the memory says, or as it was measured."""
+        measured = self.key.min_similarity if in_words else None
+        return next((least for least in (asked, self.min_similarity, measured) if least is not None), None)
 
     def scan(self, *, where: Filter | None = None) -> Iterator[MemoryHit]:
         """All items in this namespace, or those that match a filter, ordered by id; few are in memory at a time.
@@ -581,6 +632,7 @@ class ContinuousMemory:
         default_mode: Mode | None = None,
         ids: Sequence[str] | None = None,
         found: Sequence[str] | None = None,
+        **options: Unpack[SearchOptions],
     ) -> Recalled:
         """A conversation with the items that go before its next answer: the road of every question to the model.
 
@@ -595,6 +647,7 @@ class ContinuousMemory:
             default_mode: How the items are given where neither `mode` nor a message says so; by default `self.mode`.
             ids: Exactly these items, best first.
             found: Items that were searched for already, best first; then nothing is searched for.
+            **options: More of `search`: min_similarity, recency, half_life, diversity.
 
         Raises:
             QueryError: The messages hold nothing to answer, an unknown mode, or as in `search`.
@@ -616,22 +669,25 @@ class ContinuousMemory:
             turns = spoken(messages, given={hit.id for hit in hits})
         else:
             turns = spoken(messages)
-            hits = self.search_turn(turns, k=k, where=where)
+            hits = self.search_turn(turns, k=k, where=where, **options)
         if not turns:
             raise QueryError("The messages hold nothing to answer. Pass at least one with text or a picture.")
         return self.lay_out(turns, hits, chosen)
 
-    def search_turn(self, turns: Sequence[Message], *, k: int = 3, where: Filter | None = None) -> list[MemoryHit]:
-        """The k items most similar to text and picture of what the user said last in a conversation.
+    def search_turn(
+        self, turns: Sequence[Message], *, k: int = 3, where: Filter | None = None, **options: Unpack[SearchOptions]
+    ) -> list[MemoryHit]:
+        """The k items that text and picture of what the user said last in a conversation are about.
 
-        None where there is nothing to search with, or k is 0; else as `search`.
+        Of a prompt that a retrieval chain wrote, its question alone is searched with (`chat.turns.asked_in`). None
+        where there is nothing to search with, or k is 0; else as `search`.
         """
         at = question_turn(turns)
         text, picture = ("", None) if at is None else content_of(turns[at])
-        text, picture = text if self.key.text else "", picture if self.key.image else None
+        text, picture = asked_in(text) if self.key.text else "", picture if self.key.image else None
         if k == 0 or not (text or picture is not None):
             return []
-        return self.search(text or None, picture, k=k, where=where)
+        return self.search(text or None, picture, k=k, where=where, **options)
 
     def _given(self, ids: Sequence[str], *, skip_missing: bool) -> list[MemoryHit]:
         """Items by id, for a model that reads the vectors of this memory's encoder."""

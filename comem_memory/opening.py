@@ -16,6 +16,9 @@ from comem_memory.store import ChromaStore, CollectionIdentity
 DEFAULT_KEY = "multilingual-e5-small"
 KEYS = {DEFAULT_KEY: mini.e5_directory, "all-MiniLM-L6-v2": mini.minilm_directory}
 """Models for texts that keys are made of without a model hub, by the name that `open_key` takes for each."""
+MIN_SIMILARITY = {DEFAULT_KEY: 0.16}
+"""Where a question's answer is at least so similar, 98 times in 100, by the name of the model for texts: measured in
+eleven languages (docs/RETRIEVAL.md)."""
 EARLIER_DEFAULT = "0.5 sentence-transformers 8b49528620dc + 0.5 efficientnet-lite0-v1 abcc8d0e 515652b96055"
 """`RetrievalKey.name` of all-MiniLM-L6-v2 and EfficientNet-Lite0, the default key up to version 0.1.0."""
 
@@ -84,7 +87,8 @@ def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
     name = str(key)
     text = SentenceTransformerEmbedder(KEYS[name]() if name in KEYS else name)
     pictures = None if name in KEYS else text.for_images()  # which loads the model
-    return RetrievalKey(text, pictures or EfficientNetEmbedder(mini.efficientnet_weights()))
+    pictures = pictures or EfficientNetEmbedder(mini.efficientnet_weights())
+    return RetrievalKey(text, pictures, min_similarity=MIN_SIMILARITY.get(name))
 
 
 def find_store(directory: str | Path | None, url: str | None, collection_name: str) -> ChromaStore | None:

@@ -4,7 +4,7 @@ from comem_memory.chat.chat import Chat, ChatSettings, Reply
 from comem_memory.chat.layout import Recalled, check_mode, lay_out, memory_of
 from comem_memory.chat.schemas import whole_schema
 from comem_memory.chat.tool_calls import Tool, ToolCall, tool_choice_of
-from comem_memory.chat.turns import NamedItems, content_of, item_of, parts_of, question_turn, spoken, text_of
+from comem_memory.chat.turns import NamedItems, asked_in, content_of, item_of, parts_of, question_turn, spoken, text_of
 
 __all__ = [
     "Chat",
@@ -14,6 +14,7 @@ __all__ = [
     "Reply",
     "Tool",
     "ToolCall",
+    "asked_in",
     "check_mode",
     "content_of",
     "item_of",

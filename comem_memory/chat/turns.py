@@ -5,6 +5,7 @@ A turn is a `Message` of transformers; beside `role` and `content` it may have `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,10 @@ from comem_memory.types import MemoryItem
 
 THOUGHT, ACTION, OBSERVATION = "Thought:", "Action:", "Observation:"
 """A ReAct agent thinks, then calls a tool, and what the tool says stands in the user's name."""
+
+LABEL = re.compile(r"^[ \t]*(?:user |input )?(?:question|query)[ \t]*:", re.IGNORECASE | re.MULTILINE)
+ANSWER_LABEL = re.compile(r"\n[ \t]*(?:\w+ )?answer[ \t]*:\s*$", re.IGNORECASE)
+"""How prompts of retrieval chains label the question, and where the model is to go on."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,16 @@ def content_of(message: Message) -> tuple[str, Any]:
     """A message's text and last picture."""
     pictures = [part["image"] for part in parts_of(message) if part["type"] == "image"]
     return text_of(message).strip(), pictures[-1] if pictures else None
+
+
+def asked_in(text: str) -> str:
+    """The question of a prompt that retrieval chains write, labelled at its end, or else all of the text.
+
+    Those of LangChain, its hub and LlamaIndex end with `Question: ...` or `Query: ...`, and perhaps `Answer:`. What
+    stands before are documents and instructions: searched with, they would find themselves.
+    """
+    ends = [label.end() for label in LABEL.finditer(text)]
+    return (ANSWER_LABEL.sub("", text[ends[-1] :]).strip() if ends else "") or text
 
 
 def question_turn(messages: Sequence[Message]) -> int | None:

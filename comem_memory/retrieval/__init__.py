@@ -6,7 +6,7 @@ Anything with the three members of `Embedder` can take the place of the embedder
 from comem_memory.retrieval.efficientnet_embedder import EfficientNetEmbedder
 from comem_memory.retrieval.embedders import Embedder, QueryEmbedder
 from comem_memory.retrieval.keys import PROBE, RetrievalKey
-from comem_memory.retrieval.ranking import Reranker, SearchOptions
+from comem_memory.retrieval.ranking import Reranker, SearchOptions, check_options
 from comem_memory.retrieval.sentence_transformer import SentenceTransformerEmbedder
 from comem_memory.retrieval.terms import asked_terms, terms_of
 
@@ -20,5 +20,6 @@ __all__ = [
     "SearchOptions",
     "SentenceTransformerEmbedder",
     "asked_terms",
+    "check_options",
     "terms_of",
 ]

@@ -37,16 +37,24 @@ class RetrievalKey:
         text: Embeds texts; without it, items are found by image only.
         image: Embeds images; without it, items are found by text only.
         text_weight: The w of the table, between 0 and 1, both excluded.
+        min_similarity: Of a question in words with an item that answers it; what is less similar is not about it.
+            `benchmarks/min_similarity.py` measures it; `None` where nobody has.
     """
 
     def __init__(
-        self, text: Embedder | None = None, image: Embedder | None = None, *, text_weight: float = 0.5
+        self,
+        text: Embedder | None = None,
+        image: Embedder | None = None,
+        *,
+        text_weight: float = 0.5,
+        min_similarity: float | None = None,
     ) -> None:
         if text is None and image is None:
             raise ValueError("A RetrievalKey has neither text nor image embedder. Pass one, or both.")
         if not 0 < text_weight < 1:
             raise ValueError(f"text_weight is {text_weight}. Pass a number between 0 and 1, both excluded.")
         self.text, self.image, self.text_weight = text, image, text_weight
+        self.min_similarity = min_similarity
 
     @property
     def name(self) -> str:

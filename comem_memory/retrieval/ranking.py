@@ -38,7 +38,11 @@ class SearchOptions(TypedDict, total=False):
 
 
 def check_options(
-    *, min_similarity: float | None, recency: float, half_life: timedelta, diversity: float
+    *,
+    min_similarity: float | None = None,
+    recency: float = 0.0,
+    half_life: timedelta = timedelta(days=30),
+    diversity: float = 0.0,
 ) -> None:
     """
     Raises:
@@ -49,18 +53,22 @@ def check_options(
             raise QueryError(f"{name} is {share!r}. Pass a share from 0 (does not count) to 1 (counts alone).")
     if not isinstance(half_life, timedelta) or half_life <= timedelta(0):
         raise QueryError(f"half_life is {half_life!r}. Pass a duration above zero, as timedelta(days=30).")
-    if min_similarity is not None and not isinstance(min_similarity, int | float):
+    if min_similarity is not None and not (isinstance(min_similarity, int | float) and -1 <= min_similarity <= 1):
         raise QueryError(f"min_similarity is {min_similarity!r}. Pass a number from -1 to 1, or None.")
 
 
 def rarities(holding: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """Of each item that holds a term, how rare those are: a term that d items hold counts 1 / d.
 
+    A part of a term counts only where no item holds the whole: 4007 finds INC 4007, if there is no INC-4007.
+
     Args:
         holding: Ids of the items that hold a term, by term.
     """
     found: dict[str, float] = {}
-    for ids in holding.values():
+    for term, ids in holding.items():
+        if any(term in whole and term != whole for whole in holding):
+            continue
         for id in ids:
             found[id] = found.get(id, 0.0) + 1 / len(ids)
     return found
@@ -102,9 +110,7 @@ def recencies(ages: Sequence[timedelta], half_life: timedelta) -> np.ndarray:
     return np.asarray([0.5 ** (max(age, timedelta(0)) / half_life) for age in ages])
 
 
-def order(
-    relevances: np.ndarray, k: int, *, keys: Sequence[np.ndarray] = (), diversity: float = 0.0
-) -> list[int]:
+def order(relevances: np.ndarray, k: int, *, keys: Sequence[np.ndarray] = (), diversity: float = 0.0) -> list[int]:
     """Positions of the k best candidates, best first; equal ones as they come.
 
     With `diversity`, each next one is chosen by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): what

@@ -30,7 +30,8 @@ _SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar
 _LETTER = rf"[\p{{L}}\p{{M}}\p{{N}}_--[{_SPACELESS}\p{{Hangul}}]]"
 _WORD = regex.compile(rf"(?V1)\p{{Hangul}}+|{_LETTER}+(?:[-./@:+#&]{_LETTER}+)*")  # Korean endings stand at codes
 _PART = regex.compile(r"[^-./@:+#&_]+")
-_NAMING = regex.compile(r"\d|\w[._/@:#]+\w|\w\p{Lu}")
+_SIGN_WITHIN = regex.compile(r"[^\W_][._/@:#]+[^\W_]")
+_CAPITAL_WITHIN = regex.compile(r".\p{Lu}")
 _ENDS = regex.compile(r"[.!?:;…\n\"“«(]")
 
 
@@ -48,16 +49,15 @@ def terms_of(text: str) -> list[str]:
 def asked_terms(question: str) -> list[str]:
     """The terms that a question names what it looks for by, those with digits first; at most `MOST_ASKED`."""
     question = _plain(question)
-    cased = any(letter.islower() for letter in question) and any(letter.isupper() for letter in question)
+    cased = any(letter.islower() for letter in question)
     numbered, named, end = list[str](), list[str](), 0
     for found in _WORD.finditer(question):
         word, begins = found.group(), end == 0 or _ENDS.search(question, end, found.start()) is not None
         end = found.end()
+        capital = cased and (_CAPITAL_WITHIN.search(word) or (word[0].isupper() and len(word) > 1 and not begins))
         if _has_digit(word):
             numbered += [word, *(part for part in _PART.findall(word) if len(part) > 2 and _has_digit(part))]
-        elif _NAMING.search(word) and (cased or not word.isupper()):
-            named.append(word)
-        elif cased and word[0].isupper() and len(word) > 1 and not begins:
+        elif capital or _SIGN_WITHIN.search(word):
             named.append(word)
     terms = dict.fromkeys(term.casefold() for term in (*numbered, *named) if len(term) <= LONGEST)
     return list(terms)[:MOST_ASKED]

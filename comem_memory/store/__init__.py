@@ -15,6 +15,7 @@ from comem_memory.store.contract import (
     identity_of,
 )
 from comem_memory.store.filters import Filter
+from comem_memory.store.finding import Found, find
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import write_folder
 from comem_memory.store.writer import Writer, progress_bar
@@ -24,6 +25,7 @@ __all__ = [
     "ChromaStore",
     "CollectionIdentity",
     "Filter",
+    "Found",
     "MemoryRecord",
     "MemoryStore",
     "Migration",
@@ -33,6 +35,7 @@ __all__ = [
     "Writer",
     "decode_block",
     "encode_block",
+    "find",
     "identity_of",
     "progress_bar",
     "write_folder",

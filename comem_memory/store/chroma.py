@@ -188,12 +188,9 @@ class ChromaStore(MemoryStore):
 
     def holding(self, terms: Sequence[str], *, namespace: str, most: int) -> dict[str, list[str]]:
         with self._opened.access() as collection:
-            found = {term: ids_holding(collection, term, namespace, limit=most + 1) for term in terms}
-        return {
-            term: sorted(id.partition(SEPARATOR)[2] for id in ids)
-            for term, ids in found.items()
-            if 0 < len(ids) <= most
-        }
+            held = {term: ids_holding(collection, term, namespace, limit=most + 1) for term in terms}
+        telling = {term: ids for term, ids in held.items() if 0 < len(ids) <= most}
+        return {term: sorted(id.partition(SEPARATOR)[2] for id in ids) for term, ids in telling.items()}
 
     def _checked(self, key: np.ndarray, k: int) -> np.ndarray:
         if k < 1:

@@ -1,0 +1,104 @@
+"""Finding records: by the meaning of a text or picture and by exact terms together, bounded and in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from PIL import Image
+
+from comem_memory.retrieval import PROBE, Reranker, RetrievalKey, asked_terms, ranking
+from comem_memory.store.contract import MemoryRecord, MemoryStore
+from comem_memory.store.filters import Filter
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record that was found.
+
+    Args:
+        record: The record.
+        similarity: The inner product of its key with the question's.
+        found_by: `meaning`, `terms`, or both, as in `MemoryHit`.
+    """
+
+    record: MemoryRecord
+    similarity: float
+    found_by: tuple[str, ...]
+
+
+def find(
+    store: MemoryStore,
+    key: RetrievalKey,
+    text: str | None,
+    image: Image.Image | None,
+    *,
+    namespace: str,
+    k: int,
+    where: Filter | None = None,
+    min_similarity: float | None = None,
+    recency: float = 0.0,
+    half_life: timedelta = timedelta(days=30),
+    diversity: float = 0.0,
+    reranker: Reranker | None = None,
+) -> list[Found]:
+    """The k records that a text, a picture, or both are about, best first.
+
+    Args:
+        store: Where to search.
+        key: Makes the vector to search with.
+        text, image: What to search for.
+        namespace: The only namespace that is searched.
+        k: How many.
+        where: A condition on the items' metadata.
+        min_similarity, recency, half_life, diversity: As in `ContinuousMemory.search`.
+        reranker: Judges the candidates for a text.
+
+    Raises:
+        QueryError: Nothing to search for, `k` is below 1, or a filter that cannot be understood.
+    """
+
+    def best(vector: np.ndarray) -> list[float]:
+        return store.nearest_similarities(vector, namespace=namespace, k=PROBE, where=where)
+
+    vector = key.query_key(text, image, best=best)
+    text, reranker = text or "", reranker if text else None
+    wide = ranking.WIDER * k if recency or diversity or reranker is not None else k
+    near = store.search(vector, namespace=namespace, k=wide, where=where)
+    terms = asked_terms(text)
+    rare = ranking.rarities(store.holding(terms, namespace=namespace, most=ranking.MOST_HOLDING)) if terms else {}
+    named = store.search(vector, namespace=namespace, k=len(rare), where=where, among=list(rare)) if rare else []
+    found = _together(near, named, -np.inf if min_similarity is None else min_similarity)
+    if not found:
+        return []
+    if reranker is None:
+        scores = ranking.fused([one.similarity for one in found], [rare.get(one.record.id, 0) for one in found])
+    else:
+        scores = np.asarray(reranker.predict([(text, one.record.text or "") for one in found]), float).reshape(-1)
+    relevances = ranking.evenly(scores)
+    if recency:
+        now = datetime.now(UTC)
+        ages = [now - _moment(one.record) for one in found]
+        relevances = (1 - recency) * relevances + recency * ranking.recencies(ages, half_life)
+    keys = [one.record.key for one in found]
+    return [found[at] for at in ranking.order(relevances, k, keys=keys, diversity=diversity)]
+
+
+def _together(
+    near: Sequence[tuple[MemoryRecord, float]], named: Sequence[tuple[MemoryRecord, float]], least: float
+) -> list[Found]:
+    """What was found by meaning and by terms, each record once, most similar first."""
+    found_by = {record.id: ("meaning",) for record, _ in near} | {record.id: ("terms",) for record, _ in named}
+    for id in {record.id for record, _ in near} & {record.id for record, _ in named}:
+        found_by[id] = ("meaning", "terms")
+    every = {record.id: Found(record, similarity, found_by[record.id]) for record, similarity in (*near, *named)}
+    return sorted(
+        (one for one in every.values() if one.similarity >= least), key=lambda one: (-one.similarity, one.record.id)
+    )
+
+
+def _moment(record: MemoryRecord) -> datetime:
+    """When it was said, or else stored."""
+    return datetime.fromisoformat(record.said_at or record.created_at)
