@@ -33,6 +33,7 @@ from langchain_core.messages import (
     ToolMessage,
     trim_messages,
 )
+from langchain_core.prompts import ChatPromptTemplate
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
@@ -96,6 +97,13 @@ class TestRecall:
         answer = chat.invoke(QUESTION, k=1)
         assert answer.response_metadata["memory_ids"] == ["key"]
         assert answer.content == bare_answer(memory.backbone, QUESTION, hit.memory_embeddings)
+
+    def test_a_chain_s_prompt_is_searched_by_its_question(self, chat: ChatComem, memory: ContinuousMemory):
+        prompt = ChatPromptTemplate.from_template(
+            "Answer from the context.\n\nA flag. A flag. A flag.\n\nQuestion: {question}\nHelpful Answer:"
+        )
+        answer = (prompt | chat.bind(k=1)).invoke({"question": QUESTION})
+        assert answer.response_metadata["memory_ids"] == ["key"]
 
     def test_bound_ids_best_first(self, chat: ChatComem, memory: ContinuousMemory):
         hits = memory.get(["flag", "key"])
@@ -401,6 +409,7 @@ class TestRetriever:
         [hit, _] = memory.search(QUESTION, k=2)
         assert (best.id, best.page_content) == ("key", "The brass key opens the blue door.")
         assert best.metadata["comem.similarity"] == hit.similarity and best.metadata["room"] == "hall"
+        assert best.metadata["comem.found_by"] == ["meaning"]
         [flag] = retriever.invoke("", image=tiny_picture(1), k=1)
         assert flag.id == "flag" and Path(flag.metadata["comem.image"]).is_file()
 
@@ -484,6 +493,46 @@ class TestMiddleware:
         assert human.text == QUESTION
         stored = [hit.text for hit in memory.scan()]
         assert f"User: {QUESTION}\nAssistant: With the brass key." in stored
+
+    @pytest.mark.parametrize("tell", [False, True])
+    async def test_a_model_is_told_that_nothing_is_known_where_that_is_wanted(
+        self, memory: ContinuousMemory, tell: bool
+    ):
+        model = Scripted(answers=[AIMessage("I do not know.")] * 3)
+        settings = {"tools": False, "remember": lambda _: None, "tell_nothing_known": tell}
+        empty = memory.namespace("nobody")
+        for one, prompt in ((empty, None), (empty, "Be brief."), (memory, "Be brief.")):
+            agent = create_agent(model, system_prompt=prompt, middleware=[ComemMiddleware(one, **settings)])
+            await agent.ainvoke({"messages": [HumanMessage("What is my dog's name?")]})
+        first, second, known = ([m.text for m in seen if m.type == "system"] for seen in model.seen)
+        told = "You remember nothing about this."
+        assert first == ([told] if tell else [])
+        assert second == ([f"Be brief.\n\n{told}"] if tell else ["Be brief."])
+        assert told not in known[0] and "The brass key opens the blue door." in known[0]
+
+    def test_ours_is_told_too_and_is_the_bare_model_else(self, memory: ContinuousMemory):
+        empty, settings = memory.namespace("nobody"), {"tools": False, "remember": lambda _: None}
+        chat = ChatComem(memory=empty, max_tokens=12)
+        for tell, system in ((False, []), (True, [{"role": "system", "content": "You remember nothing about this."}])):
+            middleware = ComemMiddleware(empty, tell_nothing_known=tell, **settings)
+            answer = create_agent(chat, middleware=[middleware]).invoke({"messages": [HumanMessage(QUESTION)]})
+            expected = bare_answer(memory.backbone, [*system, {"role": "user", "content": QUESTION}])
+            assert answer["messages"][-1].content == expected
+
+    def test_a_memory_that_fails_or_shows_its_turns_already_is_not_said_to_know_nothing(
+        self, memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch
+    ):
+        model = Scripted(answers=[AIMessage("Fine."), AIMessage("Still."), AIMessage("Hm.")])
+        user = memory.namespace("eve")
+        middleware = ComemMiddleware(user, tools=False, tell_nothing_known=True)
+        agent = create_agent(model, middleware=[middleware], checkpointer=InMemorySaver())
+        config = {"configurable": {"thread_id": "one"}}
+        for said in ("My dog is Luna.", "What is my dog's name?"):
+            agent.invoke({"messages": [HumanMessage(said)]}, config)
+        monkeypatch.setattr(ChromaStore, "search", lambda *_, **__: 1 / 0)
+        agent.invoke({"messages": [HumanMessage("And my cat's?")]}, config)
+        assert [[m.type for m in seen if m.type == "system"] for seen in model.seen] == [["system"], [], []]
+        user.clear()
 
     def test_tools_remember_recall_and_forget_for_the_user(self, memory: ContinuousMemory):
         def call(name: str, **args: str) -> AIMessage:
@@ -740,11 +789,11 @@ def test_a_user_s_own_metadata_comes_back_in_documents(memory: ContinuousMemory)
     own = {"message": "hi", "transcript": "t", "similarity": 7, "created_at": "today", "image": "none", "role": "me"}
     memory.namespace("eve").add(MemoryItem(id="call", text="Call notes", metadata=own))
     [document] = memory.namespace("eve").as_langchain_retriever(k=1).invoke("Call notes")
-    ours = {"comem.similarity", "comem.created_at"}
+    ours = {"comem.similarity", "comem.created_at", "comem.found_by"}
     assert document.metadata.keys() == own.keys() | ours
     assert {name: value for name, value in document.metadata.items() if name not in ours} == own
     [node] = memory.namespace("eve").as_llama_index_retriever().retrieve("Call notes")
-    assert node.node.metadata == own
+    assert node.node.metadata == own | {"comem.found_by": ["meaning"]}
     history = ComemChatMessageHistory(memory.namespace("eve"), "t", older=0)
     assert history.messages == []
     history.clear()

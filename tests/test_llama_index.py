@@ -15,13 +15,13 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.memory import Memory
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.retrievers import QueryFusionRetriever
-from llama_index.core.schema import ImageNode, QueryBundle
+from llama_index.core.schema import ImageNode, MetadataMode, QueryBundle
 from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import Context
 from pydantic import BaseModel, ValidationError
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.errors import ItemNotFoundError
+from comem_memory.errors import ItemNotFoundError, QueryError
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.integrations.llama_index import ComemLLM, ComemMemory, ComemMemoryBlock, ComemRetriever
 from comem_memory.integrations.llama_index.messages import MEMORY_IDS, remembered
@@ -151,7 +151,13 @@ class TestRetriever:
         retriever = ComemRetriever(memory, similarity_top_k=1)
         [found] = retriever.retrieve(QUESTION)
         [hit] = memory.search(QUESTION, k=1)
-        assert (found.node.node_id, found.score, found.node.metadata) == ("key", hit.similarity, {"room": "hall"})
+        assert (found.node.node_id, found.score) == ("key", hit.similarity)
+        assert found.node.metadata == {"room": "hall", "comem.found_by": ["meaning"]}
+        assert [found.node.get_metadata_str(mode) for mode in (MetadataMode.LLM, MetadataMode.EMBED)] == 2 * [
+            "room: hall"
+        ]
+        with pytest.raises(QueryError, match="recency is 7"):
+            ComemRetriever(memory, search_kwargs={"recency": 7}).retrieve(QUESTION)
         stored = memory.get("flag")[0].image
         [flag] = retriever.retrieve(QueryBundle("", image_path=stored))
         assert isinstance(flag.node, ImageNode) and flag.node.image_path == stored
@@ -291,7 +297,7 @@ class TestMemory:
         kept.set([ChatMessage("Two"), ChatMessage("Three", role="assistant")])
         assert [m.content for m in kept.get_all()] == ["Two", "Three"]
         [document] = memory.namespace("ada").as_langchain_retriever(k=1).invoke("Two")
-        assert document.metadata.keys() == {"comem.similarity", "comem.created_at"}
+        assert document.metadata.keys() == {"comem.similarity", "comem.created_at", "comem.found_by"}
         kept.reset()
 
     def test_older_messages_become_vectors(self, memory: ContinuousMemory):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from comem_memory.chat import NamedItems, content_of, item_of, parts_of, question_turn, spoken, text_of
+from comem_memory.chat import NamedItems, asked_in, content_of, item_of, parts_of, question_turn, spoken, text_of
 from comem_memory.model import Message
 from comem_memory.testing import tiny_picture
 
@@ -60,6 +60,26 @@ class TestQuestion:
 
     def test_a_picture_may_be_all_that_is_asked(self):
         assert question_turn([turn("user", "One"), turn("user", [shown(FIRST)])]) == 1
+
+
+class TestAskedIn:
+    @pytest.mark.parametrize(
+        "template",
+        [
+            "Use the context.\n\nA key. Question: none\n\nQuestion: {question}\nHelpful Answer:",  # LangChain
+            "Use the context. \nQuestion: {question} \nContext: A key. \nAnswer:",  # its hub's, whose question is first
+            "Context information is below.\n---\nA key.\n---\nAnswer the query.\nQuery: {question}\nAnswer: ",
+            "question: What is 1 + 1?\nanswer: 2\n\nuser question: {question}",
+        ],
+    )
+    def test_a_chain_s_prompt_asks_its_labelled_question(self, template: str):
+        assert asked_in(template.format(question="What opens\nthe door?")) == "What opens\nthe door?"
+
+    @pytest.mark.parametrize(
+        "said", ["What opens it?", "I have a question: what opens it?", "Question:", "Query: \nAnswer:", ""]
+    )
+    def test_else_all_is_asked(self, said: str):
+        assert asked_in(said) == said
 
 
 class TestItem:

@@ -18,8 +18,8 @@ THOUGHT, ACTION, OBSERVATION = "Thought:", "Action:", "Observation:"
 """A ReAct agent thinks, then calls a tool, and what the tool says stands in the user's name."""
 
 LABEL = re.compile(r"^[ \t]*(?:user |input )?(?:question|query)[ \t]*:", re.IGNORECASE | re.MULTILINE)
-ANSWER_LABEL = re.compile(r"\n[ \t]*(?:\w+ )?answer[ \t]*:\s*$", re.IGNORECASE)
-"""How prompts of retrieval chains label the question, and where the model is to go on."""
+NEXT_LABEL = re.compile(r"\n[ \t]*(?:\w+ )?(?:answer|context)[ \t]*:", re.IGNORECASE)
+"""How prompts of retrieval chains label the question, and what follows it."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ def content_of(message: Message) -> tuple[str, Any]:
 
 
 def asked_in(text: str) -> str:
-    """The question of a prompt that retrieval chains write, labelled at its end, or else all of the text.
+    """The question of a prompt that retrieval chains write, or else all of the text.
 
-    Those of LangChain, its hub and LlamaIndex end with `Question: ...` or `Query: ...`, and perhaps `Answer:`. What
-    stands before are documents and instructions: searched with, they would find themselves.
+    Those of LangChain, its hub and LlamaIndex have it after the last line that begins with `Question:` or `Query:`, up
+    to `Answer:` or `Context:`. The rest are documents and instructions: searched with, they would find themselves.
     """
     ends = [label.end() for label in LABEL.finditer(text)]
-    return (ANSWER_LABEL.sub("", text[ends[-1] :]).strip() if ends else "") or text
+    return (NEXT_LABEL.split(text[ends[-1] :])[0].strip() if ends else "") or text
 
 
 def question_turn(messages: Sequence[Message]) -> int | None:

@@ -49,7 +49,9 @@ class ChatComem(SharesMemory, BaseChatModel):
 
     - `chat.bind(memory_ids=[...])`: these items, best first; an empty list means none.
     - a `memory_block` in a message: the items it names; those forgotten since are left out.
-    - by itself: the `k` items most similar to text and picture of the last user turn; `k=0` recalls nothing.
+    - by itself: the `k` items that text and picture of the last user turn are about; `k=0` recalls nothing. Of a prompt
+      that a retrieval chain wrote, with documents in it, its labelled question alone is searched with: what follows the
+      last `Question:` or `Query:` that begins a line, up to `Answer:` or `Context:` (`chat.turns.asked_in`).
 
     `bind` also takes `namespace`, `k`, `where`, `mode`, `tools`, `tool_choice`, `response_format`, the generation
     settings below and anything that transformers' `generate` takes.

@@ -106,6 +106,8 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         remember: From the messages, up to the end of a turn, to what is stored of it, or `None` for nothing; by default
             `last_turn`.
         tools: Give the agent `remember`, `recall` and `forget`.
+        tell_nothing_known: Where the memory holds nothing about what the user said last, tell the model so in the
+            system turn, so that it does not make something up. Otherwise it is asked as if there were no memory.
         on_error: With `log`, an agent whose memory fails goes on without it: nothing is recalled, and what cannot be
             stored waits in this process for the next call. `raise` raises. A wrong filter or namespace always raises.
         name: Of the middleware within the agent. One of two needs another, and `tools=False`.
@@ -127,6 +129,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         namespace: NamespaceOf = user_of,
         remember: Remember = last_turn,
         tools: bool = True,
+        tell_nothing_known: bool = False,
         on_error: OnError = "log",
         name: str = "ComemMiddleware",
     ) -> None:
@@ -135,6 +138,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         self.mode: Mode | None = None if mode is None else check_mode(mode)
         self.namespace_of, self.remember = namespace, remember
         self.tools = memory_tools(memory, view_of=self._view, k=max(k, 1)) if tools else []
+        self.tell_nothing_known = tell_nothing_known
         self.on_error, self._name = check_on_error(on_error), name
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
 
@@ -185,10 +189,10 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         view = self._view(request.runtime)
-        hits = self._recall(view, request)
+        hits, unknown = self._recall(view, request)
         while True:
             try:
-                with self._serving(request, view, hits) as served:
+                with self._serving(request, view, hits, unknown) as served:
                     return handler(served)
             except Exception as error:
                 if not self._can_do_without(hits, error):
@@ -200,10 +204,10 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         view = self._view(request.runtime)
-        hits = await run_in_executor(None, self._recall, view, request)
+        hits, unknown = await run_in_executor(None, self._recall, view, request)
         while True:
             try:
-                with self._serving(request, view, hits) as served:
+                with self._serving(request, view, hits, unknown) as served:
                     return await handler(served)
             except Exception as error:
                 if not self._can_do_without(hits, error):
@@ -228,23 +232,25 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
             await run_in_thread(lambda _: self._remember_said(request, failed))
             raise
 
-    def _recall(self, view: ContinuousMemory, request: ModelRequest[Any]) -> list[MemoryHit]:
+    def _recall(self, view: ContinuousMemory, request: ModelRequest[Any]) -> tuple[list[MemoryHit], bool]:
+        """The items for what the user said last, and whether the model is to be told that there are none."""
         k = 0 if self.mode == "none" else self.k
         turns = self._turns(request.messages)
         said = turns[-1].said if turns else self._known(cast(TurnState, request.state))["said"]
         if k == 0 or said is None:
-            return []
+            return [], False
         asked = to_messages([said], skip_unreadable=True)
         with tolerating(self.on_error, "what the memory holds"):
             hits: list[MemoryHit] = []
+            found: list[MemoryHit] = []
             for more in sorted({min(len(turns), FEW), len(turns)}):
                 found = view.search_turn(asked, k=k + more, where=self.where)
                 shown = shown_items(view, [hit.id for hit in found], turns)
                 hits = [hit for hit in found if hit.id not in shown]
                 if len(hits) >= k or len(found) < k + more:
                     break
-            return hits[:k]
-        return []
+            return hits[:k], self.tell_nothing_known and not found
+        return [], False
 
     def _can_do_without(self, hits: Sequence[MemoryHit], error: Exception) -> bool:
         """Whether a model that failed may answer without the items, as the memory fails and this is only logged."""
@@ -265,7 +271,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
 
     @contextmanager
     def _serving(
-        self, request: ModelRequest[Any], view: ContinuousMemory, hits: Sequence[MemoryHit]
+        self, request: ModelRequest[Any], view: ContinuousMemory, hits: Sequence[MemoryHit], unknown: bool
     ) -> Iterator[ModelRequest[Any]]:
         """The request with its memory.
 
@@ -276,7 +282,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         ours = None if told else self._of_user(request.model, view.name)
         if ours is not None:
             request = request.override(model=ours)
-        elif hits:
+        if unknown or (ours is None and hits):
             request = request.override(system_message=_told(request.system_message, hits))
         mine = Served(view, [hit.id for hit in hits], self.mode, told=ours is None and bool(hits))
         token = SERVED.set(around if told else (*around, mine))

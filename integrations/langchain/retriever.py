@@ -61,8 +61,10 @@ class ComemRetriever(BaseRetriever):
 
 
 def to_document(hit: MemoryHit) -> Document:
-    """The hit with its own metadata, `comem.similarity`, `comem.created_at`, and `comem.image` (a path), if any."""
-    ours = {"similarity": hit.similarity, "created_at": hit.created_at, "image": hit.image}
+    """The hit with its own metadata, and as `comem.similarity`, `comem.created_at`, `comem.found_by` and `comem.image`
+    (a path), if any, those of the hit."""
+    found_by = list(hit.found_by) or None
+    ours = {"similarity": hit.similarity, "created_at": hit.created_at, "found_by": found_by, "image": hit.image}
     return Document(
         page_content=hit.text or "",
         id=hit.id,

@@ -42,8 +42,9 @@ class ComemLLM(SharesMemory, FunctionCallingLLM):
     """The frozen model of a `ContinuousMemory`, which is given stored items as vectors, as text, or both.
 
     Items reach it in three ways, the first that applies: `memory_ids=[...]` in a call, messages whose
-    `additional_kwargs` name items (as `ComemMemoryBlock` and `ComemMemory` write them), or by itself the `k` items most
-    similar to the last user turn. Calls also take the settings below and anything of transformers' `generate`.
+    `additional_kwargs` name items (as `ComemMemoryBlock` and `ComemMemory` write them), or by itself the `k` items that
+    the last user turn is about. Of a query engine's prompt its labelled question alone is searched with
+    (`chat.turns.asked_in`). Calls also take the settings below and anything of transformers' `generate`.
 
     Args:
         memory: Where to recall; its model answers.

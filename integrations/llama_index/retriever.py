@@ -9,10 +9,13 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
 
 from comem_memory.memory import ContinuousMemory
+from comem_memory.retrieval import SearchOptions
 from comem_memory.store import Filter
-from comem_memory.types import MemoryHit
+from comem_memory.types import RESERVED_PREFIX, MemoryHit
 
 from ..transcript import visible
+
+FOUND_BY = RESERVED_PREFIX + "found_by"
 
 
 class ComemRetriever(BaseRetriever):
@@ -23,6 +26,7 @@ class ComemRetriever(BaseRetriever):
         similarity_top_k: At most so many nodes.
         where: Filter on metadata, in Chroma's operators.
         namespace: Whose items; by default the memory's own.
+        search_kwargs: More of `ContinuousMemory.search`: min_similarity, recency, half_life, diversity.
         **kwargs: As in LlamaIndex's `BaseRetriever`.
     """
 
@@ -33,15 +37,17 @@ class ComemRetriever(BaseRetriever):
         similarity_top_k: int = 3,
         where: Filter | None = None,
         namespace: str | None = None,
+        search_kwargs: SearchOptions | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.memory = memory if namespace is None else memory.namespace(namespace)
         self.similarity_top_k, self.where = similarity_top_k, where
+        self.search_kwargs = search_kwargs or SearchOptions()
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         text, image = "\n".join(query_bundle.embedding_strs) or None, query_bundle.image_path
-        hits = self.memory.search(text, image, k=self.similarity_top_k, where=self.where)
+        hits = self.memory.search(text, image, k=self.similarity_top_k, where=self.where, **self.search_kwargs)
         return [NodeWithScore(node=to_node(hit), score=hit.similarity) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -49,7 +55,15 @@ class ComemRetriever(BaseRetriever):
 
 
 def to_node(hit: MemoryHit) -> TextNode:
-    """The hit as a text node, or as an image node if it has a picture, under the item's own id."""
-    if hit.image is None:
-        return TextNode(id_=hit.id, text=hit.text or "", metadata=visible(hit))
-    return ImageNode(id_=hit.id, text=hit.text or "", metadata=visible(hit), image_path=hit.image)
+    """The hit as a text node, or as an image node if it has a picture, under the item's own id.
+
+    Its metadata are the item's own, and `comem.found_by`, which no prompt shows.
+    """
+    about = {
+        "id_": hit.id,
+        "text": hit.text or "",
+        "metadata": visible(hit) | {FOUND_BY: list(hit.found_by)},
+        "excluded_llm_metadata_keys": [FOUND_BY],
+        "excluded_embed_metadata_keys": [FOUND_BY],
+    }
+    return TextNode(**about) if hit.image is None else ImageNode(**about, image_path=hit.image)
