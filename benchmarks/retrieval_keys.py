@@ -2,7 +2,7 @@
 
 The facts and paraphrased questions of `retrieval_keys.json` are asked among the facts of their language; English
 questions among the facts of every other language too. Long items hold an English fact among sentences about countries,
-and are asked among one another. Prints Markdown tables of recall@1 and @5 in per cent.
+and are asked among one another. The default key is also measured with exact terms beside it. Prints Markdown tables of recall@1 and @5 in per cent.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from faker import Faker
 
-from comem_memory.opening import KEYS
+from comem_memory.config import EncoderFingerprint
+from comem_memory.evaluation.question_sets import question_set
+from comem_memory.opening import DEFAULT_KEY, KEYS
 from comem_memory.retrieval import RetrievalKey, SentenceTransformerEmbedder
+from comem_memory.store import ChromaStore, CollectionIdentity, MemoryRecord, find
 from comem_memory.synthesis.countries import item, rows
 
 Pairs = Sequence[tuple[str, str]]
@@ -29,6 +33,18 @@ MEASURED = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="ut
 NAMES = ("all-MiniLM-L6-v2", "multilingual-e5-small")
 SENTENCES = (20, 50, 100)
 """Of a long item, some 13 word pieces each."""
+INCIDENTS = (
+    *("the mail gateway drops attachments", "the login page times out", "backups fail at night"),
+    *("the search index is stale", "invoices are printed twice", "the VPN disconnects"),
+    *("the build server's disk is full", "push notifications arrive late", "the calendar shows the wrong time zone"),
+    *("exports miss the last column", "the payment provider rejects cards", "avatars do not load"),
+)
+PERSONS = {
+    "en_US": ("{name} would rather have {thing}.", "What would {name} rather have?", "tea coffee milk juice"),
+    "de_DE": ("{name} möchte lieber {thing}.", "Was möchte {name} lieber?", "Tee Kaffee Milch Saft"),
+    "ru_RU": ("{name} предпочитает {thing}.", "Что предпочитает {name}?", "чай кофе молоко сок"),
+}
+"""Facts of persons that differ by the name alone, by the locale of the names."""
 FRESH = """
 import psutil
 from comem_memory.opening import open_key
@@ -108,6 +124,69 @@ def lengths(keys: dict[str, RetrievalKey]) -> None:
     table(["sentences, the fact", *keys], lines)
 
 
+def term_sets() -> dict[str, list[tuple[str, list[str]]]]:
+    """Facts among which is searched, each with what is asked about it, by the kind of fact."""
+    sets: dict[str, list[tuple[str, list[str]]]] = {}
+    for first, kind in ((4001, "codes of incidents"), (1, "codes, in lower case")):
+        codes = [f"INC-{first + n:04}" for n in range(len(INCIDENTS))]
+        asked = [f"What is {code} about?" for code in codes]
+        asked = [question.lower() for question in asked] if "lower" in kind else asked
+        told = [f"{code}: {incident}" for code, incident in zip(codes, INCIDENTS, strict=True)]
+        sets[kind] = [(fact, [question]) for fact, question in zip(told, asked, strict=True)]
+    for locale, (fact, question, things) in PERSONS.items():
+        faker = Faker(locale)
+        faker.seed_instance(0)
+        names = [faker.unique.first_name() + " " + faker.unique.last_name() for _ in range(100)]
+        chosen = random.Random(0).choices(things.split(), k=100)
+        told = [fact.format(name=name, thing=thing) for name, thing in zip(names, chosen, strict=True)]
+        sets[f"names, {locale}"] = [(fact, [question.format(name=n)]) for fact, n in zip(told, names, strict=True)]
+    for name in ("notes-development", "notes", "countries", "agents", "german"):
+        limit = {"searched": True} if name.startswith("notes") else {"limit": 200}
+        given = question_set(name, **limit)
+        texts = {one.id: one.text or "" for one in given.items}
+        about: dict[str, list[str]] = {text: [] for text in texts.values()}
+        for question in given.asked:
+            about[texts[question.item_ids[0]]].append(question.text)
+        sets[name] = list(about.items())
+    english = MEASURED["languages"]["English"]
+    for name, pairs in MEASURED["languages"].items():
+        sets[name] = [(fact, [question, asked]) for (fact, question), (_, asked) in zip(pairs, english, strict=True)]
+    return sets
+
+
+def terms(key: RetrievalKey) -> None:
+    """Each question of `term_sets`, searched by the key alone and with exact terms beside it."""
+    lines = []
+    for name, facts in term_sets().items():
+        keys = key.item_keys([fact for fact, _ in facts], [None] * len(facts))
+        moment = "2026-01-01T00:00:00+00:00"
+        records = [
+            MemoryRecord(id=f"{n:04}", namespace="a", key=made, block="", text=fact, created_at=moment)
+            for n, (made, (fact, _)) in enumerate(zip(keys, facts, strict=True))
+        ]
+        encoder = EncoderFingerprint(
+            base_model="", base_fingerprint="", adapter_hash="", prompt_version=1, num_query_tokens=8, hidden_size=1
+        )
+        store = ChromaStore.in_memory(
+            identity=CollectionIdentity(encoder=encoder, key_name=key.name, key_dimension=key.dimension)
+        )
+        store.put(records)
+        alone, beside = [], []
+        for n, (_, questions) in enumerate(facts):
+            for question in questions:
+                near = store.search(key.query_key(question), namespace="a", k=5)
+                found = find(store, key, question, None, namespace="a", k=5)
+                alone.append(rank(f"{n:04}", [record.id for record, _ in near]))
+                beside.append(rank(f"{n:04}", [one.record.id for one in found]))
+        store.close()
+        lines.append([name, len(alone), recall(np.array(alone)), recall(np.array(beside))])
+    table(["asked about", "questions", "by meaning", "by meaning and exact terms"], lines)
+
+
+def rank(id: str, found: Sequence[str]) -> int:
+    return found.index(id) + 1 if id in found else len(found) + 1
+
+
 def costs(rounds: int) -> None:
     keys = {name: RetrievalKey(SentenceTransformerEmbedder(KEYS[name]())) for name in NAMES}
     paragraphs = [item(row).text for row in rows()[:64]]
@@ -147,7 +226,7 @@ def ratios(seconds: Sequence[float]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", default=["languages", "lengths", "costs"])
+    parser.add_argument("--parts", nargs="+", default=["languages", "lengths", "terms", "costs"])
     parser.add_argument("--rounds", type=int, default=5, help="rounds in which times are taken")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -157,6 +236,8 @@ def main() -> None:
     if "lengths" in given.parts:
         cut = {f"{name}, beginning only": RetrievalKey(BeginningOnly(KEYS[name]())) for name in NAMES}
         lengths(dict(sorted((cut | keys).items())))
+    if "terms" in given.parts:
+        terms(keys[DEFAULT_KEY])
     if "costs" in given.parts:
         costs(given.rounds)
 
