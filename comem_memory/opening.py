@@ -87,8 +87,8 @@ def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
     name = str(key)
     text = SentenceTransformerEmbedder(KEYS[name]() if name in KEYS else name)
     pictures = None if name in KEYS else text.for_images()  # which loads the model
-    pictures = pictures or EfficientNetEmbedder(mini.efficientnet_weights())
-    return RetrievalKey(text, pictures, min_similarity=MIN_SIMILARITY.get(name))
+    image = pictures or EfficientNetEmbedder(mini.efficientnet_weights())
+    return RetrievalKey(text, image, min_similarity=MIN_SIMILARITY.get(name))
 
 
 def find_store(directory: str | Path | None, url: str | None, collection_name: str) -> ChromaStore | None:

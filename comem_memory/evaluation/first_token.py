@@ -53,7 +53,7 @@ def first_token(memory: ContinuousMemory, asked: Sequence[EvaluationQuestion], k
     for question in asked:
         picture = None if question.image is None else load_image(question.image)
         for k in ks:
-            hits = memory.search(question.text, question.image, k=k, where=question.where)
+            hits = memory.search(question.text, question.image, k=k, where=question.where, min_similarity=-1)
             for mode in MODES:
                 start = time.perf_counter()
                 prompt, vectors = memory.prompt(question.text, picture, [] if mode == "none" else hits, mode)

@@ -90,13 +90,13 @@ def _together(
     near: Sequence[tuple[MemoryRecord, float]], named: Sequence[tuple[MemoryRecord, float]], least: float
 ) -> list[Found]:
     """What was found by meaning and by terms, each record once, most similar first."""
-    found_by = {record.id: ("meaning",) for record, _ in near} | {record.id: ("terms",) for record, _ in named}
-    for id in {record.id for record, _ in near} & {record.id for record, _ in named}:
-        found_by[id] = ("meaning", "terms")
-    every = {record.id: Found(record, similarity, found_by[record.id]) for record, similarity in (*near, *named)}
-    return sorted(
-        (one for one in every.values() if one.similarity >= least), key=lambda one: (-one.similarity, one.record.id)
-    )
+    ways = {"meaning": {record.id for record, _ in near}, "terms": {record.id for record, _ in named}}
+    every = {record.id: (record, similarity) for record, similarity in (*near, *named) if similarity >= least}
+    ordered = sorted(every.values(), key=lambda one: (-one[1], one[0].id))
+    return [
+        Found(record, similarity, tuple(way for way, ids in ways.items() if record.id in ids))
+        for record, similarity in ordered
+    ]
 
 
 def _moment(record: MemoryRecord) -> datetime:

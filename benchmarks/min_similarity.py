@@ -1,0 +1,144 @@
+"""How similar an answer is to its question, and what was never said: `python benchmarks/min_similarity.py [--key KEY]`.
+
+Right hits are questions whose own fact is among the 3 most similar; unknown are questions about something that the
+memory does not hold. A least similarity keeps the former and rejects the latter. It is chosen on development data, such
+that it keeps 98% of the right hits, and reported on other data. Prints Markdown tables; `--plot FILE` draws the curves.
+
+| memory | right | unknown |
+|---|---|---|
+| development: notes-development | its questions | those of `notes`; small talk |
+| development: facts of `retrieval_keys.json`, by language | questions in the language | those of notes-development |
+| report: notes | its questions | those of notes-development; small talk |
+| report: countries | its questions | those of `notes`; small talk |
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from retrieval_keys import MEASURED, table
+
+from comem_memory.evaluation.question_sets import question_set
+from comem_memory.opening import DEFAULT_KEY, open_key
+from comem_memory.retrieval import RetrievalKey
+
+KEPT = 0.98
+NEAREST = 3
+SMALL_TALK = (
+    *("Hello!", "Hi there, how are you?", "Thanks, that is all.", "Good morning", "Tell me a joke.", "OK", "Bye!"),
+    *("Can you help me?", "What is the capital of France?", "Write a poem about autumn.", "How do I boil an egg?"),
+    *('Translate "good night" to Spanish.', "What is 17 times 23?", "Who won the world cup in 2014?"),
+    *("Explain photosynthesis.", "What is the weather today?", "Hola, ¿qué tal?", "¿Cuál es la capital de Francia?"),
+    *("Wie spät ist es?", "Erzähl mir einen Witz.", "你好", "今天天气怎么样", "Расскажи анекдот.", "ありがとう"),
+    "Merci beaucoup !",
+)
+
+
+def similarities(key: RetrievalKey, facts: Sequence[str], questions: Sequence[str]) -> np.ndarray:
+    """(questions, facts)"""
+    keys = key.item_keys(facts, [None] * len(facts))
+    return np.stack([key.query_key(question) for question in questions]) @ keys.T
+
+
+def right(scores: np.ndarray, gold: Sequence[int]) -> np.ndarray:
+    """Of questions whose own fact is among the nearest, its similarity."""
+    own = scores[np.arange(len(scores)), gold]
+    return own[(scores > own[:, None] + 1e-6).sum(axis=1) < NEAREST]
+
+
+def named(name: str, limit: int | None = None) -> tuple[list[str], list[str], list[int]]:
+    """Facts of a question set, its questions, and the place of each one's fact."""
+    given = question_set(name, limit=limit, **({"searched": True} if name.startswith("notes") else {}))
+    items = list(given.items)
+    places = {item.id: place for place, item in enumerate(items)}
+    gold = [places[question.item_ids[0]] for question in given.asked]
+    return [item.text or "" for item in items], [question.text for question in given.asked], gold
+
+
+def measured(key: RetrievalKey) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Similarities of right hits to choose with, of other right hits, and the greatest ones of unknown questions."""
+    development, asked_development, gold_development = named("notes-development")
+    notes, asked_notes, gold_notes = named("notes")
+    countries, asked_countries, gold_countries = named("countries", 200)
+    in_development = similarities(key, development, [*asked_development, *asked_notes, *SMALL_TALK])
+    in_notes = similarities(key, notes, [*asked_notes, *asked_development, *SMALL_TALK])
+    in_countries = similarities(key, countries, [*asked_countries, *asked_notes, *SMALL_TALK])
+    chosen = {"notes-development": right(in_development[: len(asked_development)], gold_development)}
+    others = []
+    for language, pairs in MEASURED["languages"].items():
+        told, asked = zip(*pairs, strict=True)
+        scores = similarities(key, told, [*asked, *asked_development])
+        chosen[language] = right(scores[: len(asked)], range(len(asked)))
+        others.append(scores[len(asked) :].max(axis=1))
+    reported = {
+        "notes": right(in_notes[: len(asked_notes)], gold_notes),
+        "countries": right(in_countries[: len(asked_countries)], gold_countries),
+    }
+    talk = -len(SMALL_TALK)
+    unknown = {
+        "other notes, in notes-development": in_development[len(asked_development) : talk].max(axis=1),
+        "small talk, in notes-development": in_development[talk:].max(axis=1),
+        "notes, in facts of eleven languages": np.concatenate(others),
+        "other notes, in notes": in_notes[len(asked_notes) : talk].max(axis=1),
+        "small talk, in notes": in_notes[talk:].max(axis=1),
+        "notes, in countries": in_countries[len(asked_countries) : talk].max(axis=1),
+        "small talk, in countries": in_countries[talk:].max(axis=1),
+    }
+    return chosen, reported, unknown
+
+
+def percent(shares: np.ndarray) -> str:
+    return f"{100 * shares.mean():.0f}"
+
+
+def plot(file: Path, kept: dict[str, np.ndarray], rejected: dict[str, np.ndarray], least: float) -> None:
+    import matplotlib.pyplot as plt
+
+    bounds = np.linspace(-0.1, 0.8, 181)
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for name, values in kept.items():
+        axes.plot(bounds, [100 * (values >= bound).mean() for bound in bounds], label=f"kept: {name}")
+    for name, values in rejected.items():
+        axes.plot(bounds, [100 * (values < bound).mean() for bound in bounds], "--", label=f"rejected: {name}")
+    axes.axvline(least, color="grey", linewidth=1)
+    axes.set(xlabel="least similarity", ylabel="per cent")
+    axes.legend(fontsize="x-small")
+    figure.savefig(file, dpi=100)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--key", default=DEFAULT_KEY, help="as from_pretrained and `comem --key` take it")
+    parser.add_argument("--plot", type=Path, help="a picture file to draw the curves into")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen, reported, unknown = measured(open_key(given.key))
+    pooled = np.concatenate(list(chosen.values()))
+    languages = np.concatenate([values for name, values in chosen.items() if name in MEASURED["languages"]])
+    kept = {
+        "notes-development": chosen["notes-development"],
+        "eleven languages": languages,
+        "notes": reported["notes"],
+        "countries": reported["countries"],
+    }
+    least = float(np.floor(100 * np.quantile(pooled, 1 - KEPT, method="lower")) / 100)
+    bounds = sorted({*np.arange(0.0, 0.41, 0.05).round(2).tolist(), least})
+    print(f"{given.key}: {least:.2f} keeps {percent(pooled >= least)}% of {len(pooled)} right hits.\n")
+    table(
+        ["kept right hits", *(f"{bound:.2f}" for bound in bounds)],
+        [[name, *(percent(values >= bound) for bound in bounds)] for name, values in kept.items()],
+    )
+    table(
+        ["rejected unknown", *(f"{bound:.2f}" for bound in bounds)],
+        [[name, *(percent(values < bound) for bound in bounds)] for name, values in unknown.items()],
+    )
+    if given.plot is not None:
+        plot(given.plot, kept, unknown, least)
+
+
+if __name__ == "__main__":
+    main()
