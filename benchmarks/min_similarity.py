@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from retrieval_keys import MEASURED, table
+from retrieval_keys import COUNTRIES, MEASURED, table
 
 from comem_memory.evaluation.question_sets import question_set
 from comem_memory.opening import DEFAULT_KEY, open_key
@@ -41,7 +43,12 @@ SMALL_TALK = (
 def similarities(key: RetrievalKey, facts: Sequence[str], questions: Sequence[str]) -> np.ndarray:
     """(questions, facts)"""
     keys = key.item_keys(facts, [None] * len(facts))
-    return np.stack([key.query_key(question) for question in questions]) @ keys.T
+    return np.stack([query_key(key, question) for question in questions]) @ keys.T
+
+
+@cache
+def query_key(key: RetrievalKey, question: str) -> np.ndarray:
+    return key.query_key(question)
 
 
 def right(scores: np.ndarray, gold: Sequence[int]) -> np.ndarray:
@@ -50,9 +57,9 @@ def right(scores: np.ndarray, gold: Sequence[int]) -> np.ndarray:
     return own[(scores > own[:, None] + 1e-6).sum(axis=1) < NEAREST]
 
 
-def named(name: str, limit: int | None = None) -> tuple[list[str], list[str], list[int]]:
+def named(name: str, **settings: Any) -> tuple[list[str], list[str], list[int]]:
     """Facts of a question set, its questions, and the place of each one's fact."""
-    given = question_set(name, limit=limit, **({"searched": True} if name.startswith("notes") else {}))
+    given = question_set(name, **{"searched": True, **settings})
     items = list(given.items)
     places = {item.id: place for place, item in enumerate(items)}
     gold = [places[question.item_ids[0]] for question in given.asked]
@@ -63,7 +70,7 @@ def measured(key: RetrievalKey) -> tuple[dict[str, np.ndarray], dict[str, np.nda
     """Similarities of right hits to choose with, of other right hits, and the greatest ones of unknown questions."""
     development, asked_development, gold_development = named("notes-development")
     notes, asked_notes, gold_notes = named("notes")
-    countries, asked_countries, gold_countries = named("countries", 200)
+    countries, asked_countries, gold_countries = named("countries", **COUNTRIES)
     in_development = similarities(key, development, [*asked_development, *asked_notes, *SMALL_TALK])
     in_notes = similarities(key, notes, [*asked_notes, *asked_development, *SMALL_TALK])
     in_countries = similarities(key, countries, [*asked_countries, *asked_notes, *SMALL_TALK])

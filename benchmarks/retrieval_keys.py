@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ PERSONS = {
     "ru_RU": ("{name} предпочитает {thing}.", "Что предпочитает {name}?", "чай кофе молоко сок"),
 }
 """Facts of persons that differ by the name alone, by the locale of the names."""
+COUNTRIES: dict[str, Any] = {"num_facts": 3, "searched": True, "limit": 300}
+"""Notes of three facts about a country, each question asked among all that are drawn."""
 FRESH = """
 import psutil
 from comem_memory.opening import open_key
@@ -137,13 +140,13 @@ def term_sets() -> dict[str, list[tuple[str, list[str]]]]:
     for locale, (fact, question, things) in PERSONS.items():
         faker = Faker(locale)
         faker.seed_instance(0)
-        names = [faker.unique.first_name() + " " + faker.unique.last_name() for _ in range(100)]
-        chosen = random.Random(0).choices(things.split(), k=100)
+        names = [faker.unique.first_name() + " " + faker.unique.last_name() for _ in range(50)]
+        chosen = random.Random(0).choices(things.split(), k=len(names))
         told = [fact.format(name=name, thing=thing) for name, thing in zip(names, chosen, strict=True)]
         sets[f"names, {locale}"] = [(fact, [question.format(name=n)]) for fact, n in zip(told, names, strict=True)]
     for name in ("notes-development", "notes", "countries", "agents", "german"):
-        limit = {"searched": True} if name.startswith("notes") else {"limit": 200}
-        given = question_set(name, **limit)
+        settings = {"searched": True} if name.startswith("notes") else {"limit": 60}
+        given = question_set(name, **(COUNTRIES if name == "countries" else settings))
         texts = {one.id: one.text or "" for one in given.items}
         about: dict[str, list[str]] = {text: [] for text in texts.values()}
         for question in given.asked:
