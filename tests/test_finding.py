@@ -199,3 +199,17 @@ def test_a_reranker_is_asked_about_questions_only(opened: Callable[..., Continuo
 def test_an_option_out_of_its_range_is_refused(opened: Callable[..., ContinuousMemory], options: dict[str, Any]):
     with pytest.raises(QueryError, match=f"{next(iter(options))} is"):
         opened(tiny_key()).search("door", **options)
+
+
+def test_what_earlier_versions_stored_is_found_by_its_terms_after_rekey(opened: Callable[..., ContinuousMemory]):
+    memory = opened(tiny_key())
+    memory.add(INCIDENTS, progress=False)
+    with memory.store._opened.changing() as collection:  # as they stored it
+        stored = collection.get(include=["metadatas"])
+        assert all("comem.terms" in one for one in stored["metadatas"])
+        collection.update(ids=stored["ids"], metadatas=[{"comem.terms": None}] * len(stored["ids"]))
+    question = "What is INC-4003 about?"
+    assert {hit.found_by for hit in memory.search(question)} == {("meaning",)}
+    assert memory.rekey() == len(INCIDENTS)
+    assert memory.search(question)[0].id == "2"
+    assert "terms" in memory.search(question)[0].found_by
