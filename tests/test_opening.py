@@ -8,7 +8,7 @@ from helpers.saved import save_tiny
 
 from comem_memory import mini
 from comem_memory.mini.assembly import ASSEMBLY, PROJECTOR
-from comem_memory.opening import find_model, load_backbone
+from comem_memory.opening import find_model, load_backbone, open_key
 from comem_memory.testing import tiny_backbone
 
 
@@ -35,3 +35,8 @@ def test_any_other_model_is_called_what_it_was_asked_for(embedded: Path):
     backbone = load_backbone(str(embedded), max_pixels=1000)
     assert backbone.name == str(embedded)
     assert backbone.prompts.max_pixels == 1000
+
+
+@pytest.mark.parametrize(("name", "measured"), [("multilingual-e5-small", 0.16), ("all-MiniLM-L6-v2", None)])
+def test_a_key_has_the_least_similarity_that_was_measured_of_it(name: str, measured: float | None):
+    assert open_key(name).min_similarity == measured
