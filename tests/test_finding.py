@@ -158,6 +158,23 @@ def test_new_items_come_before_old_ones_as_far_as_recency_counts(near_first: Cal
     assert ids(memory.search("Asked?", recency=0.3, half_life=timedelta(days=10_000), k=1)) == ["0"]
 
 
+def test_what_was_said_long_ago_is_as_old_as_that(near_first: Callable[..., ContinuousMemory]):
+    memory = near_first(["One.", "Two.", "Three."], "Asked?")
+    now = datetime.now(UTC)
+    said = {"One.": now - timedelta(days=300), "Two.": now - timedelta(days=30)}
+    memory.add([MemoryItem(text=text, said_at=at) for text, at in said.items()], progress=False)
+    assert ids(memory.search("Asked?", recency=1.0)) == ["2", "1", "0"]
+
+
+def test_what_was_superseded_or_has_expired_is_not_found_by_its_code(near_first: Callable[..., ContinuousMemory]):
+    memory = near_first(["INC-1 is open.", "INC-1 is urgent.", "Nothing else."], "What is INC-1?")
+    memory.add(MemoryItem(id="new", text="INC-1 is closed.", supersedes="0"), progress=False)
+    memory.add(MemoryItem(id="1", text="INC-1 is urgent.", expires=timedelta(microseconds=1)), progress=False)
+    hits = memory.search("What is INC-1?", k=4)
+    assert {hit.id: hit.found_by for hit in hits} == {"new": ("meaning", "terms"), "2": ("meaning",)}
+    assert ids(memory.search("What is INC-1?", k=4, recency=0.5, diversity=0.5)) == ["new", "2"]
+
+
 def test_diversity_chooses_among_more_than_k(near_first: Callable[..., ContinuousMemory]):
     memory = near_first([f"Note {n}." for n in range(9)], "Asked?")
     assert ids(memory.search("Asked?", k=2)) == ["0", "1"]

@@ -789,11 +789,12 @@ def test_a_user_s_own_metadata_comes_back_in_documents(memory: ContinuousMemory)
     own = {"message": "hi", "transcript": "t", "similarity": 7, "created_at": "today", "image": "none", "role": "me"}
     memory.namespace("eve").add(MemoryItem(id="call", text="Call notes", metadata=own))
     [document] = memory.namespace("eve").as_langchain_retriever(k=1).invoke("Call notes")
-    ours = {"comem.similarity", "comem.created_at", "comem.found_by"}
+    ours = {"comem.similarity", "comem.created_at", "comem.updated_at", "comem.found_by"}
     assert document.metadata.keys() == own.keys() | ours
     assert {name: value for name, value in document.metadata.items() if name not in ours} == own
     [node] = memory.namespace("eve").as_llama_index_retriever().retrieve("Call notes")
-    assert node.node.metadata == own | {"comem.found_by": ["meaning"]}
+    times = {name: document.metadata[name] for name in ("comem.created_at", "comem.updated_at")}
+    assert node.node.metadata == own | times | {"comem.found_by": ["meaning"]}
     history = ComemChatMessageHistory(memory.namespace("eve"), "t", older=0)
     assert history.messages == []
     history.clear()

@@ -152,7 +152,8 @@ class TestRetriever:
         [found] = retriever.retrieve(QUESTION)
         [hit] = memory.search(QUESTION, k=1)
         assert (found.node.node_id, found.score) == ("key", hit.similarity)
-        assert found.node.metadata == {"room": "hall", "comem.found_by": ["meaning"]}
+        times = {"comem.created_at": hit.created_at, "comem.updated_at": hit.updated_at}
+        assert found.node.metadata == {"room": "hall", "comem.found_by": ["meaning"], **times}
         for mode in (MetadataMode.LLM, MetadataMode.EMBED):
             assert found.node.get_metadata_str(mode) == "room: hall"
         with pytest.raises(QueryError, match="recency is 7"):
@@ -296,7 +297,8 @@ class TestMemory:
         kept.set([ChatMessage("Two"), ChatMessage("Three", role="assistant")])
         assert [m.content for m in kept.get_all()] == ["Two", "Three"]
         [document] = memory.namespace("ada").as_langchain_retriever(k=1).invoke("Two")
-        assert document.metadata.keys() == {"comem.similarity", "comem.created_at", "comem.found_by"}
+        ours = ("similarity", "created_at", "updated_at", "found_by")
+        assert document.metadata.keys() == {f"comem.{name}" for name in ours}
         kept.reset()
 
     def test_older_messages_become_vectors(self, memory: ContinuousMemory):

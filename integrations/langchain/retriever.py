@@ -12,9 +12,9 @@ from pydantic import ConfigDict, Field
 
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import Filter
-from comem_memory.types import RESERVED_PREFIX, MemoryHit
+from comem_memory.types import MemoryHit
 
-from ..transcript import visible
+from ..hits import metadata_of
 
 
 class ComemRetriever(BaseRetriever):
@@ -61,12 +61,9 @@ class ComemRetriever(BaseRetriever):
 
 
 def to_document(hit: MemoryHit) -> Document:
-    """The hit with its own metadata, and as `comem.similarity`, `comem.created_at`, `comem.found_by` and `comem.image`
-    (a path), if any, those of the hit."""
-    found_by = list(hit.found_by) or None
-    ours = {"similarity": hit.similarity, "created_at": hit.created_at, "found_by": found_by, "image": hit.image}
+    """The hit with its own metadata, and `comem.similarity`, `comem.image` (a path), if any, and `hits.FIELDS`."""
     return Document(
         page_content=hit.text or "",
         id=hit.id,
-        metadata=visible(hit) | {RESERVED_PREFIX + name: value for name, value in ours.items() if value is not None},
+        metadata=metadata_of(hit, similarity=hit.similarity, image=hit.image),
     )

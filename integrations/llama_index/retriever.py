@@ -13,9 +13,7 @@ from comem_memory.retrieval import SearchOptions
 from comem_memory.store import Filter
 from comem_memory.types import RESERVED_PREFIX, MemoryHit
 
-from ..transcript import visible
-
-FOUND_BY = RESERVED_PREFIX + "found_by"
+from ..hits import metadata_of
 
 
 class ComemRetriever(BaseRetriever):
@@ -57,13 +55,15 @@ class ComemRetriever(BaseRetriever):
 def to_node(hit: MemoryHit) -> TextNode:
     """The hit as a text node, or as an image node if it has a picture, under the item's own id.
 
-    Its metadata are the item's own, and `comem.found_by`, which no prompt shows.
+    Its metadata are the item's own, and `hits.FIELDS` under `comem.`, which no prompt shows.
     """
+    metadata = metadata_of(hit)
+    ours = [name for name in metadata if name.startswith(RESERVED_PREFIX)]
     about = {
         "id_": hit.id,
         "text": hit.text or "",
-        "metadata": visible(hit) | {FOUND_BY: list(hit.found_by)},
-        "excluded_llm_metadata_keys": [FOUND_BY],
-        "excluded_embed_metadata_keys": [FOUND_BY],
+        "metadata": metadata,
+        "excluded_llm_metadata_keys": ours,
+        "excluded_embed_metadata_keys": ours,
     }
     return TextNode(**about) if hit.image is None else ImageNode(**about, image_path=hit.image)

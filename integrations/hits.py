@@ -1,0 +1,18 @@
+"""What is known of a found item besides its text, as the metadata of frameworks' documents and nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comem_memory.types import RESERVED_PREFIX, MemoryHit
+
+from .transcript import visible
+
+FIELDS = ("created_at", "updated_at", "said_at", "expires", "supersedes", "superseded_by", "found_by")
+
+
+def metadata_of(hit: MemoryHit, **more: Any) -> dict[str, Any]:
+    """The item's own metadata, and under `comem.` the `FIELDS` of the hit that are set, and `more`."""
+    ours = {name: getattr(hit, name) for name in FIELDS} | more
+    told = {name: list(value) if isinstance(value, tuple) else value for name, value in ours.items()}
+    return visible(hit) | {RESERVED_PREFIX + name: value for name, value in told.items() if value not in (None, [], "")}
