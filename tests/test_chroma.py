@@ -366,7 +366,7 @@ def test_large_records_go_to_a_server_one_by_one_and_one_too_large_is_named(serv
 
 def test_records_of_earlier_versions_are_current_and_never_expire(tmp_path: Path):
     store = ChromaStore.embedded(tmp_path, identity=identity())
-    store.put([record("a"), record("b")])
+    store.put([record("a", text=None), record("b", text=None)])
     with store._opened.access() as collection:
         kept = collection.get(ids=[chroma_id("ann", "a")], include=["metadatas"])["metadatas"]
         names = ("id", "namespace", "block", "created_at", "content_hash", "truncated", "encoder", "moment")
