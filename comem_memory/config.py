@@ -69,6 +69,9 @@ class EncoderConfig(Settings):
     """Longest item in tokens: picture, text and turn markers."""
     qformer: QFormerConfig
     lora: LoraSettings = LoraSettings()
+    num_reader_tokens: int = Field(0, ge=0)
+    """Vectors of the reader prompt: learned, the same for all items, once before what is recalled; 0 for the authors'
+    checkpoints. They are no part of what is stored, so that vectors stay valid under another reader prompt."""
     recommended_mode: Mode = "memory"
     """How to answer unless the user says otherwise: `both` as long as the vectors alone answer less than text does."""
     library_version: str

@@ -24,6 +24,7 @@ from comem_memory.chat import (
     check_mode,
     content_of,
     lay_out,
+    memory_of,
     parts_of,
     question_turn,
     spoken,
@@ -699,7 +700,14 @@ class ContinuousMemory:
         """A conversation with given items, best first, in this memory's layout; see `chat.layout`."""
         supports_images = self.backbone.prompts.supports_images
         read = [self._as_encoded(hit) for hit in hits]
-        laid_out = lay_out(messages, read, mode, text_prompts=self.text_prompts, supports_images=supports_images)
+        laid_out = lay_out(
+            messages,
+            read,
+            mode,
+            text_prompts=self.text_prompts,
+            supports_images=supports_images,
+            reader_prompt=self.encoder.reader_prompt,
+        )
         return replace(laid_out, hits=list(hits))
 
     def _as_encoded(self, hit: MemoryHit) -> MemoryHit:
@@ -823,9 +831,8 @@ class ContinuousMemory:
         self._writer.check_encoder()
         [hit] = self.get(id)
         prompt = self.backbone.prompts.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
-        [tokens] = self.backbone.generate(
-            [prompt], [hit.memory_embeddings], max_new_tokens=max_new_tokens, **generation_kwargs
-        )
+        memory = memory_of([hit], self.encoder.reader_prompt)
+        [tokens] = self.backbone.generate([prompt], [memory], max_new_tokens=max_new_tokens, **generation_kwargs)
         return Description(hit.text, self.backbone.decode(tokens))
 
     # -- moving -------------------------------------------------------------------------------------------------

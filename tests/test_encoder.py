@@ -17,7 +17,7 @@ from torch import nn
 
 from comem_memory.config import EncoderConfig
 from comem_memory.encoder import CONFIG_FILE, MemoryEncoder
-from comem_memory.encoder.adapter_files import FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE
+from comem_memory.encoder.adapter_files import FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE, READER_FILE
 from comem_memory.encoder.memory_encoder import EncoderInputs
 from comem_memory.errors import AdapterError, InvalidItemError, ItemTooLongError
 from comem_memory.model import Backbone, Message, ModelInputs
@@ -455,6 +455,63 @@ def test_a_wrong_folder_is_refused_and_the_backbone_stays_bare(
     right = MemoryEncoder.from_pretrained(saved, backbone)
     whole = tiny_encoder(tiny_backbone())
     assert torch.equal(right.encode(items(right)), whole.encode(items(whole)))
+
+
+@pytest.fixture
+def prompted(tmp_path: Path) -> Path:
+    """An adapter folder with a reader prompt of 3 vectors."""
+    encoder = MemoryEncoder.create(tiny_backbone(), num_attention_heads=4, num_reader_tokens=3)
+    torch.nn.init.normal_(encoder.reader_prompt, generator=torch.Generator().manual_seed(0))
+    encoder.save_pretrained(tmp_path / "prompted")
+    return tmp_path / "prompted"
+
+
+def test_a_reader_prompt_is_saved_and_is_no_part_of_what_makes_the_vectors(prompted: Path, tmp_path: Path):
+    first = MemoryEncoder.from_pretrained(prompted, tiny_backbone())
+    assert first.reader_prompt.shape == (3, 64)
+    assert torch.equal(first.reader_prompt, load_file(prompted / READER_FILE)["reader_prompt"])
+    first.reader_prompt.data.add_(1)
+    first.save_pretrained(tmp_path / "other")
+    other = MemoryEncoder.from_pretrained(tmp_path / "other", tiny_backbone())
+    assert torch.equal(other.reader_prompt, load_file(prompted / READER_FILE)["reader_prompt"] + 1)
+    assert other.fingerprint == MemoryEncoder.from_pretrained(prompted, tiny_backbone()).fingerprint
+
+
+def test_a_new_reader_prompt_lies_where_the_model_expects_its_inputs(family: Any):
+    encoder = MemoryEncoder.create(tiny_backbone(family), num_attention_heads=4, num_reader_tokens=3)
+    expected = encoder.backbone.token_embeddings.float().mean(0)
+    torch.testing.assert_close(encoder.reader_prompt.data, expected.expand(3, -1))
+
+
+def test_an_encoder_without_a_reader_prompt_writes_no_file_for_it(saved: Path):
+    assert not (saved / READER_FILE).exists()
+    assert MemoryEncoder.from_pretrained(saved, tiny_backbone()).reader_prompt.shape == (0, 64)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / READER_FILE).unlink(), "lacks reader_prompt.safetensors"),
+        (_cut(READER_FILE), "reader_prompt.safetensors is damaged"),
+        (_rewrite(READER_FILE, lambda w: w.update(reader_prompt=torch.ones(4, 64))), "wrong shape for 1 weights"),
+        (_rewrite(READER_FILE, lambda w: w.update(more=torch.ones(1))), "has unexpected 1 weights, first 'more'"),
+        (_reconfigure(num_reader_tokens=-1), "num_reader_tokens"),
+    ],
+)
+def test_a_damaged_reader_prompt_is_refused(prompted: Path, damage: Callable[[Path], Any], message: str):
+    damage(prompted)
+    with pytest.raises(AdapterError, match=message):
+        MemoryEncoder.from_pretrained(prompted, tiny_backbone())
+
+
+def test_training_goes_on_with_another_number_of_reader_tokens(prompted: Path, saved: Path):
+    encoder = MemoryEncoder.create(tiny_backbone(), num_attention_heads=4, num_reader_tokens=5)
+    begun = encoder.reader_prompt.data.clone()
+    encoder.load_weights(saved, resize=True)
+    assert torch.equal(encoder.reader_prompt, begun), "a folder without a reader prompt leaves it as it is"
+    encoder.load_weights(prompted, resize=True)
+    old = load_file(prompted / READER_FILE)["reader_prompt"]
+    torch.testing.assert_close(encoder.reader_prompt[[0, 2, 4]].data, old)
 
 
 def test_an_adapter_recommends_how_to_answer(tmp_path: Path):

@@ -19,6 +19,7 @@ PROMPTS: dict[Mode, str] = {"text": "Known: {context} Asked: {question}", "both"
 BEST = MemoryHit("key", torch.full((8, 4), 1.0), text="The brass key.")
 OTHER = MemoryHit("fork", torch.full((8, 4), 2.0), text="A fork.")
 HITS = [BEST, OTHER]
+READER = torch.full((3, 4), 0.5)
 
 
 def turn(role: str, text: str) -> Message:
@@ -34,8 +35,11 @@ def laid_out(
     hits: list[MemoryHit] = HITS,
     *,
     supports_images: bool = False,
+    reader_prompt: torch.Tensor | None = None,
 ) -> Recalled:
-    return lay_out(messages, hits, mode, text_prompts=PROMPTS, supports_images=supports_images)
+    return lay_out(
+        messages, hits, mode, text_prompts=PROMPTS, supports_images=supports_images, reader_prompt=reader_prompt
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,9 +68,21 @@ def test_the_best_vectors_stand_next_to_the_question(mode: Mode):
     assert memory_of([]) is None
 
 
+@pytest.mark.parametrize(("mode", "vectors"), [("memory", HITS), ("both", HITS), ("text", []), ("none", None)])
+def test_the_reader_prompt_stands_once_before_whatever_is_given(mode: Mode, vectors: list[MemoryHit] | None):
+    memory = laid_out(mode, reader_prompt=READER).memory
+    if vectors is None:
+        assert memory is None
+    else:
+        assert torch.equal(memory, torch.cat([READER, *(hit.memory_embeddings for hit in reversed(vectors))]))
+    assert [text_of(message) for message in laid_out(mode, reader_prompt=READER).messages] == [
+        text_of(message) for message in laid_out(mode).messages
+    ]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_without_items_the_conversation_stays_as_it_is(mode: Mode):
-    recalled = laid_out(mode, hits=[])
+    recalled = laid_out(mode, hits=[], reader_prompt=READER)
     assert (recalled.messages, recalled.memory, recalled.hits) == (CONVERSATION, None, [])
 
 

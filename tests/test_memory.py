@@ -63,6 +63,7 @@ from comem_memory.errors import (
 from comem_memory.files import load_image
 from comem_memory.integrations.langchain import ChatComem
 from comem_memory.memory import Mode
+from comem_memory.model import RESTATE_INSTRUCTION
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store import MemoryRecord, directories, identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
@@ -1144,6 +1145,38 @@ def test_the_most_relevant_item_stands_next_to_the_question(filled: ContinuousMe
     expected = [filled.get(hit.id)[0].memory_embeddings for hit in reversed(hits)]
     assert torch.equal(vectors, torch.cat(expected))
     assert torch.equal(vectors[-8:], hits[0].memory_embeddings)
+
+
+def test_the_reader_prompt_goes_where_memory_goes(tmp_path: Path):
+    bare, key = tiny_backbone("qwen2"), tiny_key()
+    encoder = MemoryEncoder.create(tiny_backbone("qwen2"), num_attention_heads=4, num_reader_tokens=3)
+    torch.nn.init.normal_(encoder.reader_prompt, generator=torch.Generator().manual_seed(0))
+
+    def said(content: str, *vectors: torch.Tensor) -> str:
+        prompt = bare.prompts.prompt_inputs([{"role": "user", "content": content}])
+        return bare.decode(bare.generate([prompt], [torch.cat(vectors)] if vectors else None, max_new_tokens=12)[0])
+
+    with ContinuousMemory(encoder, key, ChromaStore.in_memory(identity=identity_of(encoder, key))) as memory:
+        assert memory.answer("The door?", max_new_tokens=12).text == said("The door?"), "nothing is stored"
+        memory.add([DOOR, MemoryItem(id="cat", text=CAT.text)])
+        best, other = hits = memory.search("The door?")
+        prompt, own = encoder.reader_prompt.data, best.memory_embeddings
+        told = f"{other.text}\n{best.text}"
+        expected = {
+            "none": said("The door?"),
+            "memory": said("The door?", prompt, other.memory_embeddings, own),
+            "text": said(memory.text_prompts["text"].format(context=told, question="The door?"), prompt),
+            "both": said(f"{told}\n\nThe door?", prompt, other.memory_embeddings, own),
+        }
+        assert len(set(expected.values())) == 4
+        for mode in get_args(Mode):
+            answer = memory.answer("The door?", mode=mode, max_new_tokens=12)
+            assert answer.text == expected[mode]
+            chat = ChatComem(memory=memory, k=3, mode=mode, max_tokens=12)
+            assert chat.invoke("The door?").text == expected[mode]
+        assert memory.prepare("The door?", mode="memory")[1].shape == (3 + 8 * len(hits), 64)
+        restated = memory.describe(best.id, max_new_tokens=12).restated
+        assert restated == said(RESTATE_INSTRUCTION, prompt, own)
 
 
 @pytest.mark.parametrize("mode", get_args(Mode))

@@ -21,7 +21,7 @@ class Recalled:
 
     Args:
         messages: The conversation, with the items' texts and pictures if the mode has them in the prompt.
-        memory: (n, H) vectors that go before it, or None.
+        memory: (n, H) vectors that go before it, the reader prompt's among them, or None.
         hits: The items they come from, best first.
         mode: How they are given.
     """
@@ -43,9 +43,21 @@ def check_mode(mode: str) -> Mode:
     raise QueryError(f"mode is {mode!r}. Use one of {', '.join(get_args(Mode))}.")
 
 
-def memory_of(hits: Sequence[MemoryHit]) -> torch.Tensor | None:
-    """The vectors of hits, best first, in one (n, H): the best last, next to the question (the authors' order)."""
-    return torch.cat([hit.memory_embeddings for hit in reversed(hits)]) if hits else None
+def memory_of(hits: Sequence[MemoryHit], reader_prompt: torch.Tensor | None = None) -> torch.Tensor | None:
+    """What goes before a prompt: the reader prompt, then the items' vectors, the best next to the question.
+
+    That is the authors' order of items; they have no reader prompt.
+
+    Args:
+        hits: The items, best first.
+        reader_prompt: (m, H) vectors, or None.
+
+    Returns:
+        (n, H), float32, on the CPU; None where there is neither.
+    """
+    prompt = [] if reader_prompt is None or not len(reader_prompt) else [reader_prompt.detach().float().cpu()]
+    vectors = [*prompt, *(hit.memory_embeddings for hit in reversed(hits))]
+    return torch.cat(vectors) if vectors else None
 
 
 def lay_out(
@@ -55,10 +67,12 @@ def lay_out(
     *,
     text_prompts: Mapping[Mode, str],
     supports_images: bool,
+    reader_prompt: torch.Tensor | None = None,
 ) -> Recalled:
     """Gives a conversation the items that were recalled for it.
 
-    Vectors go before everything, the best item last. Texts and pictures go into what the user said last.
+    Vectors go before everything, the best item last. Texts and pictures go into what the user said last. Where any are
+    given, the reader prompt stands before them; where none are, the model is the bare one.
 
     Args:
         messages: The conversation.
@@ -66,6 +80,7 @@ def lay_out(
         mode: `memory` gives vectors, `text` texts and pictures, `both` both, `none` neither.
         text_prompts: The layout of texts and question, by mode.
         supports_images: Whether the model is shown the items' pictures.
+        reader_prompt: (m, H) vectors that stand once before whatever is given, or None.
     """
     turns, mode = list(messages), check_mode(mode)
     if hits and mode in ("text", "both"):
@@ -75,4 +90,6 @@ def lay_out(
             turns, at = [*turns, {"role": "user", "content": []}], len(turns)
         content = with_items(parts_of(turns[at]), items, text_prompts[mode], supports_images=supports_images)
         turns[at] = turns[at] | {"content": content}
-    return Recalled(turns, memory_of(hits) if mode in ("memory", "both") else None, list(hits), mode)
+    given = hits if mode in ("memory", "both") else []
+    memory = memory_of(given, reader_prompt) if hits and mode != "none" else None
+    return Recalled(turns, memory, list(hits), mode)

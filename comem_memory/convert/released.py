@@ -196,7 +196,7 @@ def _write_adapter(
         weights[f"base_model.model.{module}.lora_A.weight"] = a
         weights[f"base_model.model.{module}.lora_B.weight"] = b
     encoder = base.encoder(*frozen, qformer, lora)
-    trained = AdapterWeights(weights, read_qformer(source, qformer))
+    trained = AdapterWeights(weights, read_qformer(source, qformer), {})
     write_adapter(adapter, encoder.encoder_config, encoder.lora_config, trained)
 
 

@@ -6,11 +6,13 @@
 | `fingerprint.json` | the `EncoderFingerprint` of the weights that were saved |
 | `adapter_model.safetensors`, `adapter_config.json` | the LoRA, in the format of peft |
 | `qformer.safetensors` | the Q-Former |
+| `reader_prompt.safetensors` | the reader prompt, if the encoder has one |
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -29,9 +31,10 @@ from comem_memory.files import atomic_write
 from comem_memory.model import PROMPT_VERSION, Backbone
 
 CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"
+READER_FILE, READER_PROMPT = "reader_prompt.safetensors", "reader_prompt"
 FINGERPRINT_FILE = "fingerprint.json"
 ADAPTER_FILES = (CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE)
-"""Files without which a folder is no adapter; `adapter_config.json` is for peft alone."""
+"""Files without which no folder is an adapter; `adapter_config.json` is for peft alone."""
 Weights = dict[str, torch.Tensor]
 
 
@@ -42,6 +45,8 @@ class AdapterWeights(NamedTuple):
     """The LoRA's weights, under the names that peft saves them with."""
     qformer: Weights
     """The Q-Former's state dict."""
+    reader: Weights
+    """The reader prompt, (m, H), under `READER_PROMPT`; empty where m is 0."""
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -56,18 +61,33 @@ def read_config(folder: Path) -> EncoderConfig:
     Raises:
         AdapterError: A file is missing, or `config.json` is not one of ours.
     """
-    missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
-    if missing:
-        raise AdapterError(
-            f"Adapter folder {folder} lacks {', '.join(missing)}. Pass one written by MemoryEncoder.save_pretrained."
-        )
+    _check_files(folder, ADAPTER_FILES)
     try:
-        return EncoderConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
+        config = EncoderConfig.model_validate_json((folder / CONFIG_FILE).read_bytes())
     except ValidationError as error:
         raise AdapterError(
             f"{folder / CONFIG_FILE} cannot be read by comem-memory {version('comem-memory')}: {error}. "
             "It may come from a newer version: try pip install --upgrade comem-memory."
         ) from error
+    _check_files(folder, adapter_files(config))
+    return config
+
+
+def adapter_files(config: EncoderConfig) -> tuple[str, ...]:
+    """Names of the files that an adapter folder with these settings must have.
+
+    Args:
+        config: The encoder's settings.
+    """
+    return (*ADAPTER_FILES, READER_FILE) if config.num_reader_tokens else ADAPTER_FILES
+
+
+def _check_files(folder: Path, names: Sequence[str]) -> None:
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise AdapterError(
+            f"Adapter folder {folder} lacks {', '.join(missing)}. Pass one written by MemoryEncoder.save_pretrained."
+        )
 
 
 def fitting_config(folder: Path, backbone: Backbone) -> EncoderConfig:
@@ -105,21 +125,33 @@ def read_weights(folder: Path, expected: AdapterWeights, *, resize: bool = False
     """The weights of an adapter folder or of a training checkpoint, after checking their names and shapes.
 
     Args:
-        folder: The folder with the two files of weights.
+        folder: The folder with the files of weights.
         expected: Weights of the names and shapes that the encoder has; tensors on the meta device will do.
-        resize: Whether the folder's query tokens may be of another number, to which they are then interpolated in their
-            order, as position embeddings of vision transformers are.
+        resize: Whether the folder's query tokens and reader prompt may be of another number, to which they are then
+            interpolated in their order, as position embeddings of vision transformers are. Where the folder has no
+            reader prompt, the expected one is returned.
 
     Raises:
         AdapterError: A file is damaged, or a weight is missing, unexpected or of another shape.
     """
-    found = AdapterWeights(load_weights_file(folder / LORA_FILE), load_weights_file(folder / QFORMER_FILE))
-    if resize and (tokens := found.qformer.get("query_tokens")) is not None:  # (1, Q, H)
-        number = expected.qformer["query_tokens"].shape[1]
-        found.qformer["query_tokens"] = nn.functional.interpolate(tokens.mT.float(), size=number, mode="linear").mT
-    _check_weights(folder / LORA_FILE, found.lora, expected.lora)
-    _check_weights(folder / QFORMER_FILE, found.qformer, expected.qformer)
+    has_prompt = (folder / READER_FILE).is_file()
+    reader = load_weights_file(folder / READER_FILE) if has_prompt and expected.reader else {}
+    found = AdapterWeights(load_weights_file(folder / LORA_FILE), load_weights_file(folder / QFORMER_FILE), reader)
+    if resize:
+        if (tokens := found.qformer.get("query_tokens")) is not None:  # (1, Q, H)
+            found.qformer["query_tokens"] = _resized(tokens, expected.qformer["query_tokens"].shape[1])
+        if (prompt := reader.get(READER_PROMPT)) is not None:  # (m, H)
+            reader[READER_PROMPT] = _resized(prompt[None], len(expected.reader[READER_PROMPT]))[0]
+        elif not has_prompt:
+            reader |= expected.reader
+    for file, loaded, wanted in zip((LORA_FILE, QFORMER_FILE, READER_FILE), found, expected, strict=True):
+        _check_weights(folder / file, loaded, wanted)
     return found
+
+
+def _resized(tokens: torch.Tensor, number: int) -> torch.Tensor:
+    """(1, n, H) to (1, number, H)."""
+    return nn.functional.interpolate(tokens.mT.float(), size=number, mode="linear").mT
 
 
 def load_weights_file(file: Path) -> Weights:
@@ -186,8 +218,9 @@ def write_adapter(folder: Path, config: EncoderConfig, lora_config: LoraConfig, 
     """
     folder.mkdir(parents=True, exist_ok=True)
     lora_config.save_pretrained(str(folder))
-    for file, tensors in ((LORA_FILE, weights.lora), (QFORMER_FILE, weights.qformer)):
-        atomic_write(folder / file, partial(save_file, tensors, metadata={"format": "pt"}))
+    for file, tensors in zip((LORA_FILE, QFORMER_FILE, READER_FILE), weights, strict=True):
+        if tensors:
+            atomic_write(folder / file, partial(save_file, tensors, metadata={"format": "pt"}))
     fingerprint = adapter_fingerprint(config, weights)
     atomic_write(folder / FINGERPRINT_FILE, fingerprint.model_dump_json(indent=2) + "\n")
     atomic_write(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
@@ -195,6 +228,8 @@ def write_adapter(folder: Path, config: EncoderConfig, lora_config: LoraConfig, 
 
 def adapter_fingerprint(config: EncoderConfig, weights: AdapterWeights) -> EncoderFingerprint:
     """Which encoder an adapter makes of its base model, where that is loaded without quantisation.
+
+    The reader prompt does not count, for the vectors that are stored do not depend on it.
 
     Args:
         config: The encoder's settings.

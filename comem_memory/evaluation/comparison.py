@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from comem_memory.chat import memory_of
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
@@ -262,7 +261,7 @@ def _prompt(
     shown = [replace(hit, image=None) for hit in hits] if in_text and source != "text" else hits
     prompt, vectors = memory.prompt(asked.text, asked.image, shown, modes[in_text, in_vectors])
     if source.startswith("shuffled"):
-        vectors = memory_of(memory.get(_others(hits, following)))
+        vectors = memory.prompt(asked.text, asked.image, memory.get(_others(hits, following)), "memory")[1]
     memory.backbone.remaining_tokens(prompt, vectors)  # an error if there is none
     return prompt, vectors
 
