@@ -70,8 +70,9 @@ class EncoderConfig(Settings):
     qformer: QFormerConfig
     lora: LoraSettings = LoraSettings()
     num_reader_tokens: int = Field(0, ge=0)
-    """Vectors of the reader prompt: learned, the same for all items, once before what is recalled; 0 for the authors'
-    checkpoints. They are no part of what is stored, so that vectors stay valid under another reader prompt."""
+    """Vectors of the reader prompts, of which one stands once before what is recalled when a question is answered, and
+    the other when an item is restated: learned, the same for all items, and no part of what is stored, so that vectors
+    stay valid under other reader prompts. 0 for the authors' checkpoints, which have none."""
     recommended_mode: Mode = "memory"
     """How to answer unless the user says otherwise: `both` as long as the vectors alone answer less than text does."""
     library_version: str

@@ -831,7 +831,7 @@ class ContinuousMemory:
         self._writer.check_encoder()
         [hit] = self.get(id)
         prompt = self.backbone.prompts.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
-        memory = memory_of([hit], self.encoder.reader_prompt)
+        memory = memory_of([hit], self.encoder.restate_prompt)
         [tokens] = self.backbone.generate([prompt], [memory], max_new_tokens=max_new_tokens, **generation_kwargs)
         return Description(hit.text, self.backbone.decode(tokens))
 

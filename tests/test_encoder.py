@@ -461,7 +461,9 @@ def test_a_wrong_folder_is_refused_and_the_backbone_stays_bare(
 def prompted(tmp_path: Path) -> Path:
     """An adapter folder with a reader prompt of 3 vectors."""
     encoder = MemoryEncoder.create(tiny_backbone(), num_attention_heads=4, num_reader_tokens=3)
-    torch.nn.init.normal_(encoder.reader_prompt, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    for prompt in (encoder.reader_prompt, encoder.restate_prompt):
+        torch.nn.init.normal_(prompt, generator=generator)
     encoder.save_pretrained(tmp_path / "prompted")
     return tmp_path / "prompted"
 
@@ -469,11 +471,14 @@ def prompted(tmp_path: Path) -> Path:
 def test_a_reader_prompt_is_saved_and_is_no_part_of_what_makes_the_vectors(prompted: Path, tmp_path: Path):
     first = MemoryEncoder.from_pretrained(prompted, tiny_backbone())
     assert first.reader_prompt.shape == (3, 64)
-    assert torch.equal(first.reader_prompt, load_file(prompted / READER_FILE)["reader_prompt"])
+    saved = load_file(prompted / READER_FILE)
+    assert torch.equal(first.reader_prompt, saved["reader_prompt"])
+    assert torch.equal(first.restate_prompt, saved["restate_prompt"])
     first.reader_prompt.data.add_(1)
     first.save_pretrained(tmp_path / "other")
     other = MemoryEncoder.from_pretrained(tmp_path / "other", tiny_backbone())
-    assert torch.equal(other.reader_prompt, load_file(prompted / READER_FILE)["reader_prompt"] + 1)
+    assert torch.equal(other.reader_prompt, saved["reader_prompt"] + 1)
+    assert torch.equal(other.restate_prompt, saved["restate_prompt"])
     assert other.fingerprint == MemoryEncoder.from_pretrained(prompted, tiny_backbone()).fingerprint
 
 
@@ -491,8 +496,8 @@ def test_an_encoder_without_a_reader_prompt_writes_no_file_for_it(saved: Path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / READER_FILE).unlink(), "lacks reader_prompt.safetensors"),
-        (_cut(READER_FILE), "reader_prompt.safetensors is damaged"),
+        (lambda folder: (folder / READER_FILE).unlink(), "lacks reader_prompts.safetensors"),
+        (_cut(READER_FILE), "reader_prompts.safetensors is damaged"),
         (_rewrite(READER_FILE, lambda w: w.update(reader_prompt=torch.ones(4, 64))), "wrong shape for 1 weights"),
         (_rewrite(READER_FILE, lambda w: w.update(more=torch.ones(1))), "has unexpected 1 weights, first 'more'"),
         (_reconfigure(num_reader_tokens=-1), "num_reader_tokens"),

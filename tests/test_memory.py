@@ -1150,7 +1150,9 @@ def test_the_most_relevant_item_stands_next_to_the_question(filled: ContinuousMe
 def test_the_reader_prompt_goes_where_memory_goes(tmp_path: Path):
     bare, key = tiny_backbone("qwen2"), tiny_key()
     encoder = MemoryEncoder.create(tiny_backbone("qwen2"), num_attention_heads=4, num_reader_tokens=3)
-    torch.nn.init.normal_(encoder.reader_prompt, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    for vectors in (encoder.reader_prompt, encoder.restate_prompt):
+        torch.nn.init.normal_(vectors, generator=generator)
 
     def said(content: str, *vectors: torch.Tensor) -> str:
         prompt = bare.prompts.prompt_inputs([{"role": "user", "content": content}])
@@ -1176,7 +1178,7 @@ def test_the_reader_prompt_goes_where_memory_goes(tmp_path: Path):
             assert chat.invoke("The door?").text == expected[mode]
         assert memory.prepare("The door?", mode="memory")[1].shape == (3 + 8 * len(hits), 64)
         restated = memory.describe(best.id, max_new_tokens=12).restated
-        assert restated == said(RESTATE_INSTRUCTION, prompt, own)
+        assert restated == said(RESTATE_INSTRUCTION, encoder.restate_prompt.data, own)
 
 
 @pytest.mark.parametrize("mode", get_args(Mode))

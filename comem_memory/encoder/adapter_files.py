@@ -6,7 +6,7 @@
 | `fingerprint.json` | the `EncoderFingerprint` of the weights that were saved |
 | `adapter_model.safetensors`, `adapter_config.json` | the LoRA, in the format of peft |
 | `qformer.safetensors` | the Q-Former |
-| `reader_prompt.safetensors` | the reader prompt, if the encoder has one |
+| `reader_prompts.safetensors` | the reader prompts, if the encoder has any |
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from comem_memory.files import atomic_write
 from comem_memory.model import PROMPT_VERSION, Backbone
 
 CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"
-READER_FILE, READER_PROMPT = "reader_prompt.safetensors", "reader_prompt"
+READER_FILE = "reader_prompts.safetensors"
 FINGERPRINT_FILE = "fingerprint.json"
 ADAPTER_FILES = (CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE)
 """Files without which no folder is an adapter; `adapter_config.json` is for peft alone."""
@@ -46,7 +46,7 @@ class AdapterWeights(NamedTuple):
     qformer: Weights
     """The Q-Former's state dict."""
     reader: Weights
-    """The reader prompt, (m, H), under `READER_PROMPT`; empty where m is 0."""
+    """The reader prompts, (m, H) each, by name; empty where m is 0."""
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -127,22 +127,22 @@ def read_weights(folder: Path, expected: AdapterWeights, *, resize: bool = False
     Args:
         folder: The folder with the files of weights.
         expected: Weights of the names and shapes that the encoder has; tensors on the meta device will do.
-        resize: Whether the folder's query tokens and reader prompt may be of another number, to which they are then
+        resize: Whether the folder's query tokens and reader prompts may be of another number, to which they are then
             interpolated in their order, as position embeddings of vision transformers are. Where the folder has no
-            reader prompt, the expected one is returned.
+            reader prompts, the expected ones are returned.
 
     Raises:
         AdapterError: A file is damaged, or a weight is missing, unexpected or of another shape.
     """
-    has_prompt = (folder / READER_FILE).is_file()
-    reader = load_weights_file(folder / READER_FILE) if has_prompt and expected.reader else {}
+    has_prompts = (folder / READER_FILE).is_file()
+    reader = load_weights_file(folder / READER_FILE) if has_prompts and expected.reader else {}
     found = AdapterWeights(load_weights_file(folder / LORA_FILE), load_weights_file(folder / QFORMER_FILE), reader)
     if resize:
         if (tokens := found.qformer.get("query_tokens")) is not None:  # (1, Q, H)
             found.qformer["query_tokens"] = _resized(tokens, expected.qformer["query_tokens"].shape[1])
-        if (prompt := reader.get(READER_PROMPT)) is not None:  # (m, H)
-            reader[READER_PROMPT] = _resized(prompt[None], len(expected.reader[READER_PROMPT]))[0]
-        elif not has_prompt:
+        for name in reader.keys() & expected.reader.keys():  # (m, H)
+            reader[name] = _resized(reader[name][None], len(expected.reader[name]))[0]
+        if not has_prompts:
             reader |= expected.reader
     for file, loaded, wanted in zip((LORA_FILE, QFORMER_FILE, READER_FILE), found, expected, strict=True):
         _check_weights(folder / file, loaded, wanted)
@@ -229,7 +229,7 @@ def write_adapter(folder: Path, config: EncoderConfig, lora_config: LoraConfig, 
 def adapter_fingerprint(config: EncoderConfig, weights: AdapterWeights) -> EncoderFingerprint:
     """Which encoder an adapter makes of its base model, where that is loaded without quantisation.
 
-    The reader prompt does not count, for the vectors that are stored do not depend on it.
+    The reader prompts do not count, for the vectors that are stored do not depend on it.
 
     Args:
         config: The encoder's settings.

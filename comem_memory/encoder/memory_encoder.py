@@ -18,7 +18,6 @@ from transformers import PreTrainedModel
 
 from comem_memory.config import EncoderConfig, EncoderFingerprint, LoraSettings, Mode, QFormerConfig
 from comem_memory.encoder.adapter_files import (
-    READER_PROMPT,
     AdapterWeights,
     Weights,
     adapter_fingerprint,
@@ -59,8 +58,9 @@ class EncoderInputs(NamedTuple):
 class MemoryEncoder(nn.Module):
     """Encodes items with the backbone's own weights, a LoRA and a Q-Former (arXiv 2505.17670, section 3).
 
-    With them comes the reader prompt, learned vectors that stand once before whatever was recalled and tell the frozen
-    model how to use it, so that the items' own vectors need not.
+    With them come the reader prompts, learned vectors that stand once before whatever was recalled and tell the frozen
+    model how to use it, so that the items' own vectors need not: `reader_prompt` to answer, `restate_prompt` to restate
+    an item. Both are (m, H), and m is 0 for an encoder without any.
 
     There is one copy of the base model. Its LoRA is on only inside `encode` and `forward`; at any other time the
     backbone is the bare model. (The authors keep two copies, and their LoRA also lands in the "frozen" one.)
@@ -98,9 +98,9 @@ class MemoryEncoder(nn.Module):
             if isinstance(module, LoraLayer):
                 _keep_in_memory(module)
         self.qformer = QFormer(config.qformer).to(backbone.device)
-        prompt = torch.zeros(config.num_reader_tokens, config.qformer.hidden_size, device=backbone.device)
-        self.reader_prompt = nn.Parameter(prompt)
-        """(m, H); m is 0 for an encoder without one."""
+        shape = (config.num_reader_tokens, config.qformer.hidden_size)
+        self.reader_prompt = nn.Parameter(torch.zeros(shape, device=backbone.device))
+        self.restate_prompt = nn.Parameter(torch.zeros(shape, device=backbone.device))
         self._layers: list[nn.Module] = []  # those that compute again in the backward pass
         self._rest()
         self.eval()
@@ -127,7 +127,7 @@ class MemoryEncoder(nn.Module):
             lora: Settings of the LoRA, by default the authors'.
             max_length: Longest item in tokens; a model's own window may set it lower.
             recommended_mode: How to answer with this encoder unless the user says otherwise.
-            num_reader_tokens: Vectors of the reader prompt, which starts as the mean embedding of all tokens.
+            num_reader_tokens: Vectors of each reader prompt, which all start as the mean embedding of all tokens.
 
         Raises:
             AdapterError: The model carries a memory encoder already, or its layers take no LoRA.
@@ -150,7 +150,8 @@ class MemoryEncoder(nn.Module):
         encoder = cls(backbone, config)
         embeddings = backbone.token_embeddings.float()
         encoder.qformer.init_identity(embeddings.mean(0), embeddings.std(0))
-        encoder.reader_prompt.data.add_(embeddings.mean(0))
+        for prompt in encoder._reader_prompts.values():
+            prompt.data.add_(embeddings.mean(0))
         return encoder
 
     # -- encoding -----------------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class MemoryEncoder(nn.Module):
     # -- parameters ---------------------------------------------------------------------------------------------
 
     def num_parameters(self) -> ParameterCount:
-        """How many parameters are trained (LoRA, Q-Former and reader prompt), of how many in all."""
+        """How many parameters are trained (LoRA, Q-Former and reader prompts), of how many in all."""
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
         return ParameterCount(trainable, sum(p.numel() for p in self.parameters()))
 
@@ -274,8 +275,12 @@ class MemoryEncoder(nn.Module):
     def adapter_weights(self) -> AdapterWeights:
         """The trained weights as they are now, without copies, on their devices."""
         lora = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
-        reader = {READER_PROMPT: self.reader_prompt.data} if len(self.reader_prompt) else {}
+        reader = {name: prompt.data for name, prompt in self._reader_prompts.items() if len(prompt)}
         return AdapterWeights(dict(lora), self.qformer.state_dict(), reader)
+
+    @property
+    def _reader_prompts(self) -> dict[str, nn.Parameter]:
+        return {"reader_prompt": self.reader_prompt, "restate_prompt": self.restate_prompt}
 
     def lora_parameters(self) -> list[nn.Parameter]:
         """The trained parameters beside the Q-Former's, which have a learning rate of their own."""
@@ -289,7 +294,7 @@ class MemoryEncoder(nn.Module):
     # -- files --------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
-        """Writes LoRA (peft format), Q-Former and reader prompt (safetensors), `config.json` and `fingerprint.json`.
+        """Writes LoRA (peft format), Q-Former and reader prompts (safetensors), `config.json` and `fingerprint.json`.
 
         Args:
             folder: The folder to write, which is made if it is missing.
@@ -332,7 +337,7 @@ class MemoryEncoder(nn.Module):
             folder: An adapter folder, or a checkpoint of a training run.
             resize: Whether the folder's encoder may make another number of vectors, or have another number of reader
                 tokens; they are then interpolated in their order, as position embeddings of vision transformers are.
-                Where it has no reader prompt, this encoder keeps its own.
+                Where it has no reader prompts, this encoder keeps its own.
 
         Raises:
             AdapterError: A file is damaged, or a weight is missing, unexpected or of another shape.
@@ -340,8 +345,8 @@ class MemoryEncoder(nn.Module):
         lora, qformer, reader = read_weights(Path(folder), self.adapter_weights, resize=resize)
         set_peft_model_state_dict(self.peft, lora)
         self.qformer.load_state_dict(qformer)
-        if reader:
-            self.reader_prompt.data.copy_(reader[READER_PROMPT])
+        for name, prompt in reader.items():
+            self._reader_prompts[name].data.copy_(prompt)
 
 
 def encoder_config(
@@ -362,7 +367,7 @@ def encoder_config(
         lora: The settings of the LoRA.
         max_length: Longest item in tokens; a model's own window may set it lower.
         recommended_mode: How to answer with this encoder unless the user says otherwise.
-        num_reader_tokens: Vectors of the reader prompt.
+        num_reader_tokens: Vectors of each reader prompt.
     """
     return EncoderConfig(
         base_model=backbone.name,
