@@ -320,7 +320,7 @@ def test_a_checkpoint_is_an_adapter_folder(tmp_path: Path):
 
 def test_the_recipe_makes_an_adapter_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(data, "TYPICAL", 8)
-    recipe = TrainingRecipe(steps=3, warm_start_steps=2, pictures=False)
+    recipe = TrainingRecipe(prompt_steps=1, steps=3, warm_start_steps=2, pictures=False)
 
     def train(seed: int = 0, **changes: Any) -> MemoryEncoder:
         return train_encoder(tiny_backbone("llava", seed=seed), tmp_path, recipe.model_copy(update=changes))
@@ -350,7 +350,7 @@ def test_the_recipe_makes_an_adapter_and_resumes(tmp_path: Path, monkeypatch: py
 
 def test_a_trained_adapter_recommends_the_recipes_mode(tmp_path: Path):
     _, adapter = save_tiny(tmp_path)
-    recipe = TrainingRecipe(steps=1, pictures=False, gradient_checkpointing=True, start=adapter)
+    recipe = TrainingRecipe(prompt_steps=1, steps=1, pictures=False, gradient_checkpointing=True, start=adapter)
     for mode, chosen in (("both", recipe), ("memory", recipe.model_copy(update={"recommended_mode": "memory"}))):
         train_encoder(tiny_backbone("llava"), tmp_path / mode, chosen)
         for folder in (tmp_path / mode, tmp_path / mode / "checkpoint-1"):
@@ -370,7 +370,7 @@ def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
     def train(folder: str, **changes: Any) -> MemoryEncoder:
         changes |= {"pictures": False, "gradient_checkpointing": True}  # which also saves compiling
         return train_encoder(
-            tiny_backbone("llava"), tmp_path / folder, TrainingRecipe(steps=3, start=adapter, **changes)
+            tiny_backbone("llava"), tmp_path / folder, TrainingRecipe(prompt_steps=1, steps=3, start=adapter, **changes)
         )
 
     first = train("first")
@@ -383,7 +383,7 @@ def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
 
 
 def test_questions_see_several_items_after_the_first_steps():
-    recipe = TrainingRecipe(steps=64, alone=0.25, max_facts=1, pictures=False)
+    recipe = TrainingRecipe(prompt_steps=1, steps=64, alone=0.25, max_facts=1, pictures=False)
     for most in (3, 8):
         batches = training_data(tiny_backbone("llava"), recipe.model_copy(update={"max_memories": most})).train
         counts = [max(len(one.items) for one in batch["asked"]) for batch in batches]
@@ -392,7 +392,7 @@ def test_questions_see_several_items_after_the_first_steps():
 
 
 def test_an_item_becomes_as_many_vectors_as_asked_for(tmp_path: Path):
-    recipe = TrainingRecipe(steps=2, warm_start_steps=2, pictures=False, gradient_checkpointing=True)
+    recipe = TrainingRecipe(prompt_steps=1, steps=2, warm_start_steps=2, pictures=False, gradient_checkpointing=True)
     train_encoder(tiny_backbone("llava"), tmp_path, recipe.model_copy(update={"vectors": 3}))
     loaded = MemoryEncoder.from_pretrained(tmp_path, tiny_backbone("llava"))
     assert loaded.encode([loaded.inputs("The door is blue.")]).shape == (1, 3, 64)
@@ -417,7 +417,7 @@ def test_query_tokens_of_another_number_lie_between_those_of_the_start(tmp_path:
 
 
 def test_training_goes_on_with_the_settings_of_its_start(tmp_path: Path):
-    recipe = TrainingRecipe(steps=1, pictures=False, gradient_checkpointing=True, start=tmp_path)
+    recipe = TrainingRecipe(prompt_steps=1, steps=1, pictures=False, gradient_checkpointing=True, start=tmp_path)
     lora = LoraSettings(r=4, lora_alpha=4)
     MemoryEncoder.create(tiny_backbone("llava"), num_attention_heads=2, lora=lora).save_pretrained(tmp_path)
     on = train_encoder(tiny_backbone("llava"), tmp_path / "on", recipe)
@@ -429,7 +429,7 @@ def test_training_goes_on_with_the_settings_of_its_start(tmp_path: Path):
 
 def test_the_start_is_drawn_from_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(data, "TYPICAL", 8)
-    recipe = TrainingRecipe(steps=1, warm_start_steps=1, pictures=False, gradient_checkpointing=True)
+    recipe = TrainingRecipe(prompt_steps=1, steps=1, warm_start_steps=1, pictures=False, gradient_checkpointing=True)
     first, again, other = (
         train_encoder(
             tiny_backbone("llava"), tmp_path / str(number), recipe.model_copy(update={"seed": seed})

@@ -3,6 +3,7 @@
 from comem_memory.encoder.adapter_files import (
     ADAPTER_FILES,
     CONFIG_FILE,
+    READER_FILE,
     AdapterWeights,
     Weights,
     fitting_config,
@@ -19,6 +20,7 @@ __all__ = [
     "ADAPTER_FILES",
     "CHUNK",
     "CONFIG_FILE",
+    "READER_FILE",
     "AdapterWeights",
     "MemoryEncoder",
     "PreparedItem",

@@ -31,7 +31,7 @@ from comem_memory.files import atomic_write
 from comem_memory.model import PROMPT_VERSION, Backbone
 
 CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"
-READER_FILE = "reader_prompts.safetensors"
+READER_FILE, READER_PROMPTS = "reader_prompts.safetensors", ("reader_prompt", "restate_prompt")
 FINGERPRINT_FILE = "fingerprint.json"
 ADAPTER_FILES = (CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE)
 """Files without which no folder is an adapter; `adapter_config.json` is for peft alone."""

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from comem_memory.config import EncoderConfig, EncoderFingerprint, LoraSettings, Mode, QFormerConfig
 from comem_memory.encoder.adapter_files import (
+    READER_PROMPTS,
     AdapterWeights,
     Weights,
     adapter_fingerprint,
@@ -150,7 +151,7 @@ class MemoryEncoder(nn.Module):
         encoder = cls(backbone, config)
         embeddings = backbone.token_embeddings.float()
         encoder.qformer.init_identity(embeddings.mean(0), embeddings.std(0))
-        for prompt in encoder._reader_prompts.values():
+        for prompt in encoder.reader_prompts:
             prompt.data.add_(embeddings.mean(0))
         return encoder
 
@@ -275,12 +276,13 @@ class MemoryEncoder(nn.Module):
     def adapter_weights(self) -> AdapterWeights:
         """The trained weights as they are now, without copies, on their devices."""
         lora = get_peft_model_state_dict(self.peft, save_embedding_layers=False)
-        reader = {name: prompt.data for name, prompt in self._reader_prompts.items() if len(prompt)}
+        reader = {name: getattr(self, name).data for name in READER_PROMPTS if len(self.reader_prompt)}
         return AdapterWeights(dict(lora), self.qformer.state_dict(), reader)
 
     @property
-    def _reader_prompts(self) -> dict[str, nn.Parameter]:
-        return {"reader_prompt": self.reader_prompt, "restate_prompt": self.restate_prompt}
+    def reader_prompts(self) -> list[nn.Parameter]:
+        """The reader prompts that there are, (m, H) each."""
+        return [self.reader_prompt, self.restate_prompt] if len(self.reader_prompt) else []
 
     def lora_parameters(self) -> list[nn.Parameter]:
         """The trained parameters beside the Q-Former's, which have a learning rate of their own."""
@@ -346,7 +348,7 @@ class MemoryEncoder(nn.Module):
         set_peft_model_state_dict(self.peft, lora)
         self.qformer.load_state_dict(qformer)
         for name, prompt in reader.items():
-            self._reader_prompts[name].data.copy_(prompt)
+            getattr(self, name).data.copy_(prompt)
 
 
 def encoder_config(

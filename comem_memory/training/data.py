@@ -26,7 +26,7 @@ EPOCHS = 3
 """Times through a corpus."""
 ASKED = 4
 """Questions about each made-up item, at most."""
-DEVELOPMENT_SEED, WARM_START_SEED = -1, -2
+DEVELOPMENT_SEED, WARM_START_SEED, PROMPT_SEED = -1, -2, -3
 """A training's own seed is never negative."""
 DEVELOPMENT_BATCHES = 16
 """Of made-up items."""
@@ -42,6 +42,8 @@ class TrainingData(NamedTuple):
     development: Sequence[Batch]
     warm_start: Sequence[Batch]
     """One each step of the warm start, and then typical ones."""
+    prompts: Sequence[Batch]
+    """One each step in which the reader prompts are trained alone."""
 
 
 def training_data(backbone: Backbone, recipe: TrainingRecipe) -> TrainingData:
@@ -62,12 +64,13 @@ def training_data(backbone: Backbone, recipe: TrainingRecipe) -> TrainingData:
         steps = math.ceil(EPOCHS * samples / recipe.questions)
         asked = min(DEVELOPMENT_QUESTIONS, len(read_corpus(recipe.data, "development")))
         developed = math.ceil(asked / recipe.questions)
-    steps = recipe.steps or steps
+    steps = steps if recipe.steps is None else recipe.steps
     alone = int(recipe.alone * steps)
     return TrainingData(
         make("train", seed=recipe.seed, num_batches=steps, max_memories=recipe.max_memories, alone=alone),
         make("development", seed=DEVELOPMENT_SEED, num_batches=developed, max_memories=1),
         make("train", seed=WARM_START_SEED, num_batches=recipe.warm_start_steps + TYPICAL, max_memories=1),
+        make("train", seed=PROMPT_SEED, num_batches=recipe.prompt_steps, max_memories=1, restated_share=0.5),
     )
 
 

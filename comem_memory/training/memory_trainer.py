@@ -1,11 +1,12 @@
 """Training a memory encoder.
 
 Reference: arXiv 2505.17670, section 3: cross-entropy of the answer through the frozen model, gradient to LoRA and
-Q-Former only.
+Q-Former only; here also to the reader prompts, which the authors do not have.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,12 +20,12 @@ from comem_memory.training.batches import Batch, Item, TrainingQuestion
 from comem_memory.training.trainer import BatchTrainer, Dataset
 
 RESTATE_WEIGHT = 0.3
-QFORMER_RATE = 0.6
-"""Learning rate of the Q-Former, as a multiple of LoRA's."""
+QFORMER_RATE, PROMPT_RATE = 0.6, 2.0
+"""Learning rates of the Q-Former and of the reader prompts, as multiples of LoRA's."""
 
 
 class MemoryTrainer(BatchTrainer):
-    """Trains LoRA and Q-Former so that the frozen model answers from the vectors.
+    """Trains LoRA, Q-Former and reader prompts so that the frozen model answers from the vectors.
 
     The log shows the loss on unseen items with their own memory and with another item's: their gap is the sign that
     the memory is read.
@@ -59,7 +60,7 @@ class MemoryTrainer(BatchTrainer):
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
         with self._autocast():
             memories, whole = self._encode(inputs)
-            expected, tokens = self._answers(inputs["asked"], memories)
+            expected, tokens = self._answers(inputs["asked"], self.encoder.reader_prompt, memories)
             loss = nn.functional.cross_entropy(expected, tokens)
             if self.distillation:
                 as_read = nn.functional.log_softmax(self._as_read(inputs), -1)
@@ -68,7 +69,7 @@ class MemoryTrainer(BatchTrainer):
                 )
                 loss = torch.lerp(loss, apart, self.distillation)
             if restated := [one for one in inputs["restated"] if all(whole[i] for i in one.items)]:
-                loss = loss + RESTATE_WEIGHT * self._loss(restated, memories)
+                loss = loss + RESTATE_WEIGHT * self._loss(restated, self.encoder.restate_prompt, memories)
         return loss
 
     def _encode(self, batch: Batch) -> tuple[torch.Tensor, list[bool]]:
@@ -80,27 +81,48 @@ class MemoryTrainer(BatchTrainer):
         memories = self.encoder.forward(self.backbone.batch([one.tensors for one in inputs]))
         return memories, [not one.truncated for one in inputs]
 
-    def _loss(self, asked: list[TrainingQuestion], memories: torch.Tensor) -> torch.Tensor:
-        return nn.functional.cross_entropy(*self._answers(asked, memories))
+    def _loss(
+        self, asked: list[TrainingQuestion], prompt: torch.Tensor, memories: torch.Tensor | None, *contents: Any
+    ) -> torch.Tensor:
+        return nn.functional.cross_entropy(*self._answers(asked, prompt, memories, *contents))
 
-    def _answers(self, asked: list[TrainingQuestion], memories: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the frozen model expects at the answers' tokens with these memories, and the tokens."""
-        prompts = [self._prompt(one, one.question) for one in asked]
-        seen = [memories[one.items].flatten(0, 1) for one in asked]
+    def _answers(
+        self,
+        asked: list[TrainingQuestion],
+        prompt: torch.Tensor,
+        memories: torch.Tensor | None,
+        contents: Sequence[Any] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the frozen model expects at the answers' tokens, and the tokens.
+
+        Args:
+            asked: N questions.
+            prompt: The reader prompt, (m, H), before what is given.
+            memories: The vectors of the batch's items, (items, Q, H); without them none are given.
+            contents: What the user's turns say, by default the questions.
+        """
+        contents = [one.question for one in asked] if contents is None else contents
+        prompts = [self._prompt(one, content) for one, content in zip(asked, contents, strict=True)]
+        given = [[] if memories is None else memories[one.items] for one in asked]
+        seen = [torch.cat([prompt, *vectors]) for vectors in given]
         return self.backbone.answer_logits(prompts, self._lengths(asked), seen)
 
     def _as_read(self, batch: Batch) -> torch.Tensor:
         """What it expects there when it reads the same items as text."""
-        read, prompts = [self._read(item) for item in batch["items"]], []
-        for one in batch["asked"]:
-            items = [read[i] for i in one.items]
-            supports_images = self.backbone.prompts.supports_images
-            content = retrieval_content(
-                one.question, items, supports_images=supports_images, template=TEXT_PROMPTS["plain"]
-            )
-            prompts.append(self._prompt(one, content))
+        contents = self._contents(batch["asked"], batch["items"], TEXT_PROMPTS["plain"])
+        prompts = [self._prompt(one, content) for one, content in zip(batch["asked"], contents, strict=True)]
         with torch.no_grad():
             return self.backbone.answer_logits(prompts, self._lengths(batch["asked"]))[0]
+
+    def _contents(self, asked: list[TrainingQuestion], items: list[Item], template: str) -> list[Any]:
+        """What the user's turns say that have the items as text."""
+        read, supports_images = [self._read(item) for item in items], self.backbone.prompts.supports_images
+        return [
+            retrieval_content(
+                one.question, [read[i] for i in one.items], supports_images=supports_images, template=template
+            )
+            for one in asked
+        ]
 
     def _read(self, item: Item) -> PromptItem:
         """The item as text, no more of it than fits the encoder's window."""
@@ -120,9 +142,10 @@ class MemoryTrainer(BatchTrainer):
         with torch.no_grad(), self._autocast():
             for batch in self.development:
                 memories = self._encode(batch)[0]
-                own.append(self._loss(batch["asked"], memories).item())
+                prompt = self.encoder.reader_prompt
+                own.append(self._loss(batch["asked"], prompt, memories).item())
                 if len(memories) > 1:
-                    shuffled.append(self._loss(batch["asked"], memories.roll(1, 0)).item())
+                    shuffled.append(self._loss(batch["asked"], prompt, memories.roll(1, 0)).item())
         losses = {"loss": own, "shuffled_loss": shuffled}
         return self._evaluated(
             {f"{metric_key_prefix}_{name}": sum(found) / len(found) for name, found in losses.items() if found}
@@ -132,7 +155,11 @@ class MemoryTrainer(BatchTrainer):
         lora = self.encoder.lora_parameters()
         rate = self.args.learning_rate
         self.optimizer = torch.optim.AdamW(
-            [{"params": lora, "lr": rate}, {"params": self.encoder.qformer.parameters(), "lr": rate * QFORMER_RATE}],
+            [
+                {"params": lora, "lr": rate},
+                {"params": self.encoder.qformer.parameters(), "lr": rate * QFORMER_RATE},
+                {"params": self.encoder.reader_prompts, "lr": rate * PROMPT_RATE},
+            ],
             weight_decay=self.args.weight_decay,
         )
         return self.optimizer

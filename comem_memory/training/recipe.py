@@ -22,12 +22,18 @@ class TrainingRecipe(Settings):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    steps: int | None = Field(None, ge=1)
-    """Optimizer steps; by default 1800 of 8 made-up items, or 3 times through a corpus."""
+    steps: int | None = Field(None, ge=0)
+    """Optimizer steps; by default 1800 of 8 made-up items, or 3 times through a corpus; 0 for reader prompts alone."""
     warm_start_steps: int = Field(200, ge=1)
     """Steps of the warm start, in which the encoder learns to say what it reads; none with --start."""
+    reader_tokens: int = Field(8, ge=0)
+    """Vectors of each reader prompt, which stands once before what is recalled; none with 0."""
+    prompt_steps: int = Field(60, ge=0)
+    """Steps in which the reader prompts are trained alone, before the encoder."""
+    prompt_rate: float = Field(1e-3, gt=0)
+    """Learning rate of the reader prompts when they are trained alone."""
     learning_rate: float = Field(5e-4, gt=0)
-    """Learning rate of the LoRA; the Q-Former's is 0.6 of it."""
+    """Learning rate of the LoRA; the Q-Former's is 0.6 of it, the reader prompts' is twice it."""
     max_length: int | None = Field(None, ge=64)
     """Most tokens of an item: longer texts are cut, larger pictures scaled down. By default 512, or as with --start."""
     pictures: bool = True

@@ -1,4 +1,4 @@
-"""Training a memory encoder: warm start, then the answers of a frozen model."""
+"""Training a memory encoder: warm start, reader prompts, then the answers of a frozen model."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import torch
 from transformers import EarlyStoppingCallback
 
 from comem_memory.config import EncoderConfig, LoraSettings, QFormerConfig
-from comem_memory.encoder import CONFIG_FILE, MemoryEncoder, encoder_config, fitting_config
+from comem_memory.encoder import CONFIG_FILE, READER_FILE, MemoryEncoder, encoder_config, fitting_config
 from comem_memory.errors import AdapterError
 from comem_memory.files import NOTE, claim
 from comem_memory.model import Backbone, torch_defaults
 from comem_memory.training.data import training_data
 from comem_memory.training.hardware import speed_up_on_cpu
 from comem_memory.training.memory_trainer import MemoryTrainer
+from comem_memory.training.reader_prompt import start_from_memories, train_reader_prompts
 from comem_memory.training.recipe import TrainingRecipe
 from comem_memory.training.trainer import training_arguments
-from comem_memory.training.warm_start import warm_start
+from comem_memory.training.warm_start import texts_of, warm_start
 
 MAX_LENGTH = 512
 """Tokens of an item."""
@@ -86,7 +87,21 @@ def train_encoder(
         encoder.load_weights(recipe.start, resize=True)
     elif checkpoint is None:
         warm_start(encoder, output_dir / "warm-start", data.warm_start, steps=recipe.warm_start_steps)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if checkpoint is None and encoder.reader_prompts:
+        typical = texts_of(data.warm_start[i] for i in range(recipe.warm_start_steps, len(data.warm_start)))
+        if recipe.start is None or not (recipe.start / READER_FILE).is_file():
+            start_from_memories(encoder, [text for text in typical if text])
+        if len(data.prompts):
+            train_reader_prompts(
+                encoder,
+                output_dir / "reader-prompts",
+                data.prompts,
+                data.development,
+                typical,
+                learning_rate=recipe.prompt_rate,
+            )
+    if len(data.train):
+        trainer.train(resume_from_checkpoint=checkpoint)
     encoder.eval()
     encoder.save_pretrained(output_dir, dtype=torch.bfloat16)
     encoder.load_weights(output_dir)  # as they are stored: what this encoder writes, the folder's can read
@@ -113,4 +128,5 @@ def _encoder_config(backbone: Backbone, recipe: TrainingRecipe) -> EncoderConfig
         lora,
         recipe.max_length or max_length,
         recommended_mode=recipe.recommended_mode,
+        num_reader_tokens=recipe.reader_tokens,
     )
