@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
 from comem_memory.files import load_image
-from comem_memory.memory import ContinuousMemory
 from comem_memory.metrics import contains
 from comem_memory.types import MemoryItem, Metadata
+
+if TYPE_CHECKING:
+    from comem_memory.memory import ContinuousMemory
 
 FOLDER = Path(__file__).parent.parent / "data" / "countries"
 Row = dict[str, Any]
@@ -95,6 +98,13 @@ def _facts(row: Row) -> dict[str, str]:
 
 def _metadata(row: Row) -> Metadata:
     return {"name": row["name"], "region": row["region"]}
+
+
+@cache
+def proper_words() -> frozenset[str]:
+    """Every word with a capital in what is said of the countries: no made-up name is to hold one."""
+    said = " ".join(sentence for row in rows() for sentence in _facts(row).values())
+    return frozenset(re.findall(r"\b[^\W\d_a-z]\w*", said))
 
 
 def questions(row: Row) -> Iterator[CountryQuestion]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from faker import Faker
 
@@ -16,6 +17,7 @@ PROVIDERS = ["faker.providers.address", "faker.providers.person"]
 """Of Faker's 26, the two that are used: loading all of them takes four times as long as drawing a group."""
 UNORDERED_CITIES = "it_IT"
 """Faker keeps this locale's cities in a set, whose order is another one in every process."""
+ORDERED_CITIES = tuple(locale for locale in LOCALES if locale != UNORDERED_CITIES)
 
 
 class Values:
@@ -29,10 +31,15 @@ class Values:
 
     def __init__(self, rng: random.Random, split: Split, words: Sequence[str] = ()) -> None:
         self.rng, self.split, self.words = rng, split, words
-        self.fakers = [Faker(locale, providers=PROVIDERS) for locale in LOCALES]
-        for faker in self.fakers:
-            faker.seed_instance(rng.random())
-        self.towns = [f for locale, f in zip(LOCALES, self.fakers, strict=True) if locale != UNORDERED_CITIES]
+        self._seeds = [rng.random() for _ in LOCALES]
+
+    @cached_property
+    def _fakers(self) -> dict[str, Faker]:
+        """By locale."""
+        fakers = {locale: Faker(locale, providers=PROVIDERS) for locale in LOCALES}
+        for faker, seed in zip(fakers.values(), self._seeds, strict=True):
+            faker.seed_instance(seed)
+        return fakers
 
     def draw(self, kind: str) -> str:
         maker: Callable[[], str] | None = getattr(self, f"_{kind}", None)
@@ -50,8 +57,8 @@ class Values:
             pass
         return word
 
-    def _faker(self) -> Faker:
-        return self.rng.choice(self.fakers)
+    def _locale(self) -> str:
+        return self.rng.choice(LOCALES)
 
     def _made(self) -> str:
         return self._own(self._any_made)
@@ -72,25 +79,25 @@ class Values:
         return self._city()
 
     def _city(self) -> str:
-        return self._own(lambda: str(self.rng.choice(self.towns).city()).replace("\n", " "))
+        return self._own(lambda: str(self._fakers[self.rng.choice(ORDERED_CITIES)].city()).replace("\n", " "))
 
     def _person(self) -> str:
-        faker = self._faker()
-        first = self._first_name(faker) if self.rng.random() < 0.8 else self._made()
-        return f"{first} {self._last_name(faker) if self.rng.random() < 0.8 else self._made()}"
+        locale = self._locale()
+        first = self._first_name(locale) if self.rng.random() < 0.8 else self._made()
+        return f"{first} {self._last_name(locale) if self.rng.random() < 0.8 else self._made()}"
 
-    def _first_name(self, faker: Faker) -> str:
-        return self._own(lambda: str(faker.first_name()))
+    def _first_name(self, locale: str) -> str:
+        return self._own(lambda: str(self._fakers[locale].first_name()))
 
-    def _last_name(self, faker: Faker) -> str:
-        return self._own(lambda: str(faker.last_name()))
+    def _last_name(self, locale: str) -> str:
+        return self._own(lambda: str(self._fakers[locale].last_name()))
 
     def _first(self) -> str:
-        return self._first_name(self._faker())
+        return self._first_name(self._locale())
 
     def _company(self) -> str:
         ends = ["Labs", "Group", "Works", "Systems", "Foods", "Partners", "& Sons", "Industries", "Studio", "Bank"]
-        return f"{self._made() if self.rng.random() < 0.6 else self._last_name(self._faker())} {self.rng.choice(ends)}"
+        return f"{self._made() if self.rng.random() < 0.6 else self._last_name(self._locale())} {self.rng.choice(ends)}"
 
     def _title(self) -> str:
         return self._own(self._any_title)  # some are made of seasons alone, which all splits share
@@ -182,7 +189,7 @@ class Values:
 
     def _session(self) -> str:
         kind = self.rng.choice(["review", "meeting", "call", "workshop", "planning"])
-        about = self._made() if self.rng.random() < 0.6 else self._last_name(self._faker())
+        about = self._made() if self.rng.random() < 0.6 else self._last_name(self._locale())
         return f"the {about} {kind}"
 
     def _task(self) -> str:
