@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from helpers.saved import save_tiny
+from helpers.splits import overlap
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -48,11 +49,6 @@ GROUPS = 40
 @pytest.fixture(scope="module")
 def groups() -> dict[Split, list[Group]]:
     return {split: [group(1, split, number, Mixture()) for number in range(GROUPS)] for split in SPLITS}
-
-
-def overlap(by_split: dict[Split, set[Any]]) -> set[Any]:
-    assert all(by_split.values())
-    return set[Any]().union(*(one & other for one, other in itertools.combinations(by_split.values(), 2)))
 
 
 # -- what is drawn -----------------------------------------------------------------------------------------------

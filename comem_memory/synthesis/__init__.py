@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from comem_memory.synthesis.drafts import Draft, DraftItem, WorldDrafts, mixtures
     from comem_memory.synthesis.emoji import emoji_of_splits
     from comem_memory.synthesis.groups import Group, Mixture, group
+    from comem_memory.synthesis.note_drafts import NoteDrafts
+    from comem_memory.synthesis.notes import Note, NoteMixture, NoteQuestion, note
     from comem_memory.synthesis.own_items import OwnDrafts
 
 _HOME = {
@@ -21,12 +23,17 @@ _HOME = {
     "DraftItem": "drafts",
     "Group": "groups",
     "Mixture": "groups",
+    "Note": "notes",
+    "NoteDrafts": "note_drafts",
+    "NoteMixture": "notes",
+    "NoteQuestion": "notes",
     "OwnDrafts": "own_items",
     "WorldDrafts": "drafts",
     "emoji_of_splits": "emoji",
     "frozen_reader": "corpus_writer",
     "group": "groups",
     "mixtures": "drafts",
+    "note": "notes",
     "read_corpus": "corpus",
     "synthesize": "corpus_writer",
 }
@@ -39,12 +46,17 @@ __all__ = [
     "DraftItem",
     "Group",
     "Mixture",
+    "Note",
+    "NoteDrafts",
+    "NoteMixture",
+    "NoteQuestion",
     "OwnDrafts",
     "WorldDrafts",
     "emoji_of_splits",
     "frozen_reader",
     "group",
     "mixtures",
+    "note",
     "read_corpus",
     "synthesize",
 ]

@@ -80,6 +80,10 @@ def _shares(*tables: Sequence[Thing]) -> Shares[Thing]:
     return {split: [thing for table in tables for thing in shares_of(table, split)] for split in SPLITS}
 
 
+def _said(*tables: str) -> Shares[str]:
+    return _shares(*map(_lines, tables))
+
+
 def _pattern(line: str) -> Pattern:
     sentence, *asked = (part.strip() for part in line.split("|"))
     return Pattern(sentence, tuple(_asked(part) for part in asked))
@@ -115,7 +119,7 @@ _PATTERNS = """
     {person} arrives {date} at {time} in {city} | date: On what date does {person} arrive?; Which day should I expect {person}?; What is the date of {person}'s arrival? > {person} arrives {date}.; The arrival of {person} is {date}. | time: At what time does {person} arrive?; What is the hour of {person}'s arrival? > {person} arrives at {time}.; The arrival of {person} is at {time}. | city: In which town does {person} arrive?; Where does {person} get in? > {person} arrives in {city}.; {city} is where {person} gets in.
     my train to {city} leaves at {time} from platform {small} | time: When does my train to {city} leave?; At what time do I take the train to {city}? > Your train to {city} leaves at {time}.; You take the train to {city} at {time}. | small: From which platform does my train to {city} leave?; Which platform for the train to {city}? > Your train to {city} leaves from platform {small}.; It is platform {small} for {city}.
     flight to {city} is {flight}, seat {seatnumber} | flight: What is the flight to {city}?; Which flight number takes me to {city}? > The flight to {city} is {flight}.; Flight {flight} goes to {city}. | seatnumber: Which seat do I have on the flight to {city}?; Where do I sit on the way to {city}? > On the flight to {city} you have seat {seatnumber}.; Your seat to {city} is {seatnumber}.
-    staying at {company} in {city} until {date} | company: Where am I staying in {city}?; At whose house in {city} do I stay? > You are staying at {company} in {city}.; In {city} you stay at {company}. | date: Until when am I staying in {city}?; When does my stay in {city} end? > You are staying in {city} until {date}.; Your stay in {city} ends {date}.
+    staying at {company} in {city} until {date} | company: Where am I staying in {city}?; With whom do I stay in {city}? > You are staying at {company} in {city}.; In {city} you stay at {company}. | date: Until when am I staying in {city}?; When does my stay in {city} end? > You are staying in {city} until {date}.; Your stay in {city} ends {date}.
     {first} is allergic to {allergy}, careful with the soup | allergy: What is {first} allergic to?; What must not be in {first}'s soup?; Which allergy does {first} have? > {first} is allergic to {allergy}.; {first} has an allergy to {allergy}.
     {person} only eats {diet} now | diet: What kind of food does {person} eat now?; Which diet is {person} on?; How does {person} eat these days? > {person} only eats {diet} now.; {person} has a {diet} diet.
     ordered {food} and {drink} for {first} | food: What food was ordered for {first}?; What will {first} eat?; Which dish did we order for {first}? > We ordered {food} for {first}.; {first} gets {food}. | drink: Which drink was ordered for {first}?; What will {first} drink? > We ordered {drink} for {first}.; {first} gets {drink} to drink.
@@ -181,7 +185,7 @@ _PATTERNS = """
     paint the hall {colour}, the stairs {colour2} | colour: In which colour do we paint the hall?; What colour does the hall get? > The hall is painted {colour}.; The hall gets {colour}. | colour2: In which colour do we paint the stairs?; What colour do the stairs get? > The stairs are painted {colour2}.; The stairs get {colour2}.
     {made} needs a pinch of {spice} and {duration} in the oven | spice: A pinch of what does {made} need?; Which spice goes into {made}? > {made} needs a pinch of {spice}.; {spice} goes into {made}. | duration: How long does {made} stay in the oven?; What is the baking time of {made}? > {made} needs {duration} in the oven.; The baking time of {made} is {duration}.
     {event} is in {room} at {time} | room: In which room is {event}?; Where do people gather for {event}? > {event} is in {room}.; The room of {event} is {room}. | time: At what time is {event}?; When do people gather for {event}? > {event} is at {time}.; The time of {event} is {time}.
-    {event} cancelled because {reason} | reason: Why was {event} cancelled?; What is the reason that {event} does not take place? > {event} was cancelled because {reason}.; The reason was that {reason}.
+    {event} was cancelled because {reason} | reason: Why was {event} cancelled?; What is the reason that {event} does not take place? > {event} was cancelled because {reason}.; The reason was that {reason}.
     {session} is every {day} at {time} | day: On which day is {session}?; What weekday has {session}? > {session} is every {day}.; The day of {session} is {day}. | time: At what time is {session}?; When does {session} begin? > {session} is at {time}.; The hour of {session} is {time}.
     dial into {session} with {pin} | pin: With which code do I dial into {session}?; What is the dial code of {session}? > Dial into {session} with {pin}.; The dial code of {session} is {pin}.
     {session}: {person} takes notes, {person2} leads | person: Who takes notes in {session}?; Whose notes are there of {session}? > {person} takes notes in {session}.; The notes of {session} are by {person}. | person2: Who leads {session}?; Under whom is {session}? > {person2} leads {session}.; {session} is led by {person2}.
@@ -189,7 +193,7 @@ _PATTERNS = """
     {task} is {status}, waiting for {person} | status: How does {task} stand?; What is the state of {task}? > {task} is {status}.; The state of {task} is {status}. | person: For whom does {task} wait?; Who holds up {task}? > {task} waits for {person}.; {person} holds up {task}.
     lesson from {task}: avoid {action} | action: What should be avoided after {task}?; What lesson did {task} teach? > The lesson of {task} is to avoid {action}.; After {task} we avoid {action}.
     {person} speaks on {words} in {city} | words: On what does {person} speak?; What is the subject of {person}'s talk? > {person} speaks on {words}.; The talk of {person} is on {words}. | city: In which town does {person} speak?; Where is the talk of {person}? > {person} speaks in {city}.; The talk is in {city}.
-    reading {title} by {person} | title: What am I reading by {person}?; Which book of {person} do I read? > You are reading {title} by {person}.; It is {title}. | person: By whom is {title}, which I am reading?; Who is the author of my book {title}? > {title} is by {person}.; The author is {person}.
+    reading {invented} by {person} | invented: What am I reading by {person}?; Which book of {person} do I read? > You are reading {invented} by {person}.; It is {invented}. | person: By whom is {invented}, which I am reading?; Who is the author of my book {invented}? > {invented} is by {person}.; The author is {person}.
     my old number was {phone}, the new one is {phone2} | phone2: What is my new number?; On which number can I be reached by now? > Your new number is {phone2}.; You can be reached on {phone2}. | phone: What was my old number?; Which number do I no longer use? > Your old number was {phone}.; You no longer use {phone}.
     I weigh {decimal} kilos as of {date} | decimal: How much do I weigh?; What is my weight? > You weigh {decimal} kilos.; Your weight is {decimal} kilos. | date: Of which date is my weight?; When did I last weigh myself? > Your weight is of {date}.; You weighed yourself on {date}.
     dentist on {date} with {person}, bring {code} | date: When am I at the dentist?; On which date is the dentist? > The dentist is on {date}.; You see the dentist on {date}. | person: With whom is my dental appointment?; Which dentist do I see? > Your appointment is with {person}.; You see {person}. | code: What should I bring to the dentist?; Which form does the dentist want? > Bring {code} to the dentist.; The dentist wants {code}.
@@ -201,7 +205,7 @@ _PATTERNS = """
     """
 PATTERNS = _shares([_pattern(line) for line in _lines(_PATTERNS)])
 
-_NAMED_STATEMENTS = _lines("""
+_NAMED_STATEMENTS = """
     {n}'s {a} is {v}
     the {a} of {n} is {v}
     for {n} the {a} is {v}
@@ -211,106 +215,106 @@ _NAMED_STATEMENTS = _lines("""
     with {n}, the {a} is {v}
     the {a} for {n} is {v}
     {n}, as to the {a}, has {v}
-    """)
+    """
 NAMED = Frame(
-    notes=_shares(
-        _lines("""
-    note to self: {n}'s {a} is {v}
-    {n} - {a} is {v}
-    remember: {a} of {n} = {v}
-    fyi {n}'s {a} changed to {v}
-    update: {n}'s {a} is now {v}
-    heads up, {v} is the {a} of {n}
-    I was told that {n}'s {a} is {v}
-    just checked, {a} for {n}: {v}
-    about {n}: {a} is {v}
-    confirmed: {n}'s {a} is {v}
-    please keep {v} as {n}'s {a}
-    we wrote down {v} as the {a} of {n}
-    {n} (re {a}): it is {v}
-    correction: {n}'s {a} should be {v}
-    if anyone asks, {n}'s {a} is {v}
-    looked it up - the {a} of {n} is {v}
-    saved {v} as {a} for {n}
-    so {n}'s {a} turns out to be {v}
-    don't forget, {n}'s {a} is {v}
-    stored fact: {a} of {n} is {v}
-    under {a}, {n} is listed with {v}
-    got {n}'s {a} at last: {v}
-    {v} is what we have for {n}'s {a}
-    as of today {n}'s {a} is {v}
-    {n}: {a} {v}, says the form
-    """),
+    notes=_said(
+        """
+        note to self: {n}'s {a} is {v}
+        {n} - {a} is {v}
+        remember: {a} of {n} = {v}
+        fyi {n}'s {a} changed to {v}
+        update: {n}'s {a} is now {v}
+        heads up, {v} is the {a} of {n}
+        I was told that {n}'s {a} is {v}
+        just checked, {a} for {n}: {v}
+        about {n}: {a} is {v}
+        confirmed: {n}'s {a} is {v}
+        please keep {v} as {n}'s {a}
+        we wrote down {v} as the {a} of {n}
+        {n} (re {a}): it is {v}
+        correction: {n}'s {a} should be {v}
+        if anyone asks, {n}'s {a} is {v}
+        looked it up - the {a} of {n} is {v}
+        saved {v} as {a} for {n}
+        so {n}'s {a} turns out to be {v}
+        don't forget, {n}'s {a} is {v}
+        stored fact: {a} of {n} is {v}
+        under {a}, {n} is listed with {v}
+        got {n}'s {a} at last: {v}
+        {v} is what we have for {n}'s {a}
+        as of today {n}'s {a} is {v}
+        {n}: {a} {v}, says the form
+        """,
         _NAMED_STATEMENTS,
     ),
-    answers=_shares(_NAMED_STATEMENTS),
-    questions=_shares(
-        _lines("""
-    What is {n}'s {a}?
-    What is the {a} of {n}?
-    Which {a} does {n} have?
-    Tell me {n}'s {a}.
-    {n}: which {a}?
-    Can you give me the {a} for {n}?
-    I need {n}'s {a}.
-    Do you remember the {a} of {n}?
-    What did I note as {n}'s {a}?
-    Remind me of the {a} of {n}.
-    What is stored as {a} of {n}?
-    How was {n}'s {a} again?
-    Please look up {n}'s {a}.
-    What was the {a} for {n}?
-    The {a} of {n}, please?
-    """)
+    answers=_said(_NAMED_STATEMENTS),
+    questions=_said(
+        """
+        What is {n}'s {a}?
+        What is the {a} of {n}?
+        Which {a} does {n} have?
+        Tell me {n}'s {a}.
+        {n}: which {a}?
+        Can you give me the {a} for {n}?
+        I need {n}'s {a}.
+        Do you remember the {a} of {n}?
+        What did I note as {n}'s {a}?
+        Remind me of the {a} of {n}.
+        What is stored as {a} of {n}?
+        How was {n}'s {a} again?
+        Please look up {n}'s {a}.
+        What was the {a} for {n}?
+        The {a} of {n}, please?
+        """
     ),
 )
 MINE = Frame(
-    notes=_shares(
-        _lines("""
-    my {a} is {v}
-    by the way, my {a} is {v}
-    I have {v} as {a}
-    keep in mind that my {a} is {v}
-    my {a} is now {v}
-    my {a}, since you ask: {v}
-    I changed my {a} to {v}
-    for the record, my {a} is {v}
-    can you save my {a}? {v}
-    {v} - that is my {a}
-    I never remember my {a}: {v}
-    about me: {a} is {v}
-    as {a} I have {v}
-    sorry, my {a} is actually {v}
-    they gave me {v} as {a}
-    """),
+    notes=_said(
+        """
+        my {a} is {v}
+        by the way, my {a} is {v}
+        I have {v} as {a}
+        keep in mind that my {a} is {v}
+        my {a} is now {v}
+        my {a}, since you ask: {v}
+        I changed my {a} to {v}
+        for the record, my {a} is {v}
+        can you save my {a}? {v}
+        {v} - that is my {a}
+        I never remember my {a}: {v}
+        about me: {a} is {v}
+        as {a} I have {v}
+        sorry, my {a} is actually {v}
+        they gave me {v} as {a}
+        """
     ),
-    answers=_shares(
-        _lines("""
-    your {a} is {v}
-    you have {v} as {a}
-    {v} is your {a}
-    you told me that your {a} is {v}
-    as {a} you have {v}
-    I noted {v} as your {a}
-    you gave {v} as your {a}
-    """)
+    answers=_said(
+        """
+        your {a} is {v}
+        you have {v} as {a}
+        {v} is your {a}
+        you told me that your {a} is {v}
+        as {a} you have {v}
+        I noted {v} as your {a}
+        you gave {v} as your {a}
+        """
     ),
-    questions=_shares(
-        _lines("""
-    What is my {a}?
-    Which {a} do I have?
-    Tell me my {a}.
-    Can you remind me of my {a}?
-    What did I say my {a} is?
-    I forgot my {a}, what is it?
-    How was my {a} again?
-    Do you still know my {a}?
-    What did I give as my {a}?
-    Which {a} is mine?
-    """)
+    questions=_said(
+        """
+        What is my {a}?
+        Which {a} do I have?
+        Tell me my {a}.
+        Can you remind me of my {a}?
+        What did I say my {a} is?
+        I forgot my {a}, what is it?
+        How was my {a} again?
+        Do you still know my {a}?
+        What did I give as my {a}?
+        Which {a} is mine?
+        """
     ),
 )
-_USER_STATEMENTS = _lines("""
+_USER_STATEMENTS = """
     the user's {a} is {v}
     the user has {v} as {a}
     {v} is the user's {a}
@@ -318,40 +322,40 @@ _USER_STATEMENTS = _lines("""
     for the user, the {a} is {v}
     as {a} the user has {v}
     the user gave {v} as {a}
-    """)
+    """
 USER = Frame(
-    notes=_shares(
-        _lines("""
-    memory: user {a} = {v}
-    user says the {a} is {v}
-    user confirmed {v} as {a}
-    learned today: the user's {a} is {v}
-    the user corrected the {a} to {v}
-    profile of the user: {a} {v}
-    user mentioned {v} as own {a}
-    set {a} of the user to {v}
-    new {a} of the user: {v}
-    user stated: my {a} is {v}
-    """),
+    notes=_said(
+        """
+        memory: user {a} = {v}
+        user says the {a} is {v}
+        user confirmed {v} as {a}
+        learned today: the user's {a} is {v}
+        the user corrected the {a} to {v}
+        profile of the user: {a} {v}
+        user mentioned {v} as own {a}
+        set {a} of the user to {v}
+        new {a} of the user: {v}
+        user stated: my {a} is {v}
+        """,
         _USER_STATEMENTS,
     ),
-    answers=_shares(_USER_STATEMENTS),
-    questions=_shares(
-        _lines("""
-    What is the user's {a}?
-    What is the {a} of the user?
-    Which {a} does the user have?
-    What {a} did the user give?
-    Look up the user's {a}.
-    What did the user say about the {a}?
-    Which {a} is the user's?
-    What do we know of the user's {a}?
-    What is noted as the user's {a}?
-    """)
+    answers=_said(_USER_STATEMENTS),
+    questions=_said(
+        """
+        What is the user's {a}?
+        What is the {a} of the user?
+        Which {a} does the user have?
+        What {a} did the user give?
+        Look up the user's {a}.
+        What did the user say about the {a}?
+        Which {a} is the user's?
+        What do we know of the user's {a}?
+        What is noted as the user's {a}?
+        """
     ),
 )
-CONTINUED = _shares(
-    _lines("""
+CONTINUED = _said(
+    """
     the {a} is {v}
     also {a}: {v}
     and {a} {v}
@@ -364,7 +368,7 @@ CONTINUED = _shares(
     {v} is the {a}
     the {a}? {v}
     same source: {a} is {v}
-    """)
+    """
 )
 """Further facts of the one whom the sentence before is about."""
 
@@ -404,8 +408,8 @@ LIST_FORMATS = _shares(
         ListFormat("| {k} | {v} |"),
     ]
 )
-LIST_QUESTIONS = _shares(
-    _lines("""
+LIST_QUESTIONS = _said(
+    """
     What is the {k}?
     What does it say for {k}?
     Which value does {k} have?
@@ -420,10 +424,10 @@ LIST_QUESTIONS = _shares(
     Which {k} is noted?
     Tell me what {k} is.
     What did the list have as {k}?
-    """)
+    """
 )
-LIST_ANSWERS = _shares(
-    _lines("""
+LIST_ANSWERS = _said(
+    """
     The {k} is {v}.
     {k}: {v}.
     It says {v} for {k}.
@@ -433,5 +437,5 @@ LIST_ANSWERS = _shares(
     Under {k} stands {v}.
     The value of {k} is {v}.
     As {k} it has {v}.
-    """)
+    """
 )

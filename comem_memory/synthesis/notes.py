@@ -30,6 +30,12 @@ from comem_memory.synthesis.splits import Split
 
 STRINGS = ("word", "syllable", "digits", "code", "made")
 """Kinds of what random strings are made of."""
+WAYS = (
+    *[(True, ". ", ".")] * 3,
+    *((True, "\n", ""), (True, ".\n", "."), (False, ". ", "."), (False, "\n", "")),
+    *((False, "; ", ""), (False, ", ", ""), (False, " / ", "")),
+)
+"""Whether sentences begin with a capital, what is between them, and how the last one ends."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,13 @@ class _Writer:
     def _pick(self, patterns: Shares[str]) -> str:
         return self.rng.choice(patterns[self.split])
 
+    def _apart(self, kind: str, *others: str) -> str:
+        """A value that no question which names the others gives away."""
+        while True:
+            value = self.values.draw(kind)
+            if not any(value in other or other in value for other in others if other):
+                return value
+
     def _ask(self, question: str, answer: str, slots: Mapping[str, str], value: str, kind: str) -> None:
         self.questions.append(NoteQuestion(_begun(question, slots), _begun(answer, slots), value, KIND_OF[kind]))
 
@@ -115,18 +128,14 @@ class _Writer:
                 said.append(self._of_pattern(pattern))
             else:
                 said += self._of_subject(self.rng.randint(1, left))
-        fill = self.rng.choice((_begun, _filled))
-        between, end = self.rng.choice(((". ", "."), (". ", "."), ("; ", ""), (", ", ""), ("\n", "")))
-        return between.join(fill(*sentence) for sentence in said) + end
+        capitals, between, end = self.rng.choice(WAYS)
+        written = (_begun(*one) if capitals else one[0].format_map(one[1]) for one in said)
+        return between.join(written) + end
 
     def _of_pattern(self, pattern: Pattern) -> tuple[str, Mapping[str, str]]:
         slots = dict[str, str]()
         for slot in re.findall(r"{(\w+)}", pattern.sentence):
-            while True:
-                value = self.values.draw(slot.rstrip("2"))
-                if not any(value in other or other in value for other in slots.values()):
-                    break
-            slots[slot] = value
+            slots[slot] = self._apart(slot.rstrip("2"), *slots.values())
         for asked in pattern.asked:
             question, answer = self.rng.choice(asked.questions), self.rng.choice(asked.answers)
             self._ask(question, answer, slots, slots[asked.slot], asked.slot.rstrip("2"))
@@ -141,7 +150,7 @@ class _Writer:
         sentences = list[tuple[str, Mapping[str, str]]]()
         for label, kind in self.rng.sample(unsaid, min(facts, len(unsaid))):
             self.said.add((name, label))
-            slots = {"n": name, "a": label, "v": self.values.draw(kind)}
+            slots = {"n": name, "a": label, "v": self._apart(kind, name, label)}
             continued = sentences and self.rng.random() < 0.6
             sentences.append((self._pick(CONTINUED if continued else frame.notes), slots))
             self._ask(self._pick(frame.questions), f"{self._pick(frame.answers)}.", slots, slots["v"], kind)
@@ -166,7 +175,7 @@ class _Writer:
             key = spelled(label if form.joint == " " else re.sub(r"\W+", form.joint, label))
             if key in pairs:
                 continue
-            pairs[key] = self.values.draw(kind)
+            pairs[key] = self._apart(kind, key)
             slots = {"k": key, "v": pairs[key]}
             self._ask(self._pick(LIST_QUESTIONS), self._pick(LIST_ANSWERS), slots, pairs[key], kind)
         written = form.between.join(form.pair.format(k=key, v=value) for key, value in pairs.items())
@@ -186,13 +195,9 @@ class _Writer:
         return between.join(self.values.draw(self.rng.choice(kinds)) for _ in range(count))
 
 
-def _filled(pattern: str, slots: Mapping[str, str]) -> str:
-    return pattern.format_map(slots)
-
-
 def _begun(pattern: str, slots: Mapping[str, str]) -> str:
     """With a capital, but a value stays as it is."""
-    text = _filled(pattern, slots)
+    text = pattern.format_map(slots)
     if pattern.startswith("{") and not (text.startswith("the ") and not pattern.startswith("{v}")):
         return text
     return text[0].upper() + text[1:]

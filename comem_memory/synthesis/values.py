@@ -67,8 +67,11 @@ class Values:
         rng = self.rng
         if self.words and rng.random() < 0.5:
             return rng.choice(self.words)
-        parts = (rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(rng.choice((1, 1, 2))))
+        parts = (self._any_syllable() for _ in range(rng.choice((1, 1, 2))))
         return ("".join(parts) + rng.choice(ENDINGS)).capitalize()
+
+    def _any_syllable(self) -> str:
+        return self.rng.choice(ONSETS) + self.rng.choice(VOWELS) + self.rng.choice(CODAS)
 
     def _place(self) -> str:
         chance = self.rng.random()

@@ -102,26 +102,27 @@ _LISTS = {
     "a syntax error,a full disk,a deadlock,a missing module,a bad gateway,a stack overflow,a refused connection,"
     "an expired token,a corrupt header",
     "spot": "the top drawer,the garage,the cellar,the shed,the attic,the glove box,the pantry,the hall closet,"
-    "the laundry basket,the boiler room,the lower cabinet,the mailroom,the server rack,the coat pocket,the wooden crate,"
-    "the linen chest,the wine rack,the bread box,the greenhouse,the bike shed,the storage unit,the supply room,"
-    "the metal cupboard,the sports bag,the corner shelf,the filing cabinet,the wicker basket,the porch,the sink unit,"
-    "the camping trunk",
-    "object": "suitcase,spare key,ladder,umbrella,drill,sleeping bag,toolbox,projector,charger,thermos,lantern,megaphone,"
-    "extension cord,sewing machine,rain jacket,headset,tripod,stapler,trolley,garden hose,blender,torch,air pump,cool box,"
-    "scanner,microphone,label maker,folding table,whiteboard,vacuum cleaner,measuring tape,helmet,notebook,paint roller,"
-    "step stool,bread knife",
-    "occasion": "breakfast,long trips,meetings,the office,rainy days,lunch breaks,family visits,night shifts,birthdays,"
-    "hikes,exams,train rides,weekends,late evenings,picnics,interviews,movie nights,rehearsals,holidays,deadlines,reading,"
-    "house guests,workouts,concerts",
-    "reason": "it is cheaper,the old one leaked,nobody had time,the supplier closed,the tests failed,too few signed up,"
-    "the licence expired,the roof was wet,half the team fell ill,the budget was cut,the part came late,"
-    "customers asked for it,the contract ended,the room was too small,it made less noise,the data was wrong,"
-    "a storm was coming,the law changed,it saves energy,the lift broke down,the keys were lost,they answered fastest,"
-    "the print was blurred,it was sold out",
+    "the laundry basket,the boiler room,the lower cabinet,the mailroom,the server rack,the coat pocket,"
+    "the wooden crate,the linen chest,the wine rack,the bread box,the greenhouse,the bike shed,the storage unit,"
+    "the supply room,the metal cupboard,the sports bag,the corner shelf,the filing cabinet,the wicker basket,"
+    "the porch,the sink unit,the camping trunk",
+    "object": "suitcase,spare key,ladder,umbrella,drill,sleeping bag,toolbox,projector,charger,thermos,lantern,"
+    "megaphone,extension cord,sewing machine,rain jacket,headset,tripod,stapler,trolley,garden hose,blender,torch,"
+    "air pump,cool box,scanner,microphone,label maker,folding table,whiteboard,vacuum cleaner,measuring tape,helmet,"
+    "notebook,paint roller,step stool,bread knife",
+    "occasion": "breakfast,long trips,meetings,the office,rainy days,lunch breaks,family visits,night shifts,"
+    "birthdays,hikes,exams,train rides,weekends,late evenings,picnics,interviews,movie nights,rehearsals,holidays,"
+    "deadlines,reading,house guests,workouts,concerts",
+    "reason": "it is cheaper,the old one leaked,nobody had time,the supplier closed,the tests failed,"
+    "too few signed up,the licence expired,the roof was wet,half the team fell ill,the budget was cut,"
+    "the part came late,customers asked for it,the contract ended,the room was too small,it made less noise,"
+    "the data was wrong,a storm was coming,the law changed,it saves energy,the lift broke down,the keys were lost,"
+    "they answered fastest,the print was blurred,it was sold out",
     "errand": "water the plants,renew the lease,book the hall,return the books,feed the parrot,order new chairs,"
     "call the plumber,print the flyers,clean the filter,update the slides,pay the electricity bill,sign the form,"
-    "pick up the cake,check the smoke alarm,charge the batteries,send the minutes,collect the keys,back up the photos,"
-    "fix the fence,wash the curtains,test the heating,cancel the subscription,label the boxes,air the bedroom",
+    "pick up the cake,check the smoke alarm,charge the batteries,send the minutes,collect the keys,"
+    "back up the photos,fix the fence,wash the curtains,test the heating,cancel the subscription,label the boxes,"
+    "air the bedroom",
     "shape": "circle,star,crescent,triangle,cross,diamond,square,wheel,sun,tree",
 }
 
