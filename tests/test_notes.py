@@ -141,7 +141,7 @@ def test_every_fact_of_a_note_is_asked():
     for most in (1, 2, 4, 8):
         counts = Counter(len(one.questions) for one in drawn("train", NoteMixture(most, strings=0)))
         assert counts.keys() == {*range(1, most + 1)}
-        assert min(counts.values()) > 0.5 * NOTES / most * 0.6  # lists of one pair only where it may be no more
+        assert min(counts.values()) > 0.4 * NOTES / most
     pairs = Counter(len(one.questions) for one in drawn("train", LISTS))
     assert pairs.keys() == {*range(2, 9)}
     units = [len(re.split(r", | / |[ \n-]", one.text)) for one in drawn("train", STRINGS)]
@@ -192,8 +192,7 @@ def test_a_thousand_notes_take_no_two_seconds(split: Split):
 
 def test_the_words_of_a_model_may_be_names():
     words = ("Zebulon", "Quixote", "Brambledown")
-    [own] = {"".join(split for split in SPLITS if all(split_of(word) == split for word in words))}
-    assert own == "train"
+    assert {split_of(word) for word in words} == {"train"}
     texts = " ".join(one.text for one in drawn("train", NoteMixture(words=words), 100))
     assert all(word in texts for word in words)
 

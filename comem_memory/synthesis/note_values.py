@@ -91,10 +91,9 @@ class NoteValues(Values):
         return self.rng.choice(_names(self.rng.choice(CITIES), "cities")[self.split])
 
     def _invented(self) -> str:
-        """Of three to eight syllables, in one or two words."""
-        syllables = self.rng.randint(3, 8)
-        words = (syllables,) if syllables < 5 else (syllables // 2, syllables - syllables // 2)
-        return " ".join(self._own(partial(self._joined, count)) for count in words)
+        """One or two words of two to four syllables together, which are three to eight tokens of most models."""
+        counts = self.rng.choice(((2,), (3,), (4,), (1, 2), (2, 1), (2, 2)))
+        return " ".join(self._own(partial(self._joined, count)) for count in counts)
 
     def _joined(self, syllables: int) -> str:
         return "".join(self._any_syllable() for _ in range(syllables)).capitalize()
@@ -141,7 +140,7 @@ class NoteValues(Values):
             f"{name} {day}",
             f"{day} {name}",
             f"{year}-{month:02}-{day:02}",
-            f"{day}.{month}.",
+            f"{day}.{month}.{year}",
         )
         return self.rng.choice((*forms, f"{day:02}/{month:02}/{year}"))
 
