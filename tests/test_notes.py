@@ -18,14 +18,13 @@ pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.model import RESTATE_INSTRUCTION
 from comem_memory.synthesis import countries, note_patterns
-from comem_memory.synthesis.drafts import Draft
 from comem_memory.synthesis.note_drafts import NoteDrafts
 from comem_memory.synthesis.note_patterns import PATTERNS, SUBJECTS, Frame
 from comem_memory.synthesis.note_values import KIND_OF, KINDS, NoteValues
 from comem_memory.synthesis.notes import Note, NoteMixture, note
 from comem_memory.synthesis.splits import SHARED, SPLITS, Split, split_of
 from comem_memory.synthesis.words import listed
-from comem_memory.training.batches import Batches
+from comem_memory.training.draft_batches import DraftBatches
 
 NOTES = 500
 SENTENCES = NoteMixture(lists=0, strings=0)
@@ -200,28 +199,31 @@ def test_the_words_of_a_model_may_be_names():
 # -- batches -----------------------------------------------------------------------------------------------------
 
 
-class NoteBatches(Batches):
-    def __init__(self, mixture: NoteMixture, split: Split, *, seed: int, num_batches: int, **others: Any) -> None:
-        super().__init__(seed=seed, num_batches=num_batches, **others)
-        self.split, self.drafts = split, NoteDrafts(seed, mixture)
-
-    def _samples(self, index: int) -> list[Draft]:
-        return self.drafts.of_group(self.split, index)
+def batches_of(number: int, **others: Any) -> DraftBatches:
+    return DraftBatches(NoteDrafts(1, NoteMixture()), "train", seed=1, num_batches=number, **others)
 
 
 def test_a_batch_encodes_a_note_once_and_asks_all_its_questions():
-    batches = NoteBatches(NoteMixture(), "train", seed=1, num_batches=20)
-    for index, batch in enumerate(batches):
+    for index, batch in enumerate(batches_of(20, max_memories=1, restated_share=0.0)):
         expected = [note(1, "train", number, NoteMixture()) for number in range(index * 8, index * 8 + 8)]
-        assert [item.text for item in batch["items"]] == [one.text for one in expected]
-        asked = [(one.question, one.answer, one.items) for one in batch["asked"]]
-        assert asked == [
-            (question, answer, [place])
-            for place, one in enumerate(expected)
-            for question, answer in (
-                [(q.question, q.answer) for q in one.questions] or [(RESTATE_INSTRUCTION, one.text)]
-            )
-        ]
+        texts = [item.text for item in batch["items"]]
+        assert sorted(texts) == sorted(one.text for one in expected)
+        asked = [(one.question, one.answer, *(texts[i] for i in one.items)) for one in batch["asked"]]
+        assert asked == [(q.question, q.answer, one.text) for one in expected for q in one.questions]
+        restated = [(one.question, one.answer, *(texts[i] for i in one.items)) for one in batch["restated"]]
+        assert restated == [(RESTATE_INSTRUCTION, one.text, one.text) for one in expected if not one.questions]
+
+
+def test_a_question_sees_its_note_among_others():
+    batches, counts = batches_of(20, max_memories=5), Counter[int]()
+    for index, batch in enumerate(batches):
+        drafts = [one for one in batches.drafts.of_group("train", index) or [] if one.kind != "restate"]
+        for asked, draft in zip(batch["asked"], drafts, strict=True):
+            texts = [batch["items"][i].text for i in asked.items]
+            assert texts[-1] == draft.items[draft.gold[0]].text, "its own stands next to the question"
+            assert len(set(texts)) == len(texts)
+            counts[len(texts)] += 1
+    assert set(counts) == {1, 2, 3, 4, 5} and counts[1] > 20
 
 
 def test_drafts_of_notes_know_what_is_wrong():

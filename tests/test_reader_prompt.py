@@ -12,22 +12,24 @@ pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import CorpusError
+from comem_memory.synthesis.drafts import WorldDrafts
 from comem_memory.synthesis.groups import Mixture
 from comem_memory.testing import Family, tiny_backbone
 from comem_memory.training import data
 from comem_memory.training.copies import Copies
+from comem_memory.training.draft_batches import DraftBatches
 from comem_memory.training.reader_prompt import ReaderPromptTrainer, start_from_memories, train_reader_prompts
 from comem_memory.training.recipe import TrainingRecipe
 from comem_memory.training.train import train_encoder
 from comem_memory.training.trainer import training_arguments
 from comem_memory.training.warm_start import texts_of
-from comem_memory.training.world_batches import WorldBatches
 
 MIXTURE = Mixture(languages=("english",), pictured=0.0, items=3, questions=4, max_facts=2)
 
 
-def batches(number: int, seed: int = 1) -> WorldBatches:
-    return WorldBatches({"train": MIXTURE}, "train", seed=seed, num_batches=number, max_memories=1, restated_share=1.0)
+def batches(number: int, seed: int = 1) -> DraftBatches:
+    drafts = WorldDrafts(seed, {"train": MIXTURE})
+    return DraftBatches(drafts, "train", seed=seed, num_batches=number, max_memories=1, restated_share=1.0)
 
 
 TEXTS = texts_of(batches(8))

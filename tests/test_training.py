@@ -25,19 +25,20 @@ from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import AdapterError, CorpusError
 from comem_memory.files import load_image
 from comem_memory.metrics import contains
+from comem_memory.synthesis.drafts import WorldDrafts
 from comem_memory.synthesis.emoji import Picture
 from comem_memory.synthesis.groups import Mixture, group
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 from comem_memory.training import data, train, warm_start
 from comem_memory.training.batches import Batch, TrainingQuestion
 from comem_memory.training.data import training_data
+from comem_memory.training.draft_batches import DraftBatches
 from comem_memory.training.memory_trainer import MemoryTrainer
 from comem_memory.training.names import country_words, vocabulary_words
 from comem_memory.training.recipe import TrainingRecipe
 from comem_memory.training.train import train_encoder
 from comem_memory.training.trainer import training_arguments
 from comem_memory.training.warm_start import WarmStartLayout
-from comem_memory.training.world_batches import WorldBatches
 
 STEPS = 12
 
@@ -53,7 +54,7 @@ def worlds(
     words: Sequence[str] = (),
     max_facts: int | None = None,
     **others: Any,
-) -> WorldBatches:
+) -> DraftBatches:
     mixture = Mixture(
         languages=("english",),
         pictured=pictured,
@@ -63,10 +64,10 @@ def worlds(
         items=items,
         questions=questions,
     )
-    return WorldBatches({"train": mixture}, "train", seed=seed, num_batches=num_batches, **others)
+    return DraftBatches(WorldDrafts(seed, {"train": mixture}), "train", seed=seed, num_batches=num_batches, **others)
 
 
-def texts(batches: WorldBatches) -> list[str]:
+def texts(batches: DraftBatches) -> list[str]:
     return [item.text for batch in batches for item in batch["items"]]
 
 

@@ -9,16 +9,17 @@ pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.config import QFormerConfig
 from comem_memory.encoder import MemoryEncoder, QFormer
+from comem_memory.synthesis.drafts import WorldDrafts
 from comem_memory.synthesis.groups import Mixture
 from comem_memory.testing import Family, tiny_backbone
 from comem_memory.training.batches import Batch, Item
+from comem_memory.training.draft_batches import DraftBatches
 from comem_memory.training.qformer_fit import END, STRETCH, fit_qformer
 from comem_memory.training.trainer import training_arguments
 from comem_memory.training.warm_start import OUTSIDE, TokenFacts, WarmStartLayout, WarmStartTrainer, texts_of
-from comem_memory.training.world_batches import WorldBatches
 
 MIXTURE = Mixture(languages=("english",), pictured=0.0, items=8, questions=1)
-BATCHES = WorldBatches({"train": MIXTURE}, "train", seed=3, num_batches=80)
+BATCHES = DraftBatches(WorldDrafts(3, {"train": MIXTURE}), "train", seed=3, num_batches=80)
 TEXTS = texts_of(BATCHES[i] for i in range(8))
 
 

@@ -105,6 +105,23 @@ class WorldDrafts:
         return drafts
 
 
+class MixedDrafts:
+    """Groups of one source or another.
+
+    Args:
+        seed: Another seed, another order.
+        share: Share of the groups that come from the first.
+        first, second: The sources.
+    """
+
+    def __init__(self, seed: int, share: float, first: Drafts, second: Drafts) -> None:
+        self.seed, self.share, self.first, self.second = seed, share, first, second
+
+    def of_group(self, split: Split, number: int) -> list[Draft] | None:
+        chosen = random.Random(f"{self.seed}/{split}/{number}/source").random() < self.share
+        return (self.first if chosen else self.second).of_group(split, number)
+
+
 def mixtures(languages: Sequence[str], emoji: Mapping[Split, Sequence[Picture]] | None) -> dict[Split, Mixture]:
     """What the groups of each split are made of.
 

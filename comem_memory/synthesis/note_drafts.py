@@ -1,6 +1,8 @@
-"""Drafts of short notes, without end: every question of a note is about that note alone."""
+"""Drafts of short notes, without end."""
 
 from __future__ import annotations
+
+import random
 
 from comem_memory.metrics import contains
 from comem_memory.model import RESTATE_INSTRUCTION
@@ -15,7 +17,8 @@ NOTES = 8
 class NoteDrafts:
     """So many notes a group; the kind of a draft is that of its value: word, name, number or code.
 
-    A note without questions is to be restated whole, which is a draft of the kind "restate".
+    Other notes of the group are given before the one that is asked about. A note without questions is to be restated
+    whole, which is a draft of the kind "restate".
 
     Args:
         seed: Another seed, other notes.
@@ -28,19 +31,20 @@ class NoteDrafts:
 
     def of_group(self, split: Split, number: int) -> list[Draft]:
         numbers = range(number * self.notes, (number + 1) * self.notes)
-        return [
-            draft
-            for place in numbers
-            for draft in _drafts(note(self.seed, split, place, self.mixture), f"{split}-note-{place}")
-        ]
+        notes = [note(self.seed, split, place, self.mixture) for place in numbers]
+        items = [DraftItem(f"{split}-note-{place}", one.text) for place, one in zip(numbers, notes, strict=True)]
+        rng = random.Random(f"{self.seed}/{split}/{number}/given")
+        return [draft for place in range(self.notes) for draft in _drafts(rng, notes[place], items, place)]
 
 
-def _drafts(one: Note, id: str) -> list[Draft]:
-    items, gold = (DraftItem(id, one.text),), (0,)
+def _drafts(rng: random.Random, one: Note, group: list[DraftItem], place: int) -> list[Draft]:
+    own = group[place]
     if not one.questions:
-        return [Draft(RESTATE_INSTRUCTION, one.text, (one.text,), (), items, gold, "restate", "english")]
+        return [Draft(RESTATE_INSTRUCTION, one.text, (one.text,), (), (own,), (0,), "restate", "english")]
     drafts = []
     for asked in one.questions:
+        others = rng.sample([item for item in group if item is not own], rng.randrange(len(group)))
+        items, gold = (*others, own), (len(others),)
         alike = [other.value for other in one.questions if other.kind == asked.kind]
         wrong = tuple(dict.fromkeys(value for value in alike if not contains(asked.answer, value)))
         drafts.append(Draft(asked.question, asked.answer, (asked.value,), wrong, items, gold, asked.kind, "english"))

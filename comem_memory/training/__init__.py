@@ -9,22 +9,22 @@ if TYPE_CHECKING:
     from comem_memory.training.batches import Batch, Batches, Item, TrainingQuestion
     from comem_memory.training.corpus_batches import CorpusBatches
     from comem_memory.training.data import training_data
+    from comem_memory.training.draft_batches import DraftBatches
     from comem_memory.training.memory_trainer import MemoryTrainer
     from comem_memory.training.projector import train_projector
     from comem_memory.training.recipe import TrainingRecipe
     from comem_memory.training.train import train_encoder
     from comem_memory.training.trainer import training_arguments
-    from comem_memory.training.world_batches import WorldBatches
 
 _HOME = {
     "Batch": "batches",
     "Batches": "batches",
     "CorpusBatches": "corpus_batches",
+    "DraftBatches": "draft_batches",
     "Item": "batches",
     "MemoryTrainer": "memory_trainer",
     "TrainingQuestion": "batches",
     "TrainingRecipe": "recipe",
-    "WorldBatches": "world_batches",
     "train_encoder": "train",
     "train_projector": "projector",
     "training_arguments": "trainer",
@@ -35,11 +35,11 @@ __all__ = [
     "Batch",
     "Batches",
     "CorpusBatches",
+    "DraftBatches",
     "Item",
     "MemoryTrainer",
     "TrainingQuestion",
     "TrainingRecipe",
-    "WorldBatches",
     "train_encoder",
     "train_projector",
     "training_arguments",

@@ -49,7 +49,8 @@ class Batches(Sequence[Batch]):
         num_batches: How many batches there are.
         max_memories: A question sees up to this many items, those that it is about among them.
         alone: In the first so many batches a question sees only the items that it is about.
-        restated_share: Share of items with text that are also to be restated whole.
+        restated_share: Share of items with text that are also to be restated whole, beside those that are not asked
+            about.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class Batches(Sequence[Batch]):
     def __getitem__(self, index: int) -> Batch:  # type: ignore[override]  # no slices
         if not 0 <= index < self.num_batches:
             raise IndexError(index)
-        samples = self._samples(index)
+        drawn = self._samples(index)
+        samples = [sample for sample in drawn if sample.question != RESTATE_INSTRUCTION]
         most = 1 if index < self.alone else self.max_memories
         seen = [_seen(sample, most) for sample in samples]
-        known = {item.id: item for items in seen for item in items}
+        to_restate = {item.id: item for one in drawn if one.question == RESTATE_INSTRUCTION for item in one.items}
+        known = {item.id: item for items in seen for item in items} | to_restate
         position = {id: number for number, id in enumerate(known)}
         items = [Item(item.text, self._image(item.image)) for item in known.values()]
         asked = [
@@ -85,8 +88,8 @@ class Batches(Sequence[Batch]):
         rng = random.Random(f"{self.seed}/{index}")
         restated = [
             TrainingQuestion(RESTATE_INSTRUCTION, item.text, [number])
-            for number, item in enumerate(items)
-            if rng.random() < self.restated_share and item.text
+            for number, (id, item) in enumerate(zip(known, items, strict=True))
+            if (rng.random() < self.restated_share or id in to_restate) and item.text
         ]
         return Batch(items=items, asked=asked, restated=restated)
 

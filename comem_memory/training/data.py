@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from comem_memory.model import Backbone
 from comem_memory.synthesis.corpus import read_corpus, usable_samples
-from comem_memory.synthesis.drafts import mixtures
+from comem_memory.synthesis.drafts import MixedDrafts, WorldDrafts, mixtures
 from comem_memory.synthesis.emoji import emoji_of_splits
 from comem_memory.synthesis.groups import Mixture
+from comem_memory.synthesis.note_drafts import NoteDrafts
+from comem_memory.synthesis.notes import NoteMixture
 from comem_memory.synthesis.splits import Split
-from comem_memory.training.batches import Batch
+from comem_memory.training.batches import Batch, Batches
 from comem_memory.training.corpus_batches import CorpusBatches
+from comem_memory.training.draft_batches import DraftBatches
 from comem_memory.training.names import country_words, vocabulary_words
 from comem_memory.training.recipe import ITEMS, TrainingRecipe
-from comem_memory.training.world_batches import WorldBatches
 
 STEPS = 1800
 """On made-up worlds."""
@@ -54,9 +56,14 @@ def training_data(backbone: Backbone, recipe: TrainingRecipe) -> TrainingData:
         DownloadError: Made-up items are to have pictures, and npm is missing or cannot fetch the emoji.
     """
     pictures = recipe.pictures and backbone.prompts.supports_images
-    make: partial[WorldBatches] | partial[CorpusBatches]
+    make: Callable[..., Batches]
     if recipe.data is None:
-        make = partial(WorldBatches, _mixtures(backbone, recipe, pictures))
+        mixtures_of, notes = _mixtures(backbone, recipe, pictures), _notes(backbone, recipe)
+
+        def make(split: Split, *, seed: int, **others: Any) -> DraftBatches:
+            drafts = MixedDrafts(seed, recipe.notes, NoteDrafts(seed, notes), WorldDrafts(seed, mixtures_of))
+            return DraftBatches(drafts, split, seed=seed, **others)
+
         steps, developed = STEPS, DEVELOPMENT_BATCHES
     else:
         make = partial(CorpusBatches, recipe.data, questions=recipe.questions, pictures=pictures)
@@ -67,11 +74,23 @@ def training_data(backbone: Backbone, recipe: TrainingRecipe) -> TrainingData:
     steps = steps if recipe.steps is None else recipe.steps
     alone = int(recipe.alone * steps)
     return TrainingData(
-        make("train", seed=recipe.seed, num_batches=steps, max_memories=recipe.max_memories, alone=alone),
+        make(
+            "train",
+            seed=recipe.seed,
+            num_batches=steps,
+            max_memories=recipe.max_memories,
+            alone=alone,
+            restated_share=recipe.restated,
+        ),
         make("development", seed=DEVELOPMENT_SEED, num_batches=developed, max_memories=1),
         make("train", seed=WARM_START_SEED, num_batches=recipe.warm_start_steps + TYPICAL, max_memories=1),
         make("train", seed=PROMPT_SEED, num_batches=recipe.prompt_steps, max_memories=1, restated_share=0.5),
     )
+
+
+def _notes(backbone: Backbone, recipe: TrainingRecipe) -> NoteMixture:
+    words = vocabulary_words(backbone, but=country_words())
+    return NoteMixture(words=words) if recipe.max_facts is None else NoteMixture(recipe.max_facts, words=words)
 
 
 def _mixtures(backbone: Backbone, recipe: TrainingRecipe, pictures: bool) -> dict[Split, Mixture]:
