@@ -450,6 +450,19 @@ def test_the_recorded_checkpoint_there_and_back(base: Path, tmp_path: Path):
         torch.testing.assert_close(back.read(name), weight, atol=1e-6 if name in UPDATED else 0, rtol=0)
 
 
+def test_reader_prompts_are_left_out_of_an_export_which_says_so(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    convert(FOLDER, base, tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "config.json").read_text())
+    (tmp_path / "adapter" / "config.json").write_text(json.dumps(config | {"num_reader_tokens": 2}))
+    prompts = {name: torch.ones(2, config["qformer"]["hidden_size"]) for name in ("reader_prompt", "restate_prompt")}
+    save_file(prompts, tmp_path / "adapter" / "reader_prompts.safetensors")
+    export_checkpoint(tmp_path / "adapter", base=base, out=tmp_path / "checkpoint")
+    assert "exported without its reader prompts" in caplog.text
+    assert WeightFiles(tmp_path / "checkpoint").tensors.keys() == WEIGHTS.keys()
+
+
 def test_an_adapter_of_another_model_is_not_exported(base: Path, tmp_path: Path):
     backbone = tiny_backbone("qwen2_5_vl")
     tiny_encoder(backbone).save_pretrained(tmp_path / "adapter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from comem_memory.errors import AdapterError, CheckpointError
 from comem_memory.files import open_work, refuse_existing
 from comem_memory.model import torch_defaults
 
+logger = logging.getLogger(__name__)
+
 
 @torch_defaults()
 def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path) -> None:
@@ -24,7 +27,7 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
     needs transformers 4.49, reads that of a published model, and not one that transformers 5 wrote.
 
     An interrupted run goes on at the shard where it stopped, from the folder `out` + `.exporting` beside `out`; `out`
-    exists only when it is complete.
+    exists only when it is complete. The authors' layout has no place for reader prompts, which are left out.
 
     Args:
         adapter: An adapter folder, or the hub name of one.
@@ -39,6 +42,8 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
     adapter, out = local_path(adapter), Path(out)
     refuse_existing(out, CheckpointError)
     config, base_model = read_config(adapter), BaseModel(base)
+    if config.num_reader_tokens:
+        logger.warning("%s is exported without its reader prompts, for which the authors' layout has no place.", adapter)
     if (found := base_model.fingerprint(base_model.files)) != config.base_fingerprint:
         raise AdapterError(
             f"Adapter {adapter} belongs to {config.base_model} (fingerprint {config.base_fingerprint}), but "
