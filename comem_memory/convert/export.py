@@ -43,7 +43,7 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
     refuse_existing(out, CheckpointError)
     config, base_model = read_config(adapter), BaseModel(base)
     if config.num_reader_tokens:
-        logger.warning("%s is exported without its reader prompts, for which the authors' layout has no place.", adapter)
+        logger.warning("%s is exported without its reader prompts: the authors' layout has no place for them.", adapter)
     if (found := base_model.fingerprint(base_model.files)) != config.base_fingerprint:
         raise AdapterError(
             f"Adapter {adapter} belongs to {config.base_model} (fingerprint {config.base_fingerprint}), but "
