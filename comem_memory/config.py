@@ -73,6 +73,9 @@ class EncoderConfig(Settings):
     """Vectors of the reader prompts, of which one stands once before what is recalled when a question is answered, and
     the other when an item is restated: learned, the same for all items, and no part of what is stored, so that vectors
     stay valid under other reader prompts. 0 for the authors' checkpoints, which have none."""
+    function_tokens: tuple[int, ...] | None = None
+    """Ids of tokens that tell little of an item, the most frequent first. With them each vector is the copy of some of
+    the text's other tokens, corrected by LoRA and Q-Former; `None` where these alone make it, as the authors' do."""
     recommended_mode: Mode = "memory"
     """How to answer unless the user says otherwise: `both` as long as the vectors alone answer less than text does."""
     library_version: str

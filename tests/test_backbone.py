@@ -235,7 +235,7 @@ def test_the_encoder_reads_an_item_in_the_authors_layout(backbone: Backbone):
     head_without_picture = head.replace("<|vision_start|><|image_pad|><|vision_end|>", "")
 
     def read(text: str | None, picture: Any) -> str:
-        inputs, truncated = backbone.prompts.encoder_inputs(text, picture, max_length=512)
+        inputs, _, truncated = backbone.prompts.encoder_inputs(text, picture, max_length=512)
         assert not truncated
         return re.sub(
             r"(<image>|<\|image_pad\|>|<IMG_CONTEXT>)+",
@@ -283,7 +283,7 @@ def test_the_encoder_reads_an_item_in_the_models_own_template(family: Family, pi
     shown = tiny_picture(size=(40, 40)) if backbone.prompts.supports_images else None
     if family == "idefics3":
         backbone.prompts.processor.image_processor.do_image_splitting = False
-    inputs, _ = backbone.prompts.encoder_inputs("First fact.", shown, max_length=512)
+    inputs, *_ = backbone.prompts.encoder_inputs("First fact.", shown, max_length=512)
     read = re.sub(r"(<image>|<image_soft_token>)+", r"\1", backbone.prompts.tokenizer.decode(inputs["input_ids"][0]))
     assert read == layout % picture
 
@@ -312,7 +312,7 @@ def test_other_templates_end_the_item_with_their_end_of_sequence():
     backbone.prompts.tokenizer.chat_template = (
         "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}[assistant]{% endfor %}"
     )
-    inputs, _ = backbone.prompts.encoder_inputs("First fact.", None, max_length=512)
+    inputs, *_ = backbone.prompts.encoder_inputs("First fact.", None, max_length=512)
     expected = "[user] Similar image and text knowledge for reference[assistant]First fact.<|im_end|>"
     assert backbone.prompts.tokenizer.decode(inputs["input_ids"][0]) == expected
 
@@ -321,7 +321,7 @@ def test_an_item_that_is_too_long(backbone: Backbone):
     room = 128 - backbone.prompts.encoder_inputs("", None, max_length=128)[0]["input_ids"].shape[1]
     with pytest.raises(ItemTooLongError, match=f"has 400 tokens, but the encoder's window of 128 has room for {room}"):
         backbone.prompts.encoder_inputs("a" * 400, None, max_length=128)
-    inputs, truncated = backbone.prompts.encoder_inputs("a" * 400, None, max_length=128, truncate=True)
+    inputs, _, truncated = backbone.prompts.encoder_inputs("a" * 400, None, max_length=128, truncate=True)
     assert truncated
     assert inputs["input_ids"].shape == (1, 128)
     assert backbone.prompts.tokenizer.decode(inputs["input_ids"][0]).endswith(
@@ -367,7 +367,7 @@ def test_a_picture_that_is_never_small_enough_gets_the_fewest_tokens_there_are()
         backbone.prompts.encoder_inputs(None, tiny_picture(size=size), max_length=4096)[0]["input_ids"].shape[1]
         for size in ((40, 40), (1000, 1000))
     )
-    inputs, truncated = backbone.prompts.encoder_inputs("a" * 200, picture, max_length=least + 5, truncate=True)
+    inputs, _, truncated = backbone.prompts.encoder_inputs("a" * 200, picture, max_length=least + 5, truncate=True)
     assert truncated
     assert inputs["input_ids"].shape[1] == least + 5 < most
 

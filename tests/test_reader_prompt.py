@@ -1,4 +1,4 @@
-"""Reader prompts are trained alone, on copies and on everything else that stands behind them."""
+"""Reader prompts are trained alone, on everything that stands behind them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from transformers import TrainerCallback
 pytest.importorskip("faker", reason="training needs the `train` extra")
 
 from comem_memory.encoder import MemoryEncoder
-from comem_memory.errors import CorpusError
+from comem_memory.encoder.copied_tokens import copies
 from comem_memory.synthesis.drafts import WorldDrafts
 from comem_memory.synthesis.groups import Mixture
-from comem_memory.testing import Family, tiny_backbone
+from comem_memory.testing import tiny_backbone
 from comem_memory.training import data
-from comem_memory.training.copies import Copies
 from comem_memory.training.draft_batches import DraftBatches
 from comem_memory.training.reader_prompt import ReaderPromptTrainer, start_from_memories, train_reader_prompts
 from comem_memory.training.recipe import TrainingRecipe
@@ -45,38 +44,13 @@ def others(encoder: MemoryEncoder) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in encoder.named_parameters() if "_prompt" not in name}
 
 
-# -- copies --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", ["llava", "gemma3", "llama"])
-def test_content_tokens_are_dealt_to_the_vectors_in_turn(family: Family):
-    backbone = tiny_backbone(family)
-    copies = Copies(backbone, ["aaaaaaaa 1111 eeee"], vectors=3)  # a token a letter
-    embed = backbone.token_embeddings.float()
-
-    def of(letters: str) -> torch.Tensor:
-        ids = [backbone.prompts.text_ids(letter)[0] for letter in letters]
-        return embed[ids].sum(0) / len(ids) ** 0.5
-
-    end = embed[backbone.prompts.turn_end_ids[0]]
-    torch.testing.assert_close(copies.copy("xay"), torch.stack([of("x"), of("y"), end]))
-    torch.testing.assert_close(copies.copy("k1a2ea3z"), torch.stack([of("k3"), of("1z"), of("2")]))
-    torch.testing.assert_close(copies.copy("aea"), torch.stack([of("a"), of("e"), of("a")])), "nothing else is there"
-    torch.testing.assert_close(copies.copy(""), torch.stack([end] * 3))
-
-
-def test_there_is_something_typical_to_copy():
-    with pytest.raises(CorpusError, match="No item has a text to copy from"):
-        Copies(tiny_backbone(), [""], vectors=8)
-
-
 # -- training ------------------------------------------------------------------------------------------------
 
 
 def make_trainer(encoder: MemoryEncoder, folder: Path, train: Any, **changes: Any) -> ReaderPromptTrainer:
     settings = {"bf16": False, "use_cpu": True, "save_strategy": "no", "disable_tqdm": True, "warmup_steps": 0}
     arguments = training_arguments(folder, **{"steps": len(train), "learning_rate": 0.02} | settings | changes)
-    return ReaderPromptTrainer(encoder, Copies(encoder.backbone, TEXTS, vectors=8), arguments, train, batches(1, 2))
+    return ReaderPromptTrainer(encoder, arguments, train, batches(1, 2))
 
 
 def test_the_prompts_learn_and_nothing_else_changes(encoder: MemoryEncoder, tmp_path: Path):
@@ -87,7 +61,7 @@ def test_the_prompts_learn_and_nothing_else_changes(encoder: MemoryEncoder, tmp_
     first = trainer._losses(batch)
     trainer.train()
     last = trainer._losses(batch)
-    assert set(first) == {"copies", "memory", "text", "both", "restated_copies", "restated_memory"}
+    assert set(first) == {"memory", "text", "both", "restated"}
     assert all(last[given] < first[given] for given in first)
     assert all(not torch.equal(now, then) for now, then in zip(encoder.reader_prompts, prompts, strict=True))
     assert all(torch.equal(weight, before[name]) for name, weight in others(encoder).items())
@@ -109,11 +83,11 @@ def test_what_stands_behind_the_prompt(encoder: MemoryEncoder, tmp_path: Path):
             logits, tokens = bare.answer_logits([prompt], [len(bare.prompts.answer_ids(answer))], [torch.cat(vectors)])
         return torch.nn.functional.cross_entropy(logits, tokens, reduction="sum").item()
 
-    def expected(turn: int, template: str, *, copied: bool = False, vectors: bool = True) -> float:
+    def expected(turn: int, template: str, *, vectors: bool = True) -> float:
         losses, tokens = 0.0, 0
-        for asked in batch["asked"][turn::4]:
+        for asked in batch["asked"][turn::3]:
             [item] = [batch["items"][i] for i in asked.items]
-            own = trainer.copies.copy(item.text) if copied else encoder.encode([encoder.inputs(item.text)])[0]
+            own = encoder.encode([encoder.inputs(item.text)])[0]
             given = [encoder.reader_prompt, *([own] if vectors else [])]
             content = template.format(context=item.text, question=asked.question)
             losses += loss(content, asked.answer, *given)
@@ -121,18 +95,17 @@ def test_what_stands_behind_the_prompt(encoder: MemoryEncoder, tmp_path: Path):
         return losses / tokens
 
     found = {given: loss.item() for given, loss in trainer._losses(batch).items()}
-    assert found["copies"] == pytest.approx(expected(0, "{question}", copied=True), rel=1e-4)
-    assert found["memory"] == pytest.approx(expected(1, "{question}"), rel=1e-4)
+    assert found["memory"] == pytest.approx(expected(0, "{question}"), rel=1e-4)
     text = "Context:\n{context}\n\nAnswer the question using the context above.\n\nQuestion: {question}\nAnswer:"
-    assert found["text"] == pytest.approx(expected(2, text, vectors=False), rel=1e-4)
-    assert found["both"] == pytest.approx(expected(3, "{context}\n\n{question}"), rel=1e-4)
+    assert found["text"] == pytest.approx(expected(1, text, vectors=False), rel=1e-4)
+    assert found["both"] == pytest.approx(expected(2, "{context}\n\n{question}"), rel=1e-4)
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path):
     def train(steps: int) -> MemoryEncoder:
         torch.manual_seed(0)
         encoder = MemoryEncoder.create(tiny_backbone("llava"), num_attention_heads=4, num_reader_tokens=3)
-        train_reader_prompts(encoder, tmp_path, batches(steps), batches(1, 2), TEXTS, learning_rate=0.01)
+        train_reader_prompts(encoder, tmp_path, batches(steps), batches(1, 2), learning_rate=0.01)
         return encoder
 
     first = train(2)
@@ -162,9 +135,13 @@ def test_an_interrupted_training_resumes_exactly(tmp_path: Path):
         assert torch.equal(now, expected)
 
 
-def test_prompts_start_as_what_all_vectors_have_in_common(encoder: MemoryEncoder):
+@pytest.mark.parametrize("function_tokens", [None, [5, 6]], ids=["plain", "copying"])
+def test_prompts_start_as_what_all_vectors_have_in_common(function_tokens: list[int] | None):
+    settings = {"num_attention_heads": 4, "num_reader_tokens": 3, "function_tokens": function_tokens}
+    encoder = MemoryEncoder.create(tiny_backbone("llava"), **settings)
     start_from_memories(encoder, TEXTS)
-    mean = encoder.encode([encoder.inputs(text) for text in TEXTS]).mean(0)
+    inputs = [encoder.inputs(text) for text in TEXTS]
+    mean = torch.cat([encoder(encoder.backbone.batch([one.tensors])) for one in inputs]).mean(0)  # without copies
     expected = torch.nn.functional.interpolate(mean.T[None], size=3, mode="linear")[0].T
     torch.testing.assert_close(encoder.reader_prompt.data, expected)
     assert torch.equal(encoder.reader_prompt, encoder.restate_prompt)
@@ -176,7 +153,13 @@ def test_reader_prompts_alone_keep_the_vectors_of_their_start(tmp_path: Path, mo
     start = MemoryEncoder.from_pretrained(adapter, tiny_backbone("llava"))
     start.save_pretrained(tmp_path / "start", dtype=torch.bfloat16)
     recipe = TrainingRecipe(
-        steps=0, prompt_steps=2, reader_tokens=4, pictures=False, gradient_checkpointing=True, start=tmp_path / "start"
+        copied=False,
+        steps=0,
+        prompt_steps=2,
+        reader_tokens=4,
+        pictures=False,
+        gradient_checkpointing=True,
+        start=tmp_path / "start",
     )
     made = train_encoder(tiny_backbone("llava"), tmp_path / "made", recipe)
     assert made.reader_prompt.shape == (4, 64) and not torch.equal(made.reader_prompt, made.restate_prompt)
@@ -190,3 +173,22 @@ def test_reader_prompts_alone_keep_the_vectors_of_their_start(tmp_path: Path, mo
         recipe.model_copy(update={"start": tmp_path / "made", "prompt_steps": 0}),
     )
     assert torch.equal(on.reader_prompt, made.reader_prompt), "a start's own prompts are kept"
+
+
+def test_an_adapter_can_go_on_as_one_that_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(data, "TYPICAL", 8)
+    _, adapter = save_tiny(tmp_path)
+    recipe = TrainingRecipe(
+        copied=True, steps=0, prompt_steps=0, pictures=False, gradient_checkpointing=True, start=adapter
+    )
+    made = train_encoder(tiny_backbone("llava"), tmp_path / "made", recipe)
+    loaded = MemoryEncoder.from_pretrained(tmp_path / "made", tiny_backbone("llava"))
+    begun = MemoryEncoder.from_pretrained(adapter, tiny_backbone("llava"))
+    assert made.fingerprint.digest == loaded.fingerprint.digest != begun.fingerprint.digest
+    inputs = made.inputs("The door is blue.")
+    batch = made.backbone.batch([inputs.tensors])
+    with torch.no_grad():
+        corrected = copies([inputs.copied], made.backbone) + made(batch)
+        correction, whole = made(batch), begun(batch)
+    torch.testing.assert_close(made.encode([inputs]), corrected)
+    torch.testing.assert_close(correction, 0.1 * whole, rtol=0.05, atol=1e-3)

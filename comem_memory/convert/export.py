@@ -35,13 +35,20 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
         out: The folder to make, which must not exist.
 
     Raises:
-        AdapterError: The adapter is incomplete or damaged, or belongs to another model.
+        AdapterError: The adapter is incomplete or damaged, belongs to another model, or copies tokens, which the
+            authors' encoders do not.
         CheckpointError: The base model's files are damaged or of another family than the authors', `out` exists, or an
             interrupted run was of something else.
     """
     adapter, out = local_path(adapter), Path(out)
     refuse_existing(out, CheckpointError)
-    config, base_model = read_config(adapter), BaseModel(base)
+    config = read_config(adapter)
+    if config.function_tokens is not None:
+        raise AdapterError(
+            f"The vectors of adapter {adapter} begin as copies of an item's tokens, for which the authors' layout "
+            "has no place. Train one without (comem train --no-copied) to export it."
+        )
+    base_model = BaseModel(base)
     if config.num_reader_tokens:
         logger.warning("%s is exported without its reader prompts: the authors' layout has no place for them.", adapter)
     if (found := base_model.fingerprint(base_model.files)) != config.base_fingerprint:

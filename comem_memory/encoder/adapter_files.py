@@ -237,6 +237,8 @@ def adapter_fingerprint(config: EncoderConfig, weights: AdapterWeights) -> Encod
     """
     settings = f"{config.lora.lora_alpha} {config.qformer.num_attention_heads} {config.qformer.depth}"
     settings += "".join(f" {module} {alpha}" for module, alpha in sorted(config.lora.alpha_pattern.items()))
+    if config.function_tokens is not None:
+        settings += f" copies but {' '.join(map(str, config.function_tokens))}"
     return EncoderFingerprint(
         base_model=config.base_model,
         base_revision=config.base_revision,

@@ -27,6 +27,7 @@ from comem_memory.encoder.adapter_files import (
     read_weights,
     write_adapter,
 )
+from comem_memory.encoder.copied_tokens import CopiedTokens, copies
 from comem_memory.encoder.qformer import QFormer
 from comem_memory.errors import AdapterError
 from comem_memory.model import PROMPT_VERSION, Backbone, ModelInputs, quantization_of, torch_defaults
@@ -52,6 +53,8 @@ class EncoderInputs(NamedTuple):
     """One item as the encoder reads it."""
 
     tensors: ModelInputs
+    copied: list[list[int]]
+    """Ids of the tokens that each vector copies; empty for an encoder that copies none."""
     truncated: bool
     """Whether the end of the text did not fit and was left out."""
 
@@ -62,6 +65,9 @@ class MemoryEncoder(nn.Module):
     With them come the reader prompts, learned vectors that stand once before whatever was recalled and tell the frozen
     model how to use it, so that the items' own vectors need not: `reader_prompt` to answer, `restate_prompt` to restate
     an item. Both are (m, H), and m is 0 for an encoder without any.
+
+    An encoder with `function_tokens` copies: its vectors begin as embeddings of the text's own tokens
+    (`copied_tokens`), to which the Q-Former's output is added.
 
     There is one copy of the base model. Its LoRA is on only inside `encode` and `forward`; at any other time the
     backbone is the bare model. (The authors keep two copies, and their LoRA also lands in the "frozen" one.)
@@ -100,8 +106,14 @@ class MemoryEncoder(nn.Module):
                 _keep_in_memory(module)
         self.qformer = QFormer(config.qformer).to(backbone.device)
         shape = (config.num_reader_tokens, config.qformer.hidden_size)
-        self.reader_prompt = nn.Parameter(torch.zeros(shape, device=backbone.device))
-        self.restate_prompt = nn.Parameter(torch.zeros(shape, device=backbone.device))
+        learned = config.num_reader_tokens > 0
+        self.reader_prompt = nn.Parameter(torch.zeros(shape, device=backbone.device), learned)
+        self.restate_prompt = nn.Parameter(torch.zeros(shape, device=backbone.device), learned)
+        self._copied = None
+        if config.function_tokens is not None:
+            empty = backbone.prompts.turn_end_ids[0]
+            vectors = config.qformer.num_query_tokens
+            self._copied = CopiedTokens(config.function_tokens, vectors=vectors, empty=empty)
         self._layers: list[nn.Module] = []  # those that compute again in the backward pass
         self._rest()
         self.eval()
@@ -118,6 +130,7 @@ class MemoryEncoder(nn.Module):
         max_length: int = MAX_LENGTH,
         recommended_mode: Mode = "memory",
         num_reader_tokens: int = 0,
+        function_tokens: Sequence[int] | None = None,
     ) -> MemoryEncoder:
         """An untrained encoder: its LoRA has no effect yet, its Q-Former starts as an average (`init_identity`).
 
@@ -129,6 +142,8 @@ class MemoryEncoder(nn.Module):
             max_length: Longest item in tokens; a model's own window may set it lower.
             recommended_mode: How to answer with this encoder unless the user says otherwise.
             num_reader_tokens: Vectors of each reader prompt, which all start as the mean embedding of all tokens.
+            function_tokens: Tokens that are copied last; with any, or an empty list, vectors start as copies of the
+                others (`EncoderConfig.function_tokens`), and of the Q-Former's output there is little.
 
         Raises:
             AdapterError: The model carries a memory encoder already, or its layers take no LoRA.
@@ -147,27 +162,47 @@ class MemoryEncoder(nn.Module):
             max_length,
             recommended_mode,
             num_reader_tokens,
+            function_tokens,
         )
         encoder = cls(backbone, config)
         embeddings = backbone.token_embeddings.float()
         encoder.qformer.init_identity(embeddings.mean(0), embeddings.std(0))
+        if encoder.copies:
+            encoder.begin_as_copies()
         for prompt in encoder.reader_prompts:
             prompt.data.add_(embeddings.mean(0))
         return encoder
 
     # -- encoding -----------------------------------------------------------------------------------------------
 
-    def forward(self, batch: ModelInputs) -> torch.Tensor:
+    @property
+    def copies(self) -> bool:
+        """Whether vectors begin as copies of tokens."""
+        return self._copied is not None
+
+    def begin_as_copies(self) -> None:
+        """Leaves a tenth of the Q-Former's output, so that vectors are copies but for what it can learn from."""
+        for parameter in self.qformer.norm_out.parameters():
+            parameter.data.mul_(0.1)
+
+    def forward(self, batch: ModelInputs, copied: Sequence[list[list[int]]] = ()) -> torch.Tensor:
         """Memory embeddings of a batch of items.
 
         Args:
             batch: What `backbone.batch` makes of items: tensors of shape (B, T), and the pictures of the batch.
+            copied: Of each item which tokens its vectors copy; nothing for an encoder that copies none.
 
         Returns:
             (B, Q, H), of the Q-Former's dtype.
         """
         queries = self.qformer.query_tokens  # on the first device, when the model is spread over several
-        return self.qformer(self.hidden_states(batch).to(queries), batch["attention_mask"])
+        vectors = self.qformer(self.hidden_states(batch).to(queries), batch["attention_mask"])
+        return vectors + copies(copied, self.backbone).to(vectors) if copied else vectors
+
+    def encode_batch(self, items: Sequence[EncoderInputs]) -> torch.Tensor:
+        """Memory embeddings of a few items in one forward pass, (B, Q, H), of the Q-Former's dtype."""
+        batch = self.backbone.batch([item.tensors for item in items])
+        return self(batch, [item.copied for item in items] if self.copies else ())
 
     def hidden_states(self, batch: ModelInputs) -> torch.Tensor:
         """The last hidden states of the model with its LoRA on, (B, T, H): what the Q-Former reads."""
@@ -189,10 +224,10 @@ class MemoryEncoder(nn.Module):
                 picture alone has.
             InvalidItemError: There is a picture, but the model takes none.
         """
-        laid_out = self.backbone.prompts.encoder_inputs(
+        tensors, text_ids, truncated = self.backbone.prompts.encoder_inputs(
             text, image, max_length=self.encoder_config.max_length, truncate=truncate
         )
-        return EncoderInputs(*laid_out)
+        return EncoderInputs(tensors, self._copied.of(text_ids) if self._copied else [], truncated)
 
     def encode(self, items: Sequence[EncoderInputs], *, batch_size: int = 16) -> torch.Tensor:
         """Memory embeddings of items, which are sorted by length into padded batches.
@@ -219,7 +254,7 @@ class MemoryEncoder(nn.Module):
             size = max(1, min(batch_size, BATCH_TOKENS // lengths[order[-1]]))
             order, chosen = order[:-size], order[-size:]
             with self.backbone.lock, torch_defaults(), torch.inference_mode():
-                encoded[chosen] = self(self.backbone.batch([items[i].tensors for i in chosen])).float().cpu()
+                encoded[chosen] = self.encode_batch([items[i] for i in chosen]).float().cpu()
         return encoded
 
     @contextmanager
@@ -359,6 +394,7 @@ def encoder_config(
     max_length: int = MAX_LENGTH,
     recommended_mode: Mode = "memory",
     num_reader_tokens: int = 0,
+    function_tokens: Sequence[int] | None = None,
 ) -> EncoderConfig:
     """The settings of a new encoder, made by this version of the library.
 
@@ -370,6 +406,7 @@ def encoder_config(
         max_length: Longest item in tokens; a model's own window may set it lower.
         recommended_mode: How to answer with this encoder unless the user says otherwise.
         num_reader_tokens: Vectors of each reader prompt.
+        function_tokens: Tokens that are copied last, of an encoder that copies.
     """
     return EncoderConfig(
         base_model=backbone.name,
@@ -381,6 +418,7 @@ def encoder_config(
         lora=lora,
         recommended_mode=recommended_mode,
         num_reader_tokens=num_reader_tokens,
+        function_tokens=None if function_tokens is None else tuple(function_tokens),
         library_version=version("comem-memory"),
     )
 

@@ -75,7 +75,7 @@ class Prompts:
 
     def encoder_inputs(
         self, text: str | None, image: Image.Image | None, *, max_length: int, truncate: bool = False
-    ) -> tuple[ModelInputs, bool]:
+    ) -> tuple[ModelInputs, list[int], bool]:
         """One item as the encoder reads it: user turn = picture and instruction, assistant turn = the text.
 
         ChatML models get the authors' exact layout, which has no system turn; others their own chat template. Where
@@ -89,7 +89,7 @@ class Prompts:
             truncate: Whether a text that is too long is cut.
 
         Returns:
-            The inputs, each with a batch axis of 1, and whether the text was cut.
+            The inputs, each with a batch axis of 1; the text's tokens in them; whether the text was cut.
 
         Raises:
             ItemTooLongError: The item has more than `max_length` tokens and `truncate` is off, or there is no room even
@@ -120,7 +120,7 @@ class Prompts:
                 f"but the encoder's window of {max_length} has room for {room}. "
                 "Split it into several items, or pass truncate=True to encode its beginning."
             )
-        return _append(inputs, body[:room] + end), truncated
+        return _append(inputs, body[:room] + end), body[:room], truncated
 
     def _scaled_down(self, turn: str, image: Image.Image, most: int) -> ModelInputs:
         """The turn with its picture made so small that both take at most so many tokens, if that can be had."""

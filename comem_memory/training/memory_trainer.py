@@ -1,7 +1,7 @@
 """Training a memory encoder.
 
 Reference: arXiv 2505.17670, section 3: cross-entropy of the answer through the frozen model, gradient to LoRA and
-Q-Former only; here also to the reader prompts, which the authors do not have.
+Q-Former only; here also to the restating prompt, which the authors do not have.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from comem_memory.training.trainer import BatchTrainer, Dataset
 
 RESTATE_WEIGHT = 0.3
 QFORMER_RATE, PROMPT_RATE = 0.6, 2.0
-"""Learning rates of the Q-Former and of the reader prompts, as multiples of LoRA's."""
+"""Learning rates of the Q-Former and of the restating prompt, as multiples of LoRA's."""
 
 
 class MemoryTrainer(BatchTrainer):
-    """Trains LoRA, Q-Former and reader prompts so that the frozen model answers from the vectors.
+    """Trains LoRA and Q-Former so that the frozen model answers from the vectors, and the prompt behind which it
+    restates them. The prompt behind which it answers stays, so that it serves texts as it did (`reader_prompt`).
 
     The log shows the loss on unseen items with their own memory and with another item's: their gap is the sign that
     the memory is read.
@@ -78,8 +79,7 @@ class MemoryTrainer(BatchTrainer):
         for item in batch["items"]:
             picture = None if item.image is None else load_image(item.image)
             inputs.append(self.encoder.inputs(item.text, picture, truncate=True))
-        memories = self.encoder.forward(self.backbone.batch([one.tensors for one in inputs]))
-        return memories, [not one.truncated for one in inputs]
+        return self.encoder.encode_batch(inputs), [not one.truncated for one in inputs]
 
     def _loss(
         self, asked: list[TrainingQuestion], prompt: torch.Tensor, memories: torch.Tensor | None, *contents: Any
@@ -103,7 +103,7 @@ class MemoryTrainer(BatchTrainer):
         """
         contents = [one.question for one in asked] if contents is None else contents
         prompts = [self._prompt(one, content) for one, content in zip(asked, contents, strict=True)]
-        given = [[] if memories is None else memories[one.items] for one in asked]
+        given: list[Any] = [[] if memories is None else memories[one.items] for one in asked]
         seen = [torch.cat([prompt, *vectors]) for vectors in given]
         return self.backbone.answer_logits(prompts, self._lengths(asked), seen)
 
@@ -158,7 +158,7 @@ class MemoryTrainer(BatchTrainer):
             [
                 {"params": lora, "lr": rate},
                 {"params": self.encoder.qformer.parameters(), "lr": rate * QFORMER_RATE},
-                {"params": self.encoder.reader_prompts, "lr": rate * PROMPT_RATE},
+                {"params": self.encoder.reader_prompts[1:], "lr": rate * PROMPT_RATE},
             ],
             weight_decay=self.args.weight_decay,
         )

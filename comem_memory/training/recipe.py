@@ -26,6 +26,9 @@ class TrainingRecipe(Settings):
     """Optimizer steps; by default 1800 of 8 made-up items, or 3 times through a corpus; 0 for reader prompts alone."""
     warm_start_steps: int = Field(200, ge=1)
     """Steps of the warm start, in which the encoder learns to say what it reads; none with --start."""
+    copied: bool | None = None
+    """Let vectors begin as copies of the item's own tokens, which LoRA and Q-Former correct; by default they do, or
+    with --start as its do."""
     reader_tokens: int = Field(8, ge=0)
     """Vectors of each reader prompt, which stands once before what is recalled; none with 0."""
     prompt_steps: int = Field(60, ge=0)
@@ -33,7 +36,7 @@ class TrainingRecipe(Settings):
     prompt_rate: float = Field(1e-3, gt=0)
     """Learning rate of the reader prompts when they are trained alone."""
     learning_rate: float = Field(5e-4, gt=0)
-    """Learning rate of the LoRA; the Q-Former's is 0.6 of it, the reader prompts' is twice it."""
+    """Learning rate of the LoRA; the Q-Former's is 0.6 of it, the restating prompt's is twice it."""
     max_length: int | None = Field(None, ge=64)
     """Most tokens of an item: longer texts are cut, larger pictures scaled down. By default 512, or as with --start."""
     notes: float = Field(0.5, ge=0, le=1)

@@ -13,6 +13,7 @@ from comem_memory.errors import AdapterError
 from comem_memory.files import NOTE, claim
 from comem_memory.model import Backbone, torch_defaults
 from comem_memory.training.data import training_data
+from comem_memory.training.function_tokens import function_tokens
 from comem_memory.training.hardware import speed_up_on_cpu
 from comem_memory.training.memory_trainer import MemoryTrainer
 from comem_memory.training.reader_prompt import start_from_memories, train_reader_prompts
@@ -22,6 +23,8 @@ from comem_memory.training.warm_start import texts_of, warm_start
 
 MAX_LENGTH = 512
 """Tokens of an item."""
+TYPICAL_TEXTS = 128
+"""Of which vectors the reader prompts start as the mean."""
 
 
 @torch_defaults()
@@ -45,6 +48,11 @@ def train_encoder(
     """
     config = _encoder_config(backbone, recipe)
     data = training_data(backbone, recipe)
+    typical = texts_of(data.warm_start[i] for i in range(recipe.warm_start_steps, len(data.warm_start)))
+    copying = recipe.start is None if recipe.copied is None else recipe.copied
+    begins_copying = copying and config.function_tokens is None
+    if begins_copying:
+        config = config.model_copy(update={"function_tokens": tuple(function_tokens(backbone, typical))})
     if (output_dir / CONFIG_FILE).is_file() and not (output_dir / NOTE).is_file():
         raise AdapterError(f"{output_dir} holds an adapter already. Pass a new folder, and go on from it with --start.")
     as_run = recipe.model_copy(
@@ -52,6 +60,7 @@ def train_encoder(
             "steps": len(data.train),
             "max_length": config.max_length,
             "vectors": config.qformer.num_query_tokens,
+            "copied": config.function_tokens is not None,
             "start": recipe.start and recipe.start.resolve(),
             "data": recipe.data and recipe.data.resolve(),
         }
@@ -83,22 +92,18 @@ def train_encoder(
     if recipe.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(recipe.patience))
     checkpoint = trainer.last_checkpoint()
-    if checkpoint is None and recipe.start is not None:
-        encoder.load_weights(recipe.start, resize=True)
-    elif checkpoint is None:
-        warm_start(encoder, output_dir / "warm-start", data.warm_start, steps=recipe.warm_start_steps)
-    if checkpoint is None and encoder.reader_prompts:
-        typical = texts_of(data.warm_start[i] for i in range(recipe.warm_start_steps, len(data.warm_start)))
-        if recipe.start is None or not (recipe.start / READER_FILE).is_file():
-            start_from_memories(encoder, [text for text in typical if text])
-        if len(data.prompts):
+    if checkpoint is None:
+        if recipe.start is None:
+            warm_start(encoder, output_dir / "warm-start", data.warm_start, steps=recipe.warm_start_steps)
+        else:
+            encoder.load_weights(recipe.start, resize=True)
+        if encoder.reader_prompts and not (recipe.start and (recipe.start / READER_FILE).is_file()):
+            start_from_memories(encoder, [text for text in typical if text][:TYPICAL_TEXTS])
+        if begins_copying:
+            encoder.begin_as_copies()
+        if encoder.reader_prompts and len(data.prompts):
             train_reader_prompts(
-                encoder,
-                output_dir / "reader-prompts",
-                data.prompts,
-                data.development,
-                typical,
-                learning_rate=recipe.prompt_rate,
+                encoder, output_dir / "reader-prompts", data.prompts, data.development, learning_rate=recipe.prompt_rate
             )
     if len(data.train):
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -113,10 +118,11 @@ def _encoder_config(backbone: Backbone, recipe: TrainingRecipe) -> EncoderConfig
     if recipe.start is None:
         heads = backbone.model.config.get_text_config().num_attention_heads
         qformer, lora = QFormerConfig(hidden_size=backbone.hidden_size, num_attention_heads=heads), LoraSettings()
-        max_length = MAX_LENGTH
+        max_length, copied_but = MAX_LENGTH, None
     else:
         given = fitting_config(recipe.start, backbone)
         qformer, lora, max_length = given.qformer, given.lora, given.max_length
+        copied_but = None if recipe.copied is False else given.function_tokens
     if recipe.vectors is not None:
         qformer = qformer.model_copy(update={"num_query_tokens": recipe.vectors})
     # Made-up items are seen once, those of a corpus a few times, and drawing masks took a quarter of a step.
@@ -129,4 +135,5 @@ def _encoder_config(backbone: Backbone, recipe: TrainingRecipe) -> EncoderConfig
         recipe.max_length or max_length,
         recommended_mode=recipe.recommended_mode,
         num_reader_tokens=recipe.reader_tokens,
+        function_tokens=copied_but,
     )
