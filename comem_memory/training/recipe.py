@@ -27,8 +27,7 @@ class TrainingRecipe(Settings):
     warm_start_steps: int = Field(200, ge=1)
     """Steps of the warm start, in which the encoder learns to say what it reads; none with --start."""
     copied: bool | None = None
-    """Let vectors begin as copies of the item's own tokens, which LoRA and Q-Former correct; by default they do, or
-    with --start as its do."""
+    """Let vectors begin as copies of the text's tokens, corrected by LoRA and Q-Former; default, or as in --start."""
     reader_tokens: int = Field(8, ge=0)
     """Vectors of each reader prompt, which stands once before what is recalled; none with 0."""
     prompt_steps: int = Field(60, ge=0)

@@ -23,6 +23,8 @@ from comem_memory.training.warm_start import texts_of, warm_start
 
 MAX_LENGTH = 512
 """Tokens of an item."""
+SAVE_STEPS = 25
+"""Steps between checkpoints: on a slow machine a quarter of an hour. Early stopping saves when it evaluates."""
 TYPICAL_TEXTS = 128
 """Of which vectors the reader prompts start as the mean."""
 
@@ -82,6 +84,7 @@ def train_encoder(
             steps=len(data.train),
             learning_rate=recipe.learning_rate,
             load_best_model_at_end=recipe.patience is not None,
+            **({} if recipe.patience else {"save_steps": SAVE_STEPS}),
             restore_callback_states_from_checkpoint=recipe.patience is not None,
             report_to=recipe.report_to,
         ),
