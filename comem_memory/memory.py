@@ -30,6 +30,7 @@ from comem_memory.chat import (
     spoken,
 )
 from comem_memory.config import Mode
+from comem_memory.conversion import Addable
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import EncoderMismatchError, NotPicklableError, QueryError
 from comem_memory.files import TemporaryFolder, load_image
@@ -66,7 +67,7 @@ from comem_memory.store import (
     write_folder,
 )
 from comem_memory.threads import iterate_in_thread, run_in_thread
-from comem_memory.types import MemoryHit, MemoryItem, Metadata, own_metadata, repaired
+from comem_memory.types import MemoryHit, Metadata, own_metadata, repaired
 
 if TYPE_CHECKING:
     from comem_memory.integrations.langchain import ComemRetriever as LangChainRetriever
@@ -341,7 +342,7 @@ class ContinuousMemory:
 
     def add(
         self,
-        items: MemoryItem | Iterable[MemoryItem],
+        items: Addable | Iterable[Addable],
         *,
         truncate: bool = False,
         batch_size: int = 16,
@@ -364,7 +365,8 @@ class ContinuousMemory:
         one.
 
         Args:
-            items: One item, several, or a generator, of which one chunk at a time is in memory.
+            items: One item, several, or a generator, of which one chunk at a time is in memory. In place of an item a
+                text, a document of LangChain, or a document or node of LlamaIndex, whose id the item gets.
             truncate: Encode the beginning of texts that are too long; hits then say `truncated`.
             batch_size: Items per forward pass of the encoder.
             progress: Show a bar; by default for more than one chunk, on a terminal.
@@ -373,7 +375,7 @@ class ContinuousMemory:
             The ids, in the order given.
 
         Raises:
-            InvalidItemError: A picture cannot be opened, or something is not a MemoryItem.
+            InvalidItemError: A picture cannot be opened, or something cannot be added or stored.
             ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
             DuplicateIdError: Two items of this call have the same id but different content.
             ItemNotFoundError: An item supersedes one that is neither stored nor stands before it in this call.
@@ -883,7 +885,7 @@ class ContinuousMemory:
 
     # -- async twins --------------------------------------------------------------------------------------------
 
-    async def aadd(self, items: MemoryItem | Iterable[MemoryItem], **kwargs: Any) -> list[str]:
+    async def aadd(self, items: Addable | Iterable[Addable], **kwargs: Any) -> list[str]:
         """`add` in a thread, which goes on when the caller gives up, until the memory is closed."""
         return await run_in_thread(lambda _: self.add(items, **kwargs))
 

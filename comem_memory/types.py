@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,7 +18,8 @@ from comem_memory.errors import InvalidItemError, shortened
 if TYPE_CHECKING:
     import torch
 
-Metadata = dict[str, str | int | float | bool]
+Metadata = dict[str, Any]
+"""Values by name: texts, numbers and booleans, lists and dicts of these, and dicts of dicts; see `leaves`."""
 RESERVED_PREFIX = "comem."
 """Metadata keys that begin so are ours: the store's, and what adapters note about messages."""
 CHAT_PREFIX = RESERVED_PREFIX + "chat."
@@ -36,8 +37,10 @@ class MemoryItem(BaseModel):
         text: The item's text.
         image: A path, encoded image bytes (PNG, JPEG, ...), or a `PIL.Image.Image`.
         id: Unique within a namespace; by default a hash of text and image, so that adding twice changes nothing.
-        metadata: Flat values to filter on; keys must not begin with `comem.`, `chroma:`, `$` or `#`. Without an id, an
-            item of another `source` is an item of its own, even if text and image are the same.
+        metadata: Texts, numbers and booleans to filter on, in lists and dicts or not (a filter names `{"author":
+            {"name": "Ada"}}` as `author.name`). Entries that are `None` are left out, tuples become lists. Keys must
+            not begin with `comem.`, `chroma:`, `$` or `#`. Without an id, an item of another `source` is an item of its
+            own, even if text and image are the same.
         said_at: When it was said or happened, with a timezone: a datetime, or its text in ISO 8601. A model that reads
             texts is told the day, in that timezone.
         expires: When it is to be forgotten: a datetime with a timezone, or a duration from when it is stored; or the
@@ -72,10 +75,7 @@ class MemoryItem(BaseModel):
     @field_validator("metadata", mode="before")
     @classmethod
     def _plain_values(cls, metadata: Any) -> Any:
-        """NumPy's scalars as Python's, so that a boolean stays one, and texts repaired."""
-        if not isinstance(metadata, dict):
-            return metadata
-        return {_repaired(key): _repaired(plain(value)) for key, value in metadata.items()}
+        return _kept(metadata)
 
     @field_validator("text", mode="before")
     @classmethod
@@ -117,22 +117,78 @@ class MemoryItem(BaseModel):
             raise InvalidItemError(
                 f"{name}: an id must not be empty and must have no control characters. Pass another id, or none."
             )
-        for key, value in self.metadata.items():
-            if not key or key.startswith((RESERVED_PREFIX, *_CHROMA_PREFIXES)):
-                raise InvalidItemError(
-                    f"{name}: metadata key {shortened(key)!r} is empty or begins with one of "
-                    f"{', '.join((RESERVED_PREFIX, *_CHROMA_PREFIXES))}, which the store uses. Rename the key."
-                )
-            if isinstance(value, int | float) and not is_storable(value):
-                raise InvalidItemError(
-                    f"{name}: metadata {shortened(key)!r} is not finite or beyond 64 bits. Store it as a text."
-                )
+        _check_metadata(name, self.metadata)
         if isinstance(self.image, Path) and not is_storable(str(self.image)):
             raise InvalidItemError(
                 f"{name}: the name of the picture {shortened(str(self.image))!r} is not UTF-8, and cannot be stored. "
                 "Rename the file."
             )
         return self
+
+
+def leaves(metadata: Metadata) -> Metadata:
+    """The values that are no dicts, each under its path: of `{"author": {"name": "Ada"}}` it is `author.name`."""
+    return dict(_paths(metadata))
+
+
+def _paths(metadata: Metadata, within: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in metadata.items():
+        if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+            yield from _paths(value, f"{within}{key}.")
+        else:
+            yield f"{within}{key}", value
+
+
+def _kept(value: Any) -> Any:
+    """A value as it is kept: NumPy's scalars as Python's, so that a boolean stays one, and no entry without a value."""
+    if isinstance(value, dict):
+        return {_repaired(key): _kept(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [_kept(one) for one in value]
+    return _repaired(plain(value))
+
+
+def _check_metadata(name: str, metadata: Metadata) -> None:
+    """
+    Args:
+        name: The item, for the message.
+        metadata: As `_kept` gives it.
+
+    Raises:
+        InvalidItemError: A name or value that cannot be stored, or two values of the same path.
+    """
+    found = list(_paths(metadata))
+    paths = [path for path, _ in found]
+    for path in (*metadata, *paths):
+        if not path or path.startswith((RESERVED_PREFIX, *_CHROMA_PREFIXES)):
+            raise InvalidItemError(
+                f"{name}: metadata key {shortened(path)!r} is empty or begins with one of "
+                f"{', '.join((RESERVED_PREFIX, *_CHROMA_PREFIXES))}, which the store uses. Rename the key."
+            )
+    if len(set(paths)) < len(paths):
+        twice = next(path for at, path in enumerate(paths) if path in paths[:at])
+        raise InvalidItemError(
+            f"{name}: metadata has {shortened(twice)!r} twice, in a dict and with a dot. Rename one."
+        )
+    for path, value in found:
+        _check_value(f"{name}: metadata {shortened(path)!r}", value)
+
+
+def _check_value(name: str, value: Any) -> None:
+    if isinstance(value, list):
+        for one in value:
+            _check_value(name, one)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if not isinstance(key, str):
+                raise InvalidItemError(f"{name} has the key {key!r}. Pass texts as keys.")
+            _check_value(name, one)
+    elif not isinstance(value, str | int | float | None):
+        raise InvalidItemError(
+            f"{name} is or holds a {type(value).__name__}. Pass texts, numbers, booleans, and lists and dicts of these."
+        )
+    elif not is_storable(value):
+        raise InvalidItemError(f"{name} is not finite or beyond 64 bits. Store it as a text.")
 
 
 def picture_path(name: str | Path) -> Path:
@@ -229,8 +285,8 @@ def _invalid(fields: dict[str, Any], error: ValidationError) -> InvalidItemError
     place = ".".join(str(part) for part in found["loc"][:2])
     return InvalidItemError(
         f"MemoryItem {shortened(fields.get('id') or '')!r} cannot be made: {shortened(place)}: {found['msg']}. "
-        "Pass text (str), image, id (str) and metadata (a flat dict of texts, numbers and booleans); said_at and "
-        "expires (moments with a timezone) and supersedes (ids)."
+        "Pass text (str), image, id (str) and metadata (a dict); said_at and expires (moments with a timezone) and "
+        "supersedes (ids)."
     )
 
 

@@ -137,6 +137,24 @@ def test_a_value_of_another_type_takes_the_old_ones_place(store: ChromaStore):
             assert store.count(namespace="eve", where={"n": other}) == holds(value, "$eq", other), (value, other)
 
 
+def test_what_is_in_a_list_is_pythons(store: ChromaStore):
+    lists: dict[str, list[Any]] = {
+        "whole": [2, -(2**62)],
+        "decimal": [2.0, 2.5],
+        "both": [1, 2.5],
+        "bools": [True],
+        "texts": ["2", "a"],
+    }
+    records = [record(id, namespace="ida", metadata={"n": values}) for id, values in lists.items()]
+    store.put([*records, record("none", namespace="ida"), record("plain", namespace="ida", metadata={"n": 2})])
+    assert {one.id: one.metadata.get("n") for one in store.summaries(list(lists), namespace="ida")} == lists
+    for value in (2, 2.0, 2.5, 1, 1.5, -(2**62), True, False, "2", "a", "b"):
+        inside = sorted(id for id, values in lists.items() if any(holds(one, "$eq", value) for one in values))
+        outside = sorted({*lists, "none", "plain"} - set(inside))
+        assert store.ids(namespace="ida", where={"n": {"$contains": value}}) == inside, value
+        assert store.ids(namespace="ida", where={"n": {"$not_contains": value}}) == outside, value
+
+
 @pytest.mark.parametrize("operand", [[], [1, "b"], [1, True], [None], 2, [float("nan")], [2**63]])
 def test_lists_are_of_one_kind_and_storable(store: ChromaStore, operand: Any):
     for operation in ("$in", "$nin"):

@@ -47,12 +47,10 @@ def prepare(item: MemoryItem, encoder: MemoryEncoder, *, truncate: bool) -> Prep
         truncate: Whether a text that is too long is cut.
 
     Raises:
-        InvalidItemError: It is no MemoryItem, its picture cannot be opened, or the model takes no pictures.
+        InvalidItemError: Its picture cannot be opened, or the model takes no pictures.
         ItemTooLongError: The item does not fit the encoder's window and `truncate` is off, or its picture alone does
             not.
     """
-    if not isinstance(item, MemoryItem):
-        raise InvalidItemError(f"{shortened(repr(item))} is no MemoryItem. Pass MemoryItem(text=..., image=...).")
     try:
         picture = None if item.image is None else load_image(item.image)
         inputs = encoder.inputs(item.text, picture, truncate=truncate)

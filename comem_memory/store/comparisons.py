@@ -25,7 +25,7 @@ _SINGLE: dict[str, Callable[[Any, Any], bool]] = {
     "$lt": python.lt,
     "$lte": python.le,
 }
-COMPARISONS = (*_SINGLE, "$in", "$nin")
+COMPARISONS = (*_SINGLE, "$in", "$nin", "$contains", "$not_contains")
 
 
 def compared(name: str, operator: str, operand: Any) -> dict[str, Any]:
@@ -38,6 +38,8 @@ def compared(name: str, operator: str, operand: Any) -> dict[str, Any]:
     """
     if operator in _SINGLE:
         return _with_one(name, operator, operand)
+    if operator in ("$contains", "$not_contains"):
+        return _in_list(name, operator, operand)
     if isinstance(operand[0], str | bool):
         return {name: {operator: operand}}
     return _with_several(name, operator, operand)
@@ -68,6 +70,15 @@ def _with_several(name: str, operator: str, numbers: list[int | float]) -> dict[
         elif inexact:
             conditions.append({name: {operator: inexact}})
     return conditions[0] if len(conditions) == 1 else {any_: conditions}
+
+
+def _in_list(name: str, operator: str, value: str | bool | int | float) -> dict[str, Any]:
+    """Chroma looks for a number in lists of its own type only."""
+    condition = {name: {operator: value}}
+    if isinstance(value, str | bool) or _converted(value) != value:
+        return condition
+    other = {name: {operator: _converted(value)}}
+    return {"$or" if operator == "$contains" else "$and": [condition, other]}
 
 
 def _converted(number: int | float) -> int | float:

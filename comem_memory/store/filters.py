@@ -12,9 +12,11 @@ from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, is_name, is_storabl
 Filter = dict[str, Any]
 """A condition on metadata, as Chroma writes it: `{"year": {"$gte": 2020}}`, `{"$or": [{"a": 1}, {"b": 2}]}`.
 
-Numbers compare by value, as in Python (2 is below 2.5 and equals 2.0); a boolean is not a number. `$ne` and `$nin` also
-match items without the key. Of our own keys the times can be compared, with a datetime or its text in ISO 8601:
-`{"comem.said_at": {"$lt": datetime.now(UTC)}}`, likewise `comem.created_at`, `comem.updated_at` and `comem.expires`."""
+Numbers compare by value, as in Python (2 is below 2.5 and equals 2.0); a boolean is not a number. A value in a dict is
+named by its path, `{"author.name": "Ada"}`; of a list of one kind `$contains` and `$not_contains` ask whether it has a
+value. `$ne`, `$nin` and `$not_contains` also match items without the key. Of our own keys the times can be compared,
+with a datetime or its text in ISO 8601: `{"comem.said_at": {"$lt": datetime.now(UTC)}}`, likewise `comem.created_at`,
+`comem.updated_at` and `comem.expires`."""
 
 COMBINATIONS = ("$and", "$or")
 _KINDS = (str, bool, int | float)  # in this order: to Python a boolean is an integer

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from comem_memory.encoder import PreparedItem
 from comem_memory.store.contract import MemoryStore, RecordSummary
-from comem_memory.types import notes_of
+from comem_memory.types import Metadata, notes_of
 
 SOURCE = "source"
 """The metadata key by which items of the same content are told apart."""
@@ -37,11 +38,11 @@ def with_stored_ids(
     for old in sorted(stored.values(), key=_preference):
         is_message = notes_of(old.metadata) and not old.content_hash.startswith(old.id)
         if not is_message and contents.get(old.id, old.content_hash) == old.content_hash and old.content_hash in known:
-            known[old.content_hash].setdefault(old.metadata.get(SOURCE), old.id)
+            known[old.content_hash].setdefault(_source(old.metadata), old.id)
     taken = {*stored, *contents}
 
     def stored_id(one: PreparedItem) -> str:
-        ids, source = known[one.content_hash], one.item.metadata.get(SOURCE)
+        ids, source = known[one.content_hash], _source(one.item.metadata)
         if source is None and ids:
             return ids.get(None) or next(iter(ids.values()))
         if None in ids:
@@ -55,9 +56,15 @@ def with_stored_ids(
     return [one if one.item.id is not None else replace(one, id=stored_id(one)) for one in chunk]
 
 
+def _source(metadata: Metadata) -> object:
+    """Where it is from, a list or dict as its JSON: they cannot be looked up."""
+    source = metadata.get(SOURCE)
+    return json.dumps(source, sort_keys=True) if isinstance(source, list | dict) else source
+
+
 def _candidates(one: PreparedItem) -> list[str]:
     """Ids for an item, made of its content, and of its content and source."""
-    source = one.item.metadata.get(SOURCE)
+    source = _source(one.item.metadata)
     both = [] if source is None else [hashlib.sha256(f"{one.content_hash}\0{source}".encode()).hexdigest()[:32]]
     return [one.id, *both]
 

@@ -7,6 +7,9 @@
 | document | text |
 | metadata | the item's own, and adapters' notes (`comem.chat.`); other `comem.` names: block, summary, encoder |
 
+Chroma's metadata are flat, and their lists are of one kind and not empty. So that filters reach them, values in dicts
+stand under their paths (`author.name`), lists as Chroma takes them; what dicts and lists were stands in `comem.nested`.
+
 `times` says how times and states are kept. `comem.terms` lists the text's terms (`retrieval.terms`), each behind its
 namespace: Chroma indexes the list's values, so that a term's records are found without looking through texts. Records
 of earlier versions have none until they are written again.
@@ -17,6 +20,7 @@ Chroma reads all of a record's metadata or nothing of it, so a summary is read w
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, cast
 
@@ -29,7 +33,7 @@ from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.moments import moment_of, now, offset_of, to_date, to_moment
 from comem_memory.store.times import CURRENT, MOMENT, UPDATED_AT, alive, superseded
-from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, zoned
+from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, Metadata, leaves, zoned
 
 SEPARATOR = "\x1f"  # a control character, so neither namespace nor id contains it
 BATCH = 64
@@ -43,7 +47,7 @@ ATTEMPTS = 3
 IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
 
-_SUPERSEDES, _TERMS = "comem.supersedes", "comem.terms"
+_NESTED, _SUPERSEDES, _TERMS = "comem.nested", "comem.supersedes", "comem.terms"
 
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound=RecordSummary)
@@ -167,11 +171,7 @@ def _summary(stored: dict[str, Any]) -> dict[str, Any]:
         "id": stored["comem.id"],
         "namespace": stored["comem.namespace"],
         "image": stored.get("comem.image"),
-        "metadata": {
-            name: value
-            for name, value in stored.items()
-            if not name.startswith(RESERVED_PREFIX) or name.startswith(CHAT_PREFIX)
-        },
+        "metadata": _metadata(stored),
         "created_at": stored["comem.created_at"],
         "content_hash": stored["comem.content_hash"],
         "truncated": stored["comem.truncated"],
@@ -195,9 +195,36 @@ def _terms(record: MemoryRecord) -> list[str]:
     return [chroma_id(record.namespace, term) for term in terms_of(record.text or "")]
 
 
+def _metadata(stored: dict[str, Any]) -> Metadata:
+    """The item's metadata as they were given."""
+    nested: Metadata = json.loads(stored.get(_NESTED, "{}"))
+    parts = leaves(nested)
+    plain = {
+        name: value
+        for name, value in stored.items()
+        if (not name.startswith(RESERVED_PREFIX) or name.startswith(CHAT_PREFIX)) and name not in parts
+    }
+    return plain | nested
+
+
+def _flat(metadata: Metadata) -> dict[str, Any]:
+    """The same as Chroma takes them, lists of several kinds left out."""
+    nested = {name: value for name, value in metadata.items() if isinstance(value, dict | list)}
+    flat = {name: _of_one_kind(value) if isinstance(value, list) else value for name, value in leaves(metadata).items()}
+    written = {_NESTED: json.dumps(nested)} if nested else {}
+    return {name: value for name, value in flat.items() if value is not None} | written
+
+
+def _of_one_kind(values: list[Any]) -> list[Any] | None:
+    kinds = {type(value) for value in values}
+    if kinds == {int, float}:
+        return [float(value) for value in values]
+    return values if len(kinds) == 1 and kinds <= {str, bool, int, float} else None
+
+
 def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict[str, Any]:
     stored = {
-        **record.metadata,
+        **_flat(record.metadata),
         "comem.id": record.id,
         "comem.namespace": record.namespace,
         "comem.block": record.block,
@@ -254,7 +281,7 @@ def _batches_to_write(records: list[tuple[str, MemoryRecord]]) -> Iterator[list[
     batch: list[tuple[str, MemoryRecord]] = []
     size = 0
     for id, record in records:
-        values = (record.text, *record.metadata.values(), *_terms(record))
+        values = (record.text, *_flat(record.metadata).values(), *_terms(record))
         texts = (value for value in values if isinstance(value, str))
         more = len(record.block) + sum(len(text.encode()) for text in texts)
         if batch and (len(batch) == BATCH or size + more > BATCH_BYTES):

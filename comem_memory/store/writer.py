@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import CHUNK, MemoryEncoder, PreparedItem, in_chunks, prepare
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError, InvalidItemError
 from comem_memory.files import load_image
@@ -89,18 +90,17 @@ class Writer:
     # -- what is written ----------------------------------------------------------------------------------------
 
     def add(
-        self, items: MemoryItem | Iterable[MemoryItem], *, truncate: bool, batch_size: int, progress: bool | None
+        self, items: Addable | Iterable[Addable], *, truncate: bool, batch_size: int, progress: bool | None
     ) -> list[str]:
         self.store.check_open(writing=True)
-        # Texts and dictionaries can be iterated too; taken as one item, they get an error that shows them.
-        given: Iterable[Any] = [items] if isinstance(items, MemoryItem | str | dict) else items
+        given: Iterable[Any] = [items] if is_one(items) else items  # type: ignore[assignment]
         seen: dict[str, str] = {}
         ids: list[str] = []
-        total = 1 if isinstance(items, MemoryItem) else len(items) if isinstance(items, Sequence) else None
+        total = len(given) if isinstance(given, Sequence) else None
         if progress is None and total is not None and total <= CHUNK:
             progress = False
         with progress_bar("encoding", progress, total=total) as bar:
-            for chunk in in_chunks(prepare(item, self.encoder, truncate=truncate) for item in given):
+            for chunk in in_chunks(prepare(to_item(one), self.encoder, truncate=truncate) for one in given):
                 named = with_stored_ids(chunk, self.store, self.namespace, seen)
                 for one in named:
                     if seen.setdefault(one.id, one.content_hash) != one.content_hash:

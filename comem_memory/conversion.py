@@ -1,0 +1,92 @@
+"""What can be added to a memory: items, texts, and the documents and nodes of agent frameworks, told by their shape."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Protocol, TypeGuard
+
+from comem_memory.errors import InvalidItemError, shortened
+from comem_memory.types import RESERVED_PREFIX, MemoryItem, Metadata
+
+
+class DocumentLike(Protocol):
+    """A LangChain `Document`, which may have an `id`."""
+
+    page_content: str
+    metadata: dict[Any, Any]
+
+
+class NodeLike(Protocol):
+    """A LlamaIndex node or document; one with a picture also has `image`, base64, `image_path` or `image_url`."""
+
+    metadata: dict[str, Any]
+
+    @property
+    def node_id(self) -> str: ...
+
+    def get_content(self) -> str: ...
+
+
+Addable = MemoryItem | str | DocumentLike | NodeLike
+"""What `ContinuousMemory.add` takes."""
+
+
+def is_one(given: Any) -> bool:
+    """Whether it is one thing to add rather than several; texts, dictionaries and documents can be iterated too."""
+    return isinstance(given, MemoryItem | str | dict) or _is_document(given) or _is_node(given)
+
+
+def to_item(given: Addable) -> MemoryItem:
+    """The item that a text, document or node becomes; a document's or node's id is the item's.
+
+    What this library notes in the metadata of documents (`comem.`) is left out.
+
+    Raises:
+        InvalidItemError: It is none of these, or cannot be stored. Or a document names a picture, since a memory opens
+            no file that a document's metadata name.
+    """
+    if isinstance(given, MemoryItem):
+        return given
+    if isinstance(given, str):
+        return MemoryItem(text=given)
+    if _is_document(given):
+        id, picture = getattr(given, "id", None), RESERVED_PREFIX + "image"
+        if picture in given.metadata:
+            raise InvalidItemError(
+                f"Document {shortened(id or given.page_content)!r} names the picture {given.metadata[picture]!r}, and "
+                "a memory opens no file that a document names. Pass MemoryItem(text=..., image=...)."
+            )
+        return MemoryItem(text=given.page_content, id=id, metadata=_own(given.metadata))
+    if _is_node(given):
+        return MemoryItem(
+            text=given.get_content(), image=_picture(given), id=given.node_id, metadata=_own(given.metadata)
+        )
+    raise InvalidItemError(
+        f"{shortened(repr(given))} cannot be added. Pass MemoryItem(text=..., image=...), a text, or a document or "
+        "node of LangChain or LlamaIndex."
+    )
+
+
+def _is_document(given: Any) -> TypeGuard[DocumentLike]:
+    return hasattr(given, "page_content") and isinstance(getattr(given, "metadata", None), dict)
+
+
+def _is_node(given: Any) -> TypeGuard[NodeLike]:
+    return all(hasattr(given, name) for name in ("get_content", "node_id")) and isinstance(
+        getattr(given, "metadata", None), dict
+    )
+
+
+def _own(metadata: dict[Any, Any]) -> Metadata:
+    return {name: value for name, value in metadata.items() if not str(name).startswith(RESERVED_PREFIX)}
+
+
+def _picture(node: NodeLike) -> Any:
+    encoded, path, url = (getattr(node, name, None) for name in ("image", "image_path", "image_url"))
+    try:
+        return base64.b64decode(encoded) if isinstance(encoded, str) else path or url
+    except binascii.Error as error:
+        raise InvalidItemError(
+            f"Node {shortened(node.node_id)!r} has a picture whose base64 is damaged: {error}. Encode its bytes again."
+        ) from error
