@@ -1,4 +1,4 @@
-"""LangChain's own contract for chat models and retrievers, with every capability that we have switched on.
+"""LangChain's own contract for chat models, retrievers and vector stores, with every capability that we have switched on.
 
 The embedded default runs it, so tools and structured output come from a real model of 135M parameters.
 """
@@ -11,11 +11,16 @@ import httpx
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
-from langchain_tests.integration_tests import ChatModelIntegrationTests, RetrieversIntegrationTests
+from langchain_core.vectorstores import VectorStore
+from langchain_tests.integration_tests import (
+    ChatModelIntegrationTests,
+    RetrieversIntegrationTests,
+    VectorStoreIntegrationTests,
+)
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.integrations.langchain import ChatComem, ComemRetriever
+from comem_memory.integrations.langchain import ChatComem, ComemRetriever, ComemVectorStore
 from comem_memory.testing import tiny_memory, tiny_picture
 
 STANDARD_PARAMS = {"temperature": 0, "max_tokens": 100, "stop": []}
@@ -108,3 +113,10 @@ class TestComemRetriever(RetrieversIntegrationTests):
     @property
     def retriever_query_example(self) -> str:
         return "Which key opens door 3?"
+
+
+class TestComemVectorStore(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self) -> Iterator[VectorStore]:  # type: ignore[override]
+        with tiny_memory() as memory:
+            yield ComemVectorStore(memory)

@@ -1,4 +1,4 @@
-"""LangChain: `ChatComem`, `ComemRetriever`, `ComemMiddleware`, `ComemChatMessageHistory` and memory tools."""
+"""LangChain and LangGraph: `ChatComem`, `ComemMiddleware`, `ComemStore`, `ComemVectorStore` and others."""
 
 try:
     import langchain_core  # noqa: F401
@@ -10,13 +10,17 @@ from .history import ComemChatMessageHistory
 from .messages import memory_block
 from .middleware import ComemMiddleware
 from .retriever import ComemRetriever
+from .store import ComemStore
 from .tools import memory_tools
+from .vector_store import ComemVectorStore
 
 __all__ = [
     "ChatComem",
     "ComemChatMessageHistory",
     "ComemMiddleware",
     "ComemRetriever",
+    "ComemStore",
+    "ComemVectorStore",
     "memory_block",
     "memory_tools",
 ]

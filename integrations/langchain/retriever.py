@@ -15,18 +15,27 @@ from comem_memory.store import Filter
 from comem_memory.types import MemoryHit
 
 from ..hits import metadata_of
+from ..searching import find, search_options
 
 
 class ComemRetriever(BaseRetriever):
     """Finds stored items by text, by picture, or by both.
 
-    `invoke(query, image=..., k=..., where=..., namespace=...)`: the query may be empty when there is an image.
+    `invoke(query, image=..., namespace=..., k=..., where=...)`: the query may be empty when there is an image, and
+    every option of `search_kwargs` may be named for one call.
+
+    LangChain's `dumps` writes that it cannot be loaded: an open memory is no JSON.
 
     Args:
         memory: Where to search.
         k: At most so many documents.
         where: Filter on metadata, in Chroma's operators.
         namespace: Whose items; by default the memory's own.
+        search_kwargs: More options of `ContinuousMemory.search`, also under LangChain's names `filter` (`where`) and
+            `score_threshold` (`min_similarity`). They hold before `k` and `where`.
+
+    Raises:
+        QueryError: `search_kwargs` has an unknown option.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -35,6 +44,11 @@ class ComemRetriever(BaseRetriever):
     k: int = Field(default=3, gt=0)
     where: Filter | None = None
     namespace: str | None = None
+    search_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def model_post_init(self, context: Any, /) -> None:
+        super().model_post_init(context)
+        search_options(self.search_kwargs)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, image: Any = None, **changes: Any
@@ -46,18 +60,12 @@ class ComemRetriever(BaseRetriever):
     ) -> list[Document]:
         return await run_in_executor(None, self._documents, query, image, **changes)
 
-    def _documents(
-        self,
-        query: str,
-        image: Any,
-        k: int | None = None,
-        where: Filter | None = None,
-        namespace: str | None = None,
-    ) -> list[Document]:
+    def _documents(self, query: str, image: Any, namespace: str | None = None, **changes: Any) -> list[Document]:
         name = self.namespace if namespace is None else namespace
         memory = self.memory if name is None else self.memory.namespace(name)
-        hits = memory.search(query or None, image, k=self.k if k is None else k, where=where or self.where)
-        return [to_document(hit) for hit in hits]
+        changed = {option: value for option, value in search_options(changes).items() if value not in (None, {})}
+        options = {"k": self.k, "where": self.where} | search_options(self.search_kwargs) | changed
+        return [to_document(hit) for hit in find(memory, query or None, image, **options)]
 
 
 def to_document(hit: MemoryHit) -> Document:
