@@ -1,4 +1,4 @@
-"""LangChain's own contract for chat models, retrievers and vector stores, with every capability that we have switched on.
+"""LangChain's own contract for chat models, retrievers and vector stores, with every capability switched on.
 
 The embedded default runs it, so tools and structured output come from a real model of 135M parameters.
 """

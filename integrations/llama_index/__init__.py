@@ -1,4 +1,4 @@
-"""LlamaIndex: `ComemLLM`, `ComemRetriever`, `ComemMemoryBlock` and `ComemMemory`."""
+"""LlamaIndex: `ComemLLM`, `ComemRetriever`, `ComemLlamaVectorStore`, `ComemMemoryBlock` and `ComemMemory`."""
 
 try:
     import llama_index.core  # noqa: F401
@@ -9,5 +9,6 @@ from .llm import ComemLLM
 from .memory import ComemMemory
 from .memory_block import ComemMemoryBlock
 from .retriever import ComemRetriever
+from .vector_store import ComemLlamaVectorStore
 
-__all__ = ["ComemLLM", "ComemMemory", "ComemMemoryBlock", "ComemRetriever"]
+__all__ = ["ComemLLM", "ComemLlamaVectorStore", "ComemMemory", "ComemMemoryBlock", "ComemRetriever"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import ImageNode, NodeWithScore, QueryBundle, TextNode
+from llama_index.core.vector_stores.types import MetadataFilters
 
 from comem_memory.memory import ContinuousMemory
 from comem_memory.retrieval import SearchOptions
@@ -14,6 +15,7 @@ from comem_memory.store import Filter
 from comem_memory.types import RESERVED_PREFIX, MemoryHit
 
 from ..hits import metadata_of
+from .filters import both, to_filter
 
 
 class ComemRetriever(BaseRetriever):
@@ -23,9 +25,13 @@ class ComemRetriever(BaseRetriever):
         memory: Where to search.
         similarity_top_k: At most so many nodes.
         where: Filter on metadata, in Chroma's operators.
+        filters: Filter on metadata, in LlamaIndex's form; both filters must hold.
         namespace: Whose items; by default the memory's own.
         search_kwargs: More of `ContinuousMemory.search`: min_similarity, recency, half_life, diversity.
         **kwargs: As in LlamaIndex's `BaseRetriever`.
+
+    Raises:
+        QueryError: `filters` has an operator that a memory cannot compare with.
     """
 
     def __init__(
@@ -34,13 +40,14 @@ class ComemRetriever(BaseRetriever):
         *,
         similarity_top_k: int = 3,
         where: Filter | None = None,
+        filters: MetadataFilters | None = None,
         namespace: str | None = None,
         search_kwargs: SearchOptions | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.memory = memory if namespace is None else memory.namespace(namespace)
-        self.similarity_top_k, self.where = similarity_top_k, where
+        self.similarity_top_k, self.where = similarity_top_k, both(where, to_filter(filters))
         self.search_kwargs = search_kwargs or SearchOptions()
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
