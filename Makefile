@@ -18,7 +18,8 @@ test: setup
 	$(BIN)/pytest
 
 test-lowest: setup $(VENV)/lowest
-	PYTHONPATH=$(abspath $(VENV)/lowest) $(BIN)/pytest tests/test_langchain.py tests/test_llama_index.py
+	PYTHONPATH=$(abspath $(VENV)/lowest) $(BIN)/pytest tests/test_langchain.py tests/test_llama_index.py \
+		tests/test_store.py tests/test_vector_store.py tests/test_llama_index_vector_store.py
 
 $(VENV)/lowest: constraints-lowest.txt
 	rm -rf $@

@@ -26,11 +26,14 @@ ADAPTERS = {
     "chat": lambda memory: langchain.ChatComem(memory=memory, max_tokens=4, stop=["x"]),
     "middleware": langchain.ComemMiddleware,
     "retriever": lambda memory: langchain.ComemRetriever(memory=memory),
+    "store": langchain.ComemStore,
+    "vector store": langchain.ComemVectorStore,
     "history": lambda memory: langchain.ComemChatMessageHistory(memory, "s1"),
     "llm": lambda memory: llama_index.ComemLLM(memory=memory, max_tokens=4, stop=["x"]),
     "chat memory": lambda memory: llama_index.ComemMemory(memory=memory),
     "block": lambda memory: llama_index.ComemMemoryBlock(memory=memory),
     "nodes": llama_index.ComemRetriever,
+    "node store": llama_index.ComemLlamaVectorStore,
 }
 
 

@@ -22,7 +22,7 @@ from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
 from langchain_core.globals import set_llm_cache
-from langchain_core.load import dumpd, load
+from langchain_core.load import dumpd, dumps, load, loads
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -41,6 +41,7 @@ from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import ItemNotFoundError, QueryError
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, ComemRetriever
 from comem_memory.integrations.langchain.messages import memory_block, to_messages
+from comem_memory.integrations.langchain.middleware import _warn_of_sharing
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store import ChromaStore, identity_of
 from comem_memory.testing import tiny_memory, tiny_picture
@@ -194,6 +195,22 @@ class TestConversation:
         chat = ChatComem(persist_directory=str(tmp_path), namespace="ada", k=2, temperature=0.5, stop=["x"])
         again = load(dumpd(chat), allowed_objects=[ChatComem], valid_namespaces=["comem_memory"])
         assert again.model_dump() == chat.model_dump() and again.k == 2 and again.stop == ["x"]
+
+    def test_one_with_an_open_memory_is_not_loaded_without_it(self, memory: ContinuousMemory):
+        for adapter in (ChatComem(memory=memory), ComemRetriever(memory=memory, search_kwargs={"k": 1})):
+            written = dumps(adapter)
+            assert json.loads(written)["type"] == "not_implemented"
+            with pytest.raises(NotImplementedError, match="doesn't implement serialization"):
+                loads(written, allowed_objects=[ChatComem], valid_namespaces=["comem_memory"])
+
+    def test_one_that_has_opened_its_memory_is_still_its_settings(self, tmp_path: Path):
+        ContinuousMemory.from_pretrained(persist_directory=tmp_path).close()
+        chat = ChatComem(persist_directory=str(tmp_path), k=2)
+        chat.get_num_tokens("Tea.")
+        assert chat.memory is not None
+        again = loads(dumps(chat), allowed_objects=[ChatComem], valid_namespaces=["comem_memory"])
+        assert again.model_dump() == chat.model_dump() and again.memory is None
+        chat.memory.close()
 
     def test_a_call_may_name_stop_texts(self, chat: ChatComem):
         whole = chat.invoke(QUESTION).text
@@ -421,6 +438,23 @@ class TestRetriever:
             retriever.invoke("door", namespace="")
         assert [d.id for d in memory.as_langchain_retriever(k=1).invoke(QUESTION)] == ["key"]
 
+    async def test_it_takes_what_langchain_s_own_retriever_does(self, memory: ContinuousMemory):
+        def ids(asked: str = QUESTION, **search_kwargs: Any) -> list[str | None]:
+            return [d.id for d in ComemRetriever(memory=memory, search_kwargs=search_kwargs).invoke(asked)]
+
+        best, second = (hit.similarity or 0.0 for hit in memory.search(QUESTION, k=2))
+        assert ids(k=1) == ["key"]
+        assert ids(filter={"room": "attic"}) == ids(where={"room": "attic"}) == ["flag"]
+        assert ids(score_threshold=(best + second) / 2) == ids(min_similarity=best) == ["key"]
+        assert ids(score_threshold=second, k=5) == ["key", "flag"]
+        retriever = ComemRetriever(memory=memory, k=5, search_kwargs={"score_threshold": best})
+        assert [d.id for d in await retriever.ainvoke(QUESTION, score_threshold=second)] == ["key", "flag"]
+        for wrong in ({"filters": {}}, {"memory": memory}):
+            with pytest.raises(ValueError, match="no option '.*'. Use .*filter, .*score_threshold"):
+                ids(**wrong)
+        with pytest.raises(QueryError, match="no option 'K'"):
+            retriever.invoke(QUESTION, K=1)
+
 
 class TestMiddleware:
     def ask(self, agent: Any, text: str, user: str, **config: Any) -> BaseMessage:
@@ -464,6 +498,38 @@ class TestMiddleware:
         for nobody in ({"userid": "bob"}, Context(None)):  # type: ignore[arg-type]
             with pytest.raises(QueryError, match="does not say whose memory this is. Give it a user_id"):
                 agent.invoke(said, context=nobody)
+
+    def test_a_thread_without_a_user_is_warned_of_once(
+        self, memory: ContinuousMemory, caplog: pytest.LogCaptureFixture
+    ):
+        _warn_of_sharing.cache_clear()
+        chat, said = ChatComem(memory=memory, max_tokens=4), {"messages": [HumanMessage(QUESTION)]}
+        agent = create_agent(chat, middleware=[ComemMiddleware(memory, tools=False, remember=lambda _: None)])
+        agent.invoke(said, config={"configurable": {"thread_id": "1", "user_id": "bob"}})
+        agent.invoke(said)
+        assert "thread_id" not in caplog.text
+        for thread in ("1", "2"):
+            agent.invoke(said, config={"configurable": {"thread_id": thread}})
+        assert caplog.text.count("all users share one memory. Pass config=") == 1
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    async def test_a_user_can_be_required_before_anything_is_read_or_written(
+        self, memory: ContinuousMemory, is_async: bool
+    ):
+        model = Scripted(answers=[AIMessage("Ok."), AIMessage("Ok.")])
+        middleware = ComemMiddleware(memory, require_user=True)
+        agent = create_agent(model, middleware=[middleware], context_schema=Context)
+        said: Any = {"messages": [HumanMessage("I live in Turin.")]}
+        count = memory.count()
+        for nobody in ({}, {"configurable": {"thread_id": "1"}}):
+            config: Any = nobody
+            with pytest.raises(QueryError, match="the middleware requires it. Pass a context with a user_id"):
+                await agent.ainvoke(said, config) if is_async else agent.invoke(said, config)
+        assert (model.seen, memory.count()) == ([], count)
+        config = {"configurable": {"thread_id": "1", "user_id": "eve"}}
+        await agent.ainvoke(said, config) if is_async else agent.invoke(said, config)
+        assert memory.count() == count and memory.namespace("eve").count() == 1
+        memory.namespace("eve").clear()
 
     def test_a_model_with_settings_around_it_is_still_ours(self, memory: ContinuousMemory):
         memory.namespace("default").add(MemoryItem(text="Everyone's blue door opens with a fork."))

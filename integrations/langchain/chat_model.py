@@ -16,6 +16,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import agenerate_from_stream
+from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
@@ -57,8 +58,10 @@ class ChatComem(SharesMemory, BaseChatModel):
     settings below and anything that transformers' `generate` takes.
 
     Args:
-        memory: An open memory; or leave it out and say how to open one with the next fields, which alone are
-            serialised. It is then opened at the first call.
+        memory: An open memory; or leave it out and say how to open one with the next fields. It is then opened at the
+            first call. LangChain's `dumps` writes these fields, and `loads` takes them with
+            `allowed_objects=[ChatComem], valid_namespaces=["comem_memory"]`; of one with an open memory it writes that
+            it cannot be loaded.
         model, adapter, persist_directory, chroma_url, collection_name: As in `ContinuousMemory.from_pretrained`.
         namespace: Whose items to recall; by default the memory's own.
         k: Items to recall for the last user turn.
@@ -100,10 +103,13 @@ class ChatComem(SharesMemory, BaseChatModel):
     streaming: bool = False
     allow_image_urls: bool = False
     _chat: Chat | None = PrivateAttr(default=None)
+    _given: bool = PrivateAttr(default=False)
+    """Whether it was made with an open memory, which no settings open again."""
     _opening: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
+        self._given = self.memory is not None
         if self.memory is None and self.persist_directory is not None and self.chroma_url is None:
             ChromaStore.check_location(self.persist_directory)
 
@@ -126,6 +132,10 @@ class ChatComem(SharesMemory, BaseChatModel):
     @classmethod
     def get_lc_namespace(cls) -> list[str]:
         return ["comem_memory", "integrations", "langchain", "chat_model"]
+
+    def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
+        """For LangChain's `dumps`: the settings that open it, or that an open memory was given, which is no JSON."""
+        return self.to_json_not_implemented() if self._given else super().to_json()
 
     @property
     def _identifying_params(self) -> dict[str, Any]:

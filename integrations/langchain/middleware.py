@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
@@ -43,7 +43,7 @@ FEW = 8
 def user_of(runtime: Any) -> str | None:
     """`user_id` of the runtime's context, an attribute or a key, or else of the config's `configurable`.
 
-    Without either, `None`.
+    Without either, `None`; a warning says so once where conversations have a `thread_id`, as several users' do.
 
     Raises:
         QueryError: There is a context, but no `user_id`, so that users would share one memory.
@@ -57,7 +57,19 @@ def user_of(runtime: Any) -> str | None:
             f"The agent's context, {context!r}, does not say whose memory this is. Give it a user_id, "
             "or pass ComemMiddleware(namespace=...), which names it from the runtime."
         )
+    if found is None and "thread_id" in ensure_config()["configurable"]:
+        _warn_of_sharing()
     return None if found is None else str(found)
+
+
+@cache
+def _warn_of_sharing() -> None:
+    """Once a process."""
+    logger.warning(
+        "The config has a thread_id and no user_id, so all users share one memory. Pass config={'configurable': "
+        "{'thread_id': ..., 'user_id': ...}} or a context with a user_id, and ComemMiddleware(require_user=True) to "
+        "make sure; ComemMiddleware(namespace=lambda runtime: None) says that sharing is meant."
+    )
 
 
 class Turns(TypedDict):
@@ -103,6 +115,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
             `ChatComem` does. Any other model gets texts, unless it is `none`.
         namespace: From the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
             context or of the config's `configurable`, and the memory's own where neither is given.
+        require_user: Refuse to go on where no namespace is named, instead of using the memory's own.
         remember: From the messages, up to the end of a turn, to what is stored of it, or `None` for nothing; by default
             `last_turn`.
         tools: Give the agent `remember`, `recall` and `forget`.
@@ -127,6 +140,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         where: Filter | None = None,
         mode: Mode | None = None,
         namespace: NamespaceOf = user_of,
+        require_user: bool = False,
         remember: Remember = last_turn,
         tools: bool = True,
         tell_nothing_known: bool = False,
@@ -136,7 +150,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         super().__init__()
         self.memory, self.k, self.where = memory, k, where
         self.mode: Mode | None = None if mode is None else check_mode(mode)
-        self.namespace_of, self.remember = namespace, remember
+        self.namespace_of, self.require_user, self.remember = namespace, require_user, remember
         self.tools = memory_tools(memory, view_of=self._view, k=max(k, 1)) if tools else []
         self.tell_nothing_known = tell_nothing_known
         self.on_error, self._name = check_on_error(on_error), name
@@ -148,6 +162,11 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
 
     def _view(self, runtime: Any) -> ContinuousMemory:
         name = self.namespace_of(runtime)
+        if name is None and self.require_user:
+            raise QueryError(
+                "Neither context nor config say whose memory this is, and the middleware requires it. Pass a context "
+                "with a user_id, or config={'configurable': {'user_id': ...}}."
+            )
         return self.memory if name is None else self.memory.namespace(name)
 
     # -- before the model ---------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class ComemRetriever(BaseRetriever):
             `score_threshold` (`min_similarity`). They hold before `k` and `where`.
 
     Raises:
-        QueryError: `search_kwargs` has an unknown option.
+        ValueError: `search_kwargs` has an unknown option.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)

@@ -109,7 +109,7 @@ class ComemStore(BaseStore):
             elif isinstance(op, GetOp):
                 results.append(self._get(op))
             elif isinstance(op, SearchOp):
-                results.append(self._search(op))  # type: ignore[arg-type]
+                results.append(self._search(op))
             elif isinstance(op, ListNamespacesOp):
                 results.append(self._list(op))
             else:
@@ -226,7 +226,7 @@ class ComemStore(BaseStore):
             ) from error
         text = self._text(op, json.loads(written))
         item = MemoryItem(id=op.key, text=text or UNSAID)
-        notes = {VALUE: written, INDEXED: text is not None} | dict(_leaves(json.loads(written), FIELD))
+        notes: dict[str, Any] = {VALUE: written, INDEXED: text is not None} | dict(_leaves(json.loads(written), FIELD))
         return with_notes(item, notes) if op.ttl is None else _expiring(item, notes | {TTL: op.ttl})
 
     def _text(self, op: PutOp, value: dict[str, Any]) -> str | None:

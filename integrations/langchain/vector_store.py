@@ -164,7 +164,7 @@ class ComemVectorStore(VectorStore):
         if not kept:
             return []
         asked = self.memory.key.query_key(query or None, None if image is None else load_image(image))
-        chosen = maximal_marginal_relevance(asked, [records[hit.id].key for hit in kept], lambda_mult, k)
+        chosen = maximal_marginal_relevance(asked, [records[hit.id].key.tolist() for hit in kept], lambda_mult, k)
         return [_document(kept[at]) for at in chosen]
 
     def _find(self, query: str, k: int, image: Any, given: dict[str, Any]) -> list[MemoryHit]:

@@ -39,7 +39,7 @@ IN_THE_ITEM = {"text", "text_resource", "metadata", "embedding", "image", "image
 class ComemLlamaVectorStore(SharesMemory, BasePydanticVectorStore):
     """Nodes are the memory's items; what is found is found by the memory's own retrieval key.
 
-    So no embedding is asked for or used. A `VectorStoreIndex` makes embeddings all the same, with `Settings.embed_model`
+    So no embedding is asked for or used. A `VectorStoreIndex` makes some all the same, with `Settings.embed_model`
     (OpenAI's by default): give it `MockEmbedding(embed_dim=1)`, which downloads and asks nothing.
 
     Args:
@@ -73,7 +73,7 @@ class ComemLlamaVectorStore(SharesMemory, BasePydanticVectorStore):
         Raises:
             ComemError: As in `ContinuousMemory.add`.
         """
-        items = [with_notes(to_item(node), _notes(node)) for node in nodes]  # type: ignore[arg-type]
+        items = [with_notes(to_item(node), _notes(node)) for node in nodes]
         return self.memory.add(items, **kwargs)
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
