@@ -67,8 +67,8 @@ class ComemStore(BaseStore):
 
     A namespace of LangGraph's is one of the memory's, below this memory's own; `view` gives it, for instance to a
     `ChatComem`, which then reads the same items as vectors. Filters compare texts, numbers and booleans, also in dicts;
-    what is searched without a query comes in the order of namespaces and keys. Each search first looks for the namespaces
-    below, among the ids of the whole collection.
+    what is searched without a query comes in the order of namespaces and keys. Each search first looks among the
+    ids of the whole collection for the namespaces below.
 
     Args:
         memory: The memory that is read and written to.
