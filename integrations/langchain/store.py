@@ -181,7 +181,7 @@ class ComemStore(BaseStore):
                 "value": _value(hit, notes.get(hit.id, {})),
                 "created_at": datetime.fromisoformat(hit.created_at),
                 # Joint: hit.updated_at, once hits have it.
-                "updated_at": datetime.fromisoformat(getattr(hit, "updated_at", hit.created_at)),
+                "updated_at": datetime.fromisoformat(getattr(hit, "updated_at", "") or hit.created_at),
             }
             for hit in hits
         ]
