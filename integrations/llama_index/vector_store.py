@@ -27,6 +27,7 @@ from comem_memory.types import CHAT_PREFIX, MemoryHit, with_notes
 
 from ..copying import SharesMemory
 from ..searching import ALL, find, search_options
+from ..transcript import visible
 from .filters import both, to_filter
 from .retriever import to_node
 
@@ -146,10 +147,9 @@ def _notes(node: BaseNode) -> dict[str, str]:
 
 def _node(hit: MemoryHit, written: str | None) -> BaseNode:
     """The node as it was added; of an item that was added otherwise, as `ComemRetriever` gives it."""
-    plain = to_node(hit)
     if written is None:
-        return plain
-    rest = json.loads(written) | {"metadata": plain.metadata}
+        return to_node(hit)
+    rest = json.loads(written) | {"metadata": visible(hit)}
     node = metadata_dict_to_node({"_node_content": json.dumps(rest), "_node_type": rest["class_name"]}, hit.text)
     if isinstance(node, ImageNode):
         node.image_path = hit.image
