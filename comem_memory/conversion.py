@@ -7,7 +7,7 @@ import binascii
 from typing import Any, Protocol, TypeGuard
 
 from comem_memory.errors import InvalidItemError, shortened
-from comem_memory.types import RESERVED_PREFIX, MemoryItem, Metadata
+from comem_memory.types import RESERVED_PREFIX, MemoryItem
 
 
 class DocumentLike(Protocol):
@@ -40,7 +40,8 @@ def is_one(given: Any) -> bool:
 def to_item(given: Addable) -> MemoryItem:
     """The item that a text, document or node becomes; a document's or node's id is the item's.
 
-    What this library notes in the metadata of documents (`comem.`) is left out.
+    `comem.said_at`, `comem.expires` and `comem.supersedes` in its metadata are the item's fields of these names; what
+    else this library notes there (`comem.`) is left out.
 
     Raises:
         InvalidItemError: It is none of these, or cannot be stored. Or a document names a picture, since a memory opens
@@ -57,11 +58,9 @@ def to_item(given: Addable) -> MemoryItem:
                 f"Document {shortened(id or given.page_content)!r} names the picture {given.metadata[picture]!r}, and "
                 "a memory opens no file that a document names. Pass MemoryItem(text=..., image=...)."
             )
-        return MemoryItem(text=given.page_content, id=id, metadata=_own(given.metadata))
+        return MemoryItem(text=given.page_content, id=id, **_fields(given.metadata))
     if _is_node(given):
-        return MemoryItem(
-            text=given.get_content(), image=_picture(given), id=given.node_id, metadata=_own(given.metadata)
-        )
+        return MemoryItem(text=given.get_content(), image=_picture(given), id=given.node_id, **_fields(given.metadata))
     raise InvalidItemError(
         f"{shortened(repr(given))} cannot be added. Pass MemoryItem(text=..., image=...), a text, or a document or "
         "node of LangChain or LlamaIndex."
@@ -78,8 +77,10 @@ def _is_node(given: Any) -> TypeGuard[NodeLike]:
     )
 
 
-def _own(metadata: dict[Any, Any]) -> Metadata:
-    return {name: value for name, value in metadata.items() if not str(name).startswith(RESERVED_PREFIX)}
+def _fields(metadata: dict[Any, Any]) -> dict[str, Any]:
+    own = {name: value for name, value in metadata.items() if not str(name).startswith(RESERVED_PREFIX)}
+    given = (name for name in ("said_at", "expires", "supersedes") if RESERVED_PREFIX + name in metadata)
+    return {"metadata": own} | {name: metadata[RESERVED_PREFIX + name] for name in given}
 
 
 def _picture(node: NodeLike) -> Any:

@@ -351,7 +351,8 @@ class ContinuousMemory:
         """Encodes and stores items; what is stored already keeps its vectors and its `created_at`.
 
         Its metadata and times are replaced by those that are given with it now; without any it keeps them too (`update`
-        with `metadata={}` removes them). If it was superseded it is current again.
+        with `metadata={}` removes the metadata, and `MemoryItem(..., expires=None)` a time). If it was superseded it is
+        current again.
 
         An item without an id is what is stored with the same text and image, whatever its id, unless both have a
         `source` in their metadata and these differ: then both are kept, so that each source can be filtered and

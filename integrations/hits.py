@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from comem_memory.types import RESERVED_PREFIX, MemoryHit
 
 from .transcript import visible
 
-FIELDS = ("created_at", "updated_at", "said_at", "expires", "supersedes", "superseded_by", "found_by")
+GIVEN = ("said_at", "expires", "supersedes")
+"""What an item is given with. `ContinuousMemory.add` reads it from documents and nodes under the same names."""
+
+FIELDS = (*GIVEN, "created_at", "updated_at", "superseded_by", "found_by")
 
 
-def metadata_of(hit: MemoryHit, **more: Any) -> dict[str, Any]:
-    """The item's own metadata, and under `comem.` the `FIELDS` of the hit that are set, and `more`."""
-    ours = {name: getattr(hit, name) for name in FIELDS} | more
+def metadata_of(hit: MemoryHit, fields: Sequence[str] = FIELDS, **more: Any) -> dict[str, Any]:
+    """The item's own metadata, and under `comem.` these fields of the hit that are set, and `more`."""
+    ours = {name: getattr(hit, name) for name in fields} | more
     told = {name: list(value) if isinstance(value, tuple) else value for name, value in ours.items()}
     return visible(hit) | {RESERVED_PREFIX + name: value for name, value in told.items() if value not in (None, [], "")}

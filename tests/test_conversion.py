@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,24 @@ def test_a_document_s_picture_is_not_opened(memory: ContinuousMemory):
     del document.metadata["comem.image"]
     [id] = memory.add(document)
     assert memory.get(id)[0].metadata == {}, "what we noted ourselves is left out"
+
+
+def test_a_document_s_times_and_what_it_supersedes_are_the_item_s(memory: ContinuousMemory):
+    memory.add(["Tea.", Document(page_content="Milk.", id="milk")])
+    [tea] = memory.search("Tea.", k=1)
+    said = "2026-05-01T09:00:00.000000+02:00"
+    given = {"comem.said_at": said, "comem.expires": timedelta(days=1), "comem.created_at": "then"}
+    memory.add(Document(page_content="Green tea.", id="green", metadata=given | {"comem.supersedes": [tea.id], "n": 1}))
+    memory.add(TextNode(text="Rice.", id_="rice", metadata=given | {"comem.supersedes": "milk"}))
+    green, rice = memory.get(["green", "rice"])
+    assert (green.said_at, green.supersedes, green.metadata) == (said, (tea.id,), {"n": 1})
+    assert (rice.said_at, rice.supersedes) == (said, ("milk",)) and "then" not in (rice.created_at, green.created_at)
+    assert green.expires is not None and memory.count() == 2
+    again = Document(page_content="Green tea.", id="green", metadata={"comem.expires": None})
+    memory.add(again)
+    assert memory.get("green")[0].expires is None and memory.get("green")[0].said_at == said
+    with pytest.raises(InvalidItemError, match="timezone"):
+        memory.add(Document(page_content="Salt.", metadata={"comem.said_at": "2026-05-01T09:00:00"}))
 
 
 def test_nested_metadata_come_back_and_their_values_can_be_filtered(memory: ContinuousMemory):

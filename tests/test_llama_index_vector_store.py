@@ -23,7 +23,6 @@ from llama_index.core.vector_stores.types import (
 from comem_memory import ContinuousMemory
 from comem_memory.errors import QueryError
 from comem_memory.integrations.llama_index import ComemLlamaVectorStore, ComemRetriever
-from comem_memory.integrations.searching import OPTIONS
 from comem_memory.testing import tiny_memory, tiny_picture
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -211,7 +210,6 @@ class TestFilters:
             store.get_nodes(filters=some("and", one("by.name", ">", "A")))
 
 
-@pytest.mark.skipif("diversity" not in OPTIONS, reason="a search has no diversity yet")
 def test_marginal_relevance_prefers_what_differs(store: ComemLlamaVectorStore):
     store.add([TextNode(id_="tea2", text="A note on tea."), TextNode(id_="car", text="Her lorry won't start, oh no!")])
     query: dict[str, Any] = {"query_str": "A note on tea.", "similarity_top_k": 2, "mode": VectorStoreQueryMode.MMR}

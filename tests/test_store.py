@@ -315,7 +315,6 @@ class TestComem:
         assert store.get(ADA, "long").value == {"content": "tea " * 3000}  # type: ignore[union-attr]
 
 
-@pytest.mark.skipif(not ComemStore.supports_ttl, reason="items do not expire yet")
 class TestExpiry:
     def test_what_has_expired_is_gone(self, memory: ContinuousMemory):
         store = ComemStore(memory)
@@ -337,7 +336,15 @@ class TestExpiry:
         [renewed] = store.view(ADA).get("tea")
         assert renewed.expires > first.expires
         assert keys(store.search(ADA, filter={"n": 1})) == ["tea"]
-        assert store.view(ADA).get("tea")[0].expires > renewed.expires
+        [again] = store.view(ADA).get("tea")
+        assert again.expires > renewed.expires and again.updated_at == first.updated_at
+
+    def test_put_without_ttl_it_stays(self, memory: ContinuousMemory):
+        store = ComemStore(memory)
+        store.put(ADA, "tea", {"content": "tea"}, ttl=60)
+        store.put(ADA, "tea", {"content": "tea"})
+        store.get(ADA, "tea")
+        assert store.view(ADA).get("tea")[0].expires is None
 
 
 @dataclass

@@ -45,6 +45,14 @@ def test_documents_come_back_as_they_were(store: ComemVectorStore):
     assert store.similarity_search("green tea", k=1) == DOCUMENTS[:1]
 
 
+def test_a_document_s_times_come_back(store: ComemVectorStore):
+    times = {"comem.said_at": "2026-05-01T09:00:00.000000+02:00", "comem.expires": "9000-01-01T00:00:00.000000+00:00"}
+    document = Document("Ada drinks milk.", id="milk", metadata={"n": 1, **times, "comem.supersedes": ["tea"]})
+    store.add_documents([document])
+    assert store.get_by_ids(["milk"]) == [document]
+    assert ids(store.similarity_search("Ada drinks green tea.", k=9)) == ["black", "milk", "car"]
+
+
 def test_scores_are_similarities_and_relevance_begins_at_0(store: ComemVectorStore):
     found = store.similarity_search_with_score("Ada drinks green tea.", k=3)
     assert ids([document for document, _ in found]) == ["tea", "black", "car"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -17,7 +18,7 @@ from comem_memory.store.directories import check_location, to_directory
 from comem_memory.store.filters import Filter, scoped
 from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.migration import ChromaMigration
-from comem_memory.store.moments import next_moment, now
+from comem_memory.store.moments import expiry, next_moment, now
 from comem_memory.store.records import (
     IDS_BATCH,
     SEPARATOR,
@@ -33,7 +34,7 @@ from comem_memory.store.records import (
     read_summaries,
     write,
 )
-from comem_memory.store.times import CURRENT, alive, expired, hidden, superseded
+from comem_memory.store.times import CURRENT, alive, expired, expires_at, expiring_after, hidden, superseded
 
 FEW = 1000
 """Records that are compared with a search key one by one."""
@@ -216,6 +217,11 @@ class ChromaStore(MemoryStore):
     def supersede(self, ids: Sequence[str], *, by: str, namespace: str) -> None:
         with self._opened.adding() as collection:
             mark(collection, matching_ids(collection, among=[chroma_id(namespace, id) for id in ids]), superseded(by))
+
+    def postpone(self, ids: Sequence[str], duration: timedelta, *, namespace: str) -> None:
+        with self._opened.adding() as collection:
+            among = [chroma_id(namespace, id) for id in ids]
+            mark(collection, matching_ids(collection, expiring_after(now()), among), expires_at(expiry(duration)))
 
     def remove_expired(self, limit: int | None = None) -> list[tuple[str, str]]:
         with self._opened.changing() as collection:

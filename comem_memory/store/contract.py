@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -258,6 +259,10 @@ class MemoryStore(ABC):
     @abstractmethod
     def supersede(self, ids: Sequence[str], *, by: str, namespace: str) -> None:
         """Mark records as superseded by the item with the id `by`; ids that are not stored are left out."""
+
+    @abstractmethod
+    def postpone(self, ids: Sequence[str], duration: timedelta, *, namespace: str) -> None:
+        """Have records expire when a duration from now has passed, those alone that are to expire and have not yet."""
 
     @abstractmethod
     def remove_expired(self, limit: int | None = None) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ from comem_memory.store.contract import CollectionIdentity, MemoryRecord, Record
 from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.moments import moment_of, now, offset_of, to_date, to_moment
-from comem_memory.store.times import CURRENT, MOMENT, UPDATED_AT, alive, superseded
+from comem_memory.store.times import CURRENT, MOMENT, UPDATED_AT, alive, expires_at, superseded
 from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, Metadata, leaves, zoned
 
 SEPARATOR = "\x1f"  # a control character, so neither namespace nor id contains it
@@ -246,7 +246,7 @@ def _stored_times(record: RecordSummary) -> dict[str, Any]:
     if record.said_at is not None:
         stored |= {"comem.said_at": moment_of(zoned(record.said_at)), "comem.said_offset": offset_of(record.said_at)}
     if record.expires is not None:
-        stored |= {"comem.expiring": 1, "comem.expires": moment_of(zoned(record.expires))}
+        stored |= expires_at(record.expires)
     return stored if record.superseded_by is None else stored | superseded(record.superseded_by)
 
 

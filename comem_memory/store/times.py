@@ -42,9 +42,19 @@ def expired(moment: int) -> Condition:
     return {"comem.expires": {"$lte": moment}}
 
 
+def expiring_after(moment: int) -> Condition:
+    """Of records that expire, after a moment."""
+    return {"comem.expires": {"$gt": moment}}
+
+
 def hidden(moment: int) -> Condition:
     """Of records that a search does not find: expired or superseded."""
     return {"$or": [{"comem.superseded": {"$eq": 1}}, expired(moment)]}
+
+
+def expires_at(date: str) -> dict[str, Any]:
+    """What has a record expire at a date in ISO 8601."""
+    return {"comem.expiring": 1, "comem.expires": moment_of(zoned(date))}
 
 
 def superseded(by: str) -> dict[str, Any]:

@@ -367,10 +367,13 @@ class Writer:
             self.pictures.drop(namespace=namespace, id=id)
 
 
-def _given_times(item: MemoryItem) -> dict[str, str]:
-    """The times that an item is given with, as a record has them."""
-    said = {} if item.said_at is None else {"said_at": date_of(item.said_at)}
-    return said if item.expires is None else said | {"expires": expiry(item.expires)}
+def _given_times(item: MemoryItem) -> dict[str, str | None]:
+    """The times that an item is given with, `None` included, as a record has them."""
+    times = {
+        "said_at": None if item.said_at is None else date_of(item.said_at),
+        "expires": None if item.expires is None else expiry(item.expires),
+    }
+    return {name: time for name, time in times.items() if name in item.model_fields_set}
 
 
 def progress_bar(what: str, progress: bool | None, **settings: Any) -> Any:

@@ -15,7 +15,7 @@ from comem_memory.store import Filter
 from comem_memory.types import MemoryHit
 
 from ..hits import metadata_of
-from ..searching import find, search_options
+from ..searching import search_options
 
 
 class ComemRetriever(BaseRetriever):
@@ -65,7 +65,7 @@ class ComemRetriever(BaseRetriever):
         memory = self.memory if name is None else self.memory.namespace(name)
         changed = {option: value for option, value in search_options(changes).items() if value not in (None, {})}
         options = {"k": self.k, "where": self.where} | search_options(self.search_kwargs) | changed
-        return [to_document(hit) for hit in find(memory, query or None, image, **options)]
+        return [to_document(hit) for hit in memory.search(query or None, image, **options)]
 
 
 def to_document(hit: MemoryHit) -> Document:

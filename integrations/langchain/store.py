@@ -42,7 +42,7 @@ from comem_memory.types import (
     with_notes,
 )
 
-from ..searching import ALL, find
+from ..searching import ALL
 
 Namespace = tuple[str, ...]
 Found = tuple[Namespace, MemoryHit]
@@ -81,7 +81,7 @@ class ComemStore(BaseStore):
         >>> store.search(("memories",), query="What does Ada drink?")[0].value                 # doctest: +SKIP
     """
 
-    supports_ttl = "expires" in MemoryItem.model_fields  # joint: always, once items have it
+    supports_ttl = True
 
     def __init__(
         self, memory: ContinuousMemory, *, fields: Sequence[str] | None = None, ttl: TTLConfig | None = None
@@ -148,9 +148,11 @@ class ComemStore(BaseStore):
         found = [
             (namespace, hit)
             for namespace in namespaces
-            for hit in find(self.view(namespace), op.query, k=last, where=where, min_similarity=ALL)
+            for hit in self.view(namespace).search(op.query, k=last, where=where, min_similarity=ALL)
         ]
-        return sorted(found, key=lambda one: -(one[1].similarity or 0.0))[op.offset : last]
+        if len(namespaces) > 1:  # one is in the memory's own order
+            found.sort(key=lambda one: ("terms" not in one[1].found_by, -(one[1].similarity or 0.0)))
+        return found[op.offset : last]
 
     def _in_order(self, op: SearchOp, conditions: list[Filter], namespaces: list[Namespace]) -> list[Found]:
         where: Filter | None = {"$and": conditions} if conditions else None
@@ -173,15 +175,20 @@ class ComemStore(BaseStore):
         summaries = view.store.summaries([hit.id for hit in hits], namespace=view.name)
         notes = {one.id: notes_of(one.metadata) for one in summaries}
         if refresh:
-            _refresh(view, [hit for hit in hits if TTL in notes.get(hit.id, {})], notes)
+            kept_for: defaultdict[float, list[str]] = defaultdict(list)
+            for id, noted in notes.items():
+                if TTL in noted:
+                    kept_for[noted[TTL]].append(id)
+            with suppress(StoreReadOnlyError):
+                for minutes, ids in kept_for.items():
+                    view.store.postpone(ids, timedelta(minutes=minutes), namespace=view.name)
         return [
             {
                 "namespace": namespace,
                 "key": hit.id,
                 "value": _value(hit, notes.get(hit.id, {})),
                 "created_at": datetime.fromisoformat(hit.created_at),
-                # Joint: hit.updated_at, once hits have it.
-                "updated_at": datetime.fromisoformat(getattr(hit, "updated_at", "") or hit.created_at),
+                "updated_at": datetime.fromisoformat(hit.updated_at),
             }
             for hit in hits
         ]
@@ -226,9 +233,10 @@ class ComemStore(BaseStore):
                 "lists and dicts of these."
             ) from error
         text = self._text(op, json.loads(written))
-        item = MemoryItem(id=op.key, text=text or UNSAID)
+        expires = None if op.ttl is None else timedelta(minutes=op.ttl)
         notes: dict[str, Any] = {VALUE: written, INDEXED: text is not None} | dict(_leaves(json.loads(written), FIELD))
-        return with_notes(item, notes) if op.ttl is None else _expiring(item, notes | {TTL: op.ttl})
+        lasting = {} if op.ttl is None else {TTL: op.ttl}
+        return with_notes(MemoryItem(id=op.key, text=text or UNSAID, expires=expires), notes | lasting)
 
     def _text(self, op: PutOp, value: dict[str, Any]) -> str | None:
         """What becomes vectors, unless the value is not to be found by a query."""
@@ -260,20 +268,6 @@ def _matches(namespace: Namespace, condition: MatchCondition) -> bool:
 def _value(hit: MemoryHit, notes: Metadata) -> dict[str, Any]:
     """The value as it was put; of an item that came into the namespace otherwise, its text and metadata."""
     return json.loads(notes[VALUE]) if VALUE in notes else hit.metadata | {"content": hit.text}
-
-
-# -- what expires: joint, where items have `expires` ------------------------------------------------------------
-
-
-def _expiring(item: MemoryItem, notes: dict[str, Any]) -> MemoryItem:
-    return with_notes(item, notes).model_copy(update={"expires": timedelta(minutes=notes[TTL])})
-
-
-def _refresh(view: ContinuousMemory, hits: Sequence[MemoryHit], notes: Mapping[str, Metadata]) -> None:
-    """Has values that were read expire as if they were put now."""
-    items = [MemoryItem(id=hit.id, text=hit.text, metadata=hit.metadata) for hit in hits]
-    with suppress(StoreReadOnlyError):
-        view.add([_expiring(item, notes[str(item.id)]) for item in items], truncate=True, progress=False)
 
 
 # -- filters ----------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from comem_memory.conversion import to_item
 from comem_memory.files import load_image
 from comem_memory.memory import ContinuousMemory
-from comem_memory.types import RESERVED_PREFIX, MemoryHit
+from comem_memory.types import MemoryHit
 
-from ..searching import ALL, find, search_options
-from ..transcript import visible
+from ..hits import GIVEN, metadata_of
+from ..searching import ALL, search_options
 
 
 class ComemVectorStore(VectorStore):
@@ -169,10 +169,9 @@ class ComemVectorStore(VectorStore):
 
     def _find(self, query: str, k: int, image: Any, given: dict[str, Any]) -> list[MemoryHit]:
         options: dict[str, Any] = {"min_similarity": ALL, "k": k} | search_options(given)
-        return find(self.memory, query or None, image, **options)
+        return self.memory.search(query or None, image, **options)
 
 
 def _document(hit: MemoryHit) -> Document:
     """The hit as it was added; with the path of its picture."""
-    picture = {} if hit.image is None else {RESERVED_PREFIX + "image": hit.image}
-    return Document(page_content=hit.text or "", id=hit.id, metadata=visible(hit) | picture)
+    return Document(page_content=hit.text or "", id=hit.id, metadata=metadata_of(hit, GIVEN, image=hit.image))

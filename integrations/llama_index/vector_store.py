@@ -26,8 +26,8 @@ from comem_memory.threads import run_in_thread
 from comem_memory.types import CHAT_PREFIX, MemoryHit, with_notes
 
 from ..copying import SharesMemory
-from ..searching import ALL, find, search_options
-from ..transcript import visible
+from ..hits import GIVEN, metadata_of
+from ..searching import ALL, search_options
 from .filters import both, to_filter
 from .retriever import to_node
 
@@ -127,7 +127,7 @@ class ComemLlamaVectorStore(SharesMemory, BasePydanticVectorStore):
             options["diversity"] = 0.5 if query.mmr_threshold is None else 1 - query.mmr_threshold
         documents: Filter | None = {DOCUMENT: {"$in": query.doc_ids}} if query.doc_ids else None
         options["where"] = both(both(to_filter(query.filters), documents), options.get("where"))
-        hits = find(self.memory, query.query_str or None, options.pop("image", None), **search_options(options))
+        hits = self.memory.search(query.query_str or None, options.pop("image", None), **search_options(options))
         similarities = [float(hit.similarity or 0.0) for hit in hits]
         return VectorStoreQueryResult(nodes=self._nodes(hits), similarities=similarities, ids=[hit.id for hit in hits])
 
@@ -149,7 +149,7 @@ def _node(hit: MemoryHit, written: str | None) -> BaseNode:
     """The node as it was added; of an item that was added otherwise, as `ComemRetriever` gives it."""
     if written is None:
         return to_node(hit)
-    rest = json.loads(written) | {"metadata": visible(hit)}
+    rest = json.loads(written) | {"metadata": metadata_of(hit, GIVEN)}
     node = metadata_dict_to_node({"_node_content": json.dumps(rest), "_node_type": rest["class_name"]}, hit.text)
     if isinstance(node, ImageNode):
         node.image_path = hit.image

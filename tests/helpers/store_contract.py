@@ -1,7 +1,7 @@
 """What every `MemoryStore` does: a class of tests."""
 
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -278,6 +278,16 @@ class StoreContract:
         assert store.remove_expired() == []
         store.put([record("a", seed=1)])
         assert ids_of(store) == ["a", "b", "c"], "stored anew, it has none of the old times"
+
+    def test_what_expires_can_be_postponed_until_it_has_expired(self, store: MemoryStore):
+        soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="microseconds")
+        store.put([record("a", expires=soon), record("b"), record("c", expires=GONE), record("a", namespace="bob")])
+        store.postpone([*"abc", "nothing"], timedelta(hours=2), namespace="ann")
+        postponed, lasting = store.get(list("abc"), namespace="ann")
+        assert replace(postponed, expires=soon) == record("a", expires=soon) and lasting == record("b")
+        left = datetime.fromisoformat(str(postponed.expires)) - datetime.now(UTC)
+        assert timedelta(minutes=119) < left <= timedelta(minutes=120)
+        assert store.get(["a"], namespace="bob") == [record("a", namespace="bob")]
 
     @pytest.mark.parametrize("where", [None, {"n": 1}])
     def test_expired_and_superseded_records_take_no_place_among_the_k_nearest(self, store: MemoryStore, where: Any):
