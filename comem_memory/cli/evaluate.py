@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from comem_memory.cli.app import AsJson, app, console, open_memory, print_json
+
+if TYPE_CHECKING:
+    from comem_memory.memory import ContinuousMemory
+
+CONVERSATIONS = "conversations"
+"""The set that is no list of questions: agents take part in it."""
 
 
 @app.command()
@@ -18,7 +25,7 @@ def evaluate(
         typer.Option(
             help="countries, flags; private notes: notes, notes-development; made-up items: worlds, agents, numbers, "
             "names, yes-no, which, not-in-memory, scenes, spanish, french, german, portuguese, italian; corpus, of "
-            "comem synthesize; or a benchmark: squad, locomo, infoseek, ..."
+            "comem synthesize; or a benchmark: squad, locomo, infoseek, ...; or conversations, what an agent recalls"
         ),
     ] = "countries",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
@@ -39,9 +46,14 @@ def evaluate(
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once; fewer take less memory.")] = 16,
+    answers: Annotated[bool, typer.Option("--answers", help="Of conversations: have the model answer too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare none / text / memory / both / shuffled memory on questions about known items; --json has all answers."""
+    if questions == CONVERSATIONS:
+        with open_memory(context, persist_directory=None, chroma_url=None) as memory:
+            _converse(memory, limit or 1, answers=answers, as_json=as_json)
+        return
     from comem_memory.evaluation import tables
     from comem_memory.evaluation.comparison import SOURCES, compare
     from comem_memory.evaluation.first_token import first_token
@@ -62,6 +74,23 @@ def evaluate(
         print_json(comparison.as_dict() | ({"first_token": cost.as_dict()} if cost else {}))
     elif cost:
         console.print(tables.costs(cost).as_rich())
+
+
+def _converse(memory: ContinuousMemory, limit: int, *, answers: bool, as_json: bool) -> None:
+    """Has agents take part in scripted conversations, `limit` of each language, and prints what they recall."""
+    from comem_memory.evaluation.agents import ComemAgent, EveryTurn
+    from comem_memory.evaluation.conversations import Turn, run, table
+
+    def answer(turn: Turn) -> str:
+        return memory.namespace(turn.user).answer(turn.text).text
+
+    ours = run(ComemAgent(memory), seeds=range(limit), answer=answer if answers else None)
+    texts = memory.key.text
+    results = [ours] if texts is None else [ours, run(EveryTurn(texts), seeds=range(limit))]
+    if as_json:
+        print_json([asdict(result) for result in results])
+    else:
+        console.print(table(results).as_rich())
 
 
 @app.command()
