@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.integrations.langchain import ComemMiddleware
+from comem_memory.integrations.langchain import ComemMiddleware, last_turn
 from comem_memory.integrations.langchain.remembering import turns_of
 from comem_memory.testing import tiny_memory
 
@@ -38,8 +38,9 @@ def saver(request: pytest.FixtureRequest) -> InMemorySaver | None:
 
 
 def agent_of(memory: ContinuousMemory, *answers: Any, saver: Any = None, around: Any = (), **settings: Any) -> Any:
+    """Of an agent that keeps every turn, unless the settings say otherwise: which are kept is tested elsewhere."""
     says = [AIMessage(answer) if isinstance(answer, str) else answer for answer in answers]
-    middleware = ComemMiddleware(memory, tools=False, **settings)
+    middleware = ComemMiddleware(memory, tools=False, **{"remember": last_turn, **settings})
     return create_agent(Scripted(answers=says), middleware=[*around, middleware], checkpointer=saver)
 
 

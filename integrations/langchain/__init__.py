@@ -9,6 +9,7 @@ from .chat_model import ChatComem
 from .history import ComemChatMessageHistory
 from .messages import memory_block
 from .middleware import ComemMiddleware
+from .remembering import last_turn
 from .retriever import ComemRetriever
 from .store import ComemStore
 from .tools import memory_tools
@@ -21,6 +22,7 @@ __all__ = [
     "ComemRetriever",
     "ComemStore",
     "ComemVectorStore",
+    "last_turn",
     "memory_block",
     "memory_tools",
 ]

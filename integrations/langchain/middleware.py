@@ -11,6 +11,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import PrivateStateAttr, ToolCallRequest
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config, run_in_executor
@@ -23,12 +24,14 @@ from comem_memory.memory import ContinuousMemory
 from comem_memory.model import PromptItem, as_text
 from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
-from comem_memory.types import MemoryHit
+from comem_memory.types import MemoryHit, MemoryItem
 
+from ..extraction import Facts, extracted
 from ..failures import Job, OnError, check_on_error, deliver, tolerating
+from ..keeping import in_place
 from .chat_model import SERVED, ChatComem, Served
 from .messages import to_messages
-from .remembering import Remember, Turn, known_turns, last_turn, shown_items, store_turn, turns_of
+from .remembering import BY, Remember, Turn, known_turns, shown_items, statement, store_turn, turns_of
 from .tools import memory_tools
 
 logger = logging.getLogger(__name__)
@@ -116,8 +119,11 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         namespace: From the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
             context or of the config's `configurable`, and the memory's own where neither is given.
         require_user: Refuse to go on where no namespace is named, instead of using the memory's own.
-        remember: From the messages, up to the end of a turn, to what is stored of it, or `None` for nothing; by default
-            `last_turn`.
+        remember: From the messages, up to the end of a turn, to what is stored of it: an item, several, or `None`. By
+            default what the user said, without questions, requests and small talk; the same again is one item, and a
+            correction takes the place of what it corrects (`keeping`). `last_turn` keeps every turn with its answer.
+        extract: A chat model that writes down the facts of each turn instead, one item each, as structured output, and
+            says which stored ones they replace. It is asked once a turn; where it fails, `remember` decides.
         tools: Give the agent `remember`, `recall` and `forget`.
         tell_nothing_known: Where the memory holds nothing about what the user said last, tell the model so in the
             system turn, so that it does not make something up. Otherwise it is asked as if there were no memory.
@@ -128,6 +134,15 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
     Example:
         >>> agent = create_agent(chat, middleware=[ComemMiddleware(memory)], context_schema=Context) # doctest: +SKIP
         >>> agent.invoke({"messages": [...]}, context=Context(user_id="ada"))                        # doctest: +SKIP
+
+        What is kept may be decided by a function of your own:
+
+        >>> def orders(messages):
+        ...     said = [message.text for message in messages if message.type == "human"][-1]
+        ...     return [MemoryItem(text=line) for line in said.splitlines() if line.startswith("Order ")]
+        >>> orders([HumanMessage("Hello\nOrder 17: two lamps\nOrder 18: a desk")])
+        [MemoryItem(text='Order 17: two lamps', ...), MemoryItem(text='Order 18: a desk', ...)]
+        >>> agent = create_agent(chat, middleware=[ComemMiddleware(memory, remember=orders)])         # doctest: +SKIP
     """
 
     state_schema = TurnState
@@ -141,7 +156,8 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         mode: Mode | None = None,
         namespace: NamespaceOf = user_of,
         require_user: bool = False,
-        remember: Remember = last_turn,
+        remember: Remember | None = None,
+        extract: BaseChatModel | None = None,
         tools: bool = True,
         tell_nothing_known: bool = False,
         on_error: OnError = "log",
@@ -151,6 +167,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         self.memory, self.k, self.where = memory, k, where
         self.mode: Mode | None = None if mode is None else check_mode(mode)
         self.namespace_of, self.require_user, self.remember = namespace, require_user, remember
+        self.extract = None if extract is None else extract.with_structured_output(Facts)
         self.tools = memory_tools(memory, view_of=self._view, k=max(k, 1)) if tools else []
         self.tell_nothing_known = tell_nothing_known
         self.on_error, self._name = check_on_error(on_error), name
@@ -336,15 +353,26 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         """Whether all is stored now."""
         jobs: dict[str, Job] = {}
         for turn in turns:
-            item = self.remember(turn.messages)
-            if item is not None and item.image is not None and item.text and not view.keeps_pictures:
-                item = item.model_copy(update={"image": None})
-            jobs[f"{self.name}/{turn.key}"] = partial(store_turn, turn=turn, item=item)
+            items = None if self.remember is None else _listed(self.remember(turn.messages), view)
+            jobs[f"{self.name}/{turn.key}"] = partial(self._store, turn=turn, items=items)
         done = deliver(view, jobs, on_error)
         self._seen |= {(view.name, turn.digest): None for turn in turns}
         while len(self._seen) > SEEN:
             self._seen.popitem(last=False)
         return done
+
+    def _store(self, view: ContinuousMemory, turn: Turn, items: Sequence[MemoryItem] | None) -> None:
+        """Stores what is remembered of a turn: the facts of `extract`, else these items, else what the user stated."""
+        where: Filter = {BY: self.name}
+        facts = None
+        if self.extract is not None:
+            said = to_messages(turn.messages[turn.messages.index(turn.said) :], skip_unreadable=True)
+            facts = extracted(view, said, self.extract.invoke, where=where)
+        if facts is not None:
+            items = facts
+        elif items is None:
+            items = [in_place(view, item, where=where) for item in _listed(statement(turn.messages, view), view)]
+        store_turn(view, turn, items)
 
     def _with_said(self, state: TurnState) -> list[Turn]:
         """The turns, with what the user said last if a summary took it out."""
@@ -362,6 +390,14 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
 
     def _update(self, state: TurnState, turns: Turns) -> dict[str, Any]:
         return {"comem_turns": (state.get("comem_turns") or {}) | {self.name: turns}}
+
+
+def _listed(kept: MemoryItem | Sequence[MemoryItem] | None, view: ContinuousMemory) -> list[MemoryItem]:
+    """What is remembered of a turn as items, without pictures beside texts where the memory keeps none."""
+    items = [kept] if isinstance(kept, MemoryItem) else list(kept or ())
+    return [
+        item.model_copy(update={"image": None}) if item.text and not view.keeps_pictures else item for item in items
+    ]
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:

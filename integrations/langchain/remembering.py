@@ -10,14 +10,17 @@ from functools import cached_property
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from comem_memory.chat import item_of
+from comem_memory.chat import content_of, item_of
+from comem_memory.encoder import prepare
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MemoryItem, with_notes
 
+from ..keeping import stated, superseded
 from .messages import to_messages
 
-Remember = Callable[[Sequence[AnyMessage]], MemoryItem | None]
+Remember = Callable[[Sequence[AnyMessage]], MemoryItem | Sequence[MemoryItem] | None]
+"""From the messages, up to the end of a turn, to what is stored of it: an item, several, or none."""
 
 MESSAGE_ID, TURN, BY = CHAT_PREFIX + "message_id", CHAT_PREFIX + "turn", CHAT_PREFIX + "by"
 """Notes on a turn's item: which message of the user's it begins with (`Turn.key`), what was said (`Turn.digest`), and
@@ -103,27 +106,51 @@ def answer_of(messages: Sequence[AnyMessage], said: HumanMessage) -> str:
     return answers[-1] if answers else ""
 
 
-def store_turn(memory: ContinuousMemory, turn: Turn, item: MemoryItem | None) -> None:
+def statement(messages: Sequence[AnyMessage], memory: ContinuousMemory) -> MemoryItem | None:
+    """What the user said last as far as it states something (`keeping.stated`), with the user's picture, if any.
+
+    A picture without words is kept; one about which something is only asked is not.
+    """
+    said = said_last(messages)
+    if said is None:
+        return None
+    [turn] = to_messages([said], skip_unreadable=True)
+    text, picture = content_of(turn)
+    kept = stated(text, memory) if text else ""
+    picture = picture if memory.keeps_pictures else None
+    return MemoryItem(text=kept or None, image=picture) if kept or (picture is not None and not text) else None
+
+
+def store_turn(memory: ContinuousMemory, turn: Turn, items: Sequence[MemoryItem]) -> None:
     """Stores what is remembered of a turn, in place of what was remembered when its message said something else.
 
     Args:
         memory: Where to store.
         turn: The turn.
-        item: What is remembered. If it has an id of its own, it takes the place of the item with that id alone.
+        items: What is remembered. One with an id of its own takes the place of the item with that id alone.
     """
-    if item is not None and item.id is not None:
-        memory.add(item, truncate=True)
+    named = [item for item in items if item.id is not None]
+    if named:
+        memory.add(named, truncate=True)
+    items = [item for item in items if item.id is None]
+    if named and not items:
         return
     # One question: Chroma looks through all of a namespace for each.
     digests = [turn.digest, turn.unanswered]
     noted = _notes(memory, where={BY: turn.by, "$or": [{MESSAGE_ID: turn.key}, {TURN: {"$in": digests}}]})
     outdated = {id for id, notes in noted.items() if notes[MESSAGE_ID] == turn.key}
-    if item is not None:
+    if items:
         same = {id for id, notes in noted.items() if notes[TURN] == turn.digest}
-        notes = {MESSAGE_ID: "" if same - outdated else turn.key, TURN: turn.digest, BY: turn.by}
-        stored = memory.add(with_notes(item, notes), truncate=True)
+        ids = [prepare(item, memory.encoder, truncate=True).id for item in items]
+        summaries = memory.store.summaries(ids, namespace=memory.name)
+        elsewhere = {one.id for one in summaries if one.metadata.get(MESSAGE_ID, turn.key) != turn.key}
+        notes = {TURN: turn.digest, BY: turn.by}
+        keys = ["" if same - outdated or id in elsewhere else turn.key for id in ids]
+        noting = zip(items, keys, strict=True)
+        stored = memory.add([with_notes(item, notes | {MESSAGE_ID: key}) for item, key in noting], truncate=True)
         attempts = {id for id, notes in noted.items() if notes[TURN] == turn.unanswered}  # that failed
-        outdated = (outdated | attempts) - set(stored)
+        # JOINT: where the store keeps what `supersedes` names in an item's history, nothing of it is deleted here.
+        outdated = (outdated | attempts | {id for item in items for id in superseded(item)}) - set(stored)
     if outdated:
         memory.delete(ids=sorted(outdated))
 
