@@ -19,10 +19,14 @@ from comem_memory.store import Filter, MemoryRecord
 from comem_memory.types import CHAT_PREFIX, MESSAGE_NOTE, MemoryHit, MemoryItem, Metadata, repaired, with_notes
 
 from .failures import OnError, deliver
+from .keeping import stated
 
 logger = logging.getLogger(__name__)
 
 SESSION, TRANSCRIPT, ROLE = (CHAT_PREFIX + name for name in ("session_id", "transcript", "role"))
+STATES = CHAT_PREFIX + "states"
+"""Note on what the user said: whether it states something. What only asks is kept, but not recalled: nothing
+resembles a question as much as the same question."""
 MESSAGE = MESSAGE_NOTE
 """Notes on a message's item. An item with a session but no transcript, which names the session too, is no message."""
 
@@ -72,6 +76,8 @@ class Transcript:
         former: Filter = {FORMER[TRANSCRIPT]: self.session_id, FORMER[SESSION]: self.session_id}
         self.where: Filter = {"$or": [{TRANSCRIPT: self.session_id}, former]}
         """Finds the messages, and whatever else of a user's has the former names; `ids` knows which is which."""
+        self.recallable: Filter = {"$and": [self.where, {STATES: {"$ne": False}}]}
+        """Finds those of them that may be recalled."""
 
     def append(self, messages: Sequence[Said]) -> None:
         """Stores messages; on return they are kept, unless failures are logged.
@@ -143,6 +149,8 @@ class Transcript:
             item = item_of([turn], keeps_pictures=self.memory.keeps_pictures)
             session: Metadata = {SESSION: self.session_id, TRANSCRIPT: self.session_id}
             notes = session | {ROLE: repaired(said.turn["role"]), MESSAGE: said.message}
+            if said.turn["role"] == "user" and item is not None and item.image is None:
+                notes[STATES] = bool(stated(text_of(said.turn), self.memory))
             items += [] if item is None else [with_notes(item, notes)]
         return items
 

@@ -104,7 +104,7 @@ class TestWhatIsRemembered:
             raise OSError("no disk")
 
         call = AIMessage("", tool_calls=[{"name": "broken", "args": {}, "id": "1"}])
-        middleware = ComemMiddleware(memory, tools=False)
+        middleware = ComemMiddleware(memory, tools=False, remember=last_turn)
         agent = create_agent(Scripted(answers=[call]), tools=[broken], middleware=[middleware])
         with pytest.raises(OSError, match="no disk"):
             say(agent, human("My cat is Tom."))
@@ -306,8 +306,8 @@ class TestTogether:
         team.add(MemoryItem(text="Bob's blue door opens with a spoon."))
         memory.namespace("ada").add(MemoryItem(text="The blue door is Ada's."))
         model = Scripted(answers=[AIMessage("A spoon.")])
-        mine = ComemMiddleware(memory.namespace("ada"), tools=False, k=1)
-        theirs = ComemMiddleware(team, tools=False, k=1, name="team")
+        mine = ComemMiddleware(memory.namespace("ada"), tools=False, k=1, remember=last_turn)
+        theirs = ComemMiddleware(team, tools=False, k=1, name="team", remember=last_turn)
         say(create_agent(model, middleware=[mine, theirs]), human("What opens the blue door?"))
         assert "spoon" in model.seen[0][0].text and "Ada's" in model.seen[0][0].text
         for view in (team, memory.namespace("ada")):
@@ -318,7 +318,10 @@ class TestTogether:
             return MemoryItem(text=f"Fact: {messages[0].text}")
 
         model = Scripted(answers=[AIMessage("Nice."), AIMessage("Oh.")])
-        both = [ComemMiddleware(memory, tools=False), ComemMiddleware(memory, tools=False, name="facts", remember=fact)]
+        both = [
+            ComemMiddleware(memory, tools=False, remember=last_turn),
+            ComemMiddleware(memory, tools=False, name="facts", remember=fact),
+        ]
         agent = create_agent(model, middleware=both, checkpointer=InMemorySaver())
         say(agent, human("My cat is Tom.", "1"))
         assert texts(memory) == ["Fact: My cat is Tom.", "User: My cat is Tom.\nAssistant: Nice."]

@@ -17,7 +17,10 @@ _FILE = Path(__file__).parent.parent / "data" / "conversations.json"
 """Sentences about topics in four languages, of their own: nothing that decides what is kept was fitted on them."""
 LANGUAGES = ("english", "german", "spanish", "chinese")
 ROUNDS = 4
-"""Times that every topic is asked about, each time in other words, before anything is corrected."""
+"""Times that every topic is asked about before anything is corrected: in other words each time, and then as first."""
+_WORDS = (0, 1, 2, 0, 3)
+"""Which of a topic's questions is asked in each round, so that the first and the fourth differ in nothing but what was
+said between them."""
 
 Kind = Literal["told", "again", "corrected", "contradicted", "statement", "small talk", "request", "forget", "question"]
 About = Literal["told", "corrected", "contradicted", "forgotten", "time", "never said"]
@@ -56,8 +59,8 @@ class Turn:
 def conversation(language: str, seed: int = 0) -> list[Turn]:
     """Two users, whose sessions alternate, 100 turns each of which 30 state something.
 
-    Each user tells nine of twelve topics, says three of them again in other words, asks about all twelve in four
-    sessions, then corrects three, contradicts one without saying so, has one forgotten, and asks once more.
+    Each user tells nine of twelve topics, says three of them again, asks about all twelve in four sessions, then
+    corrects three, contradicts one without saying so, has one forgotten, and asks once more.
     """
     rng = random.Random(f"{language}/{seed}")
     sentences = _sentences()
@@ -92,7 +95,7 @@ def _sessions(user: str, language: str, rng: random.Random, values: dict[str, It
 
     def ask(topic: str, round: int, about: About, text: str | None = None, outdated: tuple[str, ...] = ()) -> Turn:
         identifier = topic in sentences["identifiers"]
-        text = text or topics[topic]["asks"][(order[topic] + round) % len(topics[topic]["asks"])]
+        text = text or topics[topic]["asks"][(order[topic] + _WORDS[round - 1]) % len(topics[topic]["asks"])]
         settings = {"about": about, "round": round, "outdated": outdated, "identifier": identifier}
         return say("question", text, told.get(topic, ""), **settings)
 

@@ -28,10 +28,10 @@ from comem_memory.types import MemoryHit, MemoryItem
 
 from ..extraction import Facts, extracted
 from ..failures import Job, OnError, check_on_error, deliver, tolerating
-from ..keeping import in_place
+from ..keeping import BY, in_place, statement
 from .chat_model import SERVED, ChatComem, Served
 from .messages import to_messages
-from .remembering import BY, Remember, Turn, known_turns, shown_items, statement, store_turn, turns_of
+from .remembering import Remember, Turn, known_turns, shown_items, store_turn, turns_of
 from .tools import memory_tools
 
 logger = logging.getLogger(__name__)
@@ -366,12 +366,14 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         where: Filter = {BY: self.name}
         facts = None
         if self.extract is not None:
-            said = to_messages(turn.messages[turn.messages.index(turn.said) :], skip_unreadable=True)
-            facts = extracted(view, said, self.extract.invoke, where=where)
+            whole = to_messages(turn.messages[turn.messages.index(turn.said) :], skip_unreadable=True)
+            facts = extracted(view, whole, self.extract.invoke, where=where)
         if facts is not None:
             items = facts
         elif items is None:
-            items = [in_place(view, item, where=where) for item in _listed(statement(turn.messages, view), view)]
+            [said] = to_messages([turn.said], skip_unreadable=True)
+            item = statement(said, view)
+            items = [] if item is None else [in_place(view, item, where=where)]
         store_turn(view, turn, items)
 
     def _with_said(self, state: TurnState) -> list[Turn]:

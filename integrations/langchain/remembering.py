@@ -10,21 +10,21 @@ from functools import cached_property
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from comem_memory.chat import content_of, item_of
+from comem_memory.chat import item_of
 from comem_memory.encoder import prepare
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MemoryItem, with_notes
 
-from ..keeping import stated, superseded
+from ..keeping import BY, superseded
 from .messages import to_messages
 
 Remember = Callable[[Sequence[AnyMessage]], MemoryItem | Sequence[MemoryItem] | None]
 """From the messages, up to the end of a turn, to what is stored of it: an item, several, or none."""
 
-MESSAGE_ID, TURN, BY = CHAT_PREFIX + "message_id", CHAT_PREFIX + "turn", CHAT_PREFIX + "by"
-"""Notes on a turn's item: which message of the user's it begins with (`Turn.key`), what was said (`Turn.digest`), and
-the name of the middleware that remembered it: each of two has items of its own.
+MESSAGE_ID, TURN = CHAT_PREFIX + "message_id", CHAT_PREFIX + "turn"
+"""Notes on a turn's items: which message of the user's it begins with (`Turn.key`), and what was said (`Turn.digest`);
+beside them stands `BY`: each of two middlewares has items of its own.
 
 Several turns of the same words are one item, which then notes no message: none of them may take it away.
 """
@@ -104,21 +104,6 @@ def answer_of(messages: Sequence[AnyMessage], said: HumanMessage) -> str:
     after = messages[next(at for at, message in enumerate(messages) if message is said) + 1 :]
     answers = [str(message.text) for message in after if isinstance(message, AIMessage) and message.text]
     return answers[-1] if answers else ""
-
-
-def statement(messages: Sequence[AnyMessage], memory: ContinuousMemory) -> MemoryItem | None:
-    """What the user said last as far as it states something (`keeping.stated`), with the user's picture, if any.
-
-    A picture without words is kept; one about which something is only asked is not.
-    """
-    said = said_last(messages)
-    if said is None:
-        return None
-    [turn] = to_messages([said], skip_unreadable=True)
-    text, picture = content_of(turn)
-    kept = stated(text, memory) if text else ""
-    picture = picture if memory.keeps_pictures else None
-    return MemoryItem(text=kept or None, image=picture) if kept or (picture is not None and not text) else None
 
 
 def store_turn(memory: ContinuousMemory, turn: Turn, items: Sequence[MemoryItem]) -> None:

@@ -27,8 +27,8 @@ class ComemMemory(SharesMemory, BaseMemory):
     """The messages of one session, each an item of its own, kept as long as the memory is.
 
     `get` returns the newest ones as they were, after one message that names the older ones most similar to the input
-    (to the last message, without an input), or none. A `ComemLLM` with the same memory is given those in its mode,
-    other models as text.
+    (to the last message, without an input), or none; of what the user said, those that state something. A `ComemLLM`
+    with the same memory is given those in its mode, other models as text.
 
     Args:
         memory: The user's memory: what is remembered goes into its namespace.
@@ -80,7 +80,7 @@ class ComemMemory(SharesMemory, BaseMemory):
             query = input or "".join(content_of(turn)[0] for turn in to_messages(newest[-1:], skip_unreadable=True))
             if past and self.k and query:
                 older = set(past)
-                found = self.memory.search(query, k=self.k + len(kept), where=transcript.where)
+                found = self.memory.search(query, k=self.k + len(kept), where=transcript.recallable)
                 hits = [hit for hit in found if hit.id in older][: self.k]
         return [remembered(hits, self.mode), *newest]
 

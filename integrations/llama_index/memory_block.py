@@ -1,16 +1,19 @@
-"""`ComemMemoryBlock`: what falls out of a LlamaIndex `Memory`'s window is remembered as vectors."""
+"""`ComemMemoryBlock`: what the user stated before a LlamaIndex `Memory`'s window is remembered as vectors."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import Field
+from llama_index.core.llms import LLM
 from llama_index.core.memory.memory import BaseMemoryBlock
 
-from comem_memory.chat import item_of
 from comem_memory.config import Mode
 from comem_memory.files import image_digest
 from comem_memory.memory import ContinuousMemory
@@ -18,19 +21,24 @@ from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem, with_notes
 
-from ..failures import OnError, deliver, tolerating
+from ..extraction import Facts, extracted
+from ..failures import Job, OnError, deliver, tolerating
+from ..keeping import BY, in_place, statement, superseded
 from ..transcript import FORMER, SESSION
 from .messages import remembered, to_messages
 
+Remember = Callable[[ChatMessage], MemoryItem | Sequence[MemoryItem] | None]
+"""From a message to what is stored of it: an item, several, or none."""
 SESSION_ID = "session_id"
 """Under which LlamaIndex's `Memory` says its session."""
 
 
 class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
-    """Long-term memory of a `Memory`: recalls for the last user turn, stores each message that the window lets go.
+    """Long-term memory of a `Memory`: recalls for the last user turn, stores what the user stated when the window lets
+    it go.
 
     A `ComemLLM` with the same memory is given the recalled items in its mode, any other model as text; where there is
-    nothing to recall, both are told so. The same message given twice in a session is one item.
+    nothing to recall, both are told so. The same statement given twice in a session is one item.
 
     Args:
         memory: The user's memory: what is remembered goes into its namespace.
@@ -38,6 +46,10 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
         where: Filter on their metadata.
         mode: How a `ComemLLM` is given them: `memory` (vectors), `text`, `both` or `none`; by default as it is set.
         across_sessions: Recall from all sessions of the namespace; otherwise only from the session at hand.
+        remember: From a message to what is stored of it: an item, several, or `None`. By default what the user said,
+            without questions, requests and small talk; a correction takes the place of what it corrects (`keeping`).
+        extract: A model that writes down the facts of the messages instead, one item each, as structured output, and
+            says which stored ones they replace. Where it fails, `remember` decides.
         on_error: With `log`, an agent whose memory fails goes on without it: nothing is recalled, and what cannot be
             stored waits in this process for the next call, since a `Memory` gives each message once. `raise` raises.
     """
@@ -48,6 +60,8 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
     where: Filter | None = None
     mode: Mode | None = None
     across_sessions: bool = False
+    remember: Remember | None = Field(default=None, exclude=True, repr=False)
+    extract: LLM | None = Field(default=None, exclude=True, repr=False)
     on_error: OnError = "log"
 
     async def _aget(self, messages: list[ChatMessage] | None = None, **block_kwargs: Any) -> list[ChatMessage]:
@@ -69,16 +83,42 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
         await run_in_thread(lambda _: self._put(messages))
 
     def _put(self, messages: list[ChatMessage]) -> None:
-        items = {}
-        for message, turn in zip(messages, to_messages(messages, skip_unreadable=True), strict=True):
-            item = item_of([turn], keeps_pictures=self.memory.keeps_pictures)
-            if item is not None:
-                session = message.additional_kwargs.get(SESSION_ID)
-                id = _id(item, session)
-                named = item.model_copy(update={"id": id})
-                items[id] = named if session is None else with_notes(named, {SESSION: session})
-        job = {"/".join(items): lambda memory: memory.add(items.values(), truncate=True, progress=False)}
-        deliver(self.memory, job if items else {}, self.on_error)
+        sessions: dict[str | None, list[ChatMessage]] = {}
+        for message in messages:
+            sessions.setdefault(message.additional_kwargs.get(SESSION_ID), []).append(message)
+        jobs: dict[str, Job] = {
+            uuid.uuid4().hex: partial(self._store, messages=said, session=session) for session, said in sessions.items()
+        }
+        deliver(self.memory, jobs, self.on_error)
+
+    def _store(self, memory: ContinuousMemory, messages: Sequence[ChatMessage], session: str | None) -> None:
+        """Stores what is remembered of a session's messages, each after what was said before it."""
+        mine: Filter = {BY: self.name}
+        within = None if self.across_sessions else session
+        where: Filter = mine if within is None else {"$and": [mine, {SESSION: within}]}
+        facts = None
+        if self.extract is not None:
+            ask = self.extract.as_structured_llm(Facts).complete
+            turns = to_messages(messages, skip_unreadable=True)
+            facts = extracted(memory, turns, lambda prompt: ask(prompt).raw, where=where)
+        items = facts if facts is not None else (item for one in messages for item in self._kept(memory, one, where))
+        notes = {BY: self.name} | ({} if session is None else {SESSION: session})
+        for item in items:
+            named = item if item.id else item.model_copy(update={"id": _id(item, within)})
+            memory.add(with_notes(named, notes), truncate=True, progress=False)
+            # JOINT: where the store keeps what `supersedes` names in an item's history, nothing of it is deleted here.
+            if outdated := [id for id in superseded(item) if id != named.id]:
+                memory.delete(ids=outdated)
+
+    def _kept(self, memory: ContinuousMemory, message: ChatMessage, where: Filter) -> list[MemoryItem]:
+        if self.remember is not None:
+            kept = self.remember(message)
+            return [kept] if isinstance(kept, MemoryItem) else list(kept or ())
+        if message.role != MessageRole.USER:
+            return []
+        [turn] = to_messages([message], skip_unreadable=True)
+        item = statement(turn, memory)
+        return [] if item is None else [in_place(memory, item, where=where)]
 
 
 def _id(item: MemoryItem, session: str | None) -> str:
