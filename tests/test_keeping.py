@@ -1,0 +1,194 @@
+"""What is kept of what a user says, and what takes the place of what."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from helpers.scripted import Scripted
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
+
+from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory.integrations.keeping import in_place, stated, superseded
+from comem_memory.integrations.langchain import ComemMiddleware
+from comem_memory.opening import default_key
+from comem_memory.store import ChromaStore, identity_of
+from comem_memory.testing import tiny_memory
+
+
+@pytest.fixture(scope="module")
+def lettered() -> Iterator[ContinuousMemory]:
+    """With a key for which nothing is fitted."""
+    with tiny_memory() as memory:
+        yield memory
+
+
+@pytest.fixture(scope="module")
+def opened(lettered: ContinuousMemory) -> Iterator[ContinuousMemory]:
+    """With the default key."""
+    key = default_key()
+    store = ChromaStore.in_memory(identity=identity_of(lettered.encoder, key))
+    with ContinuousMemory(lettered.encoder, key, store) as memory:
+        yield memory
+
+
+@pytest.fixture
+def memory(opened: ContinuousMemory) -> Iterator[ContinuousMemory]:
+    yield opened
+    opened.clear()
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("I moved to Bremen. What is the weather there?", "I moved to Bremen."),
+        ("What is my PIN? It was 7781 last year.", "It was 7781 last year."),
+        ("Who is Dr. Novak?", ""),
+        ("My site is http://a.org/?page=2 these days.", "My site is http://a.org/?page=2 these days."),
+        ("أين المفتاح؟", ""),
+        ("Πού είναι το κλειδί;", ""),
+        ("Որտե՞ղ է իմ բանալին", ""),
+        ("我的钥匙在哪里\uff1f", ""),
+        ("Ich bin umgezogen! Wo ist der Schlüssel?", "Ich bin umgezogen!"),
+        ("   ", ""),
+    ],
+)
+def test_questions_by_their_mark_in_any_script(
+    lettered: ContinuousMemory, memory: ContinuousMemory, said: str, kept: str
+):
+    assert stated(said, memory) == kept
+    assert stated(said, lettered) == kept
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "where did I put the ladder",
+        "wo habe ich die Leiter hingestellt",
+        "dónde puse la escalera",
+        "我把梯子放在哪里了",
+        "thanks, that helps",
+        "Guten Tag!",
+        "write a song about my bicycle",
+        "übersetze das ins Italienische",
+    ],
+)
+def test_questions_without_a_mark_small_talk_and_requests(memory: ContinuousMemory, said: str):
+    assert stated(said, memory) == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The ladder is in the cellar.",
+        "Die Leiter steht im Keller.",
+        "La escalera está en el sótano.",
+        "梯子在地下室。",
+        "Στο υπόγειο είναι μια σκάλα.",
+        "Remember that ladder: cellar!",
+        "记住,梯子在地下室",
+    ],
+)
+def test_statements_in_languages_fitted_on_and_not(memory: ContinuousMemory, said: str):
+    assert stated(said, memory) == said
+
+
+def kept_after(memory: ContinuousMemory, *said: str) -> list[str | None]:
+    for text in said:
+        item = in_place(memory, MemoryItem(text=text))
+        memory.add(item)
+        if superseded(item):
+            memory.delete(ids=superseded(item))
+    return sorted(hit.text or "" for hit in memory.scan())
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (["My shed is number 58.", "my shed is number 58"], ["My shed is number 58."]),
+        (["My shed is number 58.", "My shed is number 59."], ["My shed is number 58.", "My shed is number 59."]),
+        (["My shed is number 58.", "My shed is now number 59."], ["My shed is now number 59."]),
+        (
+            ["Unser Verein trifft sich am Montag.", "Unser Verein trifft sich jetzt am Freitag."],
+            ["Unser Verein trifft sich jetzt am Freitag."],
+        ),
+        (["My shed is green.", "As I said, my shed is green."], ["As I said, my shed is green."]),
+        (["My son Ben is 7.", "My son Tim is 9 now."], ["My son Ben is 7.", "My son Tim is 9 now."]),
+        (["I like tea.", "I like coffee."], ["I like coffee.", "I like tea."]),
+        (["Ana lives in Leeds.", "Paul lives in York now."], ["Ana lives in Leeds.", "Paul lives in York now."]),
+    ],
+)
+def test_the_same_again_and_a_correction(memory: ContinuousMemory, said: list[str], kept: list[str]):
+    assert kept_after(memory, *said) == kept
+
+
+def test_only_items_of_the_same_adapter_are_replaced(memory: ContinuousMemory):
+    memory.add(MemoryItem(text="My shed is number 58.", metadata={"source": "profile"}))
+    item = in_place(memory, MemoryItem(text="My shed is now number 59."), where={"source": "agent"})
+    assert superseded(item) == ()
+
+
+class Extracting(Scripted):
+    """Fills in what it is told to, or fails."""
+
+    facts: Any
+
+    def with_structured_output(self, schema: Any, **_: Any) -> Any:
+        def answer(prompt: str) -> Any:
+            found = self.facts.pop(0)
+            if isinstance(found, BaseException):
+                raise found
+            return schema.model_validate(found)
+
+        return RunnableLambda(answer)
+
+
+def told(memory: ContinuousMemory, facts: list[Any], *said: str) -> list[str]:
+    model = Extracting(answers=[AIMessage("Noted.")] * len(said), facts=facts)
+    agent = create_agent(model, middleware=[ComemMiddleware(memory, tools=False, extract=model)])
+    for text in said:
+        agent.invoke({"messages": [HumanMessage(text)]})
+    return sorted(hit.text or "" for hit in memory.scan())
+
+
+class TestExtract:
+    def test_facts_are_items_that_replace_what_the_model_says(self, memory: ContinuousMemory):
+        first = {"facts": [{"text": "The user lives in Hamburg."}, {"text": "The user has a dog called Rex."}]}
+        second = {"facts": [{"text": "The user lives in Bremen.", "supersedes": ["1"]}]}
+        said = ("I live in Hamburg with my dog Rex.", "I moved to Bremen, where do I live?")
+        assert told(memory, [first, second], *said) == ["The user has a dog called Rex.", "The user lives in Bremen."]
+
+    async def test_in_async(self, memory: ContinuousMemory):
+        model = Extracting(answers=[AIMessage("Noted.")], facts=[{"facts": [{"text": "The user has a boat."}]}])
+        agent = create_agent(model, middleware=[ComemMiddleware(memory, tools=False, extract=model)])
+        await agent.ainvoke({"messages": [HumanMessage("Got myself a boat!")]})
+        assert [hit.text for hit in memory.scan()] == ["The user has a boat."]
+
+    def test_a_model_that_fails_leaves_it_to_the_rule(self, memory: ContinuousMemory, caplog: pytest.LogCaptureFixture):
+        assert told(memory, [RuntimeError("down")], "I live in Hamburg. Do you?") == ["I live in Hamburg."]
+        assert "kept by rule" in caplog.text
+
+    def test_what_it_invents_is_bounded(self, memory: ContinuousMemory):
+        many = [{"text": f"The user has {n} boats.", "supersedes": ["77", "no"]} for n in range(40)]
+        kept = told(memory, [{"facts": [{"text": " "}, {"text": "x" * 5000}, *many]}], "I have boats.")
+        assert len(kept) == 8 and all("boats" in text for text in kept)
+
+
+def test_an_agent_recalls_what_was_told_after_it_was_asked(memory: ContinuousMemory):
+    model = Scripted(answers=[AIMessage("I am not sure.")] * 5)
+    agent = create_agent(model, middleware=[ComemMiddleware(memory, tools=False, k=1)])
+    for said in ("My shed is number 58.", *["Which number is my shed?"] * 4):
+        agent.invoke({"messages": [HumanMessage(said)]})
+    assert "number 58" in model.seen[-1][0].text and memory.count() == 1
+
+
+def test_a_policy_may_keep_several_items(memory: ContinuousMemory):
+    def lines(messages: Any) -> list[MemoryItem]:
+        return [MemoryItem(text=line) for line in messages[-2].text.splitlines()]
+
+    agent = create_agent(
+        Scripted(answers=[AIMessage("Fine.")]), middleware=[ComemMiddleware(memory, tools=False, remember=lines)]
+    )
+    agent.invoke({"messages": [HumanMessage("Two lamps.\nA desk.")]})
+    assert sorted(hit.text or "" for hit in memory.scan()) == ["A desk.", "Two lamps."]
