@@ -30,6 +30,8 @@ _FILE = Path(comem_memory.__file__).parent / "data" / "statements.safetensors"
 BY = CHAT_PREFIX + "by"
 """Note on an item: the name of the adapter that remembered it, which alone may replace it."""
 
+_ENDS = " \n\t.!\u2026\u3002\uff01"
+"""Taken off before the functions are asked: an exclamation mark makes no small talk."""
 FEWEST_WORDS = 3
 """Of a statement, where the key cannot tell: fewer words greet, thank or agree."""
 NEAR = 5
@@ -174,7 +176,7 @@ def _states(sentences: Sequence[str], embedder: Embedder | None) -> list[bool]:
     functions = None if embedder is None else _functions(embedder)
     if functions is None or embedder is None:
         return [len(_words(one)) >= FEWEST_WORDS for one in sentences]
-    return _above(functions["statement"], _asked(embedder, [one.strip() for one in sentences]))
+    return _above(functions["statement"], _asked(embedder, [one.strip(_ENDS) or one for one in sentences]))
 
 
 def _words(text: str) -> list[str]:
