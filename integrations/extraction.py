@@ -15,8 +15,6 @@ from comem_memory.model import Message
 from comem_memory.store import Filter
 from comem_memory.types import MemoryItem
 
-from .keeping import superseding
-
 logger = logging.getLogger(__name__)
 
 MOST_FACTS, LONGEST = 8, 500
@@ -98,12 +96,9 @@ def extracted(
 
 
 def _item(text: str, fact: Fact, replaced: Sequence[str]) -> MemoryItem:
-    # JOINT: a MemoryItem that has said_at and expires is given them; until then the condition leaves them out.
-    moments = {"said_at": fact.said_at, "expires": fact.expires}
-    known = {
+    moments: dict[str, Any] = {
         name: moment
-        for name, moment in moments.items()
-        if name in MemoryItem.model_fields and moment is not None and moment.tzinfo is not None
+        for name, moment in (("said_at", fact.said_at), ("expires", fact.expires))
+        if moment is not None and moment.tzinfo is not None
     }
-    item = MemoryItem(text=text, **known)
-    return superseding(item, replaced) if replaced else item
+    return MemoryItem(text=text, supersedes=replaced or None, **moments)

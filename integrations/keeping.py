@@ -108,7 +108,7 @@ def in_place(memory: ContinuousMemory, item: MemoryItem, *, where: Filter | None
     mine = _words(item.text)
     near = [
         (hit.id, hit.text)
-        for hit in memory.search(item.text, k=NEAR, where=where)
+        for hit in memory.search(item.text, k=NEAR, where=where, min_similarity=-1)
         if hit.text and not hit.image and hit.text != item.text
     ]
     if said := [text for _, text in near if _words(text) == mine]:
@@ -116,17 +116,7 @@ def in_place(memory: ContinuousMemory, item: MemoryItem, *, where: Filter | None
     outdated = [id for id, text in near if _common(_words(text), mine) == len(_words(text))]
     if not outdated and (corrected := _corrected(item.text, near, memory.key.text)):
         outdated = [corrected]
-    return superseding(item, outdated) if outdated else item
-
-
-def superseding(item: MemoryItem, ids: Sequence[str]) -> MemoryItem:
-    """The item in the place of others."""
-    return item.model_copy(update={"supersedes": tuple(ids)})
-
-
-def superseded(item: MemoryItem) -> tuple[str, ...]:
-    """The ids of the items whose place an item takes."""
-    return tuple(getattr(item, "supersedes", None) or ())
+    return item.model_copy(update={"supersedes": outdated}) if outdated else item
 
 
 def _corrected(text: str, near: Sequence[tuple[str, str]], embedder: Embedder) -> str | None:

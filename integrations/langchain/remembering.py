@@ -16,7 +16,7 @@ from comem_memory.memory import ContinuousMemory
 from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MemoryItem, with_notes
 
-from ..keeping import BY, superseded
+from ..keeping import BY
 from .messages import to_messages
 
 Remember = Callable[[Sequence[AnyMessage]], MemoryItem | Sequence[MemoryItem] | None]
@@ -126,16 +126,15 @@ def store_turn(memory: ContinuousMemory, turn: Turn, items: Sequence[MemoryItem]
     outdated = {id for id, notes in noted.items() if notes[MESSAGE_ID] == turn.key}
     if items:
         same = {id for id, notes in noted.items() if notes[TURN] == turn.digest}
-        ids = [prepare(item, memory.encoder, truncate=True).id for item in items]
-        summaries = memory.store.summaries(ids, namespace=memory.name)
-        elsewhere = {one.id for one in summaries if one.metadata.get(MESSAGE_ID, turn.key) != turn.key}
+        hashes = [prepare(item, memory.encoder, truncate=True).content_hash for item in items]
+        known = memory.store.same_content(hashes, namespace=memory.name)
+        elsewhere = {one.content_hash for one in known if one.metadata.get(MESSAGE_ID, turn.key) != turn.key}
         notes = {TURN: turn.digest, BY: turn.by}
-        keys = ["" if same - outdated or id in elsewhere else turn.key for id in ids]
+        keys = ["" if same - outdated or content in elsewhere else turn.key for content in hashes]
         noting = zip(items, keys, strict=True)
         stored = memory.add([with_notes(item, notes | {MESSAGE_ID: key}) for item, key in noting], truncate=True)
         attempts = {id for id, notes in noted.items() if notes[TURN] == turn.unanswered}  # that failed
-        # JOINT: where the store keeps what `supersedes` names in an item's history, nothing of it is deleted here.
-        outdated = (outdated | attempts | {id for item in items for id in superseded(item)}) - set(stored)
+        outdated = (outdated | attempts) - set(stored)
     if outdated:
         memory.delete(ids=sorted(outdated))
 

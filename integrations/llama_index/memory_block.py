@@ -23,7 +23,7 @@ from comem_memory.types import MemoryHit, MemoryItem, with_notes
 
 from ..extraction import Facts, extracted
 from ..failures import Job, OnError, deliver, tolerating
-from ..keeping import BY, in_place, statement, superseded
+from ..keeping import BY, in_place, statement
 from ..transcript import FORMER, SESSION
 from .messages import remembered, to_messages
 
@@ -106,9 +106,6 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
         for item in items:
             named = item if item.id else item.model_copy(update={"id": _id(item, within)})
             memory.add(with_notes(named, notes), truncate=True, progress=False)
-            # JOINT: where the store keeps what `supersedes` names in an item's history, nothing of it is deleted here.
-            if outdated := [id for id in superseded(item) if id != named.id]:
-                memory.delete(ids=outdated)
 
     def _kept(self, memory: ContinuousMemory, message: ChatMessage, where: Filter) -> list[MemoryItem]:
         if self.remember is not None:
