@@ -39,7 +39,13 @@ from pydantic import BaseModel
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import ItemNotFoundError, QueryError
-from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, ComemRetriever
+from comem_memory.integrations.langchain import (
+    ChatComem,
+    ComemChatMessageHistory,
+    ComemMiddleware,
+    ComemRetriever,
+    last_turn,
+)
 from comem_memory.integrations.langchain.messages import memory_block, to_messages
 from comem_memory.integrations.langchain.middleware import _warn_of_sharing
 from comem_memory.retrieval import RetrievalKey
@@ -464,7 +470,9 @@ class TestMiddleware:
     def test_an_agent_remembers_across_restarts_and_users_stay_apart(self, tmp_path: Path):
         def agent(memory: ContinuousMemory) -> Any:
             chat = ChatComem(memory=memory, max_tokens=12)
-            return create_agent(chat, middleware=[ComemMiddleware(memory, tools=False)], context_schema=Context)
+            return create_agent(
+                chat, middleware=[ComemMiddleware(memory, tools=False, remember=last_turn)], context_schema=Context
+            )
 
         with tiny_memory(tmp_path) as memory:
             first = self.ask(agent(memory), "My cat is called Tom.", "ada")
@@ -552,7 +560,9 @@ class TestMiddleware:
 
     async def test_a_model_that_is_not_ours_gets_text(self, memory: ContinuousMemory):
         model = Scripted(answers=[AIMessage("With the brass key.")])
-        agent = create_agent(model, system_prompt="Be brief.", middleware=[ComemMiddleware(memory, k=1)])
+        agent = create_agent(
+            model, system_prompt="Be brief.", middleware=[ComemMiddleware(memory, k=1, remember=last_turn)]
+        )
         await agent.ainvoke({"messages": [HumanMessage(QUESTION)]})
         [[system, human]] = model.seen
         assert system.text.startswith("Be brief.") and "The brass key opens the blue door." in system.text
@@ -631,7 +641,9 @@ class TestMiddleware:
 
     def test_a_block_that_cannot_be_read_stops_nothing(self, memory: ContinuousMemory):
         said = HumanMessage([{"type": "text", "text": QUESTION}, {"type": "image", "url": "https://example.org/a.png"}])
-        agent = create_agent(Scripted(answers=[AIMessage("Brass.")]), middleware=[ComemMiddleware(memory)])
+        agent = create_agent(
+            Scripted(answers=[AIMessage("Brass.")]), middleware=[ComemMiddleware(memory, remember=last_turn)]
+        )
         agent.invoke({"messages": [said]})
         assert f"User: {QUESTION}\nAssistant: Brass." in [hit.text for hit in memory.scan()]
 
@@ -696,7 +708,9 @@ class TestMiddleware:
         model, summary = Scripted(answers=[*calls, AIMessage("Hi.")]), Scripted(answers=[AIMessage("A sum.")] * 4)
         hide = PIIMiddleware("email", strategy="redact")
         summarize = SummarizationMiddleware(summary, trigger=("messages", 6), keep=("messages", 4))
-        agent = create_agent(model, tools=[add], middleware=[hide, summarize, ComemMiddleware(memory, tools=False)])
+        agent = create_agent(
+            model, tools=[add], middleware=[hide, summarize, ComemMiddleware(memory, tools=False, remember=last_turn)]
+        )
         result = agent.invoke({"messages": [HumanMessage("I am ada@example.com")]})
         assert result.keys() == {"messages"}
         assert "User: I am [REDACTED_EMAIL]\nAssistant: Hi." in [hit.text for hit in memory.scan()]
@@ -712,7 +726,9 @@ class TestMiddleware:
         calls = [AIMessage("", tool_calls=[{"name": "add", "args": {"a": 1, "b": i}, "id": str(i)}]) for i in range(4)]
         model, summary = Scripted(answers=[*calls, AIMessage("42.")]), Scripted(answers=[AIMessage("A sum.")] * 4)
         summarize = SummarizationMiddleware(summary, trigger=("messages", 6), keep=("messages", 4))
-        agent = create_agent(model, tools=[add], middleware=[summarize, ComemMiddleware(memory, k=1, tools=False)])
+        agent = create_agent(
+            model, tools=[add], middleware=[summarize, ComemMiddleware(memory, k=1, tools=False, remember=last_turn)]
+        )
         agent.invoke({"messages": [HumanMessage("The blue door is mine. What is the answer?")]})
         system, first, *_ = model.seen[-1]
         assert "summary" in first.text and "The brass key opens the blue door." in system.text
@@ -733,7 +749,9 @@ class TestMiddleware:
         nowhere = ContinuousMemory(memory.encoder, memory.key, store)  # as on a server without persist_directory
         picture = {"type": "image", "base64": png(1), "mime_type": "image/png"}
         said = HumanMessage([{"type": "text", "text": "What is this?"}, picture])
-        agent = create_agent(Scripted(answers=[AIMessage("A flag.")]), middleware=[ComemMiddleware(nowhere)])
+        agent = create_agent(
+            Scripted(answers=[AIMessage("A flag.")]), middleware=[ComemMiddleware(nowhere, remember=last_turn)]
+        )
         agent.invoke({"messages": [said]})
         ComemChatMessageHistory(nowhere, "s1").add_messages([said])
         assert [hit.text for hit in nowhere.scan(where={"comem.chat.role": {"$ne": "user"}})] == [
@@ -846,7 +864,9 @@ def test_halves_of_characters_end_no_run(memory: ContinuousMemory):
     tools = [{"type": "function", "function": {"name": "f", "description": half, "parameters": {"type": "object"}}}]
     assert chat.bind(tools=tools).invoke(half).usage_metadata
     assert chat.get_num_tokens(half) == chat.get_num_tokens(whole)
-    agent = create_agent(Scripted(answers=[AIMessage("Brass \ud83d.")]), middleware=[ComemMiddleware(memory)])
+    agent = create_agent(
+        Scripted(answers=[AIMessage("Brass \ud83d.")]), middleware=[ComemMiddleware(memory, remember=last_turn)]
+    )
     agent.invoke({"messages": [HumanMessage(half)]})
     assert f"User: {whole}\nAssistant: Brass \ufffd." in [hit.text for hit in memory.scan()]
 

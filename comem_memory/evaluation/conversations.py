@@ -87,7 +87,7 @@ def _sessions(user: str, language: str, rng: random.Random, values: dict[str, It
     def besides(**counts: int) -> list[Turn]:
         rest = {"statement": statements, "small talk": small_talk, "request": requests}
         return [
-            say(kind, next(rest[kind]))  # type: ignore[index, arg-type]
+            say(kind, next(rest[kind]))  # type: ignore[arg-type]
             for name, count in counts.items()
             for kind in [name.replace("_", " ")]
             for _ in range(count)
