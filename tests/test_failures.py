@@ -19,7 +19,7 @@ from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import InvalidItemError, QueryError, StoreConnectionError
 from comem_memory.integrations import failures
 from comem_memory.integrations.failures import Job, deliver
-from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware
+from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, last_turn
 from comem_memory.integrations.llama_index import ComemMemory, ComemMemoryBlock
 from comem_memory.integrations.llama_index.messages import MEMORY_IDS
 from comem_memory.memory import ContinuousMemory as Memory
@@ -78,11 +78,14 @@ def test_agents_answer_without_it_and_nothing_is_lost(
 ):
     memory.add(MemoryItem(id="key", text="The brass key opens the blue door."))
     others = create_agent(
-        Scripted(answers=[AIMessage("Brass."), AIMessage("Fine.")]), middleware=[ComemMiddleware(memory)]
+        Scripted(answers=[AIMessage("Brass."), AIMessage("Fine.")]),
+        middleware=[ComemMiddleware(memory, remember=last_turn)],
     )
-    ours = create_agent(ChatComem(memory=memory, max_tokens=4), middleware=[ComemMiddleware(memory, tools=False)])
+    middleware = ComemMiddleware(memory, tools=False, remember=last_turn)
+    ours = create_agent(ChatComem(memory=memory, max_tokens=4), middleware=[middleware])
     strict = create_agent(
-        Scripted(answers=[AIMessage("Brass.")] * 2), middleware=[ComemMiddleware(memory, on_error="raise", k=0)]
+        Scripted(answers=[AIMessage("Brass.")] * 2),
+        middleware=[ComemMiddleware(memory, on_error="raise", k=0, remember=last_turn)],
     )
     history = ComemChatMessageHistory(memory, "s1", on_error="log", older=0)
     block = ComemMemoryBlock(memory=memory, across_sessions=True)
@@ -129,11 +132,13 @@ async def test_a_block_remembers_later_what_a_window_let_go(server: Server, memo
     [message] = await block.aget([ChatMessage("cat")], session_id="s1")
     assert message.additional_kwargs[MEMORY_IDS] == []
     with pytest.raises(StoreConnectionError, match="does not answer"):
-        await ComemMemoryBlock(memory=memory, on_error="raise").aput([ChatMessage("Not kept.")], session_id="s1")
+        await ComemMemoryBlock(memory=memory, on_error="raise").aput(
+            [ChatMessage("This is not kept.")], session_id="s1"
+        )
     server.start()
     [message] = await block.aget([ChatMessage("cat")], session_id="s1")
-    assert "User: My cat is Tom." in (message.content or "")
-    assert texts(memory) == ["User: My cat is Tom."]
+    assert "- My cat is Tom." in (message.content or "")
+    assert texts(memory) == ["My cat is Tom."]
     await block.aput([ChatMessage("My cat is Tom.")], session_id="s1")
     assert memory.count() == 1, "the same message in the same session is one item"
 
