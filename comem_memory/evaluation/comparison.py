@@ -258,10 +258,12 @@ def _prompt(
         (False, True): "memory",
         (True, True): "both",
     }
-    shown = [replace(hit, image=None) for hit in hits] if in_text and source != "text" else hits
-    prompt, vectors = memory.prompt(asked.text, asked.image, shown, modes[in_text, in_vectors])
+    shown = [replace(hit, image=None) if in_text and source != "text" else hit for hit in hits]
     if source.startswith("shuffled"):
-        vectors = memory.prompt(asked.text, asked.image, memory.get(_others(hits, following)), "memory")[1]
+        others = memory.get(_others(hits, following))
+        pairs = zip(shown, others, strict=True)
+        shown = [replace(hit, memory_embeddings=other.memory_embeddings) for hit, other in pairs]
+    prompt, vectors = memory.prompt(asked.text, asked.image, shown, modes[in_text, in_vectors])
     memory.backbone.remaining_tokens(prompt, vectors)  # an error if there is none
     return prompt, vectors
 
