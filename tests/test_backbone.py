@@ -344,8 +344,8 @@ def test_a_picture_whose_size_matters_is_scaled_down_to_fit_beside_the_text(fami
     text, picture = "The cat sleeps on the mat.", tiny_picture(size=size)
     [whole, fitting] = (backbone.prompts.encoder_inputs(text, picture, max_length=length) for length in (512, 100))
     assert whole[0]["input_ids"].shape[1] > 100 >= fitting[0]["input_ids"].shape[1]
-    assert not whole[1] and not fitting[1]
-    ends = [inputs["input_ids"][0, -len(text) :].tolist() for inputs, _ in (whole, fitting)]
+    assert not whole[-1] and not fitting[-1]
+    ends = [inputs["input_ids"][0, -len(text) :].tolist() for inputs, *_ in (whole, fitting)]
     assert ends[0] == ends[1]
     with pytest.raises(ItemTooLongError, match=r"has 500 tokens, .* has room for"):
         backbone.prompts.encoder_inputs("a" * 500, picture, max_length=200)
@@ -388,8 +388,8 @@ def test_a_strip_that_the_model_does_not_take():
 @pytest.mark.parametrize("family", ["llava", "gemma3"])
 def test_a_picture_whose_size_does_not_matter_stays_as_it_is(family: Family):
     backbone, picture = tiny_backbone(family), tiny_picture(size=(640, 480))
-    whole, _ = backbone.prompts.encoder_inputs("a" * 400, picture, max_length=1024)
-    cut, truncated = backbone.prompts.encoder_inputs("a" * 400, picture, max_length=160, truncate=True)
+    whole, *_ = backbone.prompts.encoder_inputs("a" * 400, picture, max_length=1024)
+    cut, _, truncated = backbone.prompts.encoder_inputs("a" * 400, picture, max_length=160, truncate=True)
     assert truncated
     assert cut["input_ids"].shape[1] == 160
     assert torch.equal(cut["pixel_values"], whole["pixel_values"])

@@ -13,6 +13,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = ("comem_memory", "integrations")
 EXTRAS = {
     "comem_memory/chat": ("langchain", "llama-index"),
+    "comem_memory/evaluation/agents.py": ("langchain",),
     "comem_memory/synthesis": ("train",),
     "integrations/langchain": ("langchain",),
     "integrations/llama_index": ("llama-index",),

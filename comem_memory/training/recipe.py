@@ -39,15 +39,13 @@ class TrainingRecipe(Settings):
     max_length: int | None = Field(None, ge=64)
     """Most tokens of an item: longer texts are cut, larger pictures scaled down. By default 512, or as with --start."""
     notes: float = Field(0.5, ge=0, le=1)
-    """Share of the steps with short notes, lists of keys and values, and random strings; the others have made-up
-    items of several facts, some with a picture. A corpus has the items that it has."""
+    """Share of the steps with short notes, lists and random strings instead of made-up items of several facts."""
     restated: float = Field(0.25, ge=0, le=1)
     """Share of the items that are also to be restated whole."""
     pictures: bool = True
     """Let some items carry a drawn scene or an emoji (needs npm); of a corpus, use what needs pictures."""
     max_facts: int | None = Field(None, ge=1, le=8)
-    """Most facts of a made-up item or note, each number as likely; by default all that can be said of a thing, and 4
-    in a note."""
+    """Most facts of a made-up item or note; by default all that can be said of a thing, and 4 in a note."""
     alone: float = Field(0.6, ge=0, le=1)
     """Share of the steps, the first, in which a question sees its own item alone."""
     max_memories: int = Field(3, ge=1, le=10)
