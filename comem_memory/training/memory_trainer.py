@@ -61,7 +61,7 @@ class MemoryTrainer(BatchTrainer):
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
         with self._autocast():
             memories, whole = self._encode(inputs)
-            expected, tokens = self._answers(inputs["asked"], self.encoder.reader_prompt, memories)
+            expected, tokens = self._answers(inputs["asked"], self.encoder.reader_prompt.detach(), memories)
             loss = nn.functional.cross_entropy(expected, tokens)
             if self.distillation:
                 as_read = nn.functional.log_softmax(self._as_read(inputs), -1)

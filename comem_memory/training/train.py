@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -50,11 +51,15 @@ def train_encoder(
     """
     config = _encoder_config(backbone, recipe)
     data = training_data(backbone, recipe)
-    typical = texts_of(data.warm_start[i] for i in range(recipe.warm_start_steps, len(data.warm_start)))
+
+    @cache
+    def typical() -> list[str]:
+        return texts_of(data.warm_start[i] for i in range(recipe.warm_start_steps, len(data.warm_start)))
+
     copying = recipe.start is None if recipe.copied is None else recipe.copied
     begins_copying = copying and config.function_tokens is None
     if begins_copying:
-        config = config.model_copy(update={"function_tokens": tuple(function_tokens(backbone, typical))})
+        config = config.model_copy(update={"function_tokens": tuple(function_tokens(backbone, typical()))})
     if (output_dir / CONFIG_FILE).is_file() and not (output_dir / NOTE).is_file():
         raise AdapterError(f"{output_dir} holds an adapter already. Pass a new folder, and go on from it with --start.")
     as_run = recipe.model_copy(
@@ -101,7 +106,7 @@ def train_encoder(
         else:
             encoder.load_weights(recipe.start, resize=True)
         if encoder.reader_prompts and not (recipe.start and (recipe.start / READER_FILE).is_file()):
-            start_from_memories(encoder, [text for text in typical if text][:TYPICAL_TEXTS])
+            start_from_memories(encoder, [text for text in typical() if text][:TYPICAL_TEXTS])
         if begins_copying:
             encoder.begin_as_copies()
         if encoder.reader_prompts and len(data.prompts):
