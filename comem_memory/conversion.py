@@ -32,6 +32,10 @@ Addable = MemoryItem | str | DocumentLike | NodeLike
 """What `ContinuousMemory.add` takes."""
 
 
+GIVEN = ("said_at", "expires", "supersedes")
+"""Fields of an item that documents and nodes have in their metadata, under `comem.`."""
+
+
 def is_one(given: Any) -> bool:
     """Whether it is one thing to add rather than several; texts, dictionaries and documents can be iterated too."""
     return isinstance(given, MemoryItem | str | dict) or _is_document(given) or _is_node(given)
@@ -79,7 +83,7 @@ def _is_node(given: Any) -> TypeGuard[NodeLike]:
 
 def _fields(metadata: dict[Any, Any]) -> dict[str, Any]:
     own = {name: value for name, value in metadata.items() if not str(name).startswith(RESERVED_PREFIX)}
-    given = (name for name in ("said_at", "expires", "supersedes") if RESERVED_PREFIX + name in metadata)
+    given = (name for name in GIVEN if RESERVED_PREFIX + name in metadata)
     return {"metadata": own} | {name: metadata[RESERVED_PREFIX + name] for name in given}
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from comem_memory.conversion import GIVEN
 from comem_memory.types import RESERVED_PREFIX, MemoryHit
 
 from .transcript import visible
-
-GIVEN = ("said_at", "expires", "supersedes")
-"""What an item is given with. `ContinuousMemory.add` reads it from documents and nodes under the same names."""
 
 FIELDS = (*GIVEN, "created_at", "updated_at", "superseded_by", "found_by")
 

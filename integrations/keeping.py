@@ -21,9 +21,11 @@ import comem_memory
 from comem_memory.chat import content_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
-from comem_memory.retrieval import Embedder, QueryEmbedder
+from comem_memory.retrieval import Embedder, embed_questions
 from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MemoryItem
+
+from .searching import ALL
 
 _FILE = Path(comem_memory.__file__).parent / "data" / "statements.safetensors"
 
@@ -92,6 +94,17 @@ def statement(turn: Message, memory: ContinuousMemory) -> MemoryItem | None:
     return MemoryItem(text=kept or None, image=picture) if kept or (picture is not None and not text) else None
 
 
+def kept_of(turn: Message, memory: ContinuousMemory, *, where: Filter | None = None) -> list[MemoryItem]:
+    """What is kept of a turn of the user: what it states, as it is to be stored (`in_place`); nothing, or one item."""
+    item = statement(turn, memory)
+    return [] if item is None else [in_place(memory, item, where=where)]
+
+
+def as_items(kept: MemoryItem | Sequence[MemoryItem] | None) -> list[MemoryItem]:
+    """What a function of the user's kept: an item, several, or none."""
+    return [kept] if isinstance(kept, MemoryItem) else list(kept or ())
+
+
 def in_place(memory: ContinuousMemory, item: MemoryItem, *, where: Filter | None = None) -> MemoryItem:
     """The item as it is to be stored: as the one that says the same already, or in the place of an older one.
 
@@ -108,7 +121,7 @@ def in_place(memory: ContinuousMemory, item: MemoryItem, *, where: Filter | None
     mine = _words(item.text)
     near = [
         (hit.id, hit.text)
-        for hit in memory.search(item.text, k=NEAR, where=where, min_similarity=-1)
+        for hit in memory.search(item.text, k=NEAR, where=where, min_similarity=ALL)
         if hit.text and not hit.image and hit.text != item.text
     ]
     if said := [text for _, text in near if _words(text) == mine]:
@@ -122,7 +135,7 @@ def in_place(memory: ContinuousMemory, item: MemoryItem, *, where: Filter | None
 def _corrected(text: str, near: Sequence[tuple[str, str]], embedder: Embedder) -> str | None:
     """The id of the item that says the same of another value, if the text says that something has changed."""
     functions = _functions(embedder)
-    if functions is None or not near or not _above(functions["change"], _asked(embedder, [text]))[0]:
+    if functions is None or not near or not _above(functions["change"], embed_questions(embedder, [text]))[0]:
         return None
     mine = _words(text)
     same_frame = [(id, old) for id, old in near if _has_frame(_words(old), mine)]
@@ -166,7 +179,7 @@ def _states(sentences: Sequence[str], embedder: Embedder | None) -> list[bool]:
     functions = None if embedder is None else _functions(embedder)
     if functions is None or embedder is None:
         return [len(_words(one)) >= FEWEST_WORDS for one in sentences]
-    return _above(functions["statement"], _asked(embedder, [one.strip(_ENDS) or one for one in sentences]))
+    return _above(functions["statement"], embed_questions(embedder, [one.strip(_ENDS) or one for one in sentences]))
 
 
 def _words(text: str) -> list[str]:
@@ -188,7 +201,8 @@ def _common(old: Sequence[str], new: Sequence[str]) -> int:
 
 @cache
 def _fitted() -> tuple[str, dict[str, np.ndarray]]:
-    """The name of the embedder, and for each function its weights with the constant behind them."""
+    """The name of the embedder, and for each function of its vectors of questions the weights with the constant behind
+    them."""
     with safe_open(_FILE, "numpy") as file:
         return file.metadata()["embedder"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
@@ -196,11 +210,6 @@ def _fitted() -> tuple[str, dict[str, np.ndarray]]:
 def _functions(embedder: Embedder) -> dict[str, np.ndarray] | None:
     name, functions = _fitted()
     return functions if embedder.name == name else None
-
-
-def _asked(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
-    """(n, dimension), as the functions were fitted on."""
-    return embedder.embed_queries(texts) if isinstance(embedder, QueryEmbedder) else embedder.embed(texts)
 
 
 def _above(function: np.ndarray, vectors: Any) -> list[bool]:

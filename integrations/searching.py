@@ -16,7 +16,8 @@ OPTIONS = {*inspect.signature(ContinuousMemory.search).parameters} - {"self", "t
 """Of `ContinuousMemory.search`."""
 
 ALL = -1.0
-"""`min_similarity` that leaves nothing out: vector stores and key-value stores give as many as are asked for."""
+"""`min_similarity` that leaves nothing out: vector stores and key-value stores give as many as are asked for, and what
+is to be stored is compared with whatever is nearest."""
 
 
 def search_options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import chromadb
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -16,7 +15,8 @@ from comem_memory.evaluation.conversations import Turn
 from comem_memory.integrations.langchain import ComemMiddleware
 from comem_memory.integrations.langchain.chat_model import SERVED
 from comem_memory.memory import ContinuousMemory
-from comem_memory.retrieval.embedders import Embedder, QueryEmbedder
+from comem_memory.retrieval import Embedder, embed_questions
+from comem_memory.store.connections import to_process
 
 ANSWER = "I am not sure."
 K = 3
@@ -90,7 +90,7 @@ class EveryTurn:
     name = "every turn in Chroma"
 
     def __init__(self, embedder: Embedder) -> None:
-        self.embedder, self.client = embedder, chromadb.EphemeralClient()
+        self.embedder, self.connection = embedder, to_process()
         self.numbers = itertools.count()
 
     def say(self, turn: Turn) -> list[str]:
@@ -107,8 +107,7 @@ class EveryTurn:
         return list(self._of(user).get()["documents"] or [])
 
     def _asked(self, text: str) -> Any:
-        embedder = self.embedder
-        return embedder.embed_queries([text]) if isinstance(embedder, QueryEmbedder) else embedder.embed([text])
+        return embed_questions(self.embedder, [text])
 
     def _of(self, user: str) -> Any:
-        return self.client.get_or_create_collection(user, metadata={"hnsw:space": "ip"})
+        return self.connection.client.get_or_create_collection(user, metadata={"hnsw:space": "ip"})

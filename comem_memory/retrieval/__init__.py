@@ -4,7 +4,7 @@ Anything with the three members of `Embedder` can take the place of the embedder
 """
 
 from comem_memory.retrieval.efficientnet_embedder import EfficientNetEmbedder
-from comem_memory.retrieval.embedders import Embedder, QueryEmbedder
+from comem_memory.retrieval.embedders import Embedder, QueryEmbedder, embed_questions
 from comem_memory.retrieval.keys import PROBE, RetrievalKey
 from comem_memory.retrieval.ranking import Reranker, SearchOptions, check_options
 from comem_memory.retrieval.sentence_transformer import SentenceTransformerEmbedder
@@ -21,5 +21,6 @@ __all__ = [
     "SentenceTransformerEmbedder",
     "asked_terms",
     "check_options",
+    "embed_questions",
     "terms_of",
 ]

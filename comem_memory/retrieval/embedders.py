@@ -42,6 +42,11 @@ class QueryEmbedder(Protocol):
         """n questions -> (n, dimension) float32, rows of unit length, to compare with what `embed` gives."""
 
 
+def embed_questions(embedder: Embedder, questions: Sequence[Any]) -> np.ndarray:
+    """n questions -> (n, dimension), in their own way where the embedder has one."""
+    return embedder.embed_queries(questions) if isinstance(embedder, QueryEmbedder) else embedder.embed(questions)
+
+
 class TorchEmbedder(ABC):
     """A model that is loaded when it is first needed and used by one thread at a time."""
 

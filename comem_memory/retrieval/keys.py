@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from comem_memory.errors import InvalidItemError, QueryError
-from comem_memory.retrieval.embedders import Embedder, QueryEmbedder
+from comem_memory.retrieval.embedders import Embedder, embed_questions
 
 
 class RetrievalKey:
@@ -180,6 +180,6 @@ def _embed_present(embedder: Embedder | None, inputs: Sequence[Any], asked: bool
     rows = [row for row, value in enumerate(inputs) if value is not None]
     embeddings = np.zeros((len(inputs), embedder.dimension), np.float32)
     if rows:
-        embed = embedder.embed_queries if asked and isinstance(embedder, QueryEmbedder) else embedder.embed
-        embeddings[rows] = embed([inputs[row] for row in rows])
+        present = [inputs[row] for row in rows]
+        embeddings[rows] = embed_questions(embedder, present) if asked else embedder.embed(present)
     return embeddings

@@ -37,20 +37,19 @@ def _conditions(where: Filter) -> list[Filter]:
         raise _unknown(where)
     conditions: list[Filter] = []
     for name, value in where.items():
+        comparisons = value if isinstance(value, dict) and value else {"$eq": value}
         if name in COMBINATIONS:
             if not isinstance(value, list) or not value or not all(value):
                 raise _unknown({name: value})
             parts = [_all(_conditions(part)) for part in value]
             conditions.append(parts[0] if len(parts) == 1 else {name: parts})
         elif name in TIMES:
-            comparisons = value if isinstance(value, dict) and value else {"$eq": value}
             conditions += [time_compared(name, operator, one) for operator, one in comparisons.items()]
         elif not isinstance(name, str) or (
             name.startswith(("$", "#", RESERVED_PREFIX)) and not name.startswith(CHAT_PREFIX)
         ):
             raise _unknown({name: value})
         else:
-            comparisons = value if isinstance(value, dict) and value else {"$eq": value}
             conditions += [compared(name, operator, _checked(operator, one)) for operator, one in comparisons.items()]
     return conditions
 

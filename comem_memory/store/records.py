@@ -262,8 +262,9 @@ def write(collection: Collection, identity: CollectionIdentity, records: Sequenc
                 f"The key of item {record.id!r} has shape {np.shape(record.key)}; this collection's have "
                 f"{identity.key_dimension} numbers. Make it with its RetrievalKey, {identity.key_name}."
             )
-    for batch in _batches_to_write(list(by_id.items())):
-        ids = [id for id, _ in batch]
+    made = [(id, record, _stored_metadata(record, identity)) for id, record in by_id.items()]
+    for batch in _batches_to_write(made):
+        ids = [id for id, *_ in batch]
         before = collection.get(ids=ids, include=["metadatas"])
         # An upsert merges metadata, so what the new record does not have is removed by setting it to None.
         cleared: dict[str, dict[str, Any]] = {
@@ -271,23 +272,27 @@ def write(collection: Collection, identity: CollectionIdentity, records: Sequenc
         }
         collection.upsert(
             ids=ids,
-            embeddings=np.stack([np.asarray(record.key, np.float32) for _, record in batch]),
-            documents=[record.text or "" for _, record in batch],
-            metadatas=[cleared.get(id, {}) | _stored_metadata(record, identity) for id, record in batch],
+            embeddings=np.stack([np.asarray(record.key, np.float32) for _, record, _ in batch]),
+            documents=[record.text or "" for _, record, _ in batch],
+            metadatas=[cleared.get(id, {}) | metadata for id, _, metadata in batch],
         )
 
 
-def _batches_to_write(records: list[tuple[str, MemoryRecord]]) -> Iterator[list[tuple[str, MemoryRecord]]]:
-    batch: list[tuple[str, MemoryRecord]] = []
+_Made = tuple[str, MemoryRecord, dict[str, Any]]
+"""A record with its Chroma id and its metadata as they are stored, the block among them."""
+
+
+def _batches_to_write(made: Sequence[_Made]) -> Iterator[list[_Made]]:
+    batch: list[_Made] = []
     size = 0
-    for id, record in records:
-        values = (record.text, *_flat(record.metadata).values(), *_terms(record))
-        texts = (value for value in values if isinstance(value, str))
-        more = len(record.block) + sum(len(text.encode()) for text in texts)
+    for one in made:
+        _, record, metadata = one
+        values = itertools.chain.from_iterable(v if isinstance(v, list) else [v] for v in metadata.values())
+        more = sum(len(text.encode()) for text in (record.text, *values) if isinstance(text, str))
         if batch and (len(batch) == BATCH or size + more > BATCH_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append((id, record))
+        batch.append(one)
         size += more
     if batch:
         yield batch

@@ -34,7 +34,7 @@ CURRENT: Condition = {"comem.superseded": {"$ne": 1}}
 
 def alive(moment: int) -> Condition:
     """Of records that have not expired at a moment."""
-    return {"$or": [{"comem.expiring": {"$ne": 1}}, {"comem.expires": {"$gt": moment}}]}
+    return {"$or": [{"comem.expiring": {"$ne": 1}}, expiring_after(moment)]}
 
 
 def expired(moment: int) -> Condition:

@@ -28,7 +28,7 @@ from comem_memory.types import MemoryHit, MemoryItem
 
 from ..extraction import Facts, extracted
 from ..failures import Job, OnError, check_on_error, deliver, tolerating
-from ..keeping import BY, in_place, statement
+from ..keeping import BY, as_items, kept_of
 from .chat_model import SERVED, ChatComem, Served
 from .messages import to_messages
 from .remembering import Remember, Turn, known_turns, shown_items, store_turn, turns_of
@@ -372,8 +372,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
             items = facts
         elif items is None:
             [said] = to_messages([turn.said], skip_unreadable=True)
-            item = statement(said, view)
-            items = [] if item is None else [in_place(view, item, where=where)]
+            items = kept_of(said, view, where=where)
         store_turn(view, turn, items)
 
     def _with_said(self, state: TurnState) -> list[Turn]:
@@ -396,9 +395,9 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
 
 def _listed(kept: MemoryItem | Sequence[MemoryItem] | None, view: ContinuousMemory) -> list[MemoryItem]:
     """What is remembered of a turn as items, without pictures beside texts where the memory keeps none."""
-    items = [kept] if isinstance(kept, MemoryItem) else list(kept or ())
     return [
-        item.model_copy(update={"image": None}) if item.text and not view.keeps_pictures else item for item in items
+        item.model_copy(update={"image": None}) if item.text and not view.keeps_pictures else item
+        for item in as_items(kept)
     ]
 
 

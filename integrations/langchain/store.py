@@ -232,9 +232,10 @@ class ComemStore(BaseStore):
                 f"The value of key {shortened(op.key)!r} is not JSON: {error}. Put texts, numbers, booleans, None, and "
                 "lists and dicts of these."
             ) from error
-        text = self._text(op, json.loads(written))
+        plain = json.loads(written)
+        text = self._text(op, plain)
         expires = None if op.ttl is None else timedelta(minutes=op.ttl)
-        notes: dict[str, Any] = {VALUE: written, INDEXED: text is not None} | dict(_leaves(json.loads(written), FIELD))
+        notes: dict[str, Any] = {VALUE: written, INDEXED: text is not None} | dict(_leaves(plain, FIELD))
         lasting = {} if op.ttl is None else {TTL: op.ttl}
         return with_notes(MemoryItem(id=op.key, text=text or UNSAID, expires=expires), notes | lasting)
 

@@ -11,12 +11,12 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from comem_memory.conversion import to_item
+from comem_memory.conversion import GIVEN, to_item
 from comem_memory.files import load_image
 from comem_memory.memory import ContinuousMemory
 from comem_memory.types import MemoryHit
 
-from ..hits import GIVEN, metadata_of
+from ..hits import metadata_of
 from ..searching import ALL, search_options
 
 

@@ -23,7 +23,7 @@ from comem_memory.types import MemoryHit, MemoryItem, with_notes
 
 from ..extraction import Facts, extracted
 from ..failures import Job, OnError, deliver, tolerating
-from ..keeping import BY, in_place, statement
+from ..keeping import BY, as_items, kept_of
 from ..transcript import FORMER, SESSION
 from .messages import remembered, to_messages
 
@@ -109,13 +109,11 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
 
     def _kept(self, memory: ContinuousMemory, message: ChatMessage, where: Filter) -> list[MemoryItem]:
         if self.remember is not None:
-            kept = self.remember(message)
-            return [kept] if isinstance(kept, MemoryItem) else list(kept or ())
+            return as_items(self.remember(message))
         if message.role != MessageRole.USER:
             return []
         [turn] = to_messages([message], skip_unreadable=True)
-        item = statement(turn, memory)
-        return [] if item is None else [in_place(memory, item, where=where)]
+        return kept_of(turn, memory, where=where)
 
 
 def _id(item: MemoryItem, session: str | None) -> str:
