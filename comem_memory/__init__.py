@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from comem_memory.encoder import MemoryEncoder
+    from comem_memory.encoder import EncodedItems, MemoryEncoder
     from comem_memory.errors import ComemError
     from comem_memory.memory import Answer, ContinuousMemory, Description
     from comem_memory.model import Backbone
@@ -23,6 +23,7 @@ _HOME = {
     "ComemError": "errors",
     "ContinuousMemory": "memory",
     "Description": "memory",
+    "EncodedItems": "encoder.encoded",
     "MemoryEncoder": "encoder.memory_encoder",
     "MemoryHit": "types",
     "MemoryItem": "types",
@@ -36,6 +37,7 @@ __all__ = [
     "ComemError",
     "ContinuousMemory",
     "Description",
+    "EncodedItems",
     "MemoryEncoder",
     "MemoryHit",
     "MemoryItem",

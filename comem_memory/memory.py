@@ -31,7 +31,7 @@ from comem_memory.chat import (
 )
 from comem_memory.config import Mode
 from comem_memory.conversion import Addable
-from comem_memory.encoder import MemoryEncoder
+from comem_memory.encoder import EncodedItems, MemoryEncoder, encode_items
 from comem_memory.errors import EncoderMismatchError, NotPicklableError, QueryError
 from comem_memory.files import TemporaryFolder, load_image
 from comem_memory.model import (
@@ -339,6 +339,22 @@ class ContinuousMemory:
         )
 
     # -- writing ------------------------------------------------------------------------------------------------
+
+    def encode(
+        self, items: Addable | Iterable[Addable], *, truncate: bool = False, batch_size: int = 16
+    ) -> EncodedItems:
+        """Encodes items without storing them: vectors and retrieval keys out.
+
+        Args:
+            items: One item, several, or a generator, as `add` takes them.
+            truncate: Encode the beginning of texts that are too long.
+            batch_size: Items per forward pass of the encoder.
+
+        Raises:
+            InvalidItemError: A picture cannot be opened, or an item has nothing that the retrieval key embeds.
+            ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
+        """
+        return encode_items(items, self.encoder, self.key, truncate=truncate, batch_size=batch_size)
 
     def add(
         self,
@@ -889,6 +905,10 @@ class ContinuousMemory:
     async def aadd(self, items: Addable | Iterable[Addable], **kwargs: Any) -> list[str]:
         """`add` in a thread, which goes on when the caller gives up, until the memory is closed."""
         return await run_in_thread(lambda _: self.add(items, **kwargs))
+
+    async def aencode(self, items: Addable | Iterable[Addable], **kwargs: Any) -> EncodedItems:
+        """`encode` in a thread."""
+        return await run_in_thread(lambda _: self.encode(items, **kwargs))
 
     async def aget(self, ids: str | Sequence[str], **kwargs: Any) -> list[MemoryHit]:
         """`get` in a worker thread."""

@@ -12,6 +12,7 @@ from comem_memory.encoder.adapter_files import (
     read_weights,
     write_adapter,
 )
+from comem_memory.encoder.encoded import EncodedItems, encode_items, encode_prepared
 from comem_memory.encoder.memory_encoder import MemoryEncoder, encoder_config, linear_names
 from comem_memory.encoder.prepared import CHUNK, PreparedItem, in_chunks, prepare
 from comem_memory.encoder.qformer import QFormer
@@ -22,10 +23,13 @@ __all__ = [
     "CONFIG_FILE",
     "READER_FILE",
     "AdapterWeights",
+    "EncodedItems",
     "MemoryEncoder",
     "PreparedItem",
     "QFormer",
     "Weights",
+    "encode_items",
+    "encode_prepared",
     "encoder_config",
     "fitting_config",
     "in_chunks",

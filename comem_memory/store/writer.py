@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from comem_memory.conversion import Addable, is_one, to_item
-from comem_memory.encoder import CHUNK, MemoryEncoder, PreparedItem, in_chunks, prepare
+from comem_memory.encoder import CHUNK, MemoryEncoder, PreparedItem, encode_prepared, in_chunks, prepare
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError, InvalidItemError
 from comem_memory.files import load_image
 from comem_memory.retrieval import RetrievalKey
@@ -256,9 +256,7 @@ class Writer:
         """Retrieval key and block of each item."""
         if not prepared:
             return []
-        texts, pictures = [one.item.text for one in prepared], [one.picture for one in prepared]
-        keys = self.key.item_keys(texts, pictures, [one.id for one in prepared])
-        vectors = self.encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
+        keys, vectors = encode_prepared(prepared, self.encoder, self.key, batch_size=batch_size)
         return [(key, encode_block(vector, self.precision)) for key, vector in zip(keys, vectors, strict=True)]
 
     def _record(
