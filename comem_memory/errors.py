@@ -104,3 +104,23 @@ class BenchmarkError(ComemError, ValueError):
 
 class CorpusError(ComemError, ValueError):
     """A training corpus cannot be made or read: wrong settings, nothing to keep, a folder that is none."""
+
+
+class RequestError(ComemError, ValueError):
+    """A request to a server is not one that it understands."""
+
+
+class TokenError(ComemError, PermissionError):
+    """A server was given no token, or one that it does not know."""
+
+
+class AccessError(ComemError, PermissionError):
+    """A token does not open this namespace, or only for reading."""
+
+
+class LimitError(ComemError, ValueError):
+    """A request is larger than a server takes, or one too many for its time."""
+
+
+class BusyError(ComemError, RuntimeError):
+    """A server is starting, stopping, or has too much to answer; later it will not."""

@@ -14,6 +14,7 @@ PACKAGES = ("comem_memory", "integrations")
 EXTRAS = {
     "comem_memory/chat": ("langchain", "llama-index"),
     "comem_memory/evaluation/agents.py": ("langchain",),
+    "comem_memory/server": ("server",),
     "comem_memory/synthesis": ("train",),
     "integrations/langchain": ("langchain",),
     "integrations/llama_index": ("llama-index",),

@@ -14,7 +14,7 @@ from comem_memory.store.contract import (
     RecordSummary,
     identity_of,
 )
-from comem_memory.store.filters import Filter
+from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.finding import Found, find
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import write_folder
@@ -33,6 +33,7 @@ __all__ = [
     "Precision",
     "RecordSummary",
     "Writer",
+    "check_namespace",
     "decode_block",
     "encode_block",
     "find",

@@ -1,0 +1,132 @@
+"""Who asks, and the memory that they may read or write: what every route takes of a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from comem_memory.errors import AccessError, TokenError
+from comem_memory.memory import ContinuousMemory
+from comem_memory.server.settings import ServerSettings
+from comem_memory.server.tokens import Access, Tokens
+from comem_memory.server.wire import Hit, Limits
+from comem_memory.types import MemoryHit
+
+EVERYONE = Access("everyone")
+"""Who asks where there are no tokens: whoever reaches the server's port, which is on loopback then."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a server serves, and under which rules.
+
+    Args:
+        memory: The memory that was opened, from which every namespace is seen.
+        settings: Limits.
+        tokens: Who may do what; `None` lets everyone do everything.
+    """
+
+    memory: ContinuousMemory
+    settings: ServerSettings
+    tokens: Tokens | None = None
+
+
+def served(request: Request) -> Served:
+    """What the app serves."""
+    found: Served = request.app.state.served
+    return found
+
+
+AppServed = Annotated[Served, Depends(served)]
+_bearer = HTTPBearer(auto_error=False, description="A token that `comem token` made.")
+
+
+def caller(
+    request: Request,
+    served: AppServed,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Access:
+    """What whoever asks may do.
+
+    Raises:
+        TokenError: No token, or an unknown one.
+    """
+    if served.tokens is None:
+        access = EVERYONE
+    elif credentials is None:
+        raise TokenError("This server wants a token. Send it as: Authorization: Bearer TOKEN")
+    else:
+        access = served.tokens.find(credentials.credentials)
+    request.state.caller = access
+    return access
+
+
+Caller = Annotated[Access, Depends(caller)]
+
+
+@dataclass(frozen=True)
+class View:
+    """A namespace as one caller sees it.
+
+    Args:
+        memory: The memory of the namespace.
+        access: What the caller may do.
+        limits: What the server takes.
+    """
+
+    memory: ContinuousMemory
+    access: Access
+    limits: ServerSettings
+
+    def hit(self, hit: MemoryHit, *, vectors: bool = False) -> Hit:
+        """A hit as it is sent; its picture is told by where the server gives it, not by its file."""
+        return Hit.of(hit, image=self.picture_url(hit.id) if hit.image else None, vectors=vectors)
+
+    def picture_url(self, id: str) -> str:
+        """The path on the server that gives an item's picture."""
+        return f"/v1/pictures?{urlencode({'namespace': self.memory.name, 'id': id})}"
+
+
+Namespace = Annotated[
+    str | None,
+    Query(description="Whose memory; by default the first namespace that the token opens.", examples=["ada"]),
+]
+
+
+def readable(served: AppServed, access: Caller, namespace: Namespace = None) -> View:
+    """The namespace that a request is about.
+
+    Raises:
+        AccessError: The token does not open it, whether it holds anything or not.
+        QueryError: Its name cannot be one.
+    """
+    name = access.default(served.memory.name) if namespace is None else namespace
+    if not access.opens(name):
+        raise AccessError(f"This token does not open the namespace {name!r}. Ask for one that it opens.")
+    return View(served.memory.namespace(name), access, served.settings)
+
+
+Readable = Annotated[View, Depends(readable)]
+
+
+def writable(view: Readable) -> View:
+    """The namespace that a request changes.
+
+    Raises:
+        AccessError: The token opens it only for reading.
+    """
+    if not view.access.writes:
+        raise AccessError("This token is for reading only. Ask for one that may write.")
+    return view
+
+
+Writable = Annotated[View, Depends(writable)]
+
+
+def limits_of(settings: ServerSettings) -> Limits:
+    """The settings that a client is told."""
+    return Limits(**settings.model_dump(include=set(Limits.model_fields)))

@@ -1,0 +1,38 @@
+"""The app: a memory behind HTTP."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+import comem_memory
+from comem_memory.memory import ContinuousMemory
+from comem_memory.server import routes_items, routes_memory
+from comem_memory.server.access import Served
+from comem_memory.server.problems import handle_errors
+from comem_memory.server.settings import ServerSettings
+from comem_memory.server.tokens import Tokens
+
+
+def create_app(
+    memory: ContinuousMemory, settings: ServerSettings | None = None, *, tokens: Tokens | None = None
+) -> FastAPI:
+    """An ASGI app that serves a memory, every namespace of it, to those who have a token.
+
+    Args:
+        memory: The memory as it was opened, not a view of a namespace; whoever opened it closes it.
+        settings: Limits.
+        tokens: Who may do what; without them everyone may do everything, so that only loopback may reach the app.
+    """
+    app = FastAPI(
+        title="comem-memory",
+        version=comem_memory.__version__,
+        description="Continuous memory for AI agents: items become vectors, are found again, and a frozen model "
+        "answers from them.",
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.served = Served(memory, settings or ServerSettings(), tokens)
+    handle_errors(app)
+    for routes in (routes_items, routes_memory):
+        app.include_router(routes.router)
+    return app

@@ -1,0 +1,104 @@
+"""Errors as answers: each of ours has a status, and travels as a problem (RFC 9457) under the name of its class."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from comem_memory import errors
+from comem_memory.errors import ComemError, RequestError, shortened
+from comem_memory.server.wire import Problem
+
+STATUSES: dict[type[ComemError], int] = {
+    errors.TokenError: 401,
+    errors.AccessError: 403,
+    errors.StoreReadOnlyError: 403,
+    errors.ItemNotFoundError: 404,
+    errors.DuplicateIdError: 409,
+    errors.EncoderMismatchError: 409,
+    errors.LimitError: 413,
+    errors.InvalidItemError: 422,
+    errors.QueryError: 422,
+    errors.PromptTooLongError: 422,
+    errors.GrammarError: 422,
+    errors.ModelError: 422,
+    RequestError: 422,
+    errors.BusyError: 503,
+    errors.StoreConnectionError: 503,
+    errors.StoreClosedError: 503,
+}
+"""What a caller's request is at fault for, or what passes; all others are the server's: 500."""
+MEDIA_TYPE = "application/problem+json"
+
+
+def status_of(error: ComemError) -> int:
+    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
+
+
+def problem_of(error: ComemError) -> Problem:
+    """An error as it is sent; of the server's own faults, which may name its files, no more than the name."""
+    status = status_of(error)
+    told = str(error) if status < 500 or status == 503 else "The server failed. Its log says how."
+    kind = type(error)
+    return Problem(type=kind.__name__, title=(inspect.getdoc(kind) or "").split("\n")[0], status=status, detail=told)
+
+
+def declared(*statuses: int, of_200: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    """For `responses=` of a route: what it may refuse with.
+
+    Args:
+        *statuses: The statuses, besides those of every route.
+        of_200: What it gives if that is no JSON, by media type.
+    """
+    reasons = {
+        401: "No token, or an unknown one.",
+        403: "The token does not open this namespace, or only for reading.",
+        404: "No such item.",
+        409: "What is stored forbids it.",
+        413: "Larger than the server takes.",
+        422: "The request cannot be understood or carried out.",
+        429: "Too many requests.",
+        503: "Starting, stopping, or too much to do.",
+    }
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    given: dict[int | str, dict[str, Any]] = {} if of_200 is None else {200: {"content": of_200}}
+    return given | {status: {"description": reasons[status], "content": content} for status in (*statuses, *_OF_ALL)}
+
+
+_OF_ALL = (401, 403, 413, 422, 429, 503)
+
+
+def answer_with(problem: Problem, **headers: str) -> JSONResponse:
+    return JSONResponse(problem.model_dump(), problem.status, headers, media_type=MEDIA_TYPE)
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Has an app answer with problems, whatever is raised."""
+
+    @app.exception_handler(ComemError)
+    async def ours(request: Request, error: ComemError) -> JSONResponse:
+        problem = problem_of(error)
+        headers = {"WWW-Authenticate": "Bearer"} if problem.status == 401 else {}
+        if problem.status == 503:
+            headers["Retry-After"] = "5"
+        return answer_with(problem, **headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = error.errors()[0]
+        place = ".".join(str(part) for part in found["loc"])
+        return answer_with(
+            problem_of(RequestError(f"{shortened(place)}: {found['msg']}. GET /openapi.json has the form."))
+        )
+
+    @app.exception_handler(HTTPException)
+    async def foreign(request: Request, error: HTTPException) -> JSONResponse:
+        told = f"{error.detail}: {request.method} {shortened(request.url.path)}. GET /openapi.json lists what there is."
+        title = inspect.getdoc(RequestError) or ""
+        problem = Problem(type=RequestError.__name__, title=title, status=error.status_code, detail=told)
+        return answer_with(problem, **(error.headers or {}))

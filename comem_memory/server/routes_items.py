@@ -1,0 +1,131 @@
+"""Routes for items: add, get, list, count, change, delete, search, and their pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse
+from PIL import Image
+
+from comem_memory.errors import ItemNotFoundError
+from comem_memory.server.access import Readable, Writable
+from comem_memory.server.pictures import checked, items_of
+from comem_memory.server.problems import declared
+from comem_memory.server.wire import (
+    AddRequest,
+    Count,
+    Deleted,
+    DeleteRequest,
+    FilterRequest,
+    GetRequest,
+    HistoryRequest,
+    Hits,
+    Ids,
+    IdsRequest,
+    ListRequest,
+    Page,
+    SearchRequest,
+    UpdateRequest,
+)
+
+router = APIRouter(prefix="/v1", tags=["items"])
+
+
+@router.post("/items", responses=declared(404, 409))
+async def add(view: Writable, request: AddRequest) -> Ids:
+    """Store items. What is stored already keeps its vectors, so that sending a request again does no harm.
+
+    When the answer comes, the items are on the server's disk. When there is an error instead, some of them may be.
+    """
+    items = items_of(request.items, view.limits)
+    return Ids(ids=await view.memory.aadd(items, truncate=request.truncate, progress=False))
+
+
+@router.post("/items/get", responses=declared(404))
+def get(view: Readable, request: GetRequest) -> Hits:
+    """Items by id, in the order asked; superseded ones too."""
+    hits = view.memory.get(request.ids, skip_missing=request.skip_missing)
+    return Hits(hits=[view.hit(hit, vectors=request.vectors) for hit in hits])
+
+
+@router.post("/items/list", responses=declared())
+def list_(view: Readable, request: ListRequest) -> Page:
+    """Items ordered by id, a page at a time."""
+    ids = view.memory.store.ids(namespace=view.memory.name, where=request.where)
+    left = [id for id in ids if request.after is None or id > request.after]
+    hits = view.memory.get(left[: request.limit], skip_missing=True)
+    more = len(left) > request.limit
+    return Page(
+        hits=[view.hit(hit, vectors=request.vectors) for hit in hits], next=left[request.limit - 1] if more else None
+    )
+
+
+@router.post("/items/ids", responses=declared())
+def ids(view: Readable, request: IdsRequest) -> Ids:
+    """The ids of the items that match, sorted."""
+    found = view.memory.store.ids(namespace=view.memory.name, where=request.where, history=request.history)
+    return Ids(ids=found)
+
+
+@router.post("/items/count", responses=declared())
+def count(view: Readable, request: FilterRequest) -> Count:
+    """How many items match."""
+    return Count(count=view.memory.count(where=request.where))
+
+
+@router.patch("/items", status_code=204, responses=declared(404, 409))
+async def update(view: Writable, request: UpdateRequest) -> None:
+    """Change an item; it is encoded again if its text or picture changes."""
+    await view.memory.aupdate(
+        request.id,
+        text=request.text,
+        image=checked(request.image, view.limits),
+        metadata=request.metadata,
+        truncate=request.truncate,
+    )
+
+
+@router.post("/items/delete", responses=declared())
+def delete(view: Writable, request: DeleteRequest) -> Deleted:
+    """Delete items by id, by a filter, or by both."""
+    return Deleted(deleted=view.memory.delete(ids=request.ids, where=request.where))
+
+
+@router.post("/items/clear", responses=declared())
+def clear(view: Writable) -> Deleted:
+    """Delete everything in the namespace, history and pictures too: how a user is forgotten."""
+    return Deleted(deleted=view.memory.clear())
+
+
+@router.post("/items/history", responses=declared(404))
+def history(view: Readable, request: HistoryRequest) -> Hits:
+    """An item with those that it superseded and that superseded it, oldest first."""
+    return Hits(hits=[view.hit(hit, vectors=request.vectors) for hit in view.memory.history(request.id)])
+
+
+@router.post("/search", responses=declared())
+def search(view: Readable, request: SearchRequest) -> Hits:
+    """The items that a text, a picture, or both are about, best first."""
+    hits = view.memory.search(
+        request.text, checked(request.image, view.limits), k=request.k, where=request.where, **request.options()
+    )
+    return Hits(hits=[view.hit(hit, vectors=request.vectors) for hit in hits])
+
+
+@router.get(
+    "/pictures",
+    response_class=FileResponse,
+    responses=declared(404, of_200={"image/*": {}}),
+)
+def picture(view: Readable, id: Annotated[str, Query(description="The item.")]) -> FileResponse:
+    """An item's picture."""
+    [hit] = view.memory.get(id)
+    if hit.image is None or not Path(hit.image).is_file():
+        raise ItemNotFoundError(f"Item {id!r} has no picture.")
+    with Image.open(hit.image) as opened:
+        media_type = opened.get_format_mimetype()
+    return FileResponse(
+        hit.image, media_type=media_type, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private"}
+    )

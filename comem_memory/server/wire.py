@@ -1,0 +1,710 @@
+"""What travels between a server and its clients: every request and answer, as JSON.
+
+Pictures are base64 of an encoded file, vectors base64 of little-endian float32 with their shape, times ISO 8601. What a
+request leaves out has the default of the method of `ContinuousMemory` that it is for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+
+from comem_memory.config import EncoderFingerprint, Mode
+from comem_memory.types import CHAT_PREFIX, MemoryHit, MemoryItem, Metadata, notes_of, own_metadata, with_notes
+
+if TYPE_CHECKING:
+    import torch
+
+
+def _from_base64(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("no base64 (RFC 4648, section 4, without line breaks)") from error
+
+
+Bytes = Annotated[
+    bytes,
+    BeforeValidator(_from_base64),
+    PlainSerializer(lambda content: base64.b64encode(content).decode(), when_used="json"),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+"""Bytes, in JSON base64."""
+Where = Annotated[
+    dict[str, Any],
+    Field(
+        description="A condition on metadata and times, in Chroma's operators; a value in a dict is named by its path.",
+        examples=[{"year": {"$gte": 2020}}, {"comem.said_at": {"$lt": "2026-05-03T18:30:00+02:00"}}],
+    ),
+]
+Note = Annotated[str, StringConstraints(pattern=rf"^{re.escape(CHAT_PREFIX)}")]
+"""The name of what an adapter notes about an item."""
+K = Annotated[int, Field(ge=1, le=1000, description="The largest number of items.")]
+
+
+class Wire(BaseModel):
+    """A request, an answer or a part of one. An unknown field is an error rather than a silent typo."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Vectors(Wire):
+    """Numbers as little-endian float32, row by row."""
+
+    shape: list[Annotated[int, Field(ge=0)]]
+    """The length of each axis."""
+    data: Bytes
+    """4 bytes for each number."""
+
+    @classmethod
+    def of(cls, array: torch.Tensor | np.ndarray) -> Self:
+        numbers = np.ascontiguousarray(np.asarray(array), "<f4")
+        return cls(shape=list(numbers.shape), data=numbers.tobytes())
+
+    def array(self) -> np.ndarray:
+        """The numbers, float32, which can be written to."""
+        return np.frombuffer(self.data, "<f4").reshape(self.shape).astype(np.float32)
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str
+    """The name of the error, one of `comem_memory.errors`."""
+    title: str
+    """What errors of this name are."""
+    status: int
+    """The HTTP status."""
+    detail: str
+    """What happened, and what to do."""
+
+
+# -- items ------------------------------------------------------------------------------------------------------
+
+
+class Item(Wire):
+    """Something to remember: a text, a picture, or both. See `MemoryItem` for what each field means."""
+
+    text: str | None = None
+    """The item's text."""
+    image: Bytes | None = None
+    """A picture: its file (PNG, JPEG, ...), in base64. No URL or path, of which the server opens none."""
+    id: str | None = None
+    """Unique within a namespace; by default a hash of text and picture, so that adding twice changes nothing."""
+    metadata: Metadata = {}
+    """Texts, numbers and booleans to filter on, in lists and dicts or not."""
+    said_at: str | None = None
+    """When it was said or happened, ISO 8601 with a timezone."""
+    expires: str | None = None
+    """When it is to be forgotten: a moment with a timezone, or a duration from now (`P30D`), ISO 8601."""
+    supersedes: str | list[str] | None = None
+    """Ids of stored items that it takes the place of."""
+    notes: dict[Note, str | bool | int | float] = {}
+    """What an adapter of an agent framework notes about it."""
+
+    @classmethod
+    def of(cls, item: MemoryItem, image: bytes | None) -> Self:
+        """An item as it is sent.
+
+        Args:
+            item: The item.
+            image: The encoded file of its picture, if it has one.
+        """
+        given = item.model_dump(mode="json", include=item.model_fields_set - {"image"})
+        metadata = given.pop("metadata", {})
+        own = {"metadata": own_metadata(metadata)} if "metadata" in item.model_fields_set else {}
+        notes = {"notes": notes} if (notes := notes_of(metadata)) else {}
+        return cls(**given, **own, **notes, **({} if image is None else {"image": image}))
+
+    def item(self) -> MemoryItem:
+        """
+        Raises:
+            InvalidItemError: Neither text nor picture, or a value that cannot be stored.
+        """
+        given = {name: getattr(self, name) for name in self.model_fields_set - {"notes"}}
+        item = MemoryItem(**given)
+        return with_notes(item, self.notes) if self.notes else item
+
+
+class Summary(Wire):
+    """What is stored of an item besides its text and vectors."""
+
+    id: str
+    """Unique within the namespace."""
+    image: str | None = None
+    """Where the server gives the item's picture: a path on it that takes the same token."""
+    metadata: Metadata = {}
+    """The item's own metadata."""
+    notes: dict[Note, Any] = {}
+    """What an adapter of an agent framework notes about it."""
+    created_at: str = ""
+    """When it was stored, ISO 8601, UTC; of two items the later has the greater text."""
+    content_hash: str = ""
+    """A hash of text and picture."""
+    truncated: bool = False
+    """The end of the text is not in the vectors."""
+    updated_at: str = ""
+    """When it was changed last, ISO 8601, UTC."""
+    said_at: str | None = None
+    """When it was said, ISO 8601, in the timezone it was given in."""
+    expires: str | None = None
+    """When it is to be forgotten, ISO 8601, UTC."""
+    supersedes: list[str] = []
+    """Ids of the items that it took the place of."""
+    superseded_by: str | None = None
+    """The id of the item that took its place."""
+
+
+class Hit(Wire):
+    """A stored item."""
+
+    id: str
+    """Unique within the namespace."""
+    text: str | None = None
+    """The text that was encoded."""
+    image: str | None = None
+    """Where the server gives the item's picture: a path on it that takes the same token."""
+    metadata: Metadata = {}
+    """The item's own metadata."""
+    similarity: float | None = None
+    """How close the item is to the query, -1 to 1, larger is closer; of a search alone."""
+    found_by: list[str] = []
+    """How a search came by it: `meaning`, `terms`, or both."""
+    created_at: str = ""
+    """When it was stored, ISO 8601, UTC; of two items the later has the greater text."""
+    updated_at: str = ""
+    """When it was changed last, ISO 8601, UTC."""
+    said_at: str | None = None
+    """When it was said, ISO 8601, in the timezone it was given in."""
+    expires: str | None = None
+    """When it is to be forgotten, ISO 8601, UTC."""
+    truncated: bool = False
+    """The end of the text is not in the vectors."""
+    supersedes: list[str] = []
+    """Ids of the items that it took the place of."""
+    superseded_by: str | None = None
+    """The id of the item that took its place."""
+    memory_embeddings: Vectors | None = None
+    """The item's vectors (num_query_tokens, hidden_size), if they were asked for."""
+
+    @classmethod
+    def of(cls, hit: MemoryHit, *, image: str | None, vectors: bool) -> Self:
+        """A hit as it is sent.
+
+        Args:
+            hit: The hit.
+            image: Where the server gives its picture.
+            vectors: Whether its vectors are sent.
+        """
+        plain = {name: getattr(hit, name) for name in _PLAIN}
+        return cls(
+            **plain,
+            image=image,
+            found_by=list(hit.found_by),
+            supersedes=list(hit.supersedes),
+            memory_embeddings=Vectors.of(hit.memory_embeddings) if vectors else None,
+        )
+
+    def hit(self, *, image: str | None) -> MemoryHit:
+        """The hit again; its vectors, if they were not sent, are none, (0, 0).
+
+        Args:
+            image: Where the client finds the picture.
+        """
+        import torch  # which a server has, and not every client needs
+
+        vectors = (
+            torch.empty(0, 0) if self.memory_embeddings is None else torch.from_numpy(self.memory_embeddings.array())
+        )
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        return MemoryHit(
+            **plain,
+            image=image,
+            found_by=tuple(self.found_by),
+            supersedes=tuple(self.supersedes),
+            memory_embeddings=vectors,
+        )
+
+
+_PLAIN = (
+    "id",
+    "text",
+    "metadata",
+    "similarity",
+    "created_at",
+    "updated_at",
+    "said_at",
+    "expires",
+    "truncated",
+    "superseded_by",
+)
+"""Fields of a hit that are the same in memory and on the wire."""
+
+
+class AddRequest(Wire):
+    """Items to store, together: at most as many as the server's limits say."""
+
+    items: list[Item] = Field(
+        min_length=1,
+        examples=[[{"text": "The blue door opens with the brass key.", "metadata": {"year": 2026}}]],
+    )
+    truncate: bool = False
+    """Encode the beginning of texts that are too long."""
+
+
+class Ids(Wire):
+    """Ids of items."""
+
+    ids: list[str]
+
+
+class GetRequest(Ids):
+    """Items by id."""
+
+    skip_missing: bool = False
+    """Leave out ids that are not stored, instead of refusing."""
+    vectors: bool = False
+    """Send the items' vectors too."""
+
+
+class Hits(Wire):
+    """Stored items."""
+
+    hits: list[Hit]
+
+
+class UpdateRequest(Wire):
+    """What is to change of a stored item; what is left out stays."""
+
+    id: str
+    text: str | None = None
+    """The new text."""
+    image: Bytes | None = None
+    """The new picture: its file, in base64."""
+    metadata: Metadata | None = None
+    """The new metadata, instead of all the old."""
+    truncate: bool = False
+    """Encode the beginning of a text that is too long."""
+
+
+class DeleteRequest(Wire):
+    """Which items to delete: by id, by a filter, or by both."""
+
+    ids: list[str] | None = None
+    where: Where | None = None
+
+
+class Deleted(Wire):
+    """How many items were deleted."""
+
+    deleted: int
+
+
+class FilterRequest(Wire):
+    """Which items: all of the namespace, or those that match a filter."""
+
+    where: Where | None = None
+
+
+class IdsRequest(FilterRequest):
+    """Which ids."""
+
+    history: bool = False
+    """Those of superseded items too."""
+
+
+class ListRequest(FilterRequest):
+    """A page of the items that match, ordered by id."""
+
+    after: str | None = None
+    """Items with greater ids than this one: `next` of the page before."""
+    limit: int = Field(100, ge=1, le=1000)
+    """How many items at most."""
+    vectors: bool = False
+    """Send the items' vectors too."""
+
+
+class Page(Hits):
+    """Items ordered by id."""
+
+    next: str | None
+    """What `after` is to be for the next page; null on the last one."""
+
+
+class Count(Wire):
+    """How many items match."""
+
+    count: int
+
+
+class OneRequest(Wire):
+    """An item by its id."""
+
+    id: str
+
+
+class HistoryRequest(OneRequest):
+    """An item whose history is asked for."""
+
+    vectors: bool = False
+    """Send the items' vectors too."""
+
+
+class Summaries(Wire):
+    """Stored items without text and vectors."""
+
+    summaries: list[Summary]
+
+
+# -- searching --------------------------------------------------------------------------------------------------
+
+
+class SearchOptions(Wire):
+    """How a search bounds and orders what it finds."""
+
+    min_similarity: float | None = Field(None, ge=-1, le=1)
+    """Items that are less similar are not found; by default as the memory says. -1 finds whatever is nearest."""
+    recency: float = Field(0.0, ge=0, le=1)
+    """How much it counts that an item is new."""
+    half_life: timedelta = timedelta(days=30)
+    """After this time an item counts as half as new: ISO 8601, as `P30D`, or seconds."""
+    diversity: float = Field(0.0, ge=0, le=1)
+    """How much it counts that an item is unlike those before it."""
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of `ContinuousMemory.search`."""
+        return {name: getattr(self, name) for name in SearchOptions.model_fields}
+
+
+class SearchRequest(SearchOptions):
+    """A text, a picture, or both, and how to search with them."""
+
+    text: str | None = Field(None, examples=["What opens the blue door?"])
+    """A question or description to look for."""
+    image: Bytes | None = None
+    """A picture to look for: its file, in base64."""
+    k: K = 3
+    where: Where | None = None
+    vectors: bool = False
+    """Send the items' vectors too."""
+
+
+# -- answering --------------------------------------------------------------------------------------------------
+
+
+class GenerationOptions(Wire):
+    """More of how the model writes: of transformers' `generate`, what concerns this answer alone."""
+
+    top_k: int | None = Field(None, ge=0)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, gt=0)
+    no_repeat_ngram_size: int | None = Field(None, ge=0)
+    min_new_tokens: int | None = Field(None, ge=0)
+    num_beams: int | None = Field(None, ge=1, le=8)
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of `generate`."""
+        return self.model_dump(exclude_none=True)
+
+
+class AnswerRequest(Wire):
+    """A question, and how it is answered from memory."""
+
+    question: str = Field(examples=["What opens the blue door?"])
+    image: Bytes | None = None
+    """A picture to ask about and to search with: its file, in base64."""
+    k: K = 3
+    where: Where | None = None
+    mode: Mode | None = None
+    """Whether the model is given the items' vectors, texts, both or none; by default as the server recommends."""
+    max_new_tokens: int = Field(64, ge=1)
+    """Longest answer, in tokens; at most as the server's limits say."""
+    generation: GenerationOptions = GenerationOptions()
+    vectors: bool = False
+    """Send the items' vectors too."""
+
+
+class Answer(Wire):
+    """What the model said, and from what."""
+
+    text: str
+    hits: list[Hit]
+    """The items it had, best first."""
+    prompt_tokens: int
+    """Tokens of the prompt, pictures and memory vectors included."""
+
+
+class DescribeRequest(OneRequest):
+    """An item whose vectors the model is to put into words."""
+
+    max_new_tokens: int = Field(128, ge=1)
+
+
+class Description(Wire):
+    """An item's text, and what the frozen model says from its vectors alone."""
+
+    text: str | None
+    restated: str
+
+
+class TextPart(Wire):
+    """A part of a message."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class ImagePart(Wire):
+    """A picture in a message."""
+
+    type: Literal["image"] = "image"
+    image: Bytes
+    """Its file, in base64."""
+
+
+class Function(Wire):
+    """A function and the arguments it is called with."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class Call(Wire):
+    """A call that the assistant made."""
+
+    type: Literal["function"] = "function"
+    id: str | None = None
+    function: Function
+
+
+class Named(Wire):
+    """Stored items that a message names, for the model to be given."""
+
+    ids: list[str]
+    """The items, best first; none means that nothing was found."""
+    text: str | None = None
+    """What the message says where the items are not stored."""
+    mode: Mode | None = None
+    """How the items are given."""
+
+
+class Message(Wire):
+    """A turn of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] = ""
+    tool_calls: list[Call] | None = None
+    """What the assistant called."""
+    tool_call_id: str | None = None
+    """Which call a tool's message answers."""
+    name: str | None = None
+    """The tool's name."""
+    named: Named | None = None
+    """The stored items that the message names."""
+
+
+class ChatSettings(Wire):
+    """How a conversation is answered."""
+
+    max_tokens: int = Field(256, ge=1)
+    """Longest answer, in tokens; at most as the server's limits say."""
+    temperature: float = Field(0.0, ge=0, le=10)
+    """0 is greedy decoding."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Share of the probability that sampling draws from."""
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    """Sampling with the same seed says the same."""
+    stop: list[Annotated[str, Field(min_length=1)]] = []
+    """The answer ends before the first of these texts."""
+    tools: list[dict[str, Any]] = []
+    """What the model may call, as OpenAI writes it."""
+    tool_choice: str = "auto"
+    """`auto`, `none`, `any` (one call, to any tool) or a tool's name."""
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    """The answer, unless it is a tool call, is JSON that fits this JSON schema."""
+    generation: GenerationOptions = GenerationOptions()
+
+    model_config = ConfigDict(populate_by_name=True)
+
+
+class ReplyRequest(SearchOptions):
+    """A conversation, and how its next turn is made from memory."""
+
+    messages: list[Message] = Field(min_length=1, examples=[[{"role": "user", "content": "What opens the blue door?"}]])
+    settings: ChatSettings = ChatSettings()
+    k: int = Field(3, ge=0, le=1000)
+    """Items to search for; 0 searches for nothing."""
+    where: Where | None = None
+    mode: Mode | None = None
+    """How the items are given; by default as the messages that name them say."""
+    default_mode: Mode | None = None
+    """How they are given where neither `mode` nor a message says so."""
+    ids: list[str] | None = None
+    """Exactly these items, best first."""
+    found: list[str] | None = None
+    """Items that were searched for already, best first; then nothing is searched for."""
+    vectors: bool = False
+    """Send the items' vectors too."""
+
+
+class ToolCall(Wire):
+    """A function that the model wants called."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+class Reply(Wire):
+    """What the model answered."""
+
+    text: str
+    """Without the tool calls."""
+    tool_calls: list[ToolCall]
+    prompt_tokens: int
+    """Tokens of the prompt: text, pictures and memory vectors."""
+    memory_tokens: int
+    """Memory vectors in the prompt."""
+    completion_tokens: int
+    """Tokens of the answer."""
+    finish_reason: str
+    """`stop`, `length` (cut at `max_tokens`) or `tool_calls`."""
+
+
+class Replied(Wire):
+    """What the model answered, and from what."""
+
+    reply: Reply
+    hits: list[Hit]
+    """The items it had, best first."""
+
+
+class HitsEvent(Hits):
+    """The first event of a stream, `event: hits`: what was recalled, before the model writes."""
+
+
+class TextEvent(Wire):
+    """`event: text`: the next piece of the answer."""
+
+    text: str
+
+
+EVENTS: Mapping[str, type[BaseModel]] = {
+    "hits": HitsEvent,
+    "text": TextEvent,
+    "reply": Reply,
+    "answer": Answer,
+    "error": Problem,
+}
+"""Events of a stream by name: `hits`, then `text` as often as there is some, then `reply` or `answer`; or, anywhere
+after `hits`, `error`."""
+
+
+# -- vectors ----------------------------------------------------------------------------------------------------
+
+
+class EncodeRequest(Wire):
+    """Items to encode, of which nothing is stored."""
+
+    items: list[Item] = Field(min_length=1)
+    truncate: bool = False
+    """Encode the beginning of texts that are too long."""
+
+
+class Encoded(Wire):
+    """What is made of items, in their order."""
+
+    vectors: Vectors
+    """(N, num_query_tokens, hidden_size): the items' vectors."""
+    keys: Vectors
+    """(N, dimension): the retrieval keys that they are found by."""
+
+
+# -- the memory -------------------------------------------------------------------------------------------------
+
+
+class KeyInfo(Wire):
+    """How items are found."""
+
+    name: str
+    """Embedders and weights: keys of another name are not comparable."""
+    dimension: int
+    """Numbers in a key."""
+    texts: bool
+    """Whether it embeds texts."""
+    images: bool
+    """Whether it embeds pictures."""
+    min_similarity: float | None
+    """Of a question in words with an item that answers it, as it was measured."""
+
+
+class Limits(Wire):
+    """What the server takes, so that clients can send as much at once."""
+
+    max_body_bytes: int
+    max_items: int
+    """Items in one request."""
+    max_picture_bytes: int
+    """Of one picture's file."""
+    max_picture_pixels: int
+    max_new_tokens: int
+    """Longest answer, in tokens."""
+
+
+class MemoryInfo(Wire):
+    """What a client reads of a memory when it connects."""
+
+    library_version: str
+    namespace: str
+    """The namespace that the token opens where a request names none."""
+    writable: bool
+    """Whether the token may write."""
+    model_name: str
+    """The frozen model that answers."""
+    context_window: int
+    """Tokens that it reads at most."""
+    hidden_size: int
+    """Numbers in a vector."""
+    num_query_tokens: int
+    """Vectors of an item."""
+    mode: Mode
+    """How items are given to the model unless a request says otherwise."""
+    precision: str
+    """How vectors are stored."""
+    min_similarity: float | None
+    """What is less similar is not found, unless a search says otherwise."""
+    keeps_pictures: bool
+    """Whether items may have pictures."""
+    encoder: EncoderFingerprint
+    """What made the vectors."""
+    key: KeyInfo
+    limits: Limits
+
+
+class Namespaces(Wire):
+    """The namespaces that hold items, sorted."""
+
+    namespaces: list[str]
+
+
+class Stats(Wire):
+    """What a memory holds, and with which encoder."""
+
+    items: dict[str, int]
+    """How many items, by namespace."""
+    encoder: str
+    retrieval_key: str
+    precision: str
+    parameters: str
+    """Of encoder and base model."""
