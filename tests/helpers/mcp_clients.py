@@ -1,0 +1,61 @@
+"""An MCP client's sessions with `comem mcp`, which runs in another process with a tiny model."""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.types import TextContent
+
+PROGRAM = """
+import sys
+from comem_memory import opening
+from comem_memory.testing import tiny_key
+
+def noisy_key():
+    print("a library that prints")
+    return tiny_key()
+
+opening.default_key = noisy_key
+from comem_memory.cli import main
+main()
+"""
+
+
+def comem(*arguments: object) -> list[str]:
+    """The command line in another process, with a key that loads nothing and prints to standard output."""
+    return [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+
+
+def environment(folders: tuple[Path, Path], **more: str) -> dict[str, str]:
+    """For `comem`: the tiny model and adapter in these folders."""
+    return os.environ | {"COMEM_MODEL": str(folders[0]), "COMEM_ADAPTER": str(folders[1])} | more
+
+
+@asynccontextmanager
+async def stdio_session(command: list[str], env: dict[str, str]) -> AsyncIterator[ClientSession]:
+    parameters = StdioServerParameters(command=command[0], args=command[1:], env=env)
+    async with stdio_client(parameters) as streams, ClientSession(*streams) as session:
+        await session.initialize()
+        yield session
+
+
+async def call(session: ClientSession, name: str, **arguments: Any) -> dict[str, Any]:
+    """What a tool answers; its text says the same."""
+    result = await session.call_tool(name, arguments)
+    assert not result.isError, result.content
+    assert result.structuredContent is not None
+    return result.structuredContent
+
+
+async def refused(session: ClientSession, name: str, **arguments: Any) -> str:
+    """Why a tool does not do it."""
+    result = await session.call_tool(name, arguments)
+    assert result.isError
+    [said] = result.content
+    assert isinstance(said, TextContent)
+    return said.text

@@ -1,0 +1,113 @@
+"""The memory as an MCP server, with the SDK's own client and LangChain's adapters."""
+
+import base64
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.mcp_clients import call, comem, environment, refused, stdio_session
+from helpers.saved import save_tiny
+
+from comem_memory import ContinuousMemory
+from comem_memory.testing import tiny_key, tiny_picture
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def png(seed: int) -> str:
+    file = io.BytesIO()
+    tiny_picture(seed).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+async def test_a_life_over_stdio(folders: tuple[Path, Path], tmp_path: Path):
+    command = comem("-d", tmp_path / "memory", "-n", "ada", "mcp")
+    async with stdio_session(command, environment(folders)) as session:
+        tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+        assert set(tools) == {"remember", "recall", "forget"}
+        assert tools["recall"].annotations.readOnlyHint and not tools["remember"].annotations.readOnlyHint
+        assert tools["forget"].annotations.destructiveHint and not tools["remember"].annotations.destructiveHint
+
+        door = (await call(session, "remember", text="The blue door opens with the brass key."))["id"]
+        assert await call(session, "remember", text="The blue door opens with the brass key.") == {"id": door}
+        flag = (await call(session, "remember", text="A flag — 旗.", picture=png(1)))["id"]
+        later = (await call(session, "remember", text="A second flag.", picture=f"data:image/png;base64,{png(2)}"))[
+            "id"
+        ]
+
+        [hit] = (await call(session, "recall", query="Which key opens the blue door?", k=1))["items"]
+        assert (hit["id"], hit["text"], hit["has_picture"]) == (door, "The blue door opens with the brass key.", False)
+        assert hit["similarity"] > 0.5 and hit["created_at"] and "expires" not in hit
+        result = await session.call_tool("recall", {"query": "旗"})
+        assert "旗" in result.content[0].text, "models read the characters, not their numbers"
+        assert json.loads(result.content[0].text) == result.structuredContent
+        assert "embeddings" not in result.content[0].text
+
+        new = (await call(session, "remember", text="The blue door opens with the steel key.", supersedes=[door]))["id"]
+        soon = (await call(session, "remember", text="The blue door is open today.", expires="P1D"))["id"]
+        found = {one["id"]: one for one in (await call(session, "recall", query="the blue door"))["items"]}
+        assert door not in found and {new, soon} <= set(found)
+        assert found[soon]["expires"]
+
+        assert await call(session, "forget", ids=[flag, later, "never stored"]) == {"forgotten": 2}
+        assert flag not in [one["id"] for one in (await call(session, "recall", query="flag"))["items"]]
+
+    with ContinuousMemory.from_pretrained(
+        *folders, persist_directory=tmp_path / "memory", key=tiny_key(), namespace="ada"
+    ) as memory:
+        assert memory.count() == 2
+
+
+async def test_a_tool_says_what_is_wrong(folders: tuple[Path, Path], tmp_path: Path):
+    async with stdio_session(comem("-d", tmp_path, "mcp"), environment(folders)) as session:
+        assert "neither text nor image" in await refused(session, "remember")
+        assert "base64 is damaged" in await refused(session, "remember", picture="no base64!")
+        assert "cannot be read" in await refused(session, "remember", picture=base64.b64encode(b"text").decode())
+        assert "holds no item 'never'" in await refused(session, "remember", text="New.", supersedes=["never"])
+        assert "timezone" in await refused(session, "remember", text="Soon gone.", expires="tomorrow")
+        assert "'query' is a required property" in await refused(session, "recall")
+        assert "greater than the maximum" in await refused(session, "recall", query="door", k=1000)
+        assert "'where' was unexpected" in await refused(session, "recall", query="door", where={"a": 1})
+        assert "should be non-empty" in await refused(session, "forget", ids=[])
+        assert "no tool 'erase'" in await refused(session, "erase")
+
+
+async def test_a_memory_that_does_not_open_says_why_where_a_tool_is_called(folders: tuple[Path, Path], tmp_path: Path):
+    (tmp_path / "file").touch()
+    async with stdio_session(comem("-d", tmp_path / "file", "mcp"), environment(folders)) as session:
+        assert (await session.list_tools()).tools
+        assert str(tmp_path / "file") in await refused(session, "recall", query="door")
+
+
+def test_nothing_but_messages_is_on_stdout(folders: tuple[Path, Path], tmp_path: Path):
+    hello = {
+        "method": "initialize",
+        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+    }
+    asked = {"method": "tools/call", "params": {"name": "recall", "arguments": {"query": "door"}}}
+    process = subprocess.Popen(
+        comem("-d", tmp_path, "mcp"),
+        env=environment(folders),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    answers = []
+    for number, message in enumerate([hello, {"method": "notifications/initialized"}, asked]):
+        numbered = {} if "notifications" in message["method"] else {"id": number}
+        process.stdin.write(json.dumps({"jsonrpc": "2.0"} | numbered | message) + "\n")
+        process.stdin.flush()
+        answers += [json.loads(process.stdout.readline())] if numbered else []
+    process.stdin.close()
+    assert [one["id"] for one in answers] == [0, 2]
+    assert answers[1]["result"]["structuredContent"] == {"items": []}
+    assert process.stdout.read() == ""
+    assert "a library that prints" in process.stderr.read()
+    assert process.wait(30) == 0
