@@ -119,8 +119,25 @@ class AccessError(ComemError, PermissionError):
 
 
 class LimitError(ComemError, ValueError):
-    """A request is larger than a server takes, or one too many for its time."""
+    """A request is larger than a server takes."""
 
 
 class BusyError(ComemError, RuntimeError):
-    """A server is starting, stopping, or has too much to answer; later it will not."""
+    """A server is stopping, or has too much to do; later it will not.
+
+    Args:
+        message: What happened, and what to do.
+        retry_after: Seconds after which to try again.
+    """
+
+    def __init__(self, message: str, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RateLimitError(BusyError):
+    """A token's owner asks a server too often."""
+
+
+class AddressError(ComemError, ValueError):
+    """A server cannot listen where it is told to, or not safely."""

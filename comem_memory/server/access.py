@@ -9,30 +9,13 @@ from urllib.parse import urlencode
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from comem_memory.errors import AccessError, TokenError
+from comem_memory.errors import AccessError
 from comem_memory.memory import ContinuousMemory
+from comem_memory.server.served import Served
 from comem_memory.server.settings import ServerSettings
-from comem_memory.server.tokens import Access, Tokens
+from comem_memory.server.tokens import Access
 from comem_memory.server.wire import Hit, Limits
 from comem_memory.types import MemoryHit
-
-EVERYONE = Access("everyone")
-"""Who asks where there are no tokens: whoever reaches the server's port, which is on loopback then."""
-
-
-@dataclass(frozen=True)
-class Served:
-    """What a server serves, and under which rules.
-
-    Args:
-        memory: The memory that was opened, from which every namespace is seen.
-        settings: Limits.
-        tokens: Who may do what; `None` lets everyone do everything.
-    """
-
-    memory: ContinuousMemory
-    settings: ServerSettings
-    tokens: Tokens | None = None
 
 
 def served(request: Request) -> Served:
@@ -54,14 +37,10 @@ def caller(
 
     Raises:
         TokenError: No token, or an unknown one.
+        RateLimitError: Its owner asks too often.
     """
-    if served.tokens is None:
-        access = EVERYONE
-    elif credentials is None:
-        raise TokenError("This server wants a token. Send it as: Authorization: Bearer TOKEN")
-    else:
-        access = served.tokens.find(credentials.credentials)
-    request.state.caller = access
+    access = served.access(None if credentials is None else credentials.credentials)
+    request.state.caller = access.name  # for the access log
     return access
 
 
@@ -75,12 +54,17 @@ class View:
     Args:
         memory: The memory of the namespace.
         access: What the caller may do.
-        limits: What the server takes.
+        served: What the server shares between requests.
     """
 
     memory: ContinuousMemory
     access: Access
-    limits: ServerSettings
+    served: Served
+
+    @property
+    def limits(self) -> ServerSettings:
+        """What the server takes."""
+        return self.served.settings
 
     def hit(self, hit: MemoryHit, *, vectors: bool = False) -> Hit:
         """A hit as it is sent; its picture is told by where the server gives it, not by its file."""
@@ -107,7 +91,7 @@ def readable(served: AppServed, access: Caller, namespace: Namespace = None) -> 
     name = access.default(served.memory.name) if namespace is None else namespace
     if not access.opens(name):
         raise AccessError(f"This token does not open the namespace {name!r}. Ask for one that it opens.")
-    return View(served.memory.namespace(name), access, served.settings)
+    return View(served.memory.namespace(name), access, served)
 
 
 Readable = Annotated[View, Depends(readable)]

@@ -6,9 +6,10 @@ from fastapi import FastAPI
 
 import comem_memory
 from comem_memory.memory import ContinuousMemory
-from comem_memory.server import routes_items, routes_memory
-from comem_memory.server.access import Served
+from comem_memory.server import routes_health, routes_items, routes_memory
+from comem_memory.server.observer import Observer
 from comem_memory.server.problems import handle_errors
+from comem_memory.server.served import Served
 from comem_memory.server.settings import ServerSettings
 from comem_memory.server.tokens import Tokens
 
@@ -23,6 +24,7 @@ def create_app(
         settings: Limits.
         tokens: Who may do what; without them everyone may do everything, so that only loopback may reach the app.
     """
+    served = Served(memory, settings or ServerSettings(), tokens)
     app = FastAPI(
         title="comem-memory",
         version=comem_memory.__version__,
@@ -30,9 +32,11 @@ def create_app(
         "answers from them.",
         docs_url="/docs",
         redoc_url=None,
+        max_body_size=served.settings.max_body_bytes,
     )
-    app.state.served = Served(memory, settings or ServerSettings(), tokens)
+    app.state.served = served
+    app.add_middleware(Observer, served=served)
     handle_errors(app)
-    for routes in (routes_items, routes_memory):
+    for routes in (routes_health, routes_items, routes_memory):
         app.include_router(routes.router)
     return app

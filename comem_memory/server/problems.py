@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -28,12 +29,23 @@ STATUSES: dict[type[ComemError], int] = {
     errors.GrammarError: 422,
     errors.ModelError: 422,
     RequestError: 422,
+    errors.CorruptBlockError: 500,
+    errors.RateLimitError: 429,
     errors.BusyError: 503,
     errors.StoreConnectionError: 503,
     errors.StoreClosedError: 503,
 }
-"""What a caller's request is at fault for, or what passes; all others are the server's: 500."""
+"""What callers can mend, or wait for; all others are the server's own fault: 500."""
+_PRIVATE: dict[type[ComemError], str] = {
+    errors.StoreReadOnlyError: "The memory of this server is open for reading only.",
+    errors.StoreConnectionError: "The store of this server does not answer. Try again later.",
+    errors.StoreClosedError: "The memory of this server is closed. Try again later.",
+}
+"""What is said instead of messages that tell how the server is set up."""
 MEDIA_TYPE = "application/problem+json"
+FAILED = "The server failed. Its log says how."
+
+logger = logging.getLogger(__name__)
 
 
 def status_of(error: ComemError) -> int:
@@ -41,10 +53,13 @@ def status_of(error: ComemError) -> int:
 
 
 def problem_of(error: ComemError) -> Problem:
-    """An error as it is sent; of the server's own faults, which may name its files, no more than the name."""
-    status = status_of(error)
-    told = str(error) if status < 500 or status == 503 else "The server failed. Its log says how."
+    """An error as it is sent; how the server is set up, as its files and hosts, is not told."""
     kind = type(error)
+    told = _PRIVATE.get(kind, str(error) if any(kind in STATUSES for kind in kind.__mro__) else FAILED)
+    return _problem(kind, status_of(error), told)
+
+
+def _problem(kind: type[ComemError], status: int, told: str) -> Problem:
     return Problem(type=kind.__name__, title=(inspect.getdoc(kind) or "").split("\n")[0], status=status, detail=told)
 
 
@@ -73,7 +88,15 @@ def declared(*statuses: int, of_200: dict[str, Any] | None = None) -> dict[int |
 _OF_ALL = (401, 403, 413, 422, 429, 503)
 
 
-def answer_with(problem: Problem, **headers: str) -> JSONResponse:
+def answer_to(error: ComemError) -> JSONResponse:
+    """An error as an answer."""
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.BusyError) else {}
+    if isinstance(error, errors.TokenError):
+        headers["WWW-Authenticate"] = "Bearer"
+    return _answer(problem_of(error), headers)
+
+
+def _answer(problem: Problem, headers: dict[str, str]) -> JSONResponse:
     return JSONResponse(problem.model_dump(), problem.status, headers, media_type=MEDIA_TYPE)
 
 
@@ -82,23 +105,22 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ComemError)
     async def ours(request: Request, error: ComemError) -> JSONResponse:
-        problem = problem_of(error)
-        headers = {"WWW-Authenticate": "Bearer"} if problem.status == 401 else {}
-        if problem.status == 503:
-            headers["Retry-After"] = "5"
-        return answer_with(problem, **headers)
+        if status_of(error) >= 500 and not isinstance(error, errors.BusyError):
+            logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return answer_to(error)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         found = error.errors()[0]
         place = ".".join(str(part) for part in found["loc"])
-        return answer_with(
-            problem_of(RequestError(f"{shortened(place)}: {found['msg']}. GET /openapi.json has the form."))
-        )
+        return answer_to(RequestError(f"{shortened(place)}: {found['msg']}. GET /openapi.json has the form."))
 
     @app.exception_handler(HTTPException)
     async def foreign(request: Request, error: HTTPException) -> JSONResponse:
-        told = f"{error.detail}: {request.method} {shortened(request.url.path)}. GET /openapi.json lists what there is."
-        title = inspect.getdoc(RequestError) or ""
-        problem = Problem(type=RequestError.__name__, title=title, status=error.status_code, detail=told)
-        return answer_with(problem, **(error.headers or {}))
+        kind = errors.LimitError if error.status_code == 413 else RequestError
+        problem = _problem(kind, error.status_code, f"{error.detail}. GET /openapi.json lists what there is.")
+        return _answer(problem, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        return _answer(_problem(ComemError, 500, FAILED), {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -39,8 +40,11 @@ async def add(view: Writable, request: AddRequest) -> Ids:
 
     When the answer comes, the items are on the server's disk. When there is an error instead, some of them may be.
     """
-    items = items_of(request.items, view.limits)
-    return Ids(ids=await view.memory.aadd(items, truncate=request.truncate, progress=False))
+    items = await asyncio.to_thread(items_of, request.items, view.limits)
+    async with view.served.writes.turn():
+        ids = await view.memory.aadd(items, truncate=request.truncate, progress=False)
+    view.served.metrics.items_added.inc(len(ids))
+    return Ids(ids=ids)
 
 
 @router.post("/items/get", responses=declared(404))
@@ -78,13 +82,11 @@ def count(view: Readable, request: FilterRequest) -> Count:
 @router.patch("/items", status_code=204, responses=declared(404, 409))
 async def update(view: Writable, request: UpdateRequest) -> None:
     """Change an item; it is encoded again if its text or picture changes."""
-    await view.memory.aupdate(
-        request.id,
-        text=request.text,
-        image=checked(request.image, view.limits),
-        metadata=request.metadata,
-        truncate=request.truncate,
-    )
+    image = checked(request.image, view.limits)
+    async with view.served.writes.turn():
+        await view.memory.aupdate(
+            request.id, text=request.text, image=image, metadata=request.metadata, truncate=request.truncate
+        )
 
 
 @router.post("/items/delete", responses=declared())
@@ -111,6 +113,7 @@ def search(view: Readable, request: SearchRequest) -> Hits:
     hits = view.memory.search(
         request.text, checked(request.image, view.limits), k=request.k, where=request.where, **request.options()
     )
+    view.served.metrics.searches.inc()
     return Hits(hits=[view.hit(hit, vectors=request.vectors) for hit in hits])
 
 

@@ -1,22 +1,46 @@
-"""What a server takes and how long it waits."""
+"""What a server takes, and how much of it at once."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, field_validator
 
 from comem_memory.config import Settings
 
 
 class ServerSettings(Settings):
-    """Limits of a server."""
+    """Limits of a server; `comem serve` has an option for each."""
 
-    max_body_bytes: int = Field(64 * 2**20, gt=0)
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    max_body_bytes: int = Field(64 * 2**20, ge=1)
     """Bytes of one request."""
-    max_items: int = Field(256, gt=0)
+    max_items: int = Field(256, ge=1)
     """Items in one request."""
-    max_picture_bytes: int = Field(32 * 2**20, gt=0)
+    max_picture_bytes: int = Field(32 * 2**20, ge=1)
     """Bytes of one picture's file."""
-    max_picture_pixels: int = Field(25_000_000, gt=0)
+    max_picture_pixels: int = Field(25_000_000, ge=1)
     """Pixels of one picture."""
-    max_new_tokens: int = Field(1024, gt=0)
+    max_new_tokens: int = Field(1024, ge=1)
     """Longest answer, in tokens."""
+    max_load_bytes: int = Field(16 * 2**30, ge=1)
+    """Bytes of one export that is loaded."""
+    rate: str = "6000/minute"
+    """Requests of one token, as 10/second or 6000/minute."""
+    answers_at_once: int = Field(1, ge=1)
+    """Answers that are generated at the same time; more than one for an engine that batches them."""
+    answers_waiting: int = Field(32, ge=0)
+    """Answers that may wait their turn; further ones are refused."""
+    answer_seconds: float = Field(300.0, gt=0)
+    """Longest time for an answer, its waiting included."""
+    writes_at_once: int = Field(8, ge=1)
+    """Requests that add or change items at the same time; the encoder takes them in turn."""
+    writes_waiting: int = Field(64, ge=0)
+    """Requests to add or change items that may wait their turn; further ones are refused."""
+
+    @field_validator("rate")
+    @classmethod
+    def _parses(cls, rate: str) -> str:
+        import limits  # the command line is there without the packages of a server, too
+
+        limits.parse(rate)
+        return rate

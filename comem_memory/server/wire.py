@@ -708,3 +708,9 @@ class Stats(Wire):
     precision: str
     parameters: str
     """Of encoder and base model."""
+
+
+class Health(Wire):
+    """How a server is."""
+
+    status: str
