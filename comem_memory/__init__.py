@@ -6,9 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from comem_memory.answers import Answer, Description
     from comem_memory.encoder import EncodedItems, MemoryEncoder
     from comem_memory.errors import ComemError
-    from comem_memory.memory import Answer, ContinuousMemory, Description
+    from comem_memory.memory import ContinuousMemory
     from comem_memory.model import Backbone
     from comem_memory.retrieval import RetrievalKey
     from comem_memory.store import ChromaStore
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
-    "Answer": "memory",
+    "Answer": "answers",
     "Backbone": "model.backbone",
     "ChromaStore": "store.chroma",
     "ComemError": "errors",
     "ContinuousMemory": "memory",
-    "Description": "memory",
+    "Description": "answers",
     "EncodedItems": "encoder.encoded",
     "MemoryEncoder": "encoder.memory_encoder",
     "MemoryHit": "types",

@@ -1,20 +1,18 @@
-"""`ContinuousMemory`: add items, find them again, and have the frozen model answer from their vectors."""
+"""`ContinuousMemory`: items as vectors, from which the frozen model answers."""
 
 from __future__ import annotations
 
-import asyncio
-import copy
-import itertools
 import threading
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
+from comem_memory.answers import Answer, Description, MemoryInfo, Replied
+from comem_memory.asynchronous import AsyncTwins
 from comem_memory.chat import (
     Chat,
     ChatSettings,
@@ -30,10 +28,10 @@ from comem_memory.chat import (
     spoken,
 )
 from comem_memory.config import Mode
-from comem_memory.conversion import Addable
-from comem_memory.encoder import EncodedItems, MemoryEncoder, encode_items
-from comem_memory.errors import EncoderMismatchError, NotPicklableError, QueryError
+from comem_memory.encoder import MemoryEncoder
+from comem_memory.errors import EncoderMismatchError, QueryError
 from comem_memory.files import TemporaryFolder, load_image
+from comem_memory.items import ItemMemory, check_k
 from comem_memory.model import (
     DEFAULT_TEXT_PROMPTS,
     RESTATE_INSTRUCTION,
@@ -52,55 +50,26 @@ from comem_memory.opening import (
     open_store,
 )
 from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options
-from comem_memory.store import (
-    ChromaStore,
-    Filter,
-    MemoryRecord,
-    MemoryStore,
-    PictureFolder,
-    Precision,
-    Writer,
-    decode_block,
-    find,
-    identity_of,
-    progress_bar,
-    write_folder,
-)
-from comem_memory.threads import iterate_in_thread, run_in_thread
-from comem_memory.types import MemoryHit, Metadata, own_metadata, repaired
+from comem_memory.store import ChromaStore, Filter, MemoryStore, Precision, identity_of
+from comem_memory.types import MemoryHit
 
 if TYPE_CHECKING:
     from comem_memory.integrations.langchain import ComemRetriever as LangChainRetriever
     from comem_memory.integrations.llama_index import ComemRetriever as LlamaIndexRetriever
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the model said, and from what.
+class RecallOptions(SearchOptions, total=False):
+    """How `ContinuousMemory.recall` comes by the items that go before an answer."""
 
-    Args:
-        text: The answer.
-        hits: The items it had, best first.
-        prompt_tokens: Tokens of the prompt, pictures and memory vectors included.
-    """
-
-    text: str
-    hits: list[MemoryHit]
-    prompt_tokens: int
-
-    def __str__(self) -> str:
-        return self.text
+    k: int
+    where: Filter | None
+    mode: Mode | None
+    default_mode: Mode | None
+    ids: Sequence[str] | None
+    found: Sequence[str] | None
 
 
-@dataclass(frozen=True)
-class Description:
-    """An item's text, and what the frozen model says from its vectors alone."""
-
-    text: str | None
-    restated: str
-
-
-class ContinuousMemory:
+class ContinuousMemory(ItemMemory, AsyncTwins):
     """Memory of images and texts as continuous vectors (arXiv 2505.17670), kept in Chroma.
 
     Each item becomes `num_query_tokens` embedding vectors once, when it is added. A search finds items by similarity
@@ -145,18 +114,22 @@ class ContinuousMemory:
         min_similarity: float | None = None,
         reranker: Reranker | None = None,
     ) -> None:
-        self.encoder, self.key, self.store = encoder, key, store
+        super().__init__(
+            encoder,
+            key,
+            store,
+            namespace=namespace,
+            precision=precision,
+            picture_directory=picture_directory,
+            min_similarity=min_similarity,
+            reranker=reranker,
+        )
         self.backbone = backbone or encoder.backbone
         check_hidden_size(encoder, self.backbone)
         self.mode: Mode = check_mode(encoder.encoder_config.recommended_mode if mode is None else mode)
         own = None if text_prompt is None else check_text_prompt(text_prompt)
         self.text_prompts: Mapping[Mode, str] = {mode: own or text for mode, text in DEFAULT_TEXT_PROMPTS.items()}
-        check_options(min_similarity=min_similarity)
-        self.min_similarity, self.reranker = min_similarity, reranker
-        self._pictures = PictureFolder(picture_directory)
-        self._writer = Writer(encoder, key, store, self._pictures, namespace=namespace, precision=precision)
-        self._temporary: TemporaryFolder | None = None
-        self._is_view = False
+        self._conversations = Chat(self.backbone)
 
     @classmethod
     def from_pretrained(
@@ -285,362 +258,63 @@ class ContinuousMemory:
         return memory
 
     @property
-    def name(self) -> str:
-        """The namespace whose items this object sees."""
-        return self._writer.namespace
-
-    @property
-    def precision(self) -> Precision:
-        """How vectors that this object adds are stored."""
-        return self._writer.precision
-
-    @property
-    def keeps_pictures(self) -> bool:
-        """Whether pictures without a path can be stored: the model sees, and there is a directory for them."""
-        return self.encoder.backbone.prompts.supports_images and self._pictures.folder is not None
-
-    def namespace(self, name: str, *, precision: Precision | None = None) -> ContinuousMemory:
-        """The same memory seen by another tenant, user or agent; nothing is visible across namespaces.
-
-        Closing it leaves the memory open, so keep that too. If one namespace is all you need, open the memory with it.
-
-        Args:
-            name: The tenant, user or agent.
-            precision: How vectors that are added there are stored; by default as in this memory.
-
-        Raises:
-            QueryError: The name is not a text, is empty, or has characters that cannot be printed.
-        """
-        view = copy.copy(self)
-        view._writer = self._writer.for_namespace(name, precision)
-        view._is_view = True
-        return view
-
-    # -- copying ------------------------------------------------------------------------------------------------
-
-    def __copy__(self) -> ContinuousMemory:
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        return other
-
-    def __deepcopy__(self, memo: Any) -> ContinuousMemory:
-        """Itself: an open directory, connection or model is shared by what is copied around it."""
-        return self
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """
-        Raises:
-            NotPicklableError: Always.
-        """
-        raise NotPicklableError(
-            "An open memory cannot be pickled: its model and its connection belong to this process. Send the "
-            f"persist_directory or chroma_url and the namespace ({self.name!r}), and open it there with "
-            "from_pretrained (a directory in one process at a time; for several, a Chroma server)."
+    def info(self) -> MemoryInfo:
+        """What it answers and searches with."""
+        return MemoryInfo(
+            model=self.backbone.name,
+            context_window=self.backbone.max_length,
+            reads_pictures=self.backbone.prompts.supports_images,
+            text_embedder=None if self.key.text is None else self.key.text.name,
+            image_embedder=None if self.key.image is None else self.key.image.name,
         )
 
-    # -- writing ------------------------------------------------------------------------------------------------
-
-    def encode(
-        self, items: Addable | Iterable[Addable], *, truncate: bool = False, batch_size: int = 16
-    ) -> EncodedItems:
-        """Encodes items without storing them: vectors and retrieval keys out.
-
-        Args:
-            items: One item, several, or a generator, as `add` takes them.
-            truncate: Encode the beginning of texts that are too long.
-            batch_size: Items per forward pass of the encoder.
-
-        Raises:
-            InvalidItemError: A picture cannot be opened, or an item has nothing that the retrieval key embeds.
-            ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
-        """
-        return encode_items(items, self.encoder, self.key, truncate=truncate, batch_size=batch_size)
-
-    def add(
-        self,
-        items: Addable | Iterable[Addable],
-        *,
-        truncate: bool = False,
-        batch_size: int = 16,
-        progress: bool | None = None,
-    ) -> list[str]:
-        """Encodes and stores items; what is stored already keeps its vectors and its `created_at`.
-
-        Its metadata and times are replaced by those that are given with it now; without any it keeps them too (`update`
-        with `metadata={}` removes the metadata, and `MemoryItem(..., expires=None)` a time). If it was superseded it is
-        current again.
-
-        An item without an id is what is stored with the same text and image, whatever its id, unless both have a
-        `source` in their metadata and these differ: then both are kept, so that each source can be filtered and
-        deleted by itself.
-
-        What an item supersedes is found no more as soon as the item is stored. Until then it stays; if a call ends in
-        between, adding the item again completes it.
-
-        Works in chunks of 64, of fewer when their pictures are large: when it fails, what the finished chunks stored
-        is safe, and adding everything again skips it. An item with a known id and other content replaces the stored
-        one.
-
-        Args:
-            items: One item, several, or a generator, of which one chunk at a time is in memory. In place of an item a
-                text, a document of LangChain, or a document or node of LlamaIndex, whose id the item gets.
-            truncate: Encode the beginning of texts that are too long; hits then say `truncated`.
-            batch_size: Items per forward pass of the encoder.
-            progress: Show a bar; by default for more than one chunk, on a terminal.
-
-        Returns:
-            The ids, in the order given.
-
-        Raises:
-            InvalidItemError: A picture cannot be opened, or something cannot be added or stored.
-            ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
-            DuplicateIdError: Two items of this call have the same id but different content.
-            ItemNotFoundError: An item supersedes one that is neither stored nor stands before it in this call.
-            EncoderMismatchError: Another encoder or retrieval key wrote this collection.
-        """
-        return self._writer.add(items, truncate=truncate, batch_size=batch_size, progress=progress)
-
-    def update(
-        self,
-        id: str,
-        *,
-        text: str | None = None,
-        image: Any = None,
-        metadata: Metadata | None = None,
-        truncate: bool = False,
-    ) -> None:
-        """Changes a stored item; it is encoded again if its text or image changes.
-
-        Its `created_at` stays, and its `updated_at` is now. What it said before is gone; an item that `supersedes` it
-        keeps it as history.
-
-        Args:
-            id: The id of the item.
-            text: The new text; `None` keeps the old one. It takes the place of all of a history's message.
-            image: The new picture; `None` keeps the old one.
-            metadata: The new metadata, instead of all the old; `None` keeps these.
-            truncate: Encode the beginning of a text that is too long; hits then say `truncated`.
-
-        Raises:
-            ItemNotFoundError: There is no such item in this namespace.
-            InvalidItemError: The picture cannot be opened, or neither text nor picture is left.
-            ItemTooLongError: The text exceeds the encoder's window, and not `truncate`.
-            EncoderMismatchError: Another encoder or retrieval key wrote this collection.
-        """
-        self._writer.update(id, text=text, image=image, metadata=metadata, truncate=truncate)
-
-    def delete(self, *, ids: str | Sequence[str] | None = None, where: Filter | None = None) -> int:
-        """Deletes items by id, by a filter on their metadata, or by both; returns how many.
-
-        Superseded items are deleted as others are. An item's history stays when it is deleted itself, and is not found
-        again for that; to delete it too, pass the ids that `history` gives.
-
-        Raises:
-            QueryError: Neither ids nor a filter that filters (`clear` deletes everything), an id that is not a text, or
-                an unknown operator.
-        """
-        if ids is None and not where:
-            raise QueryError("delete() needs ids or where. To delete everything in this namespace, call clear().")
-        return self._writer.delete(ids=None if ids is None else _listed(ids), where=where)
-
-    def clear(self) -> int:
-        """Deletes everything in this namespace, history and pictures too: how a user is forgotten.
-
-        Returns:
-            How many items that were, superseded ones included.
-        """
-        return self._writer.delete()
-
-    def reencode(self, *, batch_size: int = 16, progress: bool | None = None) -> int:
-        """Encodes every item of every namespace again with this encoder and retrieval key.
-
-        Resumes where an interrupted run stopped. Until all items are encoded the old ones stay in use; then the new
-        ones take their place together. Texts that are too long are cut.
-
-        Args:
-            batch_size: Items per forward pass of the encoder.
-            progress: Show a bar; by default on a terminal.
-
-        Returns:
-            How many items this run encoded.
-
-        Raises:
-            InvalidItemError: A stored picture's file is gone; the message names the item.
-        """
-        return self._writer.reencode(batch_size=batch_size, progress=progress)
-
-    def rekey(self, *, progress: bool | None = None) -> int:
-        """Gives every item of every namespace a new retrieval key, from the kept texts and pictures.
-
-        Nothing is encoded: the vectors stay as they are. Resumes where an interrupted run stopped; until all items have
-        their new keys the old ones stay in use.
-
-        Args:
-            progress: Show a bar; by default on a terminal.
-
-        Returns:
-            How many items this run gave new keys.
-
-        Raises:
-            EncoderMismatchError: Another encoder wrote this collection.
-            InvalidItemError: A stored picture's file is gone, or an item has nothing that the new key embeds.
-        """
-        return self._writer.rekey(progress=progress)
-
-    def load(self, folder: str | Path, *, progress: bool | None = None) -> int:
-        """Adds what `export` wrote to this namespace, history included; the vectors travel, nothing is encoded again.
-
-        A memory without a directory (on a server, without `persist_directory`) refers to the pictures in the folder.
-
-        Returns:
-            How many items it holds.
-
-        Raises:
-            StoreLocationError: The folder is not an export, or damaged.
-            EncoderMismatchError: Another encoder or retrieval key made it.
-        """
-        return self._writer.load(folder, progress=progress)
-
-    # -- reading ------------------------------------------------------------------------------------------------
-
-    def get(self, ids: str | Sequence[str], *, skip_missing: bool = False) -> list[MemoryHit]:
-        """Items by id, in the order asked; superseded ones too, which then say `superseded_by`.
-
-        Args:
-            ids: One id, or several.
-            skip_missing: Leave out ids that are not stored.
-
-        Raises:
-            ItemNotFoundError: An id is not stored in this namespace, and not `skip_missing`.
-            QueryError: An id is not a text.
-            CorruptBlockError: An item's stored vectors are damaged.
-        """
-        read = self.store.get if skip_missing else self.store.require
-        return [self._hit(record) for record in read(_listed(ids), namespace=self.name)]
-
-    def history(self, id: str) -> list[MemoryHit]:
-        """An item with those that it superseded and that superseded it, directly or not, oldest first.
-
-        Args:
-            id: The id of any of them.
-
-        Raises:
-            ItemNotFoundError: The id is not stored in this namespace.
-            QueryError: The id is not a text.
-            CorruptBlockError: An item's stored vectors are damaged.
-        """
-        [one] = _listed([id])
-        return [self._hit(record) for record in self.store.history(one, namespace=self.name)]
-
-    def _hit(self, record: MemoryRecord, similarity: float | None = None, found_by: tuple[str, ...] = ()) -> MemoryHit:
-        return MemoryHit(
-            id=record.id,
-            memory_embeddings=decode_block(record.block, item_id=record.id),
-            similarity=similarity,
-            text=record.text,
-            image=self._pictures.find(record.image),
-            metadata=own_metadata(record.metadata),
-            created_at=record.created_at,
-            truncated=record.truncated,
-            updated_at=record.updated_at,
-            said_at=record.said_at,
-            expires=record.expires,
-            supersedes=record.supersedes,
-            superseded_by=record.superseded_by,
-            found_by=found_by,
-        )
-
-    def search(
-        self,
-        text: str | None = None,
-        image: Any = None,
-        *,
-        k: int = 3,
-        where: Filter | None = None,
-        min_similarity: float | None = None,
-        recency: float = 0.0,
-        half_life: timedelta = timedelta(days=30),
-        diversity: float = 0.0,
-    ) -> list[MemoryHit]:
-        """The k items that a text, a picture, or both are about.
-
-        The most similar ones; before them those that hold a code or name by which the text asks (`retrieval.terms`),
-        unless many do.
-
-        Args:
-            text: A question or description to look for.
-            image: A picture to look for: a path, encoded image bytes, or a PIL image.
-            k: The largest number of hits.
-            where: A filter on metadata and times, in Chroma's operators: see `store.filters.Filter`.
-            min_similarity: Items that are less similar are not found, whatever they hold; by default as the memory
-                says. -1 finds whatever is nearest.
-            recency: How much it counts that an item is new, from 0 (not at all) to 1 (alone), among the 4 k best. What
-                has a `said_at` is as old as that.
-            half_life: After this time an item counts as half as new.
-            diversity: How much it counts that an item is unlike those before it, from 0 to 1, among the 4 k best
-                (maximal marginal relevance).
-
-        Returns:
-            Hits, best first; `RetrievalKey` says what the similarity is, by which they are not always in order.
-
-        Raises:
-            QueryError: Neither text nor image, k below 1, an option out of its range, or an unknown filter operator.
-            InvalidItemError: The image cannot be opened.
-            CorruptBlockError: A found item's vectors are damaged.
-            EncoderMismatchError: Another encoder or retrieval key wrote this collection.
-        """
-        self._writer.check_encoder()
-        if not (text and text.strip()) and image is None:
-            raise QueryError("There is nothing to search for. Pass text=..., image=..., or both.")
-        _check_k(k)
-        check_options(min_similarity=min_similarity, recency=recency, half_life=half_life, diversity=diversity)
-        found = find(
-            self.store,
-            self.key,
-            text and repaired(text),
-            None if image is None else load_image(image),
-            namespace=self.name,
-            k=k,
-            where=where,
-            min_similarity=self._least_similar(min_similarity, in_words=image is None),
-            recency=recency,
-            half_life=half_life,
-            diversity=diversity,
-            reranker=self.reranker,
-        )
-        return [self._hit(one.record, one.similarity, one.found_by) for one in found]
-
-    def _least_similar(self, asked: float | None, *, in_words: bool) -> float | None:
-        """The similarity below which nothing is found: as a search asks, as the memory says, or as it was measured."""
-        measured = self.key.min_similarity if in_words else None
-        return next((least for least in (asked, self.min_similarity, measured) if least is not None), None)
-
-    def scan(self, *, where: Filter | None = None) -> Iterator[MemoryHit]:
-        """All items in this namespace, or those that match a filter, ordered by id; few are in memory at a time.
-
-        Raises:
-            QueryError: An unknown filter operator.
-            CorruptBlockError: An item's vectors are damaged.
-        """
-        return map(self._hit, itertools.chain.from_iterable(self.store.scan(namespace=self.name, where=where)))
-
-    def count(self, *, where: Filter | None = None) -> int:
-        """Items in this namespace, or those that match a filter."""
-        return self.store.count(namespace=self.name, where=where)
-
-    def namespaces(self) -> list[str]:
-        """The namespaces that hold items, sorted: for whoever opened the memory.
-
-        Raises:
-            QueryError: This object is a view that `namespace` gave, which sees no other namespace.
-        """
-        if self._is_view:
-            raise QueryError(
-                f"This object sees namespace {self.name!r} alone. Ask the memory that was opened for its namespaces."
-            )
-        return self.store.namespaces()
+    def token_ids(self, text: str) -> list[int]:
+        """The tokens of a text, as the model that answers reads it."""
+        return self.backbone.prompts.text_ids(text)
 
     # -- answering ----------------------------------------------------------------------------------------------
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        settings: ChatSettings | None = None,
+        *,
+        stopped: threading.Event | None = None,
+        **recalling: Unpack[RecallOptions],
+    ) -> Replied:
+        """A conversation's next turn, with the items that `recall` gives it.
+
+        What it shares with the conversation that was answered before it is not read again.
+
+        Args:
+            messages: The conversation so far, in transformers' form.
+            settings: How to answer.
+            stopped: Ends the answer at the next token when it is set.
+            **recalling: Which items, and how they are given, as in `recall`.
+
+        Raises:
+            PromptTooLongError: Conversation and items leave no room for an answer.
+            GrammarError: The schema cannot be enforced, or `tool_choice` names no tool.
+            ModelError: The model's chat template refuses the conversation.
+            QueryError, ItemNotFoundError, InvalidItemError, CorruptBlockError, EncoderMismatchError: As in `recall`.
+        """
+        recalled = self.recall(messages, **recalling)
+        reply = self._conversations.reply(recalled.messages, recalled.memory, settings, stopped=stopped)
+        return Replied(reply, recalled.hits)
+
+    def stream_reply(
+        self,
+        messages: Sequence[Message],
+        settings: ChatSettings | None = None,
+        *,
+        stopped: threading.Event | None = None,
+        **recalling: Unpack[RecallOptions],
+    ) -> Iterator[str | Replied]:
+        """Like `reply`, yielding text as it is made and then all of it; items are recalled, and errors raised, before
+        it returns."""
+        recalled = self.recall(messages, **recalling)
+        pieces = self._conversations.stream(recalled.messages, recalled.memory, settings, stopped=stopped)
+        return (piece if isinstance(piece, str) else Replied(piece, recalled.hits) for piece in pieces)
 
     def recall(
         self,
@@ -745,6 +419,7 @@ class ContinuousMemory:
         where: Filter | None = None,
         mode: Mode | None = None,
         max_new_tokens: int = 64,
+        stopped: threading.Event | None = None,
         **generation_kwargs: Any,
     ) -> Answer:
         """Recalls k items and has the frozen model answer: a conversation of one turn.
@@ -757,6 +432,7 @@ class ContinuousMemory:
             mode: `memory` puts the items' vectors before the prompt, `text` their texts and pictures into it (plain
                 retrieval-augmented prompting), `both` does both, `none` asks the bare model; by default `self.mode`.
             max_new_tokens: Longest answer, in tokens.
+            stopped: Ends the answer at the next token when it is set.
             **generation_kwargs: As in `Backbone.generate`.
 
         Raises:
@@ -766,7 +442,7 @@ class ContinuousMemory:
         """
         recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
         settings = ChatSettings(max_tokens=max_new_tokens, generation_kwargs=generation_kwargs)
-        reply = self._chat.reply(recalled.messages, recalled.memory, settings)
+        reply = self._chat.reply(recalled.messages, recalled.memory, settings, stopped=stopped)
         return Answer(reply.text, recalled.hits, reply.prompt_tokens)
 
     def stream(
@@ -781,10 +457,7 @@ class ContinuousMemory:
         stopped: threading.Event | None = None,
         **generation_kwargs: Any,
     ) -> Iterator[str]:
-        """Like `answer`, yielding text as it is made; items are recalled, and errors raised, before it returns.
-
-        Setting `stopped` ends the answer at the next token.
-        """
+        """Like `answer`, yielding text as it is made; items are recalled, and errors raised, before it returns."""
         recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
         settings = ChatSettings(max_tokens=max_new_tokens, generation_kwargs=generation_kwargs)
         pieces = self._chat.stream(recalled.messages, recalled.memory, settings, stopped=stopped)
@@ -818,7 +491,7 @@ class ContinuousMemory:
         """
         turns = _asked(question, image)
         if check_mode(self.mode if mode is None else mode) != "none":
-            _check_k(k)
+            check_k(k)
             if not ((question.strip() and self.key.text) or (image is not None and self.key.image)):
                 raise QueryError(
                     "There is nothing to search with: this memory's key embeds "
@@ -836,12 +509,19 @@ class ContinuousMemory:
     def _chat(self) -> Chat:
         return Chat(self.backbone, reuse_prefix=False)
 
-    def describe(self, id: str, *, max_new_tokens: int = 128, **generation_kwargs: Any) -> Description:
+    def describe(
+        self,
+        id: str,
+        *,
+        max_new_tokens: int = 128,
+        stopped: threading.Event | None = None,
+        **generation_kwargs: Any,
+    ) -> Description:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.
 
         Args:
             id: The item.
-            max_new_tokens, generation_kwargs: As in `answer`.
+            max_new_tokens, stopped, generation_kwargs: As in `answer`.
 
         Raises:
             ItemNotFoundError, CorruptBlockError: As in `get`.
@@ -851,42 +531,9 @@ class ContinuousMemory:
         [hit] = self.get(id)
         prompt = self.backbone.prompts.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
         memory = memory_of([hit], self.encoder.restate_prompt)
-        [tokens] = self.backbone.generate([prompt], [memory], max_new_tokens=max_new_tokens, **generation_kwargs)
+        generation_kwargs |= {"max_new_tokens": max_new_tokens, "stopped": stopped}
+        [tokens] = self.backbone.generate([prompt], [memory], **generation_kwargs)
         return Description(hit.text, self.backbone.decode(tokens))
-
-    # -- moving -------------------------------------------------------------------------------------------------
-
-    def export(self, folder: str | Path, *, progress: bool | None = None) -> int:
-        """Writes this namespace to a folder that `load` reads anywhere: vectors, keys, texts and pictures.
-
-        Superseded items are written too, so that loading it restores their history.
-
-        Returns:
-            How many items it holds, superseded ones included.
-
-        Raises:
-            StoreLocationError: The folder is not empty, or the picture of an item is gone.
-            CorruptBlockError: An item's stored vectors are damaged; the message names it.
-        """
-        total = len(self.store.ids(namespace=self.name, history=True))
-        stored = itertools.chain.from_iterable(self.store.scan(namespace=self.name, history=True))
-        records = (replace(record, image=self._pictures.find(record.image)) for record in stored)
-        with progress_bar("exporting", progress, iterable=records, total=total) as bar:
-            return write_folder(Path(folder), self.store.identity, bar)
-
-    def close(self) -> None:
-        """Lets go of the directory or server, and of pictures kept for a memory without a directory."""
-        if self._is_view:
-            return
-        self.store.close()
-        if self._temporary is not None:
-            self._temporary.remove()
-
-    def __enter__(self) -> ContinuousMemory:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def as_langchain_retriever(self, **fields: Any) -> LangChainRetriever:
         """This memory as a LangChain retriever; `fields` as in `ComemRetriever`."""
@@ -900,84 +547,6 @@ class ContinuousMemory:
 
         return ComemRetriever(self, **fields)
 
-    # -- async twins --------------------------------------------------------------------------------------------
-
-    async def aadd(self, items: Addable | Iterable[Addable], **kwargs: Any) -> list[str]:
-        """`add` in a thread, which goes on when the caller gives up, until the memory is closed."""
-        return await run_in_thread(lambda _: self.add(items, **kwargs))
-
-    async def aencode(self, items: Addable | Iterable[Addable], **kwargs: Any) -> EncodedItems:
-        """`encode` in a thread."""
-        return await run_in_thread(lambda _: self.encode(items, **kwargs))
-
-    async def aget(self, ids: str | Sequence[str], **kwargs: Any) -> list[MemoryHit]:
-        """`get` in a worker thread."""
-        return await asyncio.to_thread(self.get, ids, **kwargs)
-
-    async def asearch(self, text: str | None = None, image: Any = None, **kwargs: Any) -> list[MemoryHit]:
-        """`search` in a worker thread."""
-        return await asyncio.to_thread(self.search, text, image, **kwargs)
-
-    async def aupdate(self, id: str, **kwargs: Any) -> None:
-        """`update` in a thread, as `aadd`."""
-        await run_in_thread(lambda _: self.update(id, **kwargs))
-
-    async def adelete(self, **kwargs: Any) -> int:
-        """`delete` in a worker thread."""
-        return await asyncio.to_thread(self.delete, **kwargs)
-
-    async def aclear(self) -> int:
-        """`clear` in a worker thread."""
-        return await asyncio.to_thread(self.clear)
-
-    async def ahistory(self, id: str) -> list[MemoryHit]:
-        """`history` in a worker thread."""
-        return await asyncio.to_thread(self.history, id)
-
-    async def anamespaces(self) -> list[str]:
-        """`namespaces` in a worker thread."""
-        return await asyncio.to_thread(self.namespaces)
-
-    async def acount(self, **kwargs: Any) -> int:
-        """`count` in a worker thread."""
-        return await asyncio.to_thread(self.count, **kwargs)
-
-    async def areencode(self, **kwargs: Any) -> int:
-        """`reencode` in a thread, as `aadd`."""
-        return await run_in_thread(lambda _: self.reencode(**kwargs))
-
-    async def arekey(self, **kwargs: Any) -> int:
-        """`rekey` in a thread, as `aadd`."""
-        return await run_in_thread(lambda _: self.rekey(**kwargs))
-
-    async def aexport(self, folder: str | Path, **kwargs: Any) -> int:
-        """`export` in a worker thread."""
-        return await asyncio.to_thread(self.export, folder, **kwargs)
-
-    async def aload(self, folder: str | Path, **kwargs: Any) -> int:
-        """`load` in a worker thread."""
-        return await asyncio.to_thread(self.load, folder, **kwargs)
-
-    async def adescribe(self, id: str, **kwargs: Any) -> Description:
-        """`describe` in a thread."""
-        return await run_in_thread(lambda stopped: self.describe(id, stopped=stopped, **kwargs))
-
-    async def aanswer(self, question: str, image: Any = None, **kwargs: Any) -> Answer:
-        """`answer` in a thread; a caller who gives up stops the model."""
-        return await run_in_thread(lambda stopped: self.answer(question, image, stopped=stopped, **kwargs))
-
-    async def astream(self, question: str, image: Any = None, **kwargs: Any) -> AsyncGenerator[str]:
-        """`stream` in a thread; a caller who gives up stops the model."""
-        pieces = iterate_in_thread(lambda stopped: self.stream(question, image, stopped=stopped, **kwargs))
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield piece
-
-
-def _check_k(k: Any) -> None:
-    if not isinstance(k, int) or k < 1:
-        raise QueryError(f"k is {k!r}. Ask for a whole number of items, at least 1.")
-
 
 def _asked(question: str, image: Any) -> list[Message]:
     """A question as a conversation."""
@@ -985,11 +554,3 @@ def _asked(question: str, image: Any) -> list[Message]:
         raise QueryError("There is nothing to answer. Pass a question, an image, or both.")
     picture = [] if image is None else [{"type": "image", "image": load_image(image)}]
     return [{"role": "user", "content": [*picture, {"type": "text", "text": question}]}]
-
-
-def _listed(ids: str | Iterable[str]) -> list[str]:
-    listed = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
-    for id in listed:
-        if not isinstance(id, str):
-            raise QueryError(f"{id!r} is not an id: ids are texts. Pass what add() returned.")
-    return listed

@@ -310,6 +310,7 @@ class MemoryHit:
         superseded_by: The id of the item that took its place, or `None` if it is current.
         found_by: How `search` came by it: `meaning` if it is among the items most similar to the query, `terms` if it
             holds a code or name that the question asks for, or both; empty from `get`.
+        notes: What adapters noted about it (`with_notes`), which neither they nor models show.
     """
 
     id: str
@@ -326,3 +327,4 @@ class MemoryHit:
     supersedes: tuple[str, ...] = ()
     superseded_by: str | None = None
     found_by: tuple[str, ...] = ()
+    notes: Metadata = field(default_factory=dict, repr=False)

@@ -78,7 +78,7 @@ def extracted(
     if not said:
         return None
     known = {}
-    if memory.key.text is not None:
+    if memory.info.text_embedder is not None:
         hits = memory.search(said, k=KNOWN, where=where)
         known = {f"{number}": hit for number, hit in enumerate(hits, 1)}  # short ids are copied without mistakes
     shown = "\n".join(f"{id}: {hit.text}" for id, hit in known.items() if hit.text) or "none"

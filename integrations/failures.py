@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 
 from comem_memory.errors import ComemError, QueryError, StoreConnectionError
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store import MemoryStore
 
 logger = logging.getLogger(__name__)
 
@@ -133,9 +132,9 @@ class _Queue:
             logger.error("More than %d writes wait for the memory; the oldest is dropped.", MOST_WAITING)
 
 
-_queues: WeakKeyDictionary[MemoryStore, dict[str, _Queue]] = WeakKeyDictionary()
+_queues: WeakKeyDictionary[object, dict[str, _Queue]] = WeakKeyDictionary()
 
 
 def _queue(memory: ContinuousMemory) -> _Queue:
     """Of the memory's namespace."""
-    return _queues.setdefault(memory.store, {}).setdefault(memory.name, _Queue())
+    return _queues.setdefault(memory.source, {}).setdefault(memory.name, _Queue())

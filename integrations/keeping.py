@@ -21,7 +21,6 @@ import comem_memory
 from comem_memory.chat import content_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
-from comem_memory.retrieval import Embedder, embed_questions
 from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MemoryItem
 
@@ -78,7 +77,7 @@ def stated(text: str, memory: ContinuousMemory) -> str:
     sentences = _sentences(text)
     told_to = [bool(_TOLD_TO.search(one)) for one in sentences]
     open = [one for one, told in zip(sentences, told_to, strict=True) if not told and not _asks(one)]
-    states = dict(zip(open, _states(open, memory.key.text), strict=True))
+    states = dict(zip(open, _states(open, memory), strict=True))
     kept = (one for one, told in zip(sentences, told_to, strict=True) if (told and not _asks(one)) or states.get(one))
     return "".join(kept).strip()
 
@@ -116,7 +115,7 @@ def in_place(memory: ContinuousMemory, item: MemoryItem, *, where: Filter | None
         item: What was said; anything but a text stays as it is.
         where: A filter on the metadata of the items that it may take the place of.
     """
-    if not item.text or item.image is not None or item.id is not None or memory.key.text is None:
+    if not item.text or item.image is not None or item.id is not None or memory.info.text_embedder is None:
         return item
     mine = _words(item.text)
     near = [
@@ -127,21 +126,21 @@ def in_place(memory: ContinuousMemory, item: MemoryItem, *, where: Filter | None
     if said := [text for _, text in near if _words(text) == mine]:
         return item.model_copy(update={"text": said[0]})
     outdated = [id for id, text in near if _common(_words(text), mine) == len(_words(text))]
-    if not outdated and (corrected := _corrected(item.text, near, memory.key.text)):
+    if not outdated and (corrected := _corrected(item.text, near, memory)):
         outdated = [corrected]
     return item.model_copy(update={"supersedes": outdated}) if outdated else item
 
 
-def _corrected(text: str, near: Sequence[tuple[str, str]], embedder: Embedder) -> str | None:
+def _corrected(text: str, near: Sequence[tuple[str, str]], memory: ContinuousMemory) -> str | None:
     """The id of the item that says the same of another value, if the text says that something has changed."""
-    functions = _functions(embedder)
-    if functions is None or not near or not _above(functions["change"], embed_questions(embedder, [text]))[0]:
+    functions = _functions(memory)
+    if functions is None or not near or not _above(functions["change"], memory.embed([text], questions=True))[0]:
         return None
     mine = _words(text)
     same_frame = [(id, old) for id, old in near if _has_frame(_words(old), mine)]
     if not same_frame:
         return None
-    new, *olds = embedder.embed([text, *(old for _, old in same_frame)])
+    new, *olds = memory.embed([text, *(old for _, old in same_frame)])
     alike, id = max((float(new @ old), id) for old, (id, _) in zip(olds, same_frame, strict=True))
     return id if alike >= SAME_THING else None
 
@@ -175,11 +174,12 @@ def _asks(sentence: str) -> bool:
     return re.search(r"[\u0370-\u03ff];\W*$", sentence) is not None
 
 
-def _states(sentences: Sequence[str], embedder: Embedder | None) -> list[bool]:
-    functions = None if embedder is None else _functions(embedder)
-    if functions is None or embedder is None:
+def _states(sentences: Sequence[str], memory: ContinuousMemory) -> list[bool]:
+    functions = _functions(memory) if sentences else None
+    if functions is None:
         return [len(_words(one)) >= FEWEST_WORDS for one in sentences]
-    return _above(functions["statement"], embed_questions(embedder, [one.strip(_ENDS) or one for one in sentences]))
+    asked = [one.strip(_ENDS) or one for one in sentences]
+    return _above(functions["statement"], memory.embed(asked, questions=True))
 
 
 def _words(text: str) -> list[str]:
@@ -207,9 +207,9 @@ def _fitted() -> tuple[str, dict[str, np.ndarray]]:
         return file.metadata()["embedder"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def _functions(embedder: Embedder) -> dict[str, np.ndarray] | None:
+def _functions(memory: ContinuousMemory) -> dict[str, np.ndarray] | None:
     name, functions = _fitted()
-    return functions if embedder.name == name else None
+    return functions if memory.info.text_embedder == name else None
 
 
 def _above(function: np.ndarray, vectors: Any) -> list[bool]:

@@ -15,7 +15,7 @@ from typing import Any
 from comem_memory.chat import item_of, parts_of, text_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
-from comem_memory.store import Filter, MemoryRecord
+from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MESSAGE_NOTE, MemoryHit, MemoryItem, Metadata, repaired, with_notes
 
 from .failures import OnError, deliver
@@ -107,14 +107,14 @@ class Transcript:
 
     def ids(self) -> list[str]:
         """Those of the messages, the oldest first."""
-        found = self.memory.store.ids(namespace=self.memory.name, where=self.where, history=True)
+        found = self.memory.ids(where=self.where, history=True)
         return [id for id in found if ID.fullmatch(id)]
 
-    def read(self, ids: Sequence[str]) -> list[MemoryRecord]:
+    def read(self, ids: Sequence[str]) -> list[MemoryHit]:
         """Messages as stored."""
-        return self.memory.store.get(ids, namespace=self.memory.name)
+        return self.memory.get(ids, skip_missing=True)
 
-    def split(self, recent: int) -> tuple[list[str], list[MemoryRecord]]:
+    def split(self, recent: int) -> tuple[list[str], list[MemoryHit]]:
         """Ids of older messages, and the newest `recent`, or a few more: they begin with what the user said.
 
         So a tool's result stays with its call, and models whose roles alternate can read them.
@@ -125,7 +125,7 @@ class Transcript:
         while first and newest and noted(newest[0], ROLE) != "user":
             before = max(first - BATCH, 0)
             earlier = self.read(ids[before:first])
-            start = max((i for i, record in enumerate(earlier) if noted(record, ROLE) == "user"), default=0)
+            start = max((i for i, hit in enumerate(earlier) if noted(hit, ROLE) == "user"), default=0)
             first, newest = before + start, [*earlier[start:], *newest]
         return ids[:first], newest
 
@@ -135,7 +135,7 @@ class Transcript:
 
         def store(memory: ContinuousMemory) -> list[str]:
             if not ids:
-                moments = itertools.count(memory.store.next_moment())
+                moments = itertools.count(memory.next_moment())
                 ids.extend(f"{moment:016}-{uuid.uuid4().hex}" for moment, _ in zip(moments, items, strict=False))
             named = [item.model_copy(update={"id": id}) for id, item in zip(ids, items, strict=True)]
             return memory.add(named, truncate=True, progress=False)
@@ -162,12 +162,12 @@ class Transcript:
         deliver(self.memory, {uuid.uuid4().hex: work}, self.on_error)
 
 
-def noted(record: MemoryRecord, name: str) -> str:
+def noted(hit: MemoryHit, name: str) -> str:
     """A note on a message's item, also as version 0.1.0 wrote it; empty where there is none.
 
     An item whose text was updated has no `MESSAGE`: its text is all that is left of the message.
     """
-    return str(record.metadata.get(name, record.metadata.get(FORMER[name], "")))
+    return str(hit.notes.get(name, hit.metadata.get(FORMER[name], "")))
 
 
 def visible(hit: MemoryHit) -> Metadata:

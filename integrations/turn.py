@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from comem_memory.chat import ChatSettings, Recalled, tool_choice_of
-from comem_memory.memory import ContinuousMemory
+from comem_memory.answers import Replied
+from comem_memory.chat import ChatSettings, tool_choice_of
+from comem_memory.memory import ContinuousMemory, RecallOptions
 from comem_memory.model import Message
 
 SETTINGS = ("namespace", "k", "where", "mode", "temperature", "top_p", "max_tokens", "seed", "stop")
 """Of a chat model, each of which a call may replace."""
+
+
+@dataclass(frozen=True)
+class PreparedTurn:
+    """A conversation whose next turn a memory's model is to make.
+
+    Args:
+        memory: In the namespace whose items are recalled.
+        messages: The conversation, in transformers' form.
+        settings: How to answer.
+        recalling: Which items, and how they are given.
+    """
+
+    memory: ContinuousMemory
+    messages: Sequence[Message]
+    settings: ChatSettings
+    recalling: RecallOptions
+
+    def reply(self) -> Replied:
+        return self.memory.reply(self.messages, self.settings, **self.recalling)
+
+    def stream(self, stopped: threading.Event | None = None) -> Iterator[str | Replied]:
+        return self.memory.stream_reply(self.messages, self.settings, stopped=stopped, **self.recalling)
 
 
 def prepare_turn(
@@ -21,8 +47,8 @@ def prepare_turn(
     *,
     schema: dict[str, Any] | None = None,
     found: Sequence[str] | None = None,
-) -> tuple[Recalled, ChatSettings]:
-    """A conversation with its memory, and how to answer it.
+) -> PreparedTurn:
+    """A conversation, how to answer it, and from which items.
 
     Args:
         model: A framework's chat model; its settings hold unless the call names others.
@@ -34,7 +60,7 @@ def prepare_turn(
         found: Items that were searched for already; see `ContinuousMemory.recall`.
 
     Raises:
-        ComemError: As in `ContinuousMemory.recall`.
+        QueryError: The namespace cannot be one.
     """
     call = dict(call)
     mode = call.pop("mode", None)
@@ -52,7 +78,12 @@ def prepare_turn(
         generation_kwargs=call,
     )
     view = memory if given["namespace"] is None else memory.namespace(given["namespace"])
-    recalled = view.recall(
-        messages, k=given["k"], where=given["where"], mode=mode, default_mode=given["mode"], ids=ids, found=found
-    )
-    return recalled, settings
+    recalling: RecallOptions = {
+        "k": given["k"],
+        "where": given["where"],
+        "mode": mode,
+        "default_mode": given["mode"],
+        "ids": ids,
+        "found": found,
+    }
+    return PreparedTurn(view, messages, settings, recalling)

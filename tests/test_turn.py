@@ -30,7 +30,8 @@ def memory() -> Iterator[ContinuousMemory]:
 
 def prepared(memory: ContinuousMemory, call: dict[str, Any], **model: Any) -> tuple[Recalled, ChatSettings]:
     settings = dict.fromkeys(SETTINGS) | {"k": 1, "max_tokens": 12} | model
-    return prepare_turn(SimpleNamespace(**settings), memory, ASKED, call)
+    turn = prepare_turn(SimpleNamespace(**settings), memory, ASKED, call)
+    return turn.memory.recall(turn.messages, **turn.recalling), turn.settings
 
 
 def ids(recalled: Recalled) -> list[str]:
@@ -53,7 +54,7 @@ def test_tools_schema_and_whatever_generate_takes(memory: ContinuousMemory):
     assert settings.generation_kwargs == {"min_new_tokens": 3}
     assert call == {"tools": [ADD], "tool_choice": "required", "min_new_tokens": 3}, "the caller's stays"
     model = SimpleNamespace(**dict.fromkeys(SETTINGS) | {"k": 0, "max_tokens": 12})
-    assert prepare_turn(model, memory, ASKED, {}, schema={"type": "null"})[1].schema == {"type": "null"}
+    assert prepare_turn(model, memory, ASKED, {}, schema={"type": "null"}).settings.schema == {"type": "null"}
 
 
 def test_whose_items_are_recalled_how_many_and_in_which_mode(memory: ContinuousMemory):

@@ -115,7 +115,12 @@ class Chat:
         self._vocabulary: Vocabulary | None = None
 
     def reply(
-        self, messages: Sequence[Message], memory: torch.Tensor | None = None, settings: ChatSettings | None = None
+        self,
+        messages: Sequence[Message],
+        memory: torch.Tensor | None = None,
+        settings: ChatSettings | None = None,
+        *,
+        stopped: threading.Event | None = None,
     ) -> Reply:
         """The whole answer.
 
@@ -123,6 +128,7 @@ class Chat:
             messages: The conversation so far.
             memory: (n, H) memory embeddings that go before it.
             settings: How to answer.
+            stopped: Ends the answer at the next token when it is set.
 
         Raises:
             PromptTooLongError: Conversation and memory leave no room for an answer.
@@ -131,7 +137,7 @@ class Chat:
             ModelError: The model's chat template refuses the conversation.
         """
         turn = self._prepare(messages, memory, settings or ChatSettings())
-        tokens, *_ = self.backbone.generate([turn.prompt], [memory], **turn.kwargs)
+        tokens, *_ = self.backbone.generate([turn.prompt], [memory], stopped=stopped, **turn.kwargs)
         return self._finish(turn, self.backbone.decode(tokens), tokens)
 
     def stream(

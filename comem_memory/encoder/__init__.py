@@ -14,7 +14,7 @@ from comem_memory.encoder.adapter_files import (
 )
 from comem_memory.encoder.encoded import EncodedItems, encode_items, encode_prepared
 from comem_memory.encoder.memory_encoder import MemoryEncoder, encoder_config, linear_names
-from comem_memory.encoder.prepared import CHUNK, PreparedItem, in_chunks, prepare
+from comem_memory.encoder.prepared import CHUNK, PreparedItem, content_hash, in_chunks, prepare
 from comem_memory.encoder.qformer import QFormer
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "PreparedItem",
     "QFormer",
     "Weights",
+    "content_hash",
     "encode_items",
     "encode_prepared",
     "encoder_config",

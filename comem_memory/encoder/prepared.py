@@ -27,7 +27,7 @@ class PreparedItem:
         item: The item as it was given.
         id: The item's own id, or the beginning of `content_hash` if it has none.
         picture: The item's picture, opened, if it has one.
-        content_hash: SHA-256 of text and pixels, in hexadecimal.
+        content_hash: Of `content_hash`.
         inputs: The item as the encoder reads it.
     """
 
@@ -57,11 +57,16 @@ def prepare(item: MemoryItem, encoder: MemoryEncoder, *, truncate: bool) -> Prep
     except InvalidItemError as error:
         name = item.id or (item.text or "")[:40]
         raise type(error)(f"Item {shortened(name)!r}: {error}" if name else str(error)) from error
-    digest = hashlib.sha256((item.text or "").encode() + b"\0")
+    content = content_hash(item.text, picture)
+    return PreparedItem(item, item.id or content[:32], picture, content, inputs)
+
+
+def content_hash(text: str | None, picture: Image.Image | None) -> str:
+    """SHA-256 of text and pixels, in hexadecimal: items of the same content are told by it."""
+    digest = hashlib.sha256((text or "").encode() + b"\0")
     if picture is not None:
         digest.update(image_digest(picture))
-    content_hash = digest.hexdigest()
-    return PreparedItem(item, item.id or content_hash[:32], picture, content_hash, inputs)
+    return digest.hexdigest()
 
 
 def in_chunks(prepared: Iterable[PreparedItem]) -> Iterator[list[PreparedItem]]:

@@ -35,6 +35,7 @@ class SearchOptions(TypedDict, total=False):
     recency: float
     half_life: timedelta
     diversity: float
+    candidates: int | None
 
 
 def check_options(
@@ -43,6 +44,7 @@ def check_options(
     recency: float = 0.0,
     half_life: timedelta = timedelta(days=30),
     diversity: float = 0.0,
+    candidates: int | None = None,
 ) -> None:
     """
     Raises:
@@ -55,6 +57,8 @@ def check_options(
         raise QueryError(f"half_life is {half_life!r}. Pass a duration above zero, as timedelta(days=30).")
     if min_similarity is not None and not (isinstance(min_similarity, int | float) and -1 <= min_similarity <= 1):
         raise QueryError(f"min_similarity is {min_similarity!r}. Pass a number from -1 to 1, or None.")
+    if candidates is not None and not (isinstance(candidates, int) and candidates > 0):
+        raise QueryError(f"candidates is {candidates!r}. Pass a whole number of items, at least 1, or None for 4 k.")
 
 
 def rarities(holding: Mapping[str, Sequence[str]]) -> dict[str, float]:

@@ -42,6 +42,7 @@ def find(
     recency: float = 0.0,
     half_life: timedelta = timedelta(days=30),
     diversity: float = 0.0,
+    candidates: int | None = None,
     reranker: Reranker | None = None,
 ) -> list[Found]:
     """The k records that a text, a picture, or both are about, best first.
@@ -53,7 +54,7 @@ def find(
         namespace: The only namespace that is searched.
         k: How many.
         where: A condition on the items' metadata.
-        min_similarity, recency, half_life, diversity: As in `ContinuousMemory.search`.
+        min_similarity, recency, half_life, diversity, candidates: As in `ContinuousMemory.search`.
         reranker: Judges the candidates for a text.
 
     Raises:
@@ -65,7 +66,8 @@ def find(
 
     vector = key.query_key(text, image, best=best)
     text, reranker = text or "", reranker if text else None
-    wide = ranking.WIDER * k if recency or diversity or reranker is not None else k
+    chosen = recency or diversity or reranker is not None
+    wide = max(k, candidates or ranking.WIDER * k) if chosen else k
     near = store.search(vector, namespace=namespace, k=wide, where=where)
     terms = asked_terms(text)
     rare = ranking.rarities(store.holding(terms, namespace=namespace, most=ranking.MOST_HOLDING)) if terms else {}

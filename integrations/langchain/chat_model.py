@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Literal, cast
 
-import torch
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -29,15 +28,15 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from comem_memory.chat import Chat, ChatSettings, Reply, Tool, tool_choice_of, whole_schema
+from comem_memory.answers import Replied
+from comem_memory.chat import Reply, Tool, tool_choice_of, whole_schema
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model import Message
 from comem_memory.store import ChromaStore, Filter
 from comem_memory.threads import iterate_in_thread
 
 from ..copying import SharesMemory
-from ..turn import SETTINGS, prepare_turn
+from ..turn import SETTINGS, PreparedTurn, prepare_turn
 from .messages import to_messages, to_tool_calls
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
@@ -102,7 +101,6 @@ class ChatComem(SharesMemory, BaseChatModel):
     stop: list[str] | None = None
     streaming: bool = False
     allow_image_urls: bool = False
-    _chat: Chat | None = PrivateAttr(default=None)
     _given: bool = PrivateAttr(default=False)
     """Whether it was made with an open memory, which no settings open again."""
     _opening: threading.Lock = PrivateAttr(default_factory=threading.Lock)
@@ -143,7 +141,7 @@ class ChatComem(SharesMemory, BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
-        params.setdefault("ls_model_name", self.memory.backbone.name if self.memory else self.model or "mini")
+        params.setdefault("ls_model_name", self.memory.info.model if self.memory else self.model or "mini")
         params["ls_provider"] = "comem"
         return params
 
@@ -151,7 +149,7 @@ class ChatComem(SharesMemory, BaseChatModel):
         """The model's own tokens, with which `trim_messages` and others count."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
-        return self._opened().backbone.prompts.text_ids(text)
+        return self._opened().token_ids(text)
 
     def for_namespace(self, name: str) -> ChatComem:
         """The same model for another user; both reuse what either has read."""
@@ -167,13 +165,13 @@ class ChatComem(SharesMemory, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        chat, turn, about = self._prepare(messages, stop, kwargs)
-        reply = chat.reply(*turn)
+        turn = self._prepare(messages, stop, kwargs)
+        replied = turn.reply()
         message = AIMessage(
-            content=reply.text,
-            tool_calls=to_tool_calls(reply.tool_calls),
-            usage_metadata=_usage(reply),
-            response_metadata=about | {"finish_reason": reply.finish_reason},
+            content=replied.reply.text,
+            tool_calls=to_tool_calls(replied.reply.tool_calls),
+            usage_metadata=_usage(replied.reply),
+            response_metadata=_about(turn, replied),
         )
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -185,10 +183,13 @@ class ChatComem(SharesMemory, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         stopped: threading.Event | None = kwargs.pop("stopped", None)
-        chat, turn, about = self._prepare(messages, stop, kwargs)
-        for piece in chat.stream(*turn, stopped=stopped):
-            chunk = ChatGenerationChunk(message=_chunk(piece, about))
-            if run_manager and isinstance(piece, str):
+        turn = self._prepare(messages, stop, kwargs)
+        for piece in turn.stream(stopped):
+            if isinstance(piece, Replied):
+                yield ChatGenerationChunk(message=_last_chunk(turn, piece))
+                continue
+            chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
+            if run_manager:
                 run_manager.on_llm_new_token(piece, chunk=chunk)
             yield chunk
 
@@ -215,19 +216,14 @@ class ChatComem(SharesMemory, BaseChatModel):
     ) -> ChatResult:
         return await agenerate_from_stream(self._astream(messages, stop, None, **kwargs))
 
-    def _prepare(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[Chat, tuple[list[Message], torch.Tensor | None, ChatSettings], dict[str, Any]]:
-        """The conversation with its memory, how to answer it, and what to tell about it."""
-        chat = self._opened()
-        assert self.memory is not None
-        memory, call, found = self.memory, dict(kwargs), None
+    def _prepare(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> PreparedTurn:
+        memory, call, found = self._opened(), dict(kwargs), None
         call.pop("model", None)  # which LangChain hands on where others have several
         if stop is not None:
             call["stop"] = stop
         if around := SERVED.get():
             found = []
-            if served := next((one for one in around if one.view.store is memory.store), None):
+            if served := next((one for one in around if one.view.source is memory.source), None):
                 memory, found = served.view, served.ids
                 call["namespace"] = None
                 if served.told:
@@ -237,11 +233,9 @@ class ChatComem(SharesMemory, BaseChatModel):
                     call.setdefault("mode", served.mode)
         schema = _schema(call.pop("response_format", None))
         turns = to_messages(messages, allow_urls=self.allow_image_urls)
-        recalled, settings = prepare_turn(self, memory, turns, call, schema=schema, found=found)
-        about = {"model_name": memory.backbone.name, "memory_ids": [hit.id for hit in recalled.hits]}
-        return chat, (recalled.messages, recalled.memory, settings), about
+        return prepare_turn(self, memory, turns, call, schema=schema, found=found)
 
-    def _opened(self) -> Chat:
+    def _opened(self) -> ContinuousMemory:
         with self._opening:
             if self.memory is None:
                 self.memory = ContinuousMemory.from_pretrained(
@@ -251,9 +245,7 @@ class ChatComem(SharesMemory, BaseChatModel):
                     chroma_url=self.chroma_url,
                     collection_name=self.collection_name,
                 )
-            if self._chat is None:
-                self._chat = Chat(self.memory.backbone)
-            return self._chat
+            return self.memory
 
     # -- tools and structured output ----------------------------------------------------------------------------
 
@@ -372,17 +364,21 @@ def _usage(reply: Reply) -> UsageMetadata:
     )
 
 
-def _chunk(piece: str | Reply, about: dict[str, Any]) -> AIMessageChunk:
-    if isinstance(piece, str):
-        return AIMessageChunk(content=piece)
+def _about(turn: PreparedTurn, replied: Replied) -> dict[str, Any]:
+    """The metadata of a response."""
+    ids = [hit.id for hit in replied.hits]
+    return {"model_name": turn.memory.info.model, "memory_ids": ids, "finish_reason": replied.reply.finish_reason}
+
+
+def _last_chunk(turn: PreparedTurn, replied: Replied) -> AIMessageChunk:
     calls = [
         tool_call_chunk(name=call.name, args=call.arguments_json, id=call.id, index=index)
-        for index, call in enumerate(piece.tool_calls)
+        for index, call in enumerate(replied.reply.tool_calls)
     ]
     return AIMessageChunk(
         content="",
         tool_call_chunks=calls,
-        usage_metadata=_usage(piece),
-        response_metadata=about | {"finish_reason": piece.finish_reason},
+        usage_metadata=_usage(replied.reply),
+        response_metadata=_about(turn, replied),
         chunk_position="last",
     )

@@ -19,8 +19,8 @@ from langchain_core.messages import (
 from comem_memory.chat import check_mode
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store import MemoryRecord
 from comem_memory.threads import run_in_thread
+from comem_memory.types import MemoryHit
 
 from ..failures import OnError, check_on_error, tolerating
 from ..transcript import MESSAGE, ROLE, Said, Transcript, as_json, noted
@@ -66,11 +66,11 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]  # as LangChain's own histories do
         past: list[str] = []
-        kept: list[MemoryRecord] = []
+        kept: list[MemoryHit] = []
         self.transcript.deliver_waiting()
         with tolerating(self.on_error, f"what was said in session {self.transcript.session_id!r}"):
             past, kept = self.transcript.split(self.recent)
-        newest = [_read(record) for record in kept]
+        newest = [_read(hit) for hit in kept]
         if not self.older:
             return newest
         ids = past[-self.older :][::-1]
@@ -93,11 +93,11 @@ class ComemChatMessageHistory(BaseChatMessageHistory):
         self.transcript.clear()
 
 
-def _read(record: MemoryRecord) -> BaseMessage:
-    if message := noted(record, MESSAGE):
+def _read(hit: MemoryHit) -> BaseMessage:
+    if message := noted(hit, MESSAGE):
         return messages_from_dict([json.loads(message)])[0]
-    kind = {"assistant": AIMessage, "system": SystemMessage}.get(noted(record, ROLE), HumanMessage)
-    return kind(record.text or "")
+    kind = {"assistant": AIMessage, "system": SystemMessage}.get(noted(hit, ROLE), HumanMessage)
+    return kind(hit.text or "")
 
 
 def _written(message: BaseMessage) -> str:

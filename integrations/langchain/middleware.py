@@ -31,7 +31,7 @@ from ..failures import Job, OnError, check_on_error, deliver, tolerating
 from ..keeping import BY, as_items, kept_of
 from .chat_model import SERVED, ChatComem, Served
 from .messages import to_messages
-from .remembering import Remember, Turn, known_turns, shown_items, store_turn, turns_of
+from .remembering import TURN, Remember, Turn, known_turns, store_turn, turns_of
 from .tools import memory_tools
 
 logger = logging.getLogger(__name__)
@@ -281,8 +281,8 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
             found: list[MemoryHit] = []
             for more in sorted({min(len(turns), FEW), len(turns)}):
                 found = view.search_turn(asked, k=k + more, where=self.where)
-                shown = shown_items(view, [hit.id for hit in found], turns)
-                hits = [hit for hit in found if hit.id not in shown]
+                shown = {turn.digest for turn in turns}
+                hits = [hit for hit in found if hit.notes.get(TURN) not in shown]
                 if len(hits) >= k or len(found) < k + more:
                     break
             return hits[:k], self.tell_nothing_known and not found
@@ -314,7 +314,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         Within it every `ChatComem` has these items of this user, whatever wraps it, or stands in for it.
         """
         around = SERVED.get()
-        told = any(one.view.store is view.store for one in around)  # another middleware gives this model its vectors
+        told = any(one.view.source is view.source for one in around)  # another middleware gives this model its vectors
         ours = None if told else self._of_user(request.model, view.name)
         if ours is not None:
             request = request.override(model=ours)
@@ -332,7 +332,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         if isinstance(model, RunnableBindingBase):
             inner = self._of_user(model.bound, namespace)
             return None if inner is None else model.model_copy(update={"bound": inner})
-        if isinstance(model, ChatComem) and model.memory is not None and model.memory.store is self.memory.store:
+        if isinstance(model, ChatComem) and model.memory is not None and model.memory.source is self.memory.source:
             # Its settings too, for where the context is lost, as in a thread.
             settings = {"k": self.k, "where": self.where} | ({} if self.mode is None else {"mode": self.mode})
             return model.for_namespace(namespace).model_copy(update=settings)

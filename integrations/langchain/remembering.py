@@ -11,7 +11,6 @@ from functools import cached_property
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
 from comem_memory.chat import item_of
-from comem_memory.encoder import prepare
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MemoryItem, with_notes
@@ -126,11 +125,11 @@ def store_turn(memory: ContinuousMemory, turn: Turn, items: Sequence[MemoryItem]
     outdated = {id for id, notes in noted.items() if notes[MESSAGE_ID] == turn.key}
     if items:
         same = {id for id, notes in noted.items() if notes[TURN] == turn.digest}
-        hashes = [prepare(item, memory.encoder, truncate=True).content_hash for item in items]
-        known = memory.store.same_content(hashes, namespace=memory.name)
-        elsewhere = {one.content_hash for one in known if one.metadata.get(MESSAGE_ID, turn.key) != turn.key}
+        stored_as = memory.same_content(items)
+        known = memory.get([id for ids in stored_as for id in ids], skip_missing=True)
+        elsewhere = {hit.id for hit in known if hit.notes.get(MESSAGE_ID, turn.key) != turn.key}
         notes = {TURN: turn.digest, BY: turn.by}
-        keys = ["" if same - outdated or content in elsewhere else turn.key for content in hashes]
+        keys = ["" if same - outdated or elsewhere & set(ids) else turn.key for ids in stored_as]
         noting = zip(items, keys, strict=True)
         stored = memory.add([with_notes(item, notes | {MESSAGE_ID: key}) for item, key in noting], truncate=True)
         attempts = {id for id, notes in noted.items() if notes[TURN] == turn.unanswered}  # that failed
@@ -145,18 +144,10 @@ def known_turns(memory: ContinuousMemory, digests: Sequence[str], by: str) -> se
     return {notes[TURN] for notes in noted.values()}
 
 
-def shown_items(memory: ContinuousMemory, ids: Sequence[str], turns: Sequence[Turn]) -> set[str]:
-    """Of items, those of turns that a conversation shows."""
-    digests = {turn.digest for turn in turns}
-    summaries = memory.store.summaries(ids, namespace=memory.name)
-    return {summary.id for summary in summaries if summary.metadata.get(TURN) in digests}
-
-
 def _notes(memory: ContinuousMemory, *, where: Filter) -> dict[str, dict[str, str]]:
     """Notes on the items that match, superseded ones too, by their ids."""
-    ids = memory.store.ids(namespace=memory.name, where=where, history=True)
-    summaries = memory.store.summaries(ids, namespace=memory.name)
-    return {one.id: {name: str(one.metadata.get(name, "")) for name in (MESSAGE_ID, TURN)} for one in summaries}
+    hits = memory.get(memory.ids(where=where, history=True), skip_missing=True)
+    return {hit.id: {name: str(hit.notes.get(name, "")) for name in (MESSAGE_ID, TURN)} for hit in hits}
 
 
 def _digest(*parts: str) -> str:

@@ -36,9 +36,7 @@ from comem_memory.types import (
     CHAT_PREFIX,
     MemoryHit,
     MemoryItem,
-    Metadata,
     is_storable,
-    notes_of,
     with_notes,
 )
 
@@ -161,7 +159,7 @@ class ComemStore(BaseStore):
         seen = 0
         for namespace in namespaces:
             view = self.view(namespace)
-            ids = view.store.ids(namespace=view.name, where=where)
+            ids = view.ids(where=where)
             wanted = ids[max(op.offset - seen, 0) : max(last - seen, 0)]
             found += [(namespace, hit) for hit in view.get(wanted, skip_missing=True)]
             seen += len(ids)
@@ -171,22 +169,19 @@ class ComemStore(BaseStore):
 
     def _fields(self, namespace: Namespace, hits: Sequence[MemoryHit], refresh: bool) -> list[dict[str, Any]]:
         """What the items of a namespace are made of."""
-        view = self.view(namespace)
-        summaries = view.store.summaries([hit.id for hit in hits], namespace=view.name)
-        notes = {one.id: notes_of(one.metadata) for one in summaries}
         if refresh:
             kept_for: defaultdict[float, list[str]] = defaultdict(list)
-            for id, noted in notes.items():
-                if TTL in noted:
-                    kept_for[noted[TTL]].append(id)
+            for hit in hits:
+                if TTL in hit.notes:
+                    kept_for[hit.notes[TTL]].append(hit.id)
             with suppress(StoreReadOnlyError):
                 for minutes, ids in kept_for.items():
-                    view.store.postpone(ids, timedelta(minutes=minutes), namespace=view.name)
+                    self.view(namespace).postpone(ids, timedelta(minutes=minutes))
         return [
             {
                 "namespace": namespace,
                 "key": hit.id,
-                "value": _value(hit, notes.get(hit.id, {})),
+                "value": _value(hit),
                 "created_at": datetime.fromisoformat(hit.created_at),
                 "updated_at": datetime.fromisoformat(hit.updated_at),
             }
@@ -203,8 +198,8 @@ class ComemStore(BaseStore):
 
     def _namespaces(self, prefix: Namespace) -> list[Namespace]:
         """Those that hold values and begin so, sorted."""
-        own = _escaped(self.memory.name) + "/"
-        below = (name.removeprefix(own) for name in self.memory.store.namespaces() if name.startswith(own))
+        root = self.view(())
+        below = (name.removeprefix(f"{root.name}/") for name in root.namespaces_below())
         split = (tuple(map(unquote, name.split("/"))) for name in below)
         return sorted(namespace for namespace in split if namespace[: len(prefix)] == tuple(prefix))
 
@@ -266,9 +261,9 @@ def _matches(namespace: Namespace, condition: MatchCondition) -> bool:
     return all(wanted in ("*", name) for wanted, name in zip(path, part, strict=True))
 
 
-def _value(hit: MemoryHit, notes: Metadata) -> dict[str, Any]:
+def _value(hit: MemoryHit) -> dict[str, Any]:
     """The value as it was put; of an item that came into the namespace otherwise, its text and metadata."""
-    return json.loads(notes[VALUE]) if VALUE in notes else hit.metadata | {"content": hit.text}
+    return json.loads(hit.notes[VALUE]) if VALUE in hit.notes else hit.metadata | {"content": hit.text}
 
 
 # -- filters ----------------------------------------------------------------------------------------------------

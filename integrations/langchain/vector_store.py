@@ -9,10 +9,8 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
-from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from comem_memory.conversion import GIVEN, to_item
-from comem_memory.files import load_image
 from comem_memory.memory import ContinuousMemory
 from comem_memory.types import MemoryHit
 
@@ -158,14 +156,8 @@ class ComemVectorStore(VectorStore):
             image: A picture to search with.
             **kwargs: Options as in the class.
         """
-        hits = self._find(query, max(fetch_k, k), image, kwargs)
-        records = {one.id: one for one in self.memory.store.get([hit.id for hit in hits], namespace=self.memory.name)}
-        kept = [hit for hit in hits if hit.id in records]
-        if not kept:
-            return []
-        asked = self.memory.key.query_key(query or None, None if image is None else load_image(image))
-        chosen = maximal_marginal_relevance(asked, [records[hit.id].key.tolist() for hit in kept], lambda_mult, k)
-        return [_document(kept[at]) for at in chosen]
+        options = {"diversity": 1 - lambda_mult, "candidates": fetch_k}
+        return [_document(hit) for hit in self._find(query, k, image, options | kwargs)]
 
     def _find(self, query: str, k: int, image: Any, given: dict[str, Any]) -> list[MemoryHit]:
         options: dict[str, Any] = {"min_similarity": ALL, "k": k} | search_options(given)

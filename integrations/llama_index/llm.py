@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
-import torch
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -20,21 +19,20 @@ from llama_index.core.base.llms.types import (
     MessageRole,
     ToolCallBlock,
 )
-from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr
+from llama_index.core.bridge.pydantic import ConfigDict, Field
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 
-from comem_memory.chat import Chat, ChatSettings, Reply
+from comem_memory.answers import Replied
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model import Message
 from comem_memory.store import Filter
 from comem_memory.threads import iterate_in_thread
 
 from ..copying import SharesMemory
-from ..turn import prepare_turn
+from ..turn import PreparedTurn, prepare_turn
 from .messages import to_message, to_messages
 
 
@@ -78,11 +76,6 @@ class ComemLLM(SharesMemory, FunctionCallingLLM):
     seed: int | None = None
     stop: list[str] = Field(default_factory=list)
     allow_image_urls: bool = False
-    _chat: Chat = PrivateAttr()
-
-    def model_post_init(self, context: Any, /) -> None:
-        super().model_post_init(context)
-        self._chat = Chat(self.memory.backbone)
 
     @classmethod
     def class_name(cls) -> str:
@@ -90,13 +83,13 @@ class ComemLLM(SharesMemory, FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        backbone = self.memory.backbone
+        info = self.memory.info
         return LLMMetadata(
-            context_window=backbone.max_length,
+            context_window=info.context_window,
             num_output=self.max_tokens,
             is_chat_model=True,
             is_function_calling_model=True,
-            model_name=backbone.name,
+            model_name=info.model,
         )
 
     # -- chat ---------------------------------------------------------------------------------------------------
@@ -118,8 +111,7 @@ class ComemLLM(SharesMemory, FunctionCallingLLM):
         return self._aresponses(messages, kwargs)
 
     def _reply(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> ChatResponse:
-        turns, vectors, settings, ids = self._prepare(messages, kwargs)
-        return _response(self._chat.reply(turns, vectors, settings), ids)
+        return _response(self._prepare(messages, kwargs).reply())
 
     async def _areply(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> ChatResponse:
         async with aclosing(self._aresponses(messages, kwargs)) as responses:
@@ -131,26 +123,22 @@ class ComemLLM(SharesMemory, FunctionCallingLLM):
     def _responses(
         self, messages: Sequence[ChatMessage], kwargs: dict[str, Any], stopped: threading.Event | None = None
     ) -> Iterator[ChatResponse]:
-        turns, vectors, settings, ids = self._prepare(messages, kwargs)
-        pieces = self._chat.stream(turns, vectors, settings, stopped=stopped)
+        pieces = self._prepare(messages, kwargs).stream(stopped)
 
         def run() -> Iterator[ChatResponse]:
             said = ""
             for piece in pieces:
-                if isinstance(piece, Reply):
-                    yield _response(piece, ids)
+                if isinstance(piece, Replied):
+                    yield _response(piece)
                 else:
                     said += piece
                     yield ChatResponse(message=ChatMessage(said, role=MessageRole.ASSISTANT), delta=piece)
 
         return run()
 
-    def _prepare(
-        self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]
-    ) -> tuple[list[Message], torch.Tensor | None, ChatSettings, list[str]]:
+    def _prepare(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> PreparedTurn:
         turns = to_messages(messages, allow_urls=self.allow_image_urls)
-        recalled, settings = prepare_turn(self, self.memory, turns, kwargs)
-        return recalled.messages, recalled.memory, settings, [hit.id for hit in recalled.hits]
+        return prepare_turn(self, self.memory, turns, kwargs)
 
     # -- completion ---------------------------------------------------------------------------------------------
 
@@ -211,7 +199,8 @@ class ComemLLM(SharesMemory, FunctionCallingLLM):
         ]
 
 
-def _response(reply: Reply, ids: list[str]) -> ChatResponse:
+def _response(replied: Replied) -> ChatResponse:
+    reply, ids = replied.reply, [hit.id for hit in replied.hits]
     usage = {
         "prompt_tokens": reply.prompt_tokens,
         "memory_tokens": reply.memory_tokens,

@@ -13,7 +13,6 @@ from llama_index.core.memory.types import BaseMemory
 from comem_memory.chat import content_of
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.store import MemoryRecord
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryHit
 
@@ -76,7 +75,7 @@ class ComemMemory(SharesMemory, BaseMemory):
         transcript.deliver_waiting()
         with tolerating(self.on_error, f"what was said in session {self.session_id!r}"):
             past, kept = transcript.split(self.recent)
-            newest = [_message(record) for record in kept]
+            newest = [_message(hit) for hit in kept]
             query = input or "".join(content_of(turn)[0] for turn in to_messages(newest[-1:], skip_unreadable=True))
             if past and self.k and query:
                 older = set(past)
@@ -88,7 +87,7 @@ class ComemMemory(SharesMemory, BaseMemory):
         transcript = self._transcript
         transcript.deliver_waiting()
         with tolerating(self.on_error, f"what was said in session {self.session_id!r}"):
-            return [_message(record) for record in transcript.read(transcript.ids())]
+            return [_message(hit) for hit in transcript.read(transcript.ids())]
         return []
 
     def put(self, message: ChatMessage) -> None:
@@ -126,7 +125,7 @@ def _as_json(message: ChatMessage) -> str:
         return as_json(message.model_dump(), bare)
 
 
-def _message(record: MemoryRecord) -> ChatMessage:
-    if message := noted(record, MESSAGE):
+def _message(hit: MemoryHit) -> ChatMessage:
+    if message := noted(hit, MESSAGE):
         return ChatMessage.model_validate_json(message)
-    return ChatMessage(record.text or "", role=noted(record, ROLE))
+    return ChatMessage(hit.text or "", role=noted(hit, ROLE))

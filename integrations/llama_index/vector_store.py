@@ -102,7 +102,7 @@ class ComemLlamaVectorStore(SharesMemory, BasePydanticVectorStore):
         where = to_filter(filters)
         ids = node_ids
         if ids is None or where is not None:
-            matching = self.memory.store.ids(namespace=self.memory.name, where=where)
+            matching = self.memory.ids(where=where)
             ids = matching if ids is None else [id for id in ids if id in set(matching)]
         return self._nodes(self.memory.get(ids, skip_missing=True))
 
@@ -135,9 +135,7 @@ class ComemLlamaVectorStore(SharesMemory, BasePydanticVectorStore):
         return await asyncio.to_thread(self.query, query, **kwargs)
 
     def _nodes(self, hits: Sequence[MemoryHit]) -> list[BaseNode]:
-        summaries = self.memory.store.summaries([hit.id for hit in hits], namespace=self.memory.name)
-        written = {one.id: one.metadata.get(NODE) for one in summaries}
-        return [_node(hit, written.get(hit.id)) for hit in hits]
+        return [_node(hit) for hit in hits]
 
 
 def _notes(node: BaseNode) -> dict[str, str]:
@@ -145,11 +143,11 @@ def _notes(node: BaseNode) -> dict[str, str]:
     return {NODE: json.dumps(rest)} | ({} if node.ref_doc_id is None else {DOCUMENT: node.ref_doc_id})
 
 
-def _node(hit: MemoryHit, written: str | None) -> BaseNode:
+def _node(hit: MemoryHit) -> BaseNode:
     """The node as it was added; of an item that was added otherwise, as `ComemRetriever` gives it."""
-    if written is None:
+    if NODE not in hit.notes:
         return to_node(hit)
-    rest = json.loads(written) | {"metadata": metadata_of(hit, GIVEN)}
+    rest = json.loads(hit.notes[NODE]) | {"metadata": metadata_of(hit, GIVEN)}
     node = metadata_dict_to_node({"_node_content": json.dumps(rest), "_node_type": rest["class_name"]}, hit.text)
     if isinstance(node, ImageNode):
         node.image_path = hit.image
