@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -114,3 +115,8 @@ Writable = Annotated[View, Depends(writable)]
 def limits_of(settings: ServerSettings) -> Limits:
     """The settings that a client is told."""
     return Limits(**settings.model_dump(include=set(Limits.model_fields)))
+
+
+def public_name(model: str) -> str:
+    """What clients call a model: its name on the hub, or that of its folder, of which no path is told."""
+    return Path(model).name if Path(model).exists() else model

@@ -5,7 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 import comem_memory
-from comem_memory.server.access import AppServed, Caller, Readable, limits_of
+from comem_memory.config import EncoderFingerprint
+from comem_memory.memory import ContinuousMemory
+from comem_memory.server.access import AppServed, Caller, Readable, limits_of, public_name
 from comem_memory.server.problems import declared
 from comem_memory.server.wire import KeyInfo, MemoryInfo, Namespaces, Stats
 
@@ -21,20 +23,21 @@ def memory(view: Readable) -> MemoryInfo:
         library_version=comem_memory.__version__,
         namespace=memory.name,
         writable=view.access.writes,
-        model_name=backbone.name,
+        model_name=public_name(backbone.name),
         context_window=backbone.max_length,
         hidden_size=backbone.hidden_size,
         num_query_tokens=encoder.encoder_config.qformer.num_query_tokens,
         mode=memory.mode,
         precision=memory.precision,
         min_similarity=memory.min_similarity,
+        reads_pictures=backbone.prompts.supports_images,
         keeps_pictures=memory.keeps_pictures,
-        encoder=memory.store.identity.encoder,
+        encoder=_encoder(memory),
         key=KeyInfo(
             name=key.name,
             dimension=key.dimension,
-            texts=key.text is not None,
-            images=key.image is not None,
+            text_embedder=None if key.text is None else key.text.name,
+            image_embedder=None if key.image is None else key.image.name,
             min_similarity=key.min_similarity,
         ),
         limits=limits_of(view.limits),
@@ -53,8 +56,13 @@ def stats(served: AppServed, access: Caller) -> Stats:
     memory = served.memory
     return Stats(
         items={name: memory.namespace(name).count() for name in memory.namespaces() if access.opens(name)},
-        encoder=str(memory.store.identity.encoder),
+        encoder=str(_encoder(memory)),
         retrieval_key=memory.store.identity.key_name,
         precision=memory.precision,
         parameters=str(memory.encoder.num_parameters()),
     )
+
+
+def _encoder(memory: ContinuousMemory) -> EncoderFingerprint:
+    found = memory.store.identity.encoder
+    return found.model_copy(update={"base_model": public_name(found.base_model)})

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -52,9 +51,15 @@ K = Annotated[int, Field(ge=1, le=1000, description="The largest number of items
 
 
 class Wire(BaseModel):
-    """A request, an answer or a part of one. An unknown field is an error rather than a silent typo."""
+    """An answer or a part of one, to which a later version may add fields."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Asked(Wire):
+    """A request or a part of one, in which an unknown field is an error rather than a silent typo."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class Vectors(Wire):
@@ -75,10 +80,8 @@ class Vectors(Wire):
         return np.frombuffer(self.data, "<f4").reshape(self.shape).astype(np.float32)
 
 
-class Problem(BaseModel):
+class Problem(Wire):
     """What went wrong (RFC 9457)."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     type: str
     """The name of the error, one of `comem_memory.errors`."""
@@ -93,7 +96,7 @@ class Problem(BaseModel):
 # -- items ------------------------------------------------------------------------------------------------------
 
 
-class Item(Wire):
+class Item(Asked):
     """Something to remember: a text, a picture, or both. See `MemoryItem` for what each field means."""
 
     text: str | None = None
@@ -137,35 +140,6 @@ class Item(Wire):
         return with_notes(item, self.notes) if self.notes else item
 
 
-class Summary(Wire):
-    """What is stored of an item besides its text and vectors."""
-
-    id: str
-    """Unique within the namespace."""
-    image: str | None = None
-    """Where the server gives the item's picture: a path on it that takes the same token."""
-    metadata: Metadata = {}
-    """The item's own metadata."""
-    notes: dict[Note, Any] = {}
-    """What an adapter of an agent framework notes about it."""
-    created_at: str = ""
-    """When it was stored, ISO 8601, UTC; of two items the later has the greater text."""
-    content_hash: str = ""
-    """A hash of text and picture."""
-    truncated: bool = False
-    """The end of the text is not in the vectors."""
-    updated_at: str = ""
-    """When it was changed last, ISO 8601, UTC."""
-    said_at: str | None = None
-    """When it was said, ISO 8601, in the timezone it was given in."""
-    expires: str | None = None
-    """When it is to be forgotten, ISO 8601, UTC."""
-    supersedes: list[str] = []
-    """Ids of the items that it took the place of."""
-    superseded_by: str | None = None
-    """The id of the item that took its place."""
-
-
 class Hit(Wire):
     """A stored item."""
 
@@ -177,6 +151,8 @@ class Hit(Wire):
     """Where the server gives the item's picture: a path on it that takes the same token."""
     metadata: Metadata = {}
     """The item's own metadata."""
+    notes: dict[Note, Any] = {}
+    """What an adapter of an agent framework notes about it."""
     similarity: float | None = None
     """How close the item is to the query, -1 to 1, larger is closer; of a search alone."""
     found_by: list[str] = []
@@ -252,7 +228,7 @@ _PLAIN = (
 """Fields of a hit that are the same in memory and on the wire."""
 
 
-class AddRequest(Wire):
+class AddRequest(Asked):
     """Items to store, together: at most as many as the server's limits say."""
 
     items: list[Item] = Field(
@@ -269,9 +245,10 @@ class Ids(Wire):
     ids: list[str]
 
 
-class GetRequest(Ids):
+class GetRequest(Asked):
     """Items by id."""
 
+    ids: list[str]
     skip_missing: bool = False
     """Leave out ids that are not stored, instead of refusing."""
     vectors: bool = False
@@ -284,7 +261,7 @@ class Hits(Wire):
     hits: list[Hit]
 
 
-class UpdateRequest(Wire):
+class UpdateRequest(Asked):
     """What is to change of a stored item; what is left out stays."""
 
     id: str
@@ -298,7 +275,7 @@ class UpdateRequest(Wire):
     """Encode the beginning of a text that is too long."""
 
 
-class DeleteRequest(Wire):
+class DeleteRequest(Asked):
     """Which items to delete: by id, by a filter, or by both."""
 
     ids: list[str] | None = None
@@ -311,7 +288,7 @@ class Deleted(Wire):
     deleted: int
 
 
-class FilterRequest(Wire):
+class FilterRequest(Asked):
     """Which items: all of the namespace, or those that match a filter."""
 
     where: Where | None = None
@@ -348,7 +325,34 @@ class Count(Wire):
     count: int
 
 
-class OneRequest(Wire):
+class PostponeRequest(Asked):
+    """Items that are to be kept longer, of those that expire."""
+
+    ids: list[str]
+    duration: Annotated[timedelta, Field(gt=timedelta(0), examples=["P30D"])]
+    """From now until they expire: ISO 8601, or seconds."""
+
+
+class SameRequest(Asked):
+    """Items, of which those are looked for that are stored already."""
+
+    items: list[Item] = Field(min_length=1)
+
+
+class Same(Wire):
+    """For each item, the ids of what is stored with the same text and picture."""
+
+    ids: list[list[str]]
+
+
+class Moment(Wire):
+    """A time later than that of all that is stored."""
+
+    moment: int
+    """Microseconds since 1970, UTC."""
+
+
+class OneRequest(Asked):
     """An item by its id."""
 
     id: str
@@ -361,16 +365,10 @@ class HistoryRequest(OneRequest):
     """Send the items' vectors too."""
 
 
-class Summaries(Wire):
-    """Stored items without text and vectors."""
-
-    summaries: list[Summary]
-
-
 # -- searching --------------------------------------------------------------------------------------------------
 
 
-class SearchOptions(Wire):
+class SearchOptions(Asked):
     """How a search bounds and orders what it finds."""
 
     min_similarity: float | None = Field(None, ge=-1, le=1)
@@ -381,6 +379,8 @@ class SearchOptions(Wire):
     """After this time an item counts as half as new: ISO 8601, as `P30D`, or seconds."""
     diversity: float = Field(0.0, ge=0, le=1)
     """How much it counts that an item is unlike those before it."""
+    candidates: int | None = Field(None, ge=1, le=10_000)
+    """Of how many of the most similar items those are chosen, where recency or diversity decide; by default 4 k."""
 
     def options(self) -> dict[str, Any]:
         """The arguments of `ContinuousMemory.search`."""
@@ -403,7 +403,7 @@ class SearchRequest(SearchOptions):
 # -- answering --------------------------------------------------------------------------------------------------
 
 
-class GenerationOptions(Wire):
+class GenerationOptions(Asked):
     """More of how the model writes: of transformers' `generate`, what concerns this answer alone."""
 
     top_k: int | None = Field(None, ge=0)
@@ -418,7 +418,7 @@ class GenerationOptions(Wire):
         return self.model_dump(exclude_none=True)
 
 
-class AnswerRequest(Wire):
+class AnswerRequest(Asked):
     """A question, and how it is answered from memory."""
 
     question: str = Field(examples=["What opens the blue door?"])
@@ -458,14 +458,14 @@ class Description(Wire):
     restated: str
 
 
-class TextPart(Wire):
+class TextPart(Asked):
     """A part of a message."""
 
     type: Literal["text"] = "text"
     text: str
 
 
-class ImagePart(Wire):
+class ImagePart(Asked):
     """A picture in a message."""
 
     type: Literal["image"] = "image"
@@ -473,14 +473,14 @@ class ImagePart(Wire):
     """Its file, in base64."""
 
 
-class Function(Wire):
+class Function(Asked):
     """A function and the arguments it is called with."""
 
     name: str
     arguments: dict[str, Any]
 
 
-class Call(Wire):
+class Call(Asked):
     """A call that the assistant made."""
 
     type: Literal["function"] = "function"
@@ -488,7 +488,7 @@ class Call(Wire):
     function: Function
 
 
-class Named(Wire):
+class Named(Asked):
     """Stored items that a message names, for the model to be given."""
 
     ids: list[str]
@@ -499,7 +499,7 @@ class Named(Wire):
     """How the items are given."""
 
 
-class Message(Wire):
+class Message(Asked):
     """A turn of a conversation."""
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -514,7 +514,7 @@ class Message(Wire):
     """The stored items that the message names."""
 
 
-class ChatSettings(Wire):
+class ChatSettings(Asked):
     """How a conversation is answered."""
 
     max_tokens: int = Field(256, ge=1)
@@ -590,31 +590,20 @@ class Replied(Wire):
     """The items it had, best first."""
 
 
-class HitsEvent(Hits):
-    """The first event of a stream, `event: hits`: what was recalled, before the model writes."""
-
-
 class TextEvent(Wire):
-    """`event: text`: the next piece of the answer."""
+    """`event: text` of a stream: the next piece of what the model writes.
+
+    After the last one comes `event: reply` with a `Replied`, or `event: answer` with an `Answer`; or, anywhere,
+    `event: error` with a `Problem`.
+    """
 
     text: str
-
-
-EVENTS: Mapping[str, type[BaseModel]] = {
-    "hits": HitsEvent,
-    "text": TextEvent,
-    "reply": Reply,
-    "answer": Answer,
-    "error": Problem,
-}
-"""Events of a stream by name: `hits`, then `text` as often as there is some, then `reply` or `answer`; or, anywhere
-after `hits`, `error`."""
 
 
 # -- vectors ----------------------------------------------------------------------------------------------------
 
 
-class EncodeRequest(Wire):
+class EncodeRequest(Asked):
     """Items to encode, of which nothing is stored."""
 
     items: list[Item] = Field(min_length=1)
@@ -623,12 +612,45 @@ class EncodeRequest(Wire):
 
 
 class Encoded(Wire):
-    """What is made of items, in their order."""
+    """What N items become, in the order given."""
 
+    ids: list[str]
+    """The items' own ids, or the beginnings of `content_hashes`."""
     vectors: Vectors
     """(N, num_query_tokens, hidden_size): the items' vectors."""
     keys: Vectors
     """(N, dimension): the retrieval keys that they are found by."""
+    content_hashes: list[str]
+    """Of text and pixels."""
+    truncated: list[bool]
+    """Whether the end of the text is not in the vectors."""
+
+
+class EmbedRequest(Asked):
+    """Texts, of which vectors are made as the retrieval key compares them."""
+
+    texts: list[str]
+    questions: bool = False
+    """As what is asked for rather than as what is stored, where the embedder tells them apart."""
+
+
+class Embedded(Wire):
+    """Vectors of texts."""
+
+    vectors: Vectors
+    """(n, dimension), rows of unit length."""
+
+
+class TextRequest(Asked):
+    """A text."""
+
+    text: str
+
+
+class TokenIds(Wire):
+    """The tokens of a text, as the model that answers reads it."""
+
+    ids: list[int]
 
 
 # -- the memory -------------------------------------------------------------------------------------------------
@@ -641,10 +663,10 @@ class KeyInfo(Wire):
     """Embedders and weights: keys of another name are not comparable."""
     dimension: int
     """Numbers in a key."""
-    texts: bool
-    """Whether it embeds texts."""
-    images: bool
-    """Whether it embeds pictures."""
+    text_embedder: str | None
+    """What embeds texts; null where items are found by picture only."""
+    image_embedder: str | None
+    """What embeds pictures; null where items are found by text only."""
     min_similarity: float | None
     """Of a question in words with an item that answers it, as it was measured."""
 
@@ -684,6 +706,8 @@ class MemoryInfo(Wire):
     """How vectors are stored."""
     min_similarity: float | None
     """What is less similar is not found, unless a search says otherwise."""
+    reads_pictures: bool
+    """Whether the model that answers is shown pictures."""
     keeps_pictures: bool
     """Whether items may have pictures."""
     encoder: EncoderFingerprint
