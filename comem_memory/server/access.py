@@ -26,13 +26,13 @@ def served(request: Request) -> Served:
 
 
 AppServed = Annotated[Served, Depends(served)]
-_bearer = HTTPBearer(auto_error=False, description="A token that `comem token` made.")
+bearer = HTTPBearer(auto_error=False, description="A token that `comem token` made.")
 
 
 def caller(
     request: Request,
     served: AppServed,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Access:
     """What whoever asks may do.
 

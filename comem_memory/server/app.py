@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
+from starlette.routing import Route
 
 import comem_memory
 from comem_memory.memory import ContinuousMemory
-from comem_memory.server import routes_health, routes_items, routes_memory
+from comem_memory.server import openai_routes, routes_health, routes_items, routes_memory
+from comem_memory.server.mcp_endpoint import McpEndpoint
 from comem_memory.server.observer import Observer
 from comem_memory.server.problems import handle_errors
 from comem_memory.server.served import Served
@@ -25,6 +30,13 @@ def create_app(
         tokens: Who may do what; without them everyone may do everything, so that only loopback may reach the app.
     """
     served = Served(memory, settings or ServerSettings(), tokens)
+    mcp = McpEndpoint(served)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with mcp.running():
+            yield
+
     app = FastAPI(
         title="comem-memory",
         version=comem_memory.__version__,
@@ -32,11 +44,13 @@ def create_app(
         "answers from them.",
         docs_url="/docs",
         redoc_url=None,
+        lifespan=lifespan,
         max_body_size=served.settings.max_body_bytes,
     )
     app.state.served = served
     app.add_middleware(Observer, served=served)
     handle_errors(app)
-    for routes in (routes_health, routes_items, routes_memory):
+    for routes in (routes_health, routes_items, routes_memory, openai_routes):
         app.include_router(routes.router)
+    app.router.routes.append(Route("/mcp", mcp, methods=["POST"]))
     return app

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO, TypeVar
 
 import anyio
 from mcp.server.lowlevel import Server
@@ -36,8 +36,19 @@ INSTRUCTIONS = (
 )
 MOST_RECALLED = 50
 
-ViewOf = Callable[[Request | None], ContinuousMemory]
-"""From the HTTP request of a tool call, None over stdio, to the memory of whoever sent it; called in a thread."""
+T = TypeVar("T")
+
+
+class Session(Protocol):
+    """Does the work of a tool with the memory of whoever called it."""
+
+    async def __call__(self, request: Request | None, work: Callable[[ContinuousMemory], T], *, writes: bool) -> T:
+        """
+        Args:
+            request: The HTTP request that the call came in; `None` over stdio.
+            work: What to do, in a thread.
+            writes: Whether it changes the memory.
+        """
 
 
 class Remember(BaseModel):
@@ -96,10 +107,10 @@ class Forgotten(BaseModel):
     forgotten: int = Field(description="How many of the ids were stored, and are gone now.")
 
 
-def _remember(view: ContinuousMemory, asked: Remember) -> Remembered:
+def _remember(memory: ContinuousMemory, asked: Remember) -> Remembered:
     image = None if asked.picture is None else _decoded(asked.picture)
     item = MemoryItem(text=asked.text, image=image, expires=asked.expires, supersedes=asked.supersedes)
-    [id] = view.add(item, truncate=True)
+    [id] = memory.add(item, truncate=True)
     return Remembered(id=id)
 
 
@@ -110,7 +121,7 @@ def _decoded(picture: str) -> bytes:
         raise InvalidItemError(str(error)) from error
 
 
-def _recall(view: ContinuousMemory, asked: Recall) -> Found:
+def _recall(memory: ContinuousMemory, asked: Recall) -> Found:
     found = [
         RecalledItem(
             id=hit.id,
@@ -121,13 +132,13 @@ def _recall(view: ContinuousMemory, asked: Recall) -> Found:
             said_at=hit.said_at,
             expires=hit.expires,
         )
-        for hit in view.search(asked.query, k=asked.k)
+        for hit in memory.search(asked.query, k=asked.k)
     ]
     return Found(items=found)
 
 
-def _forget(view: ContinuousMemory, asked: Forget) -> Forgotten:
-    return Forgotten(forgotten=view.delete(ids=asked.ids))
+def _forget(memory: ContinuousMemory, asked: Forget) -> Forgotten:
+    return Forgotten(forgotten=memory.delete(ids=asked.ids))
 
 
 @dataclass(frozen=True)
@@ -180,12 +191,8 @@ _TOOLS = {
 }
 
 
-def mcp_server(view_of: ViewOf) -> Server[Any, Request]:
-    """A server of the three tools, for any transport.
-
-    Args:
-        view_of: Whose memory a call reads and writes.
-    """
+def mcp_server(session: Session) -> Server[Any, Request]:
+    """A server of the three tools, for any transport."""
     server: Server[Any, Request] = Server("comem-memory", version=comem_memory.__version__, instructions=INSTRUCTIONS)
 
     async def list_tools() -> list[ListedTool]:
@@ -198,7 +205,9 @@ def mcp_server(view_of: ViewOf) -> Server[Any, Request]:
         tool, request = _TOOLS[name], server.request_context.request
         try:
             asked = tool.arguments.model_validate(arguments)
-            answer = await run_in_thread(lambda _: tool.run(view_of(request), asked))
+            answer = await session(
+                request, lambda memory: tool.run(memory, asked), writes=not tool.annotations.readOnlyHint
+            )
         except ComemError:  # the model's mistake, for the model to mend
             raise
         except Exception as error:
@@ -223,9 +232,12 @@ def serve_stdio(open_memory: Callable[[], ContinuousMemory]) -> None:
     """
     with ThreadPoolExecutor(1, "comem-open") as opener, _own_stdout() as stdout:
         opened = opener.submit(open_memory)
-        server = mcp_server(lambda _: opened.result())
+
+        async def session(request: Request | None, work: Callable[[ContinuousMemory], T], *, writes: bool) -> T:
+            return await run_in_thread(lambda _: work(opened.result()))
 
         async def serve() -> None:
+            server = mcp_server(session)
             async with stdio_server(stdout=anyio.wrap_file(stdout)) as (read, write):
                 await server.run(read, write, server.create_initialization_options())
 
