@@ -4,14 +4,24 @@ import base64
 import io
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from helpers.mcp_clients import call, comem, environment, refused, stdio_session
+from helpers.mcp_clients import call, comem, environment, http_session, refused, stdio_session
 from helpers.saved import save_tiny
+from helpers.scripted import Scripted
+from helpers.servers import serving
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_mcp_adapters.client import MultiServerMCPClient
 
-from comem_memory import ContinuousMemory
-from comem_memory.testing import tiny_key, tiny_picture
+from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory.server.app import create_app
+from comem_memory.server.settings import ServerSettings
+from comem_memory.server.tokens import Access, Tokens
+from comem_memory.testing import tiny_key, tiny_memory, tiny_picture
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +92,90 @@ async def test_a_memory_that_does_not_open_says_why_where_a_tool_is_called(folde
     async with stdio_session(comem("-d", tmp_path / "file", "mcp"), environment(folders)) as session:
         assert (await session.list_tools()).tools
         assert str(tmp_path / "file") in await refused(session, "recall", query="door")
+
+
+TOKENS = {
+    "ada's": Access("ada", ("ada", "shared")),
+    "bob's": Access("bob", ("bob",)),
+    "reader's": Access("reader", ("ada",), writes=False),
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ContinuousMemory, str]]:
+    with tiny_memory(tmp_path_factory.mktemp("served")) as memory:
+        app = create_app(memory, ServerSettings(max_body_bytes=100_000), tokens=Tokens(others=TOKENS))
+        with serving(app) as url:
+            yield memory, url
+
+
+async def test_a_life_over_http(served: tuple[ContinuousMemory, str]):
+    memory, url = served
+    async with http_session(url, "ada's") as session:
+        assert {tool.name for tool in (await session.list_tools()).tools} == {"remember", "recall", "forget"}
+        door = (await call(session, "remember", text="The blue door opens with the brass key.", picture=png(1)))["id"]
+        assert [hit.text for hit in memory.namespace("ada").get(door)] == ["The blue door opens with the brass key."]
+        [hit] = (await call(session, "recall", query="What opens the blue door?"))["items"]
+        assert (hit["id"], hit["has_picture"]) == (door, True)
+        assert "neither text nor image" in await refused(session, "remember")
+        assert await call(session, "forget", ids=[door]) == {"forgotten": 1}
+        assert memory.namespace("ada").count() == 0
+
+
+async def test_a_token_reaches_its_namespaces_alone_over_http(served: tuple[ContinuousMemory, str]):
+    memory, url = served
+    memory.namespace("bob").add(MemoryItem(id="pin", text="Bob's PIN is 7781."))
+    memory.namespace("shared").add(MemoryItem(id="code", text="The gate's code is 12."))
+    async with http_session(url, "ada's") as session:
+        assert (await call(session, "recall", query="Bob's PIN"))["items"] == []
+        assert await call(session, "forget", ids=["pin"]) == {"forgotten": 0}
+        assert "holds no item" in await refused(session, "remember", text="Another PIN.", supersedes=["pin"])
+    async with http_session(url, "ada's", namespace="shared") as session:
+        assert [one["id"] for one in (await call(session, "recall", query="the gate"))["items"]] == ["code"]
+    async with http_session(url, "reader's") as session:
+        assert (await call(session, "recall", query="door"))["items"] == []
+        assert "reading only" in await refused(session, "remember", text="A door.")
+        assert "reading only" in await refused(session, "forget", ids=["code"])
+    assert memory.namespace("bob").count() == 1 == memory.namespace("shared").count()
+
+
+def test_what_is_no_call_of_a_tool_is_refused_over_http(served: tuple[ContinuousMemory, str]):
+    _, url = served
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    headers = {"Accept": "application/json, text/event-stream"}
+    for token, namespace, status in ((None, None, 401), ("nobody's", None, 401), ("ada's", "bob", 403)):
+        authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+        query = {} if namespace is None else {"namespace": namespace}
+        answer = httpx.post(f"{url}/mcp", json=hello, headers=headers | authorization, params=query)
+        assert answer.status_code == status and answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
+    headers |= {"Authorization": "Bearer ada's"}
+    assert httpx.post(f"{url}/mcp", json=hello, headers=headers).json()["result"]["tools"]
+    assert httpx.post(f"{url}/mcp", json=hello | {"x": "y" * 100_000}, headers=headers).status_code == 413
+    for method in ("GET", "DELETE", "PUT"):
+        assert httpx.request(method, f"{url}/mcp", headers=headers).status_code == 405
+
+
+async def test_an_agent_of_langchain_has_the_tools(served: tuple[ContinuousMemory, str]):
+    memory, url = served
+    memory.namespace("ada").clear()
+    connection = {"transport": "streamable_http", "url": f"{url}/mcp", "headers": {"Authorization": "Bearer ada's"}}
+    tools = await MultiServerMCPClient({"memory": connection}).get_tools()
+    text = "The blue door opens with the brass key."
+    script = [
+        AIMessage("", tool_calls=[{"name": "remember", "args": {"text": text}, "id": "1"}]),
+        AIMessage("", tool_calls=[{"name": "recall", "args": {"query": "blue door"}, "id": "2"}]),
+        AIMessage("", tool_calls=[{"name": "forget", "args": {"ids": []}, "id": "3"}]),
+        AIMessage("Done."),
+    ]
+    model = Scripted(answers=script)
+    agent = create_agent(model, tools)
+    messages = (await agent.ainvoke({"messages": [HumanMessage("Remember the door.")]}))["messages"]
+    stored, recalled, wrong = (message for message in messages if message.type == "tool")
+    [hit] = memory.namespace("ada").search("blue door")
+    assert hit.text == text and hit.id in str(stored.content)
+    assert text in str(recalled.content) and "similarity" in str(recalled.content)
+    assert wrong.status == "error" and "non-empty" in str(wrong.content)
 
 
 def test_nothing_but_messages_is_on_stdout(folders: tuple[Path, Path], tmp_path: Path):

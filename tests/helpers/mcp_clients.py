@@ -1,4 +1,4 @@
-"""An MCP client's sessions with `comem mcp`, which runs in another process with a tiny model."""
+"""Sessions of the SDK's MCP client: with `comem mcp`, in another process with a tiny model, and over HTTP."""
 
 import os
 import sys
@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 
 PROGRAM = """
@@ -40,6 +42,18 @@ def environment(folders: tuple[Path, Path], **more: str) -> dict[str, str]:
 async def stdio_session(command: list[str], env: dict[str, str]) -> AsyncIterator[ClientSession]:
     parameters = StdioServerParameters(command=command[0], args=command[1:], env=env)
     async with stdio_client(parameters) as streams, ClientSession(*streams) as session:
+        await session.initialize()
+        yield session
+
+
+@asynccontextmanager
+async def http_session(url: str, token: str | None = None, **query: str) -> AsyncIterator[ClientSession]:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    async with (
+        httpx.AsyncClient(headers=headers, params=query) as client,
+        streamable_http_client(f"{url}/mcp", http_client=client) as (read, write, _),
+        ClientSession(read, write) as session,
+    ):
         await session.initialize()
         yield session
 
