@@ -71,9 +71,9 @@ class AsyncTwins:
         """`export` in a worker thread."""
         return await asyncio.to_thread(self.export, folder, **kwargs)
 
-    async def aload(self: Any, folder: str | Path, **kwargs: Any) -> int:
+    async def aload(self: Any, folders: str | Path | Iterable[str | Path], **kwargs: Any) -> int:
         """`load` in a worker thread."""
-        return await asyncio.to_thread(self.load, folder, **kwargs)
+        return await asyncio.to_thread(self.load, folders, **kwargs)
 
     async def adescribe(self: Any, id: str, **kwargs: Any) -> Description:
         """`describe` in a thread."""

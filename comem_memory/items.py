@@ -267,19 +267,27 @@ class ItemMemory:
         """
         return self._writer.rekey(progress=progress)
 
-    def load(self, folder: str | Path, *, progress: bool | None = None) -> int:
-        """Adds what `export` wrote to this namespace, history included; the vectors travel, nothing is encoded again.
+    def load(self, folders: str | Path | Iterable[str | Path], *, progress: bool | None = None) -> int:
+        """Adds what `export` or `comem_memory.ray.encode` wrote to this namespace, history included.
 
-        A memory without a directory (on a server, without `persist_directory`) refers to the pictures in the folder.
+        The vectors travel, nothing is encoded again. Of an item that is stored already the one that was changed last
+        stays, so folders may be loaded in any order and again, and a load that was stopped goes on. An item that was
+        added without an id is the stored item of the same content, as in `add`.
+
+        A memory without a directory (on a server, without `persist_directory`) refers to the pictures in the folders.
+
+        Args:
+            folders: A folder, a folder of such folders, or several of both.
+            progress: Show a bar; by default on a terminal.
 
         Returns:
-            How many items it holds.
+            How many items they hold.
 
         Raises:
-            StoreLocationError: The folder is not an export, or damaged.
-            EncoderMismatchError: Another encoder or retrieval key made it.
+            StoreLocationError: A folder is not an export, before anything is stored; or it is damaged.
+            EncoderMismatchError: Another encoder or retrieval key made one, before anything is stored.
         """
-        return self._writer.load(folder, progress=progress)
+        return self._writer.load(folders, progress=progress)
 
     # -- reading ------------------------------------------------------------------------------------------------
 

@@ -240,7 +240,7 @@ def test_an_export_of_the_first_version_holds_current_items_that_never_expire(ta
 
 
 def test_what_is_no_export_is_refused(source: ContinuousMemory, target: ContinuousMemory, folder: Path, tmp_path: Path):
-    for path in (tmp_path / "nowhere", tmp_path, tmp_path / "own.bmp"):
+    for path in (tmp_path / "nowhere", tmp_path / "pictures", tmp_path / "own.bmp"):
         with pytest.raises(StoreLocationError, match="not a finished export"):
             target.load(path)
     manifest = json.loads((folder / "export.json").read_text()) | {"format_version": 3}

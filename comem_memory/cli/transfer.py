@@ -18,10 +18,13 @@ def export(context: typer.Context, folder: Annotated[Path, typer.Argument(help="
 
 
 @app.command(name="import")
-def import_(context: typer.Context, folder: Annotated[Path, typer.Argument(help="Written by comem export.")]) -> None:
-    """Add the items of a portable folder; nothing is encoded again."""
+def import_(
+    context: typer.Context,
+    folders: Annotated[list[Path], typer.Argument(help="Written by comem export or comem add --ray.")],
+) -> None:
+    """Add the items of portable folders, in any order, again or not; nothing is encoded again."""
     with open_memory(context) as memory:
-        console.print(f"{memory.load(folder)} items read from {folder}.")
+        console.print(f"{memory.load(folders)} items read from {', '.join(map(str, folders))}.")
 
 
 @app.command()

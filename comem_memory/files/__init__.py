@@ -1,6 +1,6 @@
 """Files of this machine: pictures, items to read, cache and temporary folders, atomic writes, resumable work."""
 
-from comem_memory.files.atomic import atomic_folder, atomic_write
+from comem_memory.files.atomic import PARTIAL, atomic_folder, atomic_write
 from comem_memory.files.cache import cache_directory, cached, made_once
 from comem_memory.files.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image, named_picture
 from comem_memory.files.item_files import read_items
@@ -10,6 +10,7 @@ from comem_memory.files.temporary import TemporaryFolder
 __all__ = [
     "MODEL_PIXELS",
     "NOTE",
+    "PARTIAL",
     "TemporaryFolder",
     "at_most",
     "atomic_folder",

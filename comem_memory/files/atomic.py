@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+PARTIAL = ".partial"
+"""Suffix of what is not complete yet."""
+
 
 def atomic_write(file: Path, content: str | bytes | Callable[[Path], object], *, durable: bool = False) -> None:
     """Writes a file under whose name there is always the whole old content or the whole new one.
@@ -55,7 +58,7 @@ def atomic_folder(folder: Path, fill: Callable[[Path], object]) -> None:
 def _partial(path: Path) -> Iterator[Path]:
     """Where to write what will be at `path`; nothing is there, neither before nor after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(path.name + PARTIAL)
     _remove(partial)
     try:
         yield partial

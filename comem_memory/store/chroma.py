@@ -22,6 +22,7 @@ from comem_memory.store.moments import expiry, next_moment, now
 from comem_memory.store.records import (
     IDS_BATCH,
     SEPARATOR,
+    SUPERSEDING,
     any_after,
     batches,
     chroma_id,
@@ -217,6 +218,11 @@ class ChromaStore(MemoryStore):
     def supersede(self, ids: Sequence[str], *, by: str, namespace: str) -> None:
         with self._opened.adding() as collection:
             mark(collection, matching_ids(collection, among=[chroma_id(namespace, id) for id in ids]), superseded(by))
+
+    def superseding(self, *, namespace: str) -> list[RecordSummary]:
+        with self._opened.access() as collection:
+            found = matching_ids(collection, scoped(namespace, None, SUPERSEDING))
+            return list(read_summaries(collection, sorted(found), namespace).values())
 
     def postpone(self, ids: Sequence[str], duration: timedelta, *, namespace: str) -> None:
         with self._opened.adding() as collection:

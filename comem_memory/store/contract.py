@@ -261,6 +261,10 @@ class MemoryStore(ABC):
         """Mark records as superseded by the item with the id `by`; ids that are not stored are left out."""
 
     @abstractmethod
+    def superseding(self, *, namespace: str) -> list[RecordSummary]:
+        """The records that took the place of others, ordered by id, without those that earlier versions stored."""
+
+    @abstractmethod
     def postpone(self, ids: Sequence[str], duration: timedelta, *, namespace: str) -> None:
         """Have records expire when a duration from now has passed, those alone that are to expire and have not yet."""
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from comem_memory.encoder import PreparedItem
 from comem_memory.store.contract import MemoryStore, RecordSummary
 from comem_memory.types import Metadata, notes_of
 
@@ -16,44 +15,68 @@ SOURCE = "source"
 """The metadata key by which items of the same content are told apart."""
 
 
-def with_stored_ids(
-    chunk: Sequence[PreparedItem], store: MemoryStore, namespace: str, seen: Mapping[str, str]
-) -> list[PreparedItem]:
-    """Items with the ids that they are stored under; one without an id is the stored item of the same content.
+class Given(NamedTuple):
+    """What tells an item from others."""
 
-    It is a new item if that one has another `source`, is a message of a history, or gets other content in this call.
+    id: str | None
+    """Its own, if it has one."""
+    content_hash: str
+    metadata: Metadata
+
+
+def stored_ids(
+    given: Sequence[Given], store: MemoryStore, namespace: str, seen: Mapping[str, str] | None = None
+) -> list[str]:
+    """The ids that items are stored under: see `ids_of`.
 
     Args:
-        chunk: The items.
+        given: The items.
         store: Where they are to be stored.
         namespace: Whose they are.
         seen: Content hashes by id of what the call stored before.
     """
-    contents = dict(seen) | {one.id: one.content_hash for one in chunk if one.item.id is not None}
-    unnamed = [one for one in chunk if one.item.id is None]
-    known: dict[str, dict[object, str]] = {one.content_hash: {} for one in unnamed}  # by content, then source
-    candidates = list(dict.fromkeys(id for one in unnamed for id in _candidates(one)))
+    unnamed = [one for one in given if one.id is None]
+    candidates = list(dict.fromkeys(id for one in unnamed for id in made_ids(one)))
     stored = {old.id: old for old in store.summaries(candidates, namespace=namespace)}
-    stored |= {old.id: old for old in store.same_content(sorted(known), namespace=namespace, besides=stored)}
-    for old in sorted(stored.values(), key=_preference):
+    hashes = sorted({one.content_hash for one in unnamed})
+    stored |= {old.id: old for old in store.same_content(hashes, namespace=namespace, besides=stored)}
+    return ids_of(given, stored.values(), seen or {})
+
+
+def ids_of(given: Sequence[Given], stored: Iterable[RecordSummary], seen: Mapping[str, str]) -> list[str]:
+    """The items' ids; an item without one is the stored item of the same content.
+
+    It is a new item if that one has another `source`, is a message of a history, or gets other content in this call.
+
+    Args:
+        given: The items.
+        stored: What is stored of the same content, or under an id that would be made.
+        seen: Content hashes by id of what the call stored before.
+    """
+    stored = sorted(stored, key=_preference)
+    contents = dict(seen) | {one.id: one.content_hash for one in given if one.id is not None}
+    known: dict[str, dict[object, str]] = {one.content_hash: {} for one in given}  # by content, then source
+    for old in stored:
         is_message = notes_of(old.metadata) and not old.content_hash.startswith(old.id)
         if not is_message and contents.get(old.id, old.content_hash) == old.content_hash and old.content_hash in known:
             known[old.content_hash].setdefault(_source(old.metadata), old.id)
-    taken = {*stored, *contents}
+    taken = {*contents, *(old.id for old in stored)}
 
-    def stored_id(one: PreparedItem) -> str:
-        ids, source = known[one.content_hash], _source(one.item.metadata)
+    def id_of(one: Given) -> str:
+        if one.id is not None:
+            return one.id
+        ids, source = known[one.content_hash], _source(one.metadata)
         if source is None and ids:
             return ids.get(None) or next(iter(ids.values()))
         if None in ids:
             ids[source] = ids.pop(None)  # which has none yet
         elif source not in ids:
             # An id is taken by another source, or where a text was updated, whose first version it was made of.
-            ids[source] = next((id for id in _candidates(one) if id not in taken), uuid.uuid4().hex)
+            ids[source] = next((id for id in made_ids(one) if id not in taken), uuid.uuid4().hex)
             taken.add(ids[source])
         return ids[source]
 
-    return [one if one.item.id is not None else replace(one, id=stored_id(one)) for one in chunk]
+    return [id_of(one) for one in given]
 
 
 def _source(metadata: Metadata) -> object:
@@ -62,11 +85,11 @@ def _source(metadata: Metadata) -> object:
     return json.dumps(source, sort_keys=True) if isinstance(source, list | dict) else source
 
 
-def _candidates(one: PreparedItem) -> list[str]:
-    """Ids for an item, made of its content, and of its content and source."""
-    source = _source(one.item.metadata)
+def made_ids(one: Given) -> list[str]:
+    """Ids for an item without one, made of its content, and of its content and source."""
+    source = _source(one.metadata)
     both = [] if source is None else [hashlib.sha256(f"{one.content_hash}\0{source}".encode()).hexdigest()[:32]]
-    return [one.id, *both]
+    return [one.content_hash[:32], *both]
 
 
 def _preference(old: RecordSummary) -> tuple[bool, bool, str, str]:

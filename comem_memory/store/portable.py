@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from comem_memory.errors import EncoderMismatchError, StoreLocationError
-from comem_memory.files import atomic_write
+from comem_memory.files import PARTIAL, atomic_write
 from comem_memory.store.codec import b85decode, b85encode, decode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord
 from comem_memory.types import MemoryItem, Metadata, own_metadata
@@ -33,6 +33,7 @@ from comem_memory.types import MemoryItem, Metadata, own_metadata
 FORMAT_VERSION = 2
 """Version 1 knew neither expiry nor superseded items, which its readers would take for current ones."""
 SHARD = 1000
+MANIFEST = "export.json"
 
 
 class _Manifest(BaseModel):
@@ -93,15 +94,43 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
     return count
 
 
-def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterator[MemoryRecord]]:
-    """The number of items in an export, and the items, after checking every file.
+def find_exports(folders: str | Path | Iterable[str | Path]) -> list[Path]:
+    """These folders, and in place of one that is no export those that are in it, sorted by name."""
+    given = [folders] if isinstance(folders, str | Path) else folders
+    found: list[Path] = []
+    for folder in map(Path, given):
+        within = sorted(file.parent for file in folder.glob(f"*/{MANIFEST}") if file.parent.suffix != PARTIAL)
+        found += within if within and not (folder / MANIFEST).exists() else [folder]
+    return list(dict.fromkeys(found))
+
+
+def count_items(folder: Path, identity: CollectionIdentity) -> int:
+    """The number of items in an export that a memory of this identity can load; its other files are not looked at.
+
+    Raises:
+        StoreLocationError: The folder is not an export.
+        EncoderMismatchError: Another encoder or retrieval key made it.
+    """
+    return _read_manifest(folder, identity).items
+
+
+def read_folder(folder: Path, identity: CollectionIdentity) -> Iterator[MemoryRecord]:
+    """The items of an export, after checking every file.
 
     Raises:
         StoreLocationError: The folder is not an export, or damaged.
         EncoderMismatchError: Another encoder or retrieval key made it.
     """
+    manifest = _read_manifest(folder, identity)
+    for name, expected in manifest.sha256.items():
+        if not (folder / name).is_file() or _sha256(folder / name) != expected:
+            raise StoreLocationError(f"The export {folder} is damaged at {name}. Export again, or restore a backup.")
+    return _records(folder, manifest)
+
+
+def _read_manifest(folder: Path, identity: CollectionIdentity) -> _Manifest:
     try:
-        manifest = _Manifest.model_validate_json((folder / "export.json").read_text())
+        manifest = _Manifest.model_validate_json((folder / MANIFEST).read_text())
     except (OSError, ValidationError) as error:
         raise StoreLocationError(
             f"{folder} is not a finished export: {error}. Pass a folder written by export()."
@@ -117,10 +146,7 @@ def read_folder(folder: Path, identity: CollectionIdentity) -> tuple[int, Iterat
             "Load it into a memory with the encoder and retrieval key that made it; then open that memory with another "
             "key and rekey=True (`comem rekey`), or with another encoder and reencode=True (`comem reencode`)."
         )
-    for name, expected in manifest.sha256.items():
-        if not (folder / name).is_file() or _sha256(folder / name) != expected:
-            raise StoreLocationError(f"The export {folder} is damaged at {name}. Export again, or restore a backup.")
-    return manifest.items, _records(folder, manifest)
+    return manifest
 
 
 def _sha256(file: Path) -> str:

@@ -48,6 +48,8 @@ IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
 
 _NESTED, _SUPERSEDES, _TERMS = "comem.nested", "comem.supersedes", "comem.terms"
+SUPERSEDING: Filter = {"comem.superseding": {"$eq": 1}}
+"""Of records that took the place of others; earlier versions did not note it."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound=RecordSummary)
@@ -233,7 +235,12 @@ def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict
         "comem.truncated": record.truncated,
         "comem.encoder": identity.encoder.digest,
     }
-    optional = {"comem.image": record.image, _SUPERSEDES: SEPARATOR.join(record.supersedes), _TERMS: _terms(record)}
+    optional = {
+        "comem.image": record.image,
+        _SUPERSEDES: SEPARATOR.join(record.supersedes),
+        "comem.superseding": len(record.supersedes) and 1,
+        _TERMS: _terms(record),
+    }
     return stored | _stored_times(record) | {name: value for name, value in optional.items() if value}
 
 

@@ -23,10 +23,10 @@ from comem_memory.retrieval import RetrievalKey
 from comem_memory.store.codec import Precision, encode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary, identity_of
 from comem_memory.store.filters import Filter, check_namespace
-from comem_memory.store.identification import with_stored_ids
+from comem_memory.store.identification import Given, made_ids, stored_ids
 from comem_memory.store.moments import date_of, expiry, to_date
 from comem_memory.store.pictures import PictureFolder
-from comem_memory.store.portable import read_folder
+from comem_memory.store.portable import count_items, find_exports, read_folder
 from comem_memory.types import MESSAGE_NOTE, MemoryItem, Metadata, notes_of, own_metadata, superseded_ids, with_notes
 
 _KEPT = ("created_at", "said_at", "expires", "supersedes", "superseded_by")
@@ -101,7 +101,9 @@ class Writer:
             progress = False
         with progress_bar("encoding", progress, total=total) as bar:
             for chunk in in_chunks(prepare(to_item(one), self.encoder, truncate=truncate) for one in given):
-                named = with_stored_ids(chunk, self.store, self.namespace, seen)
+                told = [Given(one.item.id, one.content_hash, one.item.metadata) for one in chunk]
+                named_as = stored_ids(told, self.store, self.namespace, seen)
+                named = [replace(one, id=id) for one, id in zip(chunk, named_as, strict=True)]
                 for one in named:
                     if seen.setdefault(one.id, one.content_hash) != one.content_hash:
                         raise DuplicateIdError(f"Two items of this call have the id {one.id!r}. Give each its own id.")
@@ -193,15 +195,23 @@ class Writer:
         except InvalidItemError as error:
             raise InvalidItemError(f"Item {record.id!r}: {error}") from error
 
-    def load(self, folder: str | Path, *, progress: bool | None) -> int:
+    def load(self, folders: str | Path | Iterable[str | Path], *, progress: bool | None) -> int:
         self.store.check_open(writing=True)
         self.check_encoder()
-        total, records = read_folder(Path(folder), self.store.identity)
+        exports = find_exports(folders)
+        total = sum(count_items(export, self.store.identity) for export in exports)  # of all, before any is stored
+        taken = {
+            id: (new.id, new.created_at)
+            for new in self.store.superseding(namespace=self.namespace)
+            for id in new.supersedes
+        }
         with progress_bar("loading", progress, total=total) as bar:
-            while chunk := list(itertools.islice(records, CHUNK)):
-                with self._lock:
-                    self._put([self._adopted(record) for record in chunk])
-                bar.update(len(chunk))
+            for export in exports:
+                records = read_folder(export, self.store.identity)
+                while chunk := list(itertools.islice(records, CHUNK)):
+                    with self._lock:
+                        self._adopt(chunk, taken)
+                    bar.update(len(chunk))
         return total
 
     # -- from an item to its record -----------------------------------------------------------------------------
@@ -277,6 +287,35 @@ class Writer:
             supersedes=supersedes,
             **_given_times(one.item),
         )
+
+    def _adopt(self, chunk: Sequence[MemoryRecord], taken: dict[str, tuple[str, str]]) -> None:
+        """Stores records of another memory, of which those stay away that are stored and no older here.
+
+        Args:
+            chunk: The records.
+            taken: By id of a superseded item, which item took its place, and when; those of the chunk are added.
+        """
+        own = {record.id for record in chunk if record.supersedes or record.superseded_by or record.id in taken}
+        given = [Given(record.id, record.content_hash, record.metadata) for record in chunk]
+        given = [one._replace(id=None) if one.id in made_ids(one) and one.id not in own else one for one in given]
+        named_as = stored_ids(given, self.store, self.namespace)
+        records = {id: replace(record, id=id) for id, record in zip(named_as, chunk, strict=True)}
+        for record in records.values():
+            if record.superseded_by is not None:
+                taken.setdefault(record.id, (record.superseded_by, record.updated_at))
+            taken |= dict.fromkeys(record.supersedes, (record.id, record.created_at))
+
+        def superseded_by(record: RecordSummary) -> str | None:
+            by, moment = taken.get(record.id, (None, ""))
+            return by if record.superseded_by is None and record.updated_at <= moment else record.superseded_by
+
+        named = [*records, *(id for record in records.values() for id in record.supersedes)]
+        stored = {old.id: old for old in self.store.summaries(named, namespace=self.namespace)}
+        new = [r for r in records.values() if r.id not in stored or stored[r.id].updated_at < r.updated_at]
+        self._put([replace(self._adopted(record), superseded_by=superseded_by(record)) for record in new])
+        for id in stored.keys() - {record.id for record in new}:
+            if (by := superseded_by(stored[id])) is not None and by != stored[id].superseded_by:
+                self.store.supersede([id], by=by, namespace=self.namespace)
 
     def _adopted(self, record: MemoryRecord) -> MemoryRecord:
         """A record of another memory as one of this namespace, its picture kept where this memory keeps them."""

@@ -306,6 +306,8 @@ class StoreContract:
             store.supersede([old, "nothing"], by=new, namespace="ann")
         assert ids_of(store) == store.ids(namespace="ann") == ["d"] and store.count(namespace="ann") == 1
         assert store.ids(namespace="ann", history=True) == list("abcd") and store.count(namespace="bob") == 1
+        assert [r.id for r in store.superseding(namespace="ann")] == list("bcd")
+        assert store.superseding(namespace="bob") == []
         assert [r.superseded_by for r in store.get(list("abcd"), namespace="ann")] == ["b", "c", "d", None]
         for id in "abcd":
             assert [r.id for r in store.history(id, namespace="ann")] == list("abcd")
