@@ -64,8 +64,7 @@ def _malformed(error: RequestValidationError) -> JSONResponse:
 
 def declared() -> dict[int | str, dict[str, Any]]:
     """For `responses=` of a route: what it may refuse with."""
-    content = {"application/json": {"schema": ErrorAnswer.model_json_schema()}}
     return {
-        "4XX": {"description": "The request is at fault.", "content": content},
-        "5XX": {"description": "The server is at fault, or stopping.", "content": content},
+        "4XX": {"description": "The request is at fault.", "model": ErrorAnswer},
+        "5XX": {"description": "The server is at fault, or stopping.", "model": ErrorAnswer},
     }

@@ -17,46 +17,46 @@ from comem_memory.integrations.pictures import from_data_url
 from comem_memory.model import Message
 from comem_memory.server.pictures import checked
 from comem_memory.server.settings import ServerSettings
-from comem_memory.server.wire import Where, Wire
+from comem_memory.server.wire import Asked, Where, Wire
 
 # -- a conversation ---------------------------------------------------------------------------------------------
 
 
-class TextPart(Wire):
+class TextPart(Asked):
     """A part of a message."""
 
     type: Literal["text"]
     text: str
 
 
-class ImageUrl(Wire):
+class ImageUrl(Asked):
     url: str = Field(pattern=r"^data:[^,]*;base64,[A-Za-z0-9+/_=-]*$")
     """The picture itself, as data:image/png;base64,...; the server fetches nothing."""
     detail: str | None = None
     """Changes nothing."""
 
 
-class ImagePart(Wire):
+class ImagePart(Asked):
     """A picture in a message."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
 
 
-class RefusalPart(Wire):
+class RefusalPart(Asked):
     """What the assistant said instead of an answer."""
 
     type: Literal["refusal"]
     refusal: str
 
 
-class CalledFunction(Wire):
+class CalledFunction(Asked):
     name: str
     arguments: Json[dict[str, Any]]
     """A JSON object, as a text."""
 
 
-class ToolCall(Wire):
+class ToolCall(Asked):
     """A call that the assistant made."""
 
     id: str
@@ -64,7 +64,7 @@ class ToolCall(Wire):
     function: CalledFunction
 
 
-class _Told(Wire):
+class _Told(Asked):
     """What all messages have in common."""
 
     name: str | None = None
@@ -105,7 +105,7 @@ AnyMessage = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMess
 Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 
 
-class OfferedFunction(Wire):
+class OfferedFunction(Asked):
     name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -114,25 +114,25 @@ class OfferedFunction(Wire):
     """Changes nothing: a call that `tool_choice` asks for fits the schema always."""
 
 
-class OfferedTool(Wire):
+class OfferedTool(Asked):
     type: Literal["function"]
     function: OfferedFunction
 
 
-class NamedFunction(Wire):
+class NamedFunction(Asked):
     name: Name
 
 
-class NamedTool(Wire):
+class NamedTool(Asked):
     type: Literal["function"]
     function: NamedFunction
 
 
-class PlainFormat(Wire):
+class PlainFormat(Asked):
     type: Literal["text", "json_object"]
 
 
-class NamedSchema(Wire):
+class NamedSchema(Asked):
     name: Name
     schema_: dict[str, Any] = Field(alias="schema")
     description: str | None = None
@@ -142,18 +142,18 @@ class NamedSchema(Wire):
     model_config = ConfigDict(populate_by_name=True)
 
 
-class SchemaFormat(Wire):
+class SchemaFormat(Asked):
     type: Literal["json_schema"]
     json_schema: NamedSchema
 
 
-class StreamOptions(Wire):
+class StreamOptions(Asked):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
     """Changes nothing."""
 
 
-class MemoryOptions(Wire):
+class MemoryOptions(Asked):
     """Which memories the model is given."""
 
     namespace: str | None = None
@@ -169,7 +169,7 @@ class MemoryOptions(Wire):
     """Store what the user said last, as far as it states something; see docs/AGENTS.md."""
 
 
-class ChatRequest(Wire):
+class ChatRequest(Asked):
     """A conversation, of which the next turn is asked for."""
 
     model: str
@@ -187,7 +187,7 @@ class ChatRequest(Wire):
     temperature: float | None = Field(None, ge=0, le=2)
     """0, the default, is greedy decoding."""
     top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = Field(None, ge=0, lt=2**63)
+    seed: int | None = Field(None, ge=0, lt=2**53)
     stop: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]] | None = None
     tools: list[OfferedTool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None

@@ -71,6 +71,7 @@ def declared(*statuses: int, of_200: dict[str, Any] | None = None) -> dict[int |
         of_200: What it gives if that is no JSON, by media type.
     """
     reasons = {
+        400: "The body cannot be read.",
         401: "No token, or an unknown one.",
         403: "The token does not open this namespace, or only for reading.",
         404: "No such item.",
@@ -85,7 +86,7 @@ def declared(*statuses: int, of_200: dict[str, Any] | None = None) -> dict[int |
     return given | {status: {"description": reasons[status], "content": content} for status in (*statuses, *_OF_ALL)}
 
 
-_OF_ALL = (401, 403, 413, 422, 429, 503)
+_OF_ALL = (400, 401, 403, 413, 422, 429, 503)
 
 
 def answer_to(error: ComemError) -> JSONResponse:
@@ -119,7 +120,10 @@ def handle_errors(app: FastAPI) -> None:
     async def foreign(request: Request, error: HTTPException) -> JSONResponse:
         kind = errors.LimitError if error.status_code == 413 else RequestError
         problem = _problem(kind, error.status_code, f"{error.detail}. GET /openapi.json lists what there is.")
-        return _answer(problem, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405 and (known := app.openapi()["paths"].get(request.url.path)):
+            headers["Allow"] = ", ".join(known).upper()  # of all routes of this path, where Starlette asks one
+        return _answer(problem, headers)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -57,9 +57,9 @@ class Wire(BaseModel):
 
 
 class Asked(Wire):
-    """A request or a part of one, in which an unknown field is an error rather than a silent typo."""
+    """A request or a part of one, in which an unknown field is an error rather than a silent typo, and 0 no false."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Vectors(Wire):
@@ -128,7 +128,7 @@ class Item(Asked):
         metadata = given.pop("metadata", {})
         own = {"metadata": own_metadata(metadata)} if "metadata" in item.model_fields_set else {}
         notes = {"notes": notes} if (notes := notes_of(metadata)) else {}
-        return cls(**given, **own, **notes, **({} if image is None else {"image": image}))
+        return cls.model_validate(given | own | notes | ({} if image is None else {"image": image}))
 
     def item(self) -> MemoryItem:
         """
@@ -329,7 +329,7 @@ class PostponeRequest(Asked):
     """Items that are to be kept longer, of those that expire."""
 
     ids: list[str]
-    duration: Annotated[timedelta, Field(gt=timedelta(0), examples=["P30D"])]
+    duration: Annotated[timedelta, Field(strict=False, gt=timedelta(0), examples=["P30D"])]
     """From now until they expire: ISO 8601, or seconds."""
 
 
@@ -375,7 +375,7 @@ class SearchOptions(Asked):
     """Items that are less similar are not found; by default as the memory says. -1 finds whatever is nearest."""
     recency: float = Field(0.0, ge=0, le=1)
     """How much it counts that an item is new."""
-    half_life: timedelta = timedelta(days=30)
+    half_life: timedelta = Field(timedelta(days=30), strict=False)
     """After this time an item counts as half as new: ISO 8601, as `P30D`, or seconds."""
     diversity: float = Field(0.0, ge=0, le=1)
     """How much it counts that an item is unlike those before it."""
@@ -523,7 +523,7 @@ class ChatSettings(Asked):
     """0 is greedy decoding."""
     top_p: float | None = Field(None, gt=0, le=1)
     """Share of the probability that sampling draws from."""
-    seed: int | None = Field(None, ge=0, lt=2**63)
+    seed: int | None = Field(None, ge=0, lt=2**53)
     """Sampling with the same seed says the same."""
     stop: list[Annotated[str, Field(min_length=1)]] = []
     """The answer ends before the first of these texts."""
