@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from helpers.mcp_clients import call, comem, environment, http_session, refused, stdio_session
+from helpers.mcp_clients import call, http_session, refused, stdio_session
+from helpers.programs import comem, environment
 from helpers.saved import save_tiny
 from helpers.scripted import Scripted
 from helpers.servers import serving

@@ -48,6 +48,12 @@ from comem_memory.types import with_notes
 T = TypeVar("T")
 
 MEDIA_TYPE = "text/event-stream"
+EVENT = {
+    "type": "object",
+    "properties": {"data": {"type": "string", "description": "A `ChatCompletionChunk`; [DONE] after the last one."}},
+    "required": ["data"],
+}
+"""What OpenAPI says of a server-sent event."""
 DONE = "data: [DONE]\n\n"
 KEEPER = "chat.completions"
 """Who remembered what a user said, as a note on the item tells."""
@@ -83,7 +89,7 @@ def models(view: Readable) -> Models:
     "/chat/completions",
     response_model=ChatCompletion,
     response_model_exclude_unset=True,
-    responses=declared() | {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}},
+    responses=declared() | {200: {"content": {MEDIA_TYPE: {"schema": EVENT}}}},
 )
 async def chat_completions(
     served: AppServed, access: Caller, asked: ChatRequest, request: Request, namespace: Namespace = None

@@ -5,19 +5,21 @@ A field that would be silently wrong is refused; one that changes nothing about 
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, Json
+from pydantic import ConfigDict, Field
 
 from comem_memory.chat import ChatSettings, Tool, tool_choice_of
 from comem_memory.config import Mode
+from comem_memory.errors import RequestError, shortened
 from comem_memory.files import load_image
-from comem_memory.integrations.pictures import from_data_url
 from comem_memory.model import Message
 from comem_memory.server.pictures import checked
 from comem_memory.server.settings import ServerSettings
-from comem_memory.server.wire import Asked, Where, Wire
+from comem_memory.server.wire import BASE64, Asked, Where, Wire
 
 # -- a conversation ---------------------------------------------------------------------------------------------
 
@@ -30,10 +32,15 @@ class TextPart(Asked):
 
 
 class ImageUrl(Asked):
-    url: str = Field(pattern=r"^data:[^,]*;base64,[A-Za-z0-9+/_=-]*$")
+    url: str = Field(pattern=f"^data:[^,]*;base64,{BASE64}$")
     """The picture itself, as data:image/png;base64,...; the server fetches nothing."""
     detail: str | None = None
     """Changes nothing."""
+
+    @property
+    def picture(self) -> bytes:
+        """The picture's file."""
+        return base64.b64decode(self.url.partition(",")[2])
 
 
 class ImagePart(Asked):
@@ -52,7 +59,7 @@ class RefusalPart(Asked):
 
 class CalledFunction(Asked):
     name: str
-    arguments: Json[dict[str, Any]]
+    arguments: str
     """A JSON object, as a text."""
 
 
@@ -62,6 +69,22 @@ class ToolCall(Asked):
     id: str
     type: Literal["function"] = "function"
     function: CalledFunction
+
+    def read(self) -> Message:
+        """The call in transformers' form.
+
+        Raises:
+            RequestError: Its arguments are no JSON object.
+        """
+        try:
+            arguments = json.loads(self.function.arguments)
+        except (json.JSONDecodeError, RecursionError):
+            arguments = None
+        if not isinstance(arguments, dict):
+            raise RequestError(
+                f"The arguments of the call {shortened(self.id)!r} are no JSON object. Send what the model gave."
+            )
+        return {"type": self.type, "id": self.id, "function": {"name": self.function.name, "arguments": arguments}}
 
 
 class _Told(Asked):
@@ -226,6 +249,7 @@ class ChatRequest(Asked):
 
         Raises:
             InvalidItemError: A picture that cannot be read.
+            RequestError: Arguments of a call that are no JSON object.
             LimitError: A picture is too large.
         """
         called = self._called()
@@ -271,7 +295,7 @@ def _turn(message: AnyMessage, called: Mapping[str, str], limits: ServerSettings
     parts: list[Message] = [{"type": "text", "text": message.content}] if isinstance(message.content, str) else []
     for part in message.content if isinstance(message.content, list) else ():
         if isinstance(part, ImagePart):
-            picture = checked(from_data_url(part.image_url.url), limits)
+            picture = checked(part.image_url.picture, limits)
             parts.append({"type": "image", "image": load_image(picture)})
         else:
             parts.append({"type": "text", "text": part.text if isinstance(part, TextPart) else part.refusal})
@@ -281,7 +305,7 @@ def _turn(message: AnyMessage, called: Mapping[str, str], limits: ServerSettings
     if isinstance(message, AssistantMessage):
         parts += [{"type": "text", "text": message.refusal}] if message.refusal else []
         if message.tool_calls:
-            turn["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+            turn["tool_calls"] = [call.read() for call in message.tool_calls]
     if isinstance(message, ToolMessage):
         turn |= {"tool_call_id": message.tool_call_id, "name": called.get(message.tool_call_id, "")}
     return turn

@@ -13,7 +13,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from comem_memory.config import EncoderFingerprint, Mode
 from comem_memory.types import CHAT_PREFIX, MemoryHit, MemoryItem, Metadata, notes_of, own_metadata, with_notes
@@ -31,11 +40,16 @@ def _from_base64(value: Any) -> Any:
         raise ValueError("no base64 (RFC 4648, section 4, without line breaks)") from error
 
 
+DateTime = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A moment with a timezone, in ISO 8601."""
+Duration = Annotated[str, WithJsonSchema({"type": "string", "format": "duration"})]
+BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+"""As a regular expression."""
 Bytes = Annotated[
     bytes,
     BeforeValidator(_from_base64),
     PlainSerializer(lambda content: base64.b64encode(content).decode(), when_used="json"),
-    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "pattern": f"^{BASE64}$"}),
 ]
 """Bytes, in JSON base64."""
 Where = Annotated[
@@ -60,6 +74,14 @@ class Asked(Wire):
     """A request or a part of one, in which an unknown field is an error rather than a silent typo, and 0 no false."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, given: Any) -> Any:
+        """To JSON 3.0 is a whole number."""
+        if not isinstance(given, dict):
+            return given
+        return {name: int(one) if isinstance(one, float) and one.is_integer() else one for name, one in given.items()}
 
 
 class Vectors(Wire):
@@ -107,13 +129,15 @@ class Item(Asked):
     """Unique within a namespace; by default a hash of text and picture, so that adding twice changes nothing."""
     metadata: Metadata = {}
     """Texts, numbers and booleans to filter on, in lists and dicts or not."""
-    said_at: str | None = None
+    said_at: DateTime | None = None
     """When it was said or happened, ISO 8601 with a timezone."""
-    expires: str | None = None
+    expires: DateTime | Duration | None = None
     """When it is to be forgotten: a moment with a timezone, or a duration from now (`P30D`), ISO 8601."""
     supersedes: str | list[str] | None = None
     """Ids of stored items that it takes the place of."""
-    notes: dict[Note, str | bool | int | float] = {}
+    notes: Annotated[
+        dict[Note, str | bool | int | float], Field(json_schema_extra={"additionalProperties": False})
+    ] = {}
     """What an adapter of an agent framework notes about it."""
 
     @classmethod

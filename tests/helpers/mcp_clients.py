@@ -1,10 +1,7 @@
 """Sessions of the SDK's MCP client: with `comem mcp`, in another process with a tiny model, and over HTTP."""
 
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,30 +9,6 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
-
-PROGRAM = """
-import sys
-from comem_memory import opening
-from comem_memory.testing import tiny_key
-
-def noisy_key():
-    print("a library that prints")
-    return tiny_key()
-
-opening.default_key = noisy_key
-from comem_memory.cli import main
-main()
-"""
-
-
-def comem(*arguments: object) -> list[str]:
-    """The command line in another process, with a key that loads nothing and prints to standard output."""
-    return [sys.executable, "-c", PROGRAM, *map(str, arguments)]
-
-
-def environment(folders: tuple[Path, Path], **more: str) -> dict[str, str]:
-    """For `comem`: the tiny model and adapter in these folders."""
-    return os.environ | {"COMEM_MODEL": str(folders[0]), "COMEM_ADAPTER": str(folders[1])} | more
 
 
 @asynccontextmanager
