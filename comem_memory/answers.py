@@ -16,11 +16,13 @@ class Answer:
         text: The answer.
         hits: The items it had, best first.
         prompt_tokens: Tokens of the prompt, pictures and memory vectors included.
+        completion_tokens: Tokens of the answer.
     """
 
     text: str
     hits: list[MemoryHit]
     prompt_tokens: int
+    completion_tokens: int = 0
 
     def __str__(self) -> str:
         return self.text

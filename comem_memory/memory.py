@@ -18,6 +18,7 @@ from comem_memory.chat import (
     ChatSettings,
     NamedItems,
     Recalled,
+    Reply,
     asked_in,
     check_mode,
     content_of,
@@ -443,9 +444,9 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
         settings = ChatSettings(max_tokens=max_new_tokens, generation_kwargs=generation_kwargs)
         reply = self._chat.reply(recalled.messages, recalled.memory, settings, stopped=stopped)
-        return Answer(reply.text, recalled.hits, reply.prompt_tokens)
+        return _answer_of(reply, recalled)
 
-    def stream(
+    def stream_answer(
         self,
         question: str,
         image: Any = None,
@@ -456,12 +457,17 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         max_new_tokens: int = 64,
         stopped: threading.Event | None = None,
         **generation_kwargs: Any,
-    ) -> Iterator[str]:
-        """Like `answer`, yielding text as it is made; items are recalled, and errors raised, before it returns."""
+    ) -> Iterator[str | Answer]:
+        """Like `answer`, yielding text as it is made and then all of it; items are recalled, and errors raised, before
+        it returns."""
         recalled = self._recall_for(question, image, k=k, where=where, mode=mode)
         settings = ChatSettings(max_tokens=max_new_tokens, generation_kwargs=generation_kwargs)
         pieces = self._chat.stream(recalled.messages, recalled.memory, settings, stopped=stopped)
-        return (piece for piece in pieces if isinstance(piece, str))
+        return (piece if isinstance(piece, str) else _answer_of(piece, recalled) for piece in pieces)
+
+    def stream(self, question: str, image: Any = None, **options: Any) -> Iterator[str]:
+        """The text alone of `stream_answer`, which takes the same options."""
+        return (piece for piece in self.stream_answer(question, image, **options) if isinstance(piece, str))
 
     def prepare(
         self, question: str, image: Any = None, *, k: int = 3, where: Filter | None = None, mode: Mode | None = None
@@ -546,6 +552,10 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         from comem_memory.integrations.llama_index import ComemRetriever
 
         return ComemRetriever(self, **fields)
+
+
+def _answer_of(reply: Reply, recalled: Recalled) -> Answer:
+    return Answer(reply.text, recalled.hits, reply.prompt_tokens, reply.completion_tokens)
 
 
 def _asked(question: str, image: Any) -> list[Message]:

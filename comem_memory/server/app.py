@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 import comem_memory
 from comem_memory.memory import ContinuousMemory
-from comem_memory.server import openai_routes, routes_health, routes_items, routes_memory
+from comem_memory.server import openai_routes, routes_answers, routes_health, routes_items, routes_memory
 from comem_memory.server.mcp_endpoint import McpEndpoint
 from comem_memory.server.observer import Observer
 from comem_memory.server.problems import handle_errors
@@ -50,7 +50,7 @@ def create_app(
     app.state.served = served
     app.add_middleware(Observer, served=served)
     handle_errors(app)
-    for routes in (routes_health, routes_items, routes_memory, openai_routes):
+    for routes in (routes_health, routes_items, routes_answers, routes_memory, openai_routes):
         app.include_router(routes.router)
     app.router.routes.append(Route("/mcp", mcp, methods=["POST"]))
     return app

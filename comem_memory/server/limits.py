@@ -28,17 +28,23 @@ class Queue:
         self.running, self.waiting = 0, 0
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def turn(self, seconds: float | None = None) -> AsyncIterator[None]:
         """Waits for a turn, and has it within.
 
+        Args:
+            seconds: The longest that it waits.
+
         Raises:
-            BusyError: Too many wait already.
+            BusyError: Too many wait already, or its turn does not come in time.
         """
         if self._turns.locked() and self.waiting >= self._most_waiting:
             raise BusyError(f"{self.waiting} requests wait for their turn, which is the most here. Try again later.")
         self.waiting += 1
         try:
-            await self._turns.acquire()
+            async with asyncio.timeout(seconds):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise BusyError(f"No turn came within {seconds:g} seconds. Try again later.") from error
         finally:
             self.waiting -= 1
         self.running += 1

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from comem_memory.integrations.keeping import BY, kept_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
 from comem_memory.server.access import AppServed, Caller, Namespace, Readable, View, readable, writable
+from comem_memory.server.answering import in_turn, while_connected
 from comem_memory.server.openai_errors import declared, failed, failure
 from comem_memory.server.openai_wire import (
     CallPiece,
@@ -41,8 +41,6 @@ from comem_memory.server.openai_wire import (
     Said,
     Usage,
 )
-from comem_memory.server.served import Served
-from comem_memory.threads import iterate_in_thread
 from comem_memory.types import with_notes
 
 T = TypeVar("T")
@@ -110,12 +108,12 @@ async def chat_completions(
             code="model_not_found",
         )
     answering = _Answering(view, asked, model)
-    pieces = _in_turn(view.served, answering.pieces)
+    pieces = in_turn(view.served, answering.pieces)
     try:
         if asked.stream:
-            first = await _while_connected(request, anext(pieces))
+            first = await while_connected(request, anext(pieces))
             return StreamingResponse(answering.events(first, pieces), media_type=MEDIA_TYPE)
-        return await _while_connected(request, answering.whole(pieces))
+        return await while_connected(request, answering.whole(pieces))
     except ClientDisconnect:
         return Response(status_code=GONE)
 
@@ -228,32 +226,3 @@ def _remember(memory: ContinuousMemory, turns: Sequence[Message]) -> list[str]:
     at = question_turn(turns)
     kept = [] if at is None else kept_of(turns[at], memory, where={BY: KEEPER})
     return memory.add([with_notes(item, {BY: KEEPER}) for item in kept], truncate=True) if kept else []
-
-
-async def _in_turn(served: Served, start: Callable[[threading.Event], Iterator[T]]) -> AsyncGenerator[T]:
-    """What an iterator in a thread yields, when it has its turn to use the model."""
-    async with served.answers.turn(), aclosing(iterate_in_thread(start)) as pieces:
-        async for piece in pieces:
-            yield piece
-
-
-async def _while_connected(request: Request, work: Awaitable[T]) -> T:
-    """What is worked out, while the client waits for it.
-
-    Raises:
-        ClientDisconnect: The client went away, and the work was given up.
-    """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnection(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-
-
-async def _disconnection(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -27,6 +27,9 @@ from comem_memory.server.wire import (
     IdsRequest,
     ListRequest,
     Page,
+    PostponeRequest,
+    Same,
+    SameRequest,
     SearchRequest,
     UpdateRequest,
 )
@@ -57,7 +60,7 @@ def get(view: Readable, request: GetRequest) -> Hits:
 @router.post("/items/list", responses=declared())
 def list_(view: Readable, request: ListRequest) -> Page:
     """Items ordered by id, a page at a time."""
-    ids = view.memory.store.ids(namespace=view.memory.name, where=request.where)
+    ids = view.memory.ids(where=request.where)
     left = [id for id in ids if request.after is None or id > request.after]
     hits = view.memory.get(left[: request.limit], skip_missing=True)
     more = len(left) > request.limit
@@ -69,7 +72,7 @@ def list_(view: Readable, request: ListRequest) -> Page:
 @router.post("/items/ids", responses=declared())
 def ids(view: Readable, request: IdsRequest) -> Ids:
     """The ids of the items that match, sorted."""
-    found = view.memory.store.ids(namespace=view.memory.name, where=request.where, history=request.history)
+    found = view.memory.ids(where=request.where, history=request.history)
     return Ids(ids=found)
 
 
@@ -99,6 +102,18 @@ def delete(view: Writable, request: DeleteRequest) -> Deleted:
 def clear(view: Writable) -> Deleted:
     """Delete everything in the namespace, history and pictures too: how a user is forgotten."""
     return Deleted(deleted=view.memory.clear())
+
+
+@router.post("/items/postpone", status_code=204, responses=declared())
+def postpone(view: Writable, request: PostponeRequest) -> None:
+    """Have items expire when a duration from now has passed: those alone that are to expire and have not yet."""
+    view.memory.postpone(request.ids, request.duration)
+
+
+@router.post("/items/same", responses=declared())
+def same(view: Readable, request: SameRequest) -> Same:
+    """For each item, the ids of what is stored with the same text and picture, superseded ones too."""
+    return Same(ids=view.memory.same_content(items_of(request.items, view.limits)))
 
 
 @router.post("/items/history", responses=declared(404))

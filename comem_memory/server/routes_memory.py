@@ -9,7 +9,7 @@ from comem_memory.config import EncoderFingerprint
 from comem_memory.memory import ContinuousMemory
 from comem_memory.server.access import AppServed, Caller, Readable, limits_of, public_name
 from comem_memory.server.problems import declared
-from comem_memory.server.wire import KeyInfo, MemoryInfo, Namespaces, Stats
+from comem_memory.server.wire import KeyInfo, MemoryInfo, Moment, Namespaces, Stats
 
 router = APIRouter(prefix="/v1", tags=["memory"])
 
@@ -42,6 +42,12 @@ def memory(view: Readable) -> MemoryInfo:
         ),
         limits=limits_of(view.limits),
     )
+
+
+@router.get("/moment", responses=declared())
+def moment(view: Readable) -> Moment:
+    """When something that is stored now is created: later than all that is."""
+    return Moment(moment=view.memory.next_moment())
 
 
 @router.get("/namespaces", responses=declared())

@@ -241,6 +241,7 @@ _PLAIN = (
     "id",
     "text",
     "metadata",
+    "notes",
     "similarity",
     "created_at",
     "updated_at",
@@ -428,14 +429,17 @@ class SearchRequest(SearchOptions):
 
 
 class GenerationOptions(Asked):
-    """More of how the model writes: of transformers' `generate`, what concerns this answer alone."""
+    """How the model writes: of transformers' `generate`, what concerns this answer alone. Greedy, if left out."""
 
-    top_k: int | None = Field(None, ge=0)
+    do_sample: bool | None = None
+    temperature: float | None = Field(None, gt=0, le=10)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=0, le=2**31)
     min_p: float | None = Field(None, ge=0, le=1)
-    repetition_penalty: float | None = Field(None, gt=0)
-    no_repeat_ngram_size: int | None = Field(None, ge=0)
-    min_new_tokens: int | None = Field(None, ge=0)
-    num_beams: int | None = Field(None, ge=1, le=8)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    repetition_penalty: float | None = Field(None, gt=0, le=100)
+    no_repeat_ngram_size: int | None = Field(None, ge=0, le=2**31)
+    min_new_tokens: int | None = Field(None, ge=0, le=2**31)
 
     def options(self) -> dict[str, Any]:
         """Arguments of `generate`."""
@@ -467,6 +471,8 @@ class Answer(Wire):
     """The items it had, best first."""
     prompt_tokens: int
     """Tokens of the prompt, pictures and memory vectors included."""
+    completion_tokens: int = 0
+    """Tokens of the answer."""
 
 
 class DescribeRequest(OneRequest):
@@ -538,6 +544,24 @@ class Message(Asked):
     """The stored items that the message names."""
 
 
+class ToolFunction(Asked):
+    """A function that the model may call."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    parameters: dict[str, Any] = {"type": "object", "properties": {}}
+    """The JSON schema of its arguments."""
+
+
+class Tool(Asked):
+    """What the model may call, as OpenAI writes it."""
+
+    type: Literal["function"] = "function"
+    function: ToolFunction
+
+
 class ChatSettings(Asked):
     """How a conversation is answered."""
 
@@ -551,8 +575,8 @@ class ChatSettings(Asked):
     """Sampling with the same seed says the same."""
     stop: list[Annotated[str, Field(min_length=1)]] = []
     """The answer ends before the first of these texts."""
-    tools: list[dict[str, Any]] = []
-    """What the model may call, as OpenAI writes it."""
+    tools: list[Tool] = []
+    """What the model may call."""
     tool_choice: str = "auto"
     """`auto`, `none`, `any` (one call, to any tool) or a tool's name."""
     schema_: dict[str, Any] | None = Field(None, alias="schema")
@@ -615,11 +639,7 @@ class Replied(Wire):
 
 
 class TextEvent(Wire):
-    """`event: text` of a stream: the next piece of what the model writes.
-
-    After the last one comes `event: reply` with a `Replied`, or `event: answer` with an `Answer`; or, anywhere,
-    `event: error` with a `Problem`.
-    """
+    """`event: text` of a stream: the next piece of what the model writes."""
 
     text: str
 
