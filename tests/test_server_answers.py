@@ -13,7 +13,10 @@ from helpers.servers import serving
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.chat import ChatSettings
+from comem_memory.errors import BusyError
+from comem_memory.server.answering import in_turn
 from comem_memory.server.app import create_app
+from comem_memory.server.served import Served
 from comem_memory.server.settings import ServerSettings
 from comem_memory.server.wire import Vectors
 from comem_memory.testing import tiny_memory
@@ -152,11 +155,17 @@ def test_one_answer_at_a_time_and_no_more_waiting_than_allowed(memory: Continuou
         assert refused[0].json()["type"] == "BusyError" and int(refused[0].headers["Retry-After"]) > 0
 
 
-def test_an_answer_that_takes_too_long_is_given_up(memory: ContinuousMemory):
-    settings = ServerSettings(answer_seconds=1.5)
-    ask = {"question": ASKED, "max_new_tokens": 1000, "generation": {"min_new_tokens": 1000}}
-    with serving(create_app(memory, settings)) as url, httpx.Client(base_url=url, timeout=60) as client:
-        late = client.post("/v1/answer", json=ask)
-        assert (late.status_code, late.json()["type"]) == (503, "BusyError")
-        *_, (last, problem) = events(client.post("/v1/answer", json=ask, headers=EVENTS).text)
-        assert (last, problem["type"]) == ("error", "BusyError")
+async def test_an_answer_that_takes_too_long_is_given_up(memory: ContinuousMemory):
+    served = Served(memory, ServerSettings(answer_seconds=0.5), None)
+    ended = threading.Event()
+
+    def pieces(stopped: threading.Event) -> Iterator[str]:
+        yield "The"
+        stopped.wait(60)
+        ended.set()
+
+    said = in_turn(served, pieces)
+    assert await anext(said) == "The"
+    with pytest.raises(BusyError, match=r"longer than 0.5 seconds"):
+        await anext(said)
+    assert ended.wait(10) and served.answers.running == 0
