@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from comem_memory.memory import ContinuousMemory
     from comem_memory.model import Backbone
     from comem_memory.retrieval import RetrievalKey
-    from comem_memory.store import ChromaStore
+    from comem_memory.store import ChromaServer, ChromaStore
     from comem_memory.types import MemoryHit, MemoryItem
 
     __version__: str
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Answer": "answers",
     "Backbone": "model.backbone",
+    "ChromaServer": "store.servers",
     "ChromaStore": "store.chroma",
     "ComemError": "errors",
     "ContinuousMemory": "memory",
@@ -34,6 +35,7 @@ _HOME = {
 __all__ = [
     "Answer",
     "Backbone",
+    "ChromaServer",
     "ChromaStore",
     "ComemError",
     "ContinuousMemory",

@@ -58,6 +58,10 @@ class StoreConnectionError(ComemError, ConnectionError):
     """The Chroma server of an open memory does not answer."""
 
 
+class StoreAccessError(ComemError, PermissionError):
+    """The Chroma server does not know the token, or the token does not open the database."""
+
+
 class StoreInUseError(ComemError, RuntimeError):
     """Another process has this embedded directory open."""
 

@@ -51,7 +51,7 @@ from comem_memory.opening import (
     open_store,
 )
 from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options
-from comem_memory.store import ChromaStore, Filter, MemoryStore, Precision, identity_of
+from comem_memory.store import ChromaServer, ChromaStore, Filter, MemoryStore, Precision, identity_of
 from comem_memory.types import MemoryHit
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         *,
         answering_model: str | None = None,
         namespace: str = "default",
-        chroma_url: str | None = None,
+        chroma_url: str | ChromaServer | None = None,
         collection_name: str = "comem",
         key: RetrievalKey | str | Path | None = None,
         precision: Precision = "int8",
@@ -164,7 +164,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
                 be written is opened for reading only, as a temporary copy: what others write later is not in it.
             answering_model: Hub name or folder of another model that answers, of the same hidden size.
             namespace: See `namespace`.
-            chroma_url: Keep the data in this Chroma server instead, e.g. `http://localhost:8000`;
+            chroma_url: Keep the data in this Chroma server instead, e.g. `http://localhost:8000`, or a `ChromaServer`
+                with a token, tenant, database, ...;
                 `persist_directory` then holds only pictures that were added without a path.
             collection_name: One memory of several in a directory or server.
             key: How items are found: hub name or folder of a CLIP or SigLIP model, which embeds texts and pictures, or

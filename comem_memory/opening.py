@@ -11,7 +11,7 @@ from comem_memory.encoder import MemoryEncoder, read_config
 from comem_memory.errors import AdapterError, CheckpointError, ModelError, StoreLocationError
 from comem_memory.model import Backbone
 from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
-from comem_memory.store import ChromaStore, CollectionIdentity
+from comem_memory.store import ChromaServer, ChromaStore, CollectionIdentity
 
 DEFAULT_KEY = "multilingual-e5-small"
 KEYS = {DEFAULT_KEY: mini.e5_directory, "all-MiniLM-L6-v2": mini.minilm_directory}
@@ -91,22 +91,24 @@ def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
     return RetrievalKey(text, image, min_similarity=MIN_SIMILARITY.get(name))
 
 
-def find_store(directory: str | Path | None, url: str | None, collection_name: str) -> ChromaStore | None:
+def find_store(
+    directory: str | Path | None, server: str | ChromaServer | None, collection_name: str
+) -> ChromaStore | None:
     """A store that is there already, opened as what it is; `None` if there is none, or it cannot be opened.
 
     Args:
         directory: The directory that holds the data, unless there is a server.
-        url: The URL of a Chroma server, if there is one.
+        server: A Chroma server or its URL, if there is one.
         collection_name: The name of the collection that holds the memory.
 
     Raises:
         StoreInUseError: Another process has the directory open.
         ForkedProcessError: This process is a fork of one that opened a memory.
     """
-    if url is None and (directory is None or not Path(directory).is_dir()):
+    if server is None and (directory is None or not Path(directory).is_dir()):
         return None
     try:
-        return open_store(directory, url, collection_name, None)
+        return open_store(directory, server, collection_name, None)
     except StoreLocationError:  # there is none; or opening it with an identity says what is wrong
         return None
 
@@ -176,13 +178,16 @@ def check_hidden_size(encoder: MemoryEncoder, backbone: Backbone) -> None:
 
 
 def open_store(
-    directory: str | Path | None, url: str | None, collection_name: str, identity: CollectionIdentity | None
+    directory: str | Path | None,
+    server: str | ChromaServer | None,
+    collection_name: str,
+    identity: CollectionIdentity | None,
 ) -> ChromaStore:
     """Opens a store at a server, in a directory, or in this process's memory.
 
     Args:
         directory: The directory that holds the data, unless there is a server.
-        url: The URL of a Chroma server, if there is one.
+        server: A Chroma server or its URL, if there is one.
         collection_name: The name of the collection that holds the memory.
         identity: The encoder and retrieval key in use; `None` opens an existing collection whatever wrote it. A store
             in memory, which is always new, needs one.
@@ -192,8 +197,8 @@ def open_store(
         StoreInUseError: Another process has the directory open.
         EncoderMismatchError: The collection was written with another encoder or retrieval key.
     """
-    if url is not None:
-        return ChromaStore.server(url, identity=identity, collection_name=collection_name)
+    if server is not None:
+        return ChromaStore.server(server, identity=identity, collection_name=collection_name)
     if directory is not None:
         return ChromaStore.embedded(directory, identity=identity, collection_name=collection_name)
     assert identity is not None  # a new collection has none to be opened with

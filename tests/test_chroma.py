@@ -28,7 +28,7 @@ from comem_memory.errors import (
     StoreLocationError,
 )
 from comem_memory.store import ChromaStore
-from comem_memory.store.records import chroma_id
+from comem_memory.store.ids import chroma_id
 
 
 @pytest.fixture(params=["embedded", "in_memory", "server"])
@@ -370,8 +370,10 @@ def test_records_of_earlier_versions_are_current_and_never_expire(tmp_path: Path
     with store._opened.access() as collection:
         kept = collection.get(ids=[chroma_id("ann", "a")], include=["metadatas"])["metadatas"]
         names = ("id", "namespace", "block", "created_at", "content_hash", "truncated", "encoder", "moment")
-        assert kept is not None and set(kept[0]) == {f"comem.{name}" for name in names}, "as earlier versions stored it"
-        collection.update(ids=[chroma_id("ann", "b")], metadatas=[{"comem.moment": None}])  # type: ignore[dict-item]
+        added = {"comem.key", "comem.names"}
+        assert kept is not None and set(kept[0]) == {f"comem.{name}" for name in names} | added
+        none: list[Any] = [dict.fromkeys(added), dict.fromkeys({*added, "comem.moment"})]
+        collection.update(ids=[chroma_id("ann", id) for id in "ab"], metadatas=none)  # as earlier versions stored them
     old = store.get(["b"], namespace="ann")[0]
     assert (old.updated_at, old.said_at, old.expires, old.supersedes) == (old.created_at, None, None, ())
     assert store.count(namespace="ann") == 2 and old.superseded_by is None

@@ -20,6 +20,7 @@ from comem_memory.errors import ComemError
 if TYPE_CHECKING:
     from comem_memory.memory import ContinuousMemory
     from comem_memory.model import Backbone
+    from comem_memory.store import ChromaServer
 
 app = typer.Typer(
     help="Continuous memory: items become vectors, are found again, and a frozen model answers from them.\n\n"
@@ -33,6 +34,20 @@ Directory = Annotated[
     Path, typer.Option("--directory", "-d", envvar="COMEM_DIRECTORY", help="Where the memory is kept.")
 ]
 Server = Annotated[str | None, typer.Option("--server", envvar="COMEM_SERVER", help="URL of a Chroma server.")]
+ServerToken = Annotated[
+    str | None,
+    typer.Option(envvar="COMEM_SERVER_TOKEN", help="Token of that server; better set as an environment variable."),
+]
+ServerHeader = Annotated[
+    list[str] | None,
+    typer.Option(envvar="COMEM_SERVER_HEADER", help="Sent to that server too, as Name:value without blanks."),
+]
+ServerTenant = Annotated[str | None, typer.Option(envvar="COMEM_SERVER_TENANT", help="Tenant on that server.")]
+ServerDatabase = Annotated[str | None, typer.Option(envvar="COMEM_SERVER_DATABASE", help="Database of that tenant.")]
+ServerCertificates = Annotated[
+    Path | None,
+    typer.Option(envvar="COMEM_SERVER_CERTIFICATES", help="PEM file of authorities to trust for that server."),
+]
 Model = Annotated[str | None, typer.Option(envvar="COMEM_MODEL", help="Base model; default: the embedded one.")]
 Adapter = Annotated[
     str | None,
@@ -67,6 +82,11 @@ def options(
     context: typer.Context,
     directory: Directory = Path("comem-memory"),
     server: Server = None,
+    server_token: ServerToken = None,
+    server_header: ServerHeader = None,
+    server_tenant: ServerTenant = None,
+    server_database: ServerDatabase = None,
+    server_certificates: ServerCertificates = None,
     model: Model = None,
     adapter: Adapter = None,
     key: Key = None,
@@ -75,14 +95,30 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
+    if wrong := [header for header in server_header or () if ":" not in header]:
+        raise typer.BadParameter(f"{wrong[0]!r} is not Name:value.", param_hint="--server-header")
+    headers = dict(header.split(":", 1) for header in server_header or ())
+    settings = {
+        "token": server_token,
+        "headers": headers,
+        "tenant": server_tenant,
+        "database": server_database,
+        "certificates": server_certificates,
+    }
     context.obj = {
         "model": model,
         "adapter": adapter,
         "key": key,
         "persist_directory": directory,
-        "chroma_url": server,
+        "chroma_url": server and _server(server, settings),
         "namespace": namespace,
     }
+
+
+def _server(url: str, settings: dict[str, Any]) -> ChromaServer:
+    from comem_memory.store import ChromaServer  # not for --help: it loads torch
+
+    return ChromaServer(url=url, **settings)
 
 
 @contextmanager

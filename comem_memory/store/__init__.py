@@ -18,10 +18,13 @@ from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.finding import Found, find
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import write_folder
+from comem_memory.store.quotas import Quotas
+from comem_memory.store.servers import ChromaServer
 from comem_memory.store.writer import Writer, progress_bar
 
 __all__ = [
     "PRECISIONS",
+    "ChromaServer",
     "ChromaStore",
     "CollectionIdentity",
     "Filter",
@@ -31,6 +34,7 @@ __all__ = [
     "Migration",
     "PictureFolder",
     "Precision",
+    "Quotas",
     "RecordSummary",
     "Writer",
     "check_namespace",

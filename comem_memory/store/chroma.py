@@ -10,22 +10,21 @@ from typing import cast
 
 import numpy as np
 
-from comem_memory.errors import QueryError
+from comem_memory.errors import QueryError, StoreLocationError
 from comem_memory.store.collection import OpenCollection
-from comem_memory.store.connections import Connection, to_process, to_server
+from comem_memory.store.connections import Connection, to_process
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary
-from comem_memory.store.directories import check_location, to_directory
+from comem_memory.store.directories import check_location, copy_directory, to_directory, vacuum_directory
 from comem_memory.store.filters import Filter, scoped
+from comem_memory.store.ids import SEPARATOR, chroma_id
 from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.migration import ChromaMigration
 from comem_memory.store.moments import expiry, next_moment, now
 from comem_memory.store.records import (
     IDS_BATCH,
-    SEPARATOR,
     SUPERSEDING,
     any_after,
     batches,
-    chroma_id,
     delete_ids,
     ids_holding,
     mark,
@@ -33,8 +32,10 @@ from comem_memory.store.records import (
     read,
     read_keys,
     read_summaries,
+    unpacked_ids,
     write,
 )
+from comem_memory.store.servers import ChromaServer
 from comem_memory.store.times import CURRENT, alive, expired, expires_at, expiring_after, hidden, superseded
 
 FEW = 1000
@@ -55,8 +56,14 @@ class ChromaStore(MemoryStore):
     collection as what it is, to read or migrate it. Methods may be called from several threads.
     """
 
-    def __init__(self, connection: Connection, collection_name: str, identity: CollectionIdentity | None) -> None:
-        self._opened = OpenCollection(connection, collection_name, identity)
+    def __init__(
+        self,
+        connection: Connection,
+        collection_name: str,
+        identity: CollectionIdentity | None,
+        directory: Path | None = None,
+    ) -> None:
+        self._opened, self._directory = OpenCollection(connection, collection_name, identity), directory
         self._moment = 0
 
     @classmethod
@@ -75,32 +82,34 @@ class ChromaStore(MemoryStore):
             ForkedProcessError: This process is a fork of one that opened a memory.
             EncoderMismatchError: The collection was written with another encoder or retrieval key.
         """
-        return cls(to_directory(directory), collection_name, identity)
+        return cls(to_directory(directory), collection_name, identity, Path(directory).resolve())
 
     check_location = staticmethod(check_location)
+    vacuum = staticmethod(vacuum_directory)
 
     @classmethod
     def server(
         cls,
-        url: str,
+        server: str | ChromaServer,
         *,
         identity: CollectionIdentity | None,
         collection_name: str = "comem",
-        headers: dict[str, str] | None = None,
     ) -> ChromaStore:
         """Keep the data in a running Chroma server, shared with other processes.
 
         Args:
-            url: `http://host:port` or `https://host`.
+            server: Its URL, `http://host:port` or `https://host`, or also how to open it.
             identity: Encoder and retrieval key in use.
             collection_name: One memory on the server.
-            headers: Sent with each request, for instance an authorization.
 
         Raises:
             StoreLocationError: Not such a URL, nothing answers there, or the collection is not one of ours.
+            StoreAccessError: The server wants another token.
+            StoreConnectionError: The server ceased to answer.
             EncoderMismatchError: The collection was written with another encoder or retrieval key.
         """
-        return cls(to_server(url, headers), collection_name, identity)
+        opened = ChromaServer(url=server) if isinstance(server, str) else server
+        return cls(opened.connect(), collection_name, identity)
 
     @classmethod
     def in_memory(cls, *, identity: CollectionIdentity) -> ChromaStore:
@@ -124,7 +133,7 @@ class ChromaStore(MemoryStore):
 
     def put(self, records: Sequence[MemoryRecord]) -> None:
         with self._opened.adding() as collection:
-            write(collection, self.identity, records)
+            write(collection, self.identity, records, self._opened.quotas)
 
     def get(self, ids: Sequence[str], *, namespace: str) -> list[MemoryRecord]:
         asked = [chroma_id(namespace, id) for id in ids]
@@ -263,6 +272,33 @@ class ChromaStore(MemoryStore):
         with self._opened.access() as collection:
             self._moment = next_moment(partial(any_after, collection), self._moment)
             return self._moment
+
+    def repack(self) -> int:
+        """Writes vectors anew that stand there as earlier versions stored them, in less space; returns of how many.
+
+        A collection of fewer than `packing.ENOUGH` items stays as it is.
+        """
+        rewritten = 0
+        with self._opened.access() as collection:
+            for ids in unpacked_ids(collection):
+                with self._opened.adding():
+                    records = list(read(collection, ids).values())
+                    write(collection, self.identity, records, self._opened.quotas)
+                rewritten += len(records)
+        return rewritten
+
+    def backup(self, target: str | Path) -> Path:
+        """Copies a memory in a directory to a new one, which can be opened; until it is done, writes wait.
+
+        Raises:
+            StoreLocationError: The target exists, or the memory is not in a directory.
+        """
+        if self._directory is None:
+            raise StoreLocationError(
+                "This memory is not in a directory. Export it, or copy the server's directory while it is stopped."
+            )
+        with self._opened.changing():
+            return copy_directory(self._directory, target)
 
     def begin_migration(self, identity: CollectionIdentity) -> ChromaMigration:
         return ChromaMigration(self._opened, identity)

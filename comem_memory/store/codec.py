@@ -81,9 +81,7 @@ def encode_block(memory_embeddings: torch.Tensor, precision: Precision) -> str:
             f"memory_embeddings {shape} hold a value that is not finite or beyond {_LARGEST:g}. "
             "Check the encoder's weights and dtype; such an item cannot be stored."
         )
-    payload = _pack(vectors, precision)
-    fields = _FIELDS.pack(_MAGIC, FORMAT_VERSION, PRECISIONS.index(precision), *shape)
-    return b85encode(fields + _CHECKSUM.pack(_checksum(fields, payload)) + payload)
+    return _block(_pack(vectors, precision), precision, shape[0], shape[1])
 
 
 def decode_block(block: str, *, item_id: str) -> torch.Tensor:
@@ -100,23 +98,53 @@ def decode_block(block: str, *, item_id: str) -> torch.Tensor:
         CorruptBlockError: Bad characters, wrong length, magic or checksum, or a format version unknown here.
     """
     try:
-        data = b85decode(block)
-        if len(data) < _HEADER_SIZE or not data.startswith(_MAGIC):
-            raise ValueError("it does not begin with the header of a block")
-        fields, payload = data[: _FIELDS.size], data[_HEADER_SIZE:]
-        if _CHECKSUM.unpack_from(data, _FIELDS.size) != (_checksum(fields, payload),):
-            raise ValueError("its checksum does not match its content")
-        _, version, precision, q, h = _FIELDS.unpack(fields)
-        if version != FORMAT_VERSION or precision >= len(PRECISIONS):
-            raise ValueError(
-                f"format version {version}, precision {precision} is unknown here (version {FORMAT_VERSION})"
-            )
-        return _unpack(payload, PRECISIONS[precision], q, h)
+        return _unpack(*_opened(block))
     except ValueError as error:
         raise CorruptBlockError(
             f"The stored memory embeddings of item {item_id!r} cannot be read: {error}. "
             "Delete the item and add it again, or restore a backup; if a newer version wrote it, upgrade."
         ) from error
+
+
+def int8_parts(block: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scales (Q,) float32 and steps (Q, H) int8 of a block; `None` for another precision or what is no whole block."""
+    try:
+        payload, precision, q, h = _opened(block)
+    except ValueError:
+        return None
+    if precision != "int8" or len(payload) != 4 * q + q * h:
+        return None
+    return np.frombuffer(payload, "<f4", count=q), np.frombuffer(payload, np.int8, offset=4 * q).reshape(q, h)
+
+
+def int8_block(scales: np.ndarray, steps: np.ndarray) -> str:
+    """The block whose `int8_parts` these are."""
+    q, h = steps.shape
+    return _block(scales.astype("<f4").tobytes() + steps.astype(np.int8).tobytes(), "int8", q, h)
+
+
+def in_steps(values: np.ndarray, scales: np.ndarray, most: int) -> np.ndarray:
+    """Values as whole multiples of scales that broadcast to them, none beyond `most`; zeros have scale 0."""
+    return np.asarray(np.rint(values / np.where(scales == 0, np.float32(1), scales)).clip(-most, most))
+
+
+def _opened(block: str) -> tuple[bytes, Precision, int, int]:
+    """Payload, precision, Q and H; ValueError for what is no whole block."""
+    data = b85decode(block)
+    if len(data) < _HEADER_SIZE or not data.startswith(_MAGIC):
+        raise ValueError("it does not begin with the header of a block")
+    fields, payload = data[: _FIELDS.size], data[_HEADER_SIZE:]
+    if _CHECKSUM.unpack_from(data, _FIELDS.size) != (_checksum(fields, payload),):
+        raise ValueError("its checksum does not match its content")
+    _, version, precision, q, h = _FIELDS.unpack(fields)
+    if version != FORMAT_VERSION or precision >= len(PRECISIONS):
+        raise ValueError(f"format version {version}, precision {precision} is unknown here (version {FORMAT_VERSION})")
+    return payload, PRECISIONS[precision], q, h
+
+
+def _block(payload: bytes, precision: Precision, q: int, h: int) -> str:
+    fields = _FIELDS.pack(_MAGIC, FORMAT_VERSION, PRECISIONS.index(precision), q, h)
+    return b85encode(fields + _CHECKSUM.pack(_checksum(fields, payload)) + payload)
 
 
 def _checksum(fields: bytes, payload: bytes) -> int:
@@ -131,7 +159,7 @@ def _pack(vectors: torch.Tensor, precision: Precision) -> bytes:
     groups = _groups(vectors.numpy(), precision)  # (Q, G, values)
     most = _MOST[precision]
     scales = (np.abs(groups).max(axis=-1, keepdims=True) / np.float32(most)).astype("<f4")
-    steps = np.rint(groups / np.where(scales == 0, np.float32(1), scales)).clip(-most, most)  # zeros have scale 0
+    steps = in_steps(groups, scales, most)
     if precision == "int8":
         return bytes(scales.tobytes() + steps.astype(np.int8).tobytes())
     halves = (steps + 8).astype(np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -21,6 +20,9 @@ from comem_memory.errors import (
 from comem_memory.store.connections import Connection
 from comem_memory.store.contract import CollectionIdentity
 from comem_memory.store.library import Client, Collection, InvalidArgumentError, NotFoundError
+from comem_memory.store.parts import joined, split
+from comem_memory.store.quotas import QuotaCollection, Quotas
+from comem_memory.store.records import matching_ids
 
 _IDENTITY = "comem.identity"
 _HNSW = {"space": "ip", "ef_construction": 200, "ef_search": 200}
@@ -48,11 +50,13 @@ class OpenCollection:
 
     def __init__(self, connection: Connection, name: str, identity: CollectionIdentity | None) -> None:
         self._connection, self._client, self.name = connection, connection.client, name
-        self._writing = threading.RLock()
+        self.quotas = connection.quotas
+        self._writing = connection.writing
         self._closed = False
         try:
-            _finish_replacement(self._client, name)
-            self._collection, self.identity = _open(self._client, name, identity)
+            with self._explained():
+                _finish_replacement(self._client, name)
+                self._collection, self.identity = self._open(identity)
         except BaseException:
             connection.close()
             raise
@@ -64,7 +68,7 @@ class OpenCollection:
             EncoderMismatchError: The collection was written with another encoder or retrieval key.
         """
         with self.access():
-            self._collection, self.identity = _open(self._client, self.name, identity)
+            self._collection, self.identity = self._open(identity)
 
     def check_open(self, *, writing: bool = False) -> None:
         """
@@ -95,9 +99,14 @@ class OpenCollection:
             StoreConnectionError: The server does not answer.
             InvalidItemError: What is written is larger than the server accepts.
         """
-        try:
+        with self._explained():
             self.check_open()
-            yield self._collection
+            yield self.bounded(self._collection)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:
             if self._closed:
                 raise StoreClosedError(_CLOSED) from error
@@ -106,6 +115,11 @@ class OpenCollection:
                 raise EncoderMismatchError(
                     f"Collection {self.name!r} belonged to {self.identity} when it was opened, and was replaced "
                     "since. Open it again with the encoder it now belongs to."
+                ) from error
+            if isinstance(error, httpx.TimeoutException):
+                raise StoreConnectionError(
+                    "The Chroma server did not answer in time. What was being written may be stored or not; to add it "
+                    "again is safe. Give it more time: ChromaServer(timeout=...)."
                 ) from error
             if isinstance(error, httpx.TransportError):
                 raise StoreConnectionError(
@@ -147,14 +161,38 @@ class OpenCollection:
             if staging is not None and not _identity_of(staging).matches(identity):
                 self._client.delete_collection(name)
                 staging = None
-            return staging or _create(self._client, name, identity)
+            return self.bounded(staging or _create(self._client, name, identity, self.quotas))
 
     def replace(self, identity: CollectionIdentity) -> None:
         """Put the staging collection in this one's place. The first rename decides; opening does the rest."""
         with self.changing() as collection:
             collection.modify(name=self.name + _REPLACED)
             _finish_replacement(self._client, self.name)
-            self._collection, self.identity = _open(self._client, self.name, identity)
+            self._collection, self.identity = self._open(identity)
+
+    def bounded(self, collection: Collection) -> Collection:
+        """The collection, asked for no more at a time than the server allows."""
+        return collection if self.quotas is None else cast(Collection, QuotaCollection(collection, self.quotas))
+
+    def _open(self, identity: CollectionIdentity | None) -> tuple[Collection, CollectionIdentity]:
+        name = self.name
+        collection = _find(self._client, name)
+        if collection is None:
+            if identity is None:
+                raise StoreLocationError(
+                    f"There is no collection {name!r} here. Pass the identity of encoder and key to create it."
+                )
+            collection = _create(self._client, name, identity, self.quotas)
+        stored = _identity_of(collection)
+        if identity is None or stored.matches(identity):
+            return collection, stored
+        if matching_ids(self.bounded(collection)):
+            raise EncoderMismatchError(
+                f"Collection {name!r} was written with {stored}, but this memory uses {identity}. "
+                f"{stored.remedy(identity)}"
+            )
+        self._client.delete_collection(name)  # not changed: Chroma remembers the dimension of deleted vectors
+        return _create(self._client, name, identity, self.quotas), identity
 
     def close(self) -> None:
         """Let go of the connection; a second call does nothing."""
@@ -186,40 +224,21 @@ def _find(client: Client, name: str) -> Collection | None:
         return None
 
 
-def _create(client: Client, name: str, identity: CollectionIdentity) -> Collection:
+def _create(client: Client, name: str, identity: CollectionIdentity, quotas: Quotas | None) -> Collection:
     try:
         return client.get_or_create_collection(
             name,
             configuration={"hnsw": cast(Any, _HNSW)},
-            metadata={_IDENTITY: identity.model_dump_json()},
+            metadata=split(_IDENTITY, identity.model_dump_json(), quotas.collection_value_bytes if quotas else None),
             embedding_function=None,
         )
     except InvalidArgumentError as error:
         raise StoreLocationError(f"{name!r} cannot be a collection_name: {error}") from error
 
 
-def _open(client: Client, name: str, identity: CollectionIdentity | None) -> tuple[Collection, CollectionIdentity]:
-    collection = _find(client, name)
-    if collection is None:
-        if identity is None:
-            raise StoreLocationError(
-                f"There is no collection {name!r} here. Pass the identity of encoder and key to create it."
-            )
-        collection = _create(client, name, identity)
-    stored = _identity_of(collection)
-    if identity is None or stored.matches(identity):
-        return collection, stored
-    if collection.count():
-        raise EncoderMismatchError(
-            f"Collection {name!r} was written with {stored}, but this memory uses {identity}. {stored.remedy(identity)}"
-        )
-    client.delete_collection(name)  # not changed: Chroma remembers the dimension of vectors that were deleted
-    return _create(client, name, identity), identity
-
-
 def _identity_of(collection: Collection) -> CollectionIdentity:
     try:
-        return CollectionIdentity.model_validate_json(str((collection.metadata or {}).get(_IDENTITY)))
+        return CollectionIdentity.model_validate_json(str(joined(_IDENTITY, collection.metadata or {})))
     except ValidationError as error:
         raise StoreLocationError(
             f"Collection {collection.name!r} does not say in a known form which encoder wrote it. "

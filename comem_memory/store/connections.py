@@ -1,4 +1,4 @@
-"""Connections to a Chroma on a server or in this process, and what all connections have in common.
+"""Connections to a Chroma in this process, and what all connections have in common.
 
 A connection belongs to the process that made it, and an embedded Chroma to the first process that starts one: a child
 of a fork would wait for ever for Chroma's threads, which it does not have, even in a Chroma of its own; and on the
@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from urllib.parse import urlsplit
 
-from comem_memory.errors import ForkedProcessError, StoreLocationError
-from comem_memory.store.library import Client, embedded_client, server_client
+from comem_memory.errors import ForkedProcessError
+from comem_memory.store.library import Client, embedded_client
+from comem_memory.store.quotas import Quotas
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ class Connection:
         release: Lets go of it; is called once, under `one_at_a_time`.
         check: Raises an error when the client must not be used any more.
         read_only: What is written to it is lost.
+        quotas: What it takes at most.
+        writing: Held while something is written, by whoever shares what is written to in this process.
     """
 
     def __init__(
@@ -41,8 +43,11 @@ class Connection:
         *,
         check: Callable[[], None] = lambda: None,
         read_only: bool = False,
+        quotas: Quotas | None = None,
+        writing: threading.RLock | None = None,
     ) -> None:
-        self.client, self.read_only = client, read_only
+        self.client, self.read_only, self.quotas = client, read_only, quotas
+        self.writing = writing or threading.RLock()
         self._process, self._check = os.getpid(), check
         self._release = partial(_release, release, self._process)
         self._garbage = weakref.finalize(self, _release_garbage, self._release)
@@ -147,29 +152,6 @@ def _in_child() -> None:
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_in_child)
-
-
-def to_server(url: str, headers: dict[str, str] | None = None) -> Connection:
-    """A running Chroma server.
-
-    Args:
-        url: `http://host:port` or `https://host`.
-        headers: Sent with each request, for instance an authorization.
-
-    Raises:
-        StoreLocationError: Not such a URL, or nothing answers there.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
-        raise StoreLocationError(f"{url!r} is not the URL of a server. Pass one like 'http://localhost:8000'.")
-    ssl = parts.scheme == "https"
-    try:
-        client = server_client(parts.hostname, parts.port or (443 if ssl else 8000), ssl=ssl, headers=headers)
-    except ValueError as error:
-        raise StoreLocationError(
-            f"No Chroma server answers at {url} ({error}). Start one with `chroma run`, or check the URL."
-        ) from error
-    return Connection(client, client.close)
 
 
 def to_process() -> Connection:

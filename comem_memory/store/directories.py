@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import shutil
-from contextlib import ExitStack, suppress
+import sqlite3
+import threading
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -82,13 +84,11 @@ class _OpenDirectory:
     """A directory that this process has open, and for how many connections."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.connections = path, 0
+        self.path, self.connections, self.writing = path, 0, threading.RLock()
         path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
-            # The soft fallback would outlive a killed process.
-            lock = FileLock(path / _LOCK, timeout=0, thread_local=False, fallback_to_soft=False)
             try:
-                opened.enter_context(lock)
+                opened.enter_context(_lock(path))
             except Timeout as error:
                 if path in _directories:  # which this process opened before it was replaced, its lock file kept
                     _directories[path].check()
@@ -135,7 +135,63 @@ def _to_original(path: Path) -> Connection:
                 del _directories[path]
             directory.close()
 
-    return Connection(directory.client, release, check=directory.check)
+    return Connection(directory.client, release, check=directory.check, writing=directory.writing)
+
+
+def _lock(path: Path) -> FileLock:
+    # The soft fallback would outlive a killed process.
+    return FileLock(path / _LOCK, timeout=0, thread_local=False, fallback_to_soft=False)
+
+
+def copy_directory(directory: str | Path, target: str | Path) -> Path:
+    """Copies a memory to a new directory, which can be opened as one; what is open in this process must not be written.
+
+    Pictures that the memory keeps beside its data come along.
+
+    Raises:
+        StoreLocationError: The target exists.
+    """
+    source, target = check_location(directory), Path(target).resolve()
+    if target.exists():
+        raise StoreLocationError(f"{target} exists. Pass the path of a new directory.")
+    unfinished = target.with_name(target.name + ".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    ignored = shutil.ignore_patterns(_LOCK, "server.json")
+    shutil.copytree(source, unfinished, ignore=ignored, copy_function=_copy_what_is_there)
+    unfinished.rename(target)
+    return target
+
+
+def _copy_what_is_there(source: str, target: str) -> None:
+    """A picture may go while others are copied, once its item is deleted."""
+    with suppress(FileNotFoundError):
+        shutil.copyfile(source, target)
+
+
+def vacuum_directory(directory: str | Path) -> None:
+    """Gives the space back to the disk that deleted and rewritten records took in Chroma's database.
+
+    It needs as much free space as the database has in the end.
+
+    Raises:
+        StoreLocationError: There is no memory, or the disk has not the space.
+        StoreInUseError: The directory is open, in this process or another.
+    """
+    path = check_location(directory)
+    database = path / _DATA / "chroma.sqlite3"
+    if not database.exists():
+        raise StoreLocationError(f"There is no memory in {path}. Pass the directory of one.")
+    with one_at_a_time():
+        try:
+            with _lock(path), closing(sqlite3.connect(database)) as opened:
+                opened.execute("VACUUM")
+        except Timeout as error:
+            raise _in_use(path) from error
+        except sqlite3.OperationalError as error:
+            raise StoreLocationError(
+                f"{database} cannot be rewritten: {error}. Nothing has changed. Free as much space as it takes, and "
+                "try again."
+            ) from error
 
 
 def _to_copy(path: Path) -> Connection:

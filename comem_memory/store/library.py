@@ -7,8 +7,8 @@ value or an encoding that it does not know. They are the host's: what is opened 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
 
+import httpx
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
@@ -41,11 +41,11 @@ def _import_chroma() -> None:
 
 _import_chroma()
 
-import chromadb  # noqa: E402
 from chromadb.api import ServerAPI  # noqa: E402
 from chromadb.api.client import Client  # noqa: E402
+from chromadb.api.fastapi import FastAPI  # noqa: E402
 from chromadb.api.models.Collection import Collection  # noqa: E402
-from chromadb.config import Settings, System  # noqa: E402
+from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings, System  # noqa: E402
 from chromadb.errors import InternalError, InvalidArgumentError, NotFoundError  # noqa: E402
 
 __all__ = [
@@ -54,22 +54,9 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "NotFoundError",
+    "ServerClient",
     "embedded_client",
-    "server_client",
 ]
-
-
-def server_client(host: str, port: int, *, ssl: bool, headers: dict[str, str] | None) -> Client:
-    """A client of a server.
-
-    Each request has a connection of its own: on one that was kept, a server or proxy that closes it at that moment
-    would leave the request unanswered, and unclear whether it was carried out.
-
-    Raises:
-        ValueError: Nothing answers there.
-    """
-    headers = {**(headers or {}), "Connection": "close"}  # a limit of no kept connections lets threads share them
-    return cast(Client, chromadb.HttpClient(host, port, ssl, headers, _settings()))
 
 
 def embedded_client(path: str | None) -> Client:
@@ -89,6 +76,46 @@ class _EmbeddedClient(Client):
         self._own.start()
 
     def close(self) -> None:
+        self._own.stop()
+
+
+class ServerClient(Client):
+    """A client of a server.
+
+    Args:
+        host, port, ssl: Where it is.
+        session: Sends the requests.
+        tenant, database: By default those that the server names for who asks.
+
+    Raises:
+        NotFoundError: There is no such tenant or database.
+    """
+
+    def __init__(
+        self, host: str, port: int, session: httpx.Client, *, ssl: bool, tenant: str | None, database: str | None
+    ) -> None:
+        settings = _settings()
+        settings.chroma_api_impl = "chromadb.api.fastapi.FastAPI"
+        settings.chroma_server_host, settings.chroma_server_http_port = host, port
+        settings.chroma_server_ssl_enabled = ssl
+        self._own = System(settings)
+        server = self._own.instance(FastAPI)
+        session.headers.update({name: server._session.headers[name] for name in ("Content-Type", "User-Agent")})
+        server._session.close()
+        self._server, server._session = server, session  # Chroma's own waits without end
+        self._own.start()
+        try:
+            identity = server.get_user_identity()
+            own = [name for name in identity.databases or () if name != "*"]
+            self.tenant = tenant or identity.tenant or DEFAULT_TENANT
+            self.database = database or (own[0] if len(own) == 1 else DEFAULT_DATABASE)
+            server.get_database(self.database, self.tenant)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._server._session.close()  # type: ignore[attr-defined]
         self._own.stop()
 
 

@@ -21,12 +21,12 @@ class ChromaMigration(Migration):
     @property
     def total(self) -> int:
         with self._opened.access() as old:
-            return old.count()
+            return len(matching_ids(old))
 
     @property
     def done(self) -> int:
         with self._opened.access():
-            return self._staging.count()
+            return len(matching_ids(self._staging))
 
     def pending(self, batch_size: int) -> Iterator[list[MemoryRecord]]:
         for ids in batches(self._left(), batch_size):
@@ -37,7 +37,7 @@ class ChromaMigration(Migration):
 
     def put(self, records: Sequence[MemoryRecord]) -> None:
         with self._opened.access():
-            write(self._staging, self.identity, records)
+            write(self._staging, self.identity, records, self._opened.quotas)
 
     def commit(self) -> None:
         with self._opened.changing() as old:

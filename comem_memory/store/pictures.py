@@ -10,7 +10,7 @@ from PIL import Image
 
 from comem_memory.errors import InvalidItemError
 from comem_memory.files import keep_picture
-from comem_memory.store.records import chroma_id
+from comem_memory.store.ids import chroma_id
 
 
 class PictureFolder:

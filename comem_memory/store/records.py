@@ -10,6 +10,15 @@
 Chroma's metadata are flat, and their lists are of one kind and not empty. So that filters reach them, values in dicts
 stand under their paths (`author.name`), lists as Chroma takes them; what dicts and lists were stands in `comem.nested`.
 
+Two processes may write one id at the same time. Chroma carries out one upsert after the other, each as a whole, and
+keeps of the metadata before it what it does not name. So a record names all that may be its own: what it lacks of our
+keys is removed, and of the others those that `comem.names` lists are read. Whoever wrote it last looks whether others
+are left, which filters would see, and writes it again without them. Chroma reads metadata and embedding one after the
+other, so `comem.key` has the embedding's checksum, and what does not fit together is read again.
+
+Where a server has `quotas`, long texts stand in `parts`. An int8 block is kept as what differs from the collection's
+`references`, a record without an item.
+
 `times` says how times and states are kept. `comem.terms` lists the text's terms (`retrieval.terms`), each behind its
 namespace: Chroma indexes the list's values, so that a term's records are found without looking through texts. Records
 of earlier versions have none until they are written again.
@@ -21,21 +30,27 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
 from comem_memory.retrieval import terms_of
+from comem_memory.store.codec import int8_parts
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, RecordSummary
-from comem_memory.store.filters import Filter, check_namespace
+from comem_memory.store.filters import Filter
+from comem_memory.store.ids import SEPARATOR, chroma_id, is_item
 from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.moments import moment_of, now, offset_of, to_date, to_moment
-from comem_memory.store.times import CURRENT, MOMENT, UPDATED_AT, alive, expires_at, superseded
+from comem_memory.store.packing import Reference, pack
+from comem_memory.store.parts import count_of, joined, split
+from comem_memory.store.quotas import Quotas, check_quotas, is_too_long
+from comem_memory.store.references import BLOCK, block_of, reference_for
+from comem_memory.store.times import CURRENT, MOMENT, TIME_KEYS, UPDATED_AT, alive, expires_at, superseded
 from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, Metadata, leaves, zoned
 
-SEPARATOR = "\x1f"  # a control character, so neither namespace nor id contains it
 BATCH = 64
 """Records a request."""
 BATCH_BYTES = 20_000_000
@@ -44,13 +59,22 @@ KEYS_BATCH = 1000
 """Retrieval keys a request."""
 ATTEMPTS = 3
 """How often an item is read that is deleted and stored again meanwhile."""
+ROUNDS = 100
+"""How often a record is written, or read, that others write all the time."""
 IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
 
-_NESTED, _SUPERSEDES, _TERMS = "comem.nested", "comem.supersedes", "comem.terms"
-SUPERSEDING: Filter = {"comem.superseding": {"$eq": 1}}
+_NAMES, _NESTED, _SUPERSEDES, _TEXT = "comem.names", "comem.nested", "comem.supersedes", "comem.text"
+_LONG = (BLOCK, _NAMES, _NESTED, _SUPERSEDES, _TEXT)
+"""Texts of ours that may be in parts."""
+_KEY, _TERMS, _IMAGE, _SUPERSEDING = "comem.key", "comem.terms", "comem.image", "comem.superseding"
+_OPTIONAL = (*_LONG[2:], *map(count_of, _LONG), _TERMS, _IMAGE, _SUPERSEDING, *TIME_KEYS)
+"""What a record has not always."""
+SUPERSEDING: Filter = {_SUPERSEDING: {"$eq": 1}}
 """Of records that took the place of others; earlier versions did not note it."""
 
+_Made = tuple[str, MemoryRecord, dict[str, Any]]
+"""A record with its Chroma id and its metadata as they are stored, the block among them."""
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound=RecordSummary)
 
@@ -58,10 +82,6 @@ _R = TypeVar("_R", bound=RecordSummary)
 def batches(items: Sequence[_T], size: int) -> Iterator[list[_T]]:
     for start in range(0, len(items), size):
         yield list(items[start : start + size])
-
-
-def chroma_id(namespace: str, id: str) -> str:
-    return f"{check_namespace(namespace)}{SEPARATOR}{id}"
 
 
 def matching_ids(
@@ -76,7 +96,7 @@ def matching_ids(
     Without `among`, at most `limit`.
     """
     if among is None:
-        return list(collection.get(where=where, limit=limit, include=[])["ids"])
+        return list(filter(is_item, collection.get(where=where, limit=limit, include=[])["ids"]))
     found: list[str] = []
     for batch in batches(list(dict.fromkeys(among)), IDS_BATCH):
         found += collection.get(ids=batch, where=where, include=[])["ids"]
@@ -103,16 +123,28 @@ def read(collection: Collection, ids: Sequence[str], namespace: str | None = Non
     ones too."""
     found: dict[str, MemoryRecord] = {}
     for batch in batches(list(dict.fromkeys(ids)), BATCH):
-        for answer in _answers(collection, batch, ["embeddings", "documents", "metadatas"]):
-            columns = (answer[name] for name in ("ids", "embeddings", "documents", "metadatas"))
-            for id, key, document, stored in zip(*columns, strict=True):
-                found[id] = MemoryRecord(
-                    **_summary(stored),
-                    key=np.asarray(key, np.float32),
-                    block=stored["comem.block"],
-                    text=document or None,
-                )
+        left, attempt = batch, 0
+        while left:
+            torn = []
+            for answer in _answers(collection, left, ["embeddings", "documents", "metadatas"]):
+                columns = (answer[name] for name in ("ids", "embeddings", "documents", "metadatas"))
+                for id, embedding, document, stored in zip(*columns, strict=True):
+                    key = np.asarray(embedding, np.float32)
+                    if attempt < ROUNDS and stored.get(_KEY, checksum := _checksum(key)) != checksum:
+                        torn.append(id)  # written in between
+                        continue
+                    found[id] = MemoryRecord(
+                        **_summary(stored),
+                        key=key,
+                        block=block_of(collection, stored),
+                        text=joined(_TEXT, stored) or document or None,
+                    )
+            left, attempt = torn, attempt + 1
     return _asked(found, ids, namespace)
+
+
+def _checksum(key: np.ndarray) -> int:
+    return zlib.crc32(key.astype("<f4").tobytes())
 
 
 def read_summaries(
@@ -172,12 +204,12 @@ def _summary(stored: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": stored["comem.id"],
         "namespace": stored["comem.namespace"],
-        "image": stored.get("comem.image"),
+        "image": stored.get(_IMAGE),
         "metadata": _metadata(stored),
         "created_at": stored["comem.created_at"],
         "content_hash": stored["comem.content_hash"],
         "truncated": stored["comem.truncated"],
-        "supersedes": tuple(filter(None, stored.get(_SUPERSEDES, "").split(SEPARATOR))),
+        "supersedes": tuple(filter(None, (joined(_SUPERSEDES, stored) or "").split(SEPARATOR))),
         **_read_times(stored),
     }
 
@@ -199,22 +231,27 @@ def _terms(record: MemoryRecord) -> list[str]:
 
 def _metadata(stored: dict[str, Any]) -> Metadata:
     """The item's metadata as they were given."""
-    nested: Metadata = json.loads(stored.get(_NESTED, "{}"))
+    nested: Metadata = json.loads(joined(_NESTED, stored) or "{}")
+    names = joined(_NAMES, stored)  # records of earlier versions have none
+    own = filter(_is_own, stored) if names is None else [name for name in json.loads(names) if name in stored]
     parts = leaves(nested)
-    plain = {
+    return {name: stored[name] for name in own if name not in parts} | nested
+
+
+def _is_own(name: str) -> bool:
+    """Whether a key is the item's, or an adapter's note."""
+    return not name.startswith(RESERVED_PREFIX) or name.startswith(CHAT_PREFIX)
+
+
+def _flat(metadata: Metadata, quotas: Quotas | None) -> tuple[dict[str, Any], Metadata]:
+    """The same as Chroma takes them, lists of several kinds and texts that are too long left out; and these."""
+    nested = {
         name: value
-        for name, value in stored.items()
-        if (not name.startswith(RESERVED_PREFIX) or name.startswith(CHAT_PREFIX)) and name not in parts
+        for name, value in metadata.items()
+        if isinstance(value, dict | list) or (isinstance(value, str) and is_too_long(value, quotas))
     }
-    return plain | nested
-
-
-def _flat(metadata: Metadata) -> dict[str, Any]:
-    """The same as Chroma takes them, lists of several kinds left out."""
-    nested = {name: value for name, value in metadata.items() if isinstance(value, dict | list)}
     flat = {name: _of_one_kind(value) if isinstance(value, list) else value for name, value in leaves(metadata).items()}
-    written = {_NESTED: json.dumps(nested)} if nested else {}
-    return {name: value for name, value in flat.items() if value is not None} | written
+    return {name: value for name, value in flat.items() if not (value is None or is_too_long(value, quotas))}, nested
 
 
 def _of_one_kind(values: list[Any]) -> list[Any] | None:
@@ -224,24 +261,32 @@ def _of_one_kind(values: list[Any]) -> list[Any] | None:
     return values if len(kinds) == 1 and kinds <= {str, bool, int, float} else None
 
 
-def _stored_metadata(record: MemoryRecord, identity: CollectionIdentity) -> dict[str, Any]:
-    stored = {
-        **_flat(record.metadata),
+def _stored_metadata(
+    record: MemoryRecord, identity: CollectionIdentity, reference: Reference | None, quotas: Quotas | None
+) -> dict[str, Any]:
+    flat, nested = _flat(record.metadata, quotas)
+    texts = {
+        BLOCK: pack(record.block, reference) if reference else record.block,
+        _NAMES: json.dumps(list(flat)),
+        _NESTED: json.dumps(nested) if nested else "",
+        _SUPERSEDES: SEPARATOR.join(record.supersedes),
+        _TEXT: record.text if record.text and quotas and len(record.text.encode()) > quotas.document_bytes else "",
+    }
+    most = quotas.value_bytes if quotas else None
+    optional = {_IMAGE: record.image, _TERMS: _terms(record), _SUPERSEDING: len(record.supersedes) and 1}
+    return {
+        **flat,
         "comem.id": record.id,
         "comem.namespace": record.namespace,
-        "comem.block": record.block,
         "comem.created_at": record.created_at,
         "comem.content_hash": record.content_hash,
         "comem.truncated": record.truncated,
         "comem.encoder": identity.encoder.digest,
+        **{key: value for name, text in texts.items() if text for key, value in split(name, text, most).items()},
+        _KEY: _checksum(record.key),
+        **_stored_times(record),
+        **{name: value for name, value in optional.items() if value},
     }
-    optional = {
-        "comem.image": record.image,
-        _SUPERSEDES: SEPARATOR.join(record.supersedes),
-        "comem.superseding": len(record.supersedes) and 1,
-        _TERMS: _terms(record),
-    }
-    return stored | _stored_times(record) | {name: value for name, value in optional.items() if value}
 
 
 def _stored_times(record: RecordSummary) -> dict[str, Any]:
@@ -257,7 +302,20 @@ def _stored_times(record: RecordSummary) -> dict[str, Any]:
     return stored if record.superseded_by is None else stored | superseded(record.superseded_by)
 
 
-def write(collection: Collection, identity: CollectionIdentity, records: Sequence[MemoryRecord]) -> None:
+def write(
+    collection: Collection,
+    identity: CollectionIdentity,
+    records: Sequence[MemoryRecord],
+    quotas: Quotas | None = None,
+) -> None:
+    """Stores records, each replacing what is stored under its id.
+
+    Args:
+        collection: The collection.
+        identity: Whose it is.
+        records: The records.
+        quotas: What the server takes at most.
+    """
     by_id = {chroma_id(record.namespace, record.id): record for record in records}
     if len(by_id) < len(records):
         raise DuplicateIdError(
@@ -269,24 +327,39 @@ def write(collection: Collection, identity: CollectionIdentity, records: Sequenc
                 f"The key of item {record.id!r} has shape {np.shape(record.key)}; this collection's have "
                 f"{identity.key_dimension} numbers. Make it with its RetrievalKey, {identity.key_name}."
             )
-    made = [(id, record, _stored_metadata(record, identity)) for id, record in by_id.items()]
+    most = quotas.value_bytes if quotas else None
+    blocks = [record.block for record in records]
+    reference = reference_for(collection, blocks, key_dimension=identity.key_dimension, most=most)
+    made = [(id, record, _stored_metadata(record, identity, reference, quotas)) for id, record in by_id.items()]
+    if quotas:
+        for id, _, metadata in made:
+            check_quotas(id, metadata, quotas)
     for batch in _batches_to_write(made):
-        ids = [id for id, *_ in batch]
-        before = collection.get(ids=ids, include=["metadatas"])
-        # An upsert merges metadata, so what the new record does not have is removed by setting it to None.
-        cleared: dict[str, dict[str, Any]] = {
-            id: dict.fromkeys(stored or {}) for id, stored in zip(before["ids"], before["metadatas"] or [], strict=True)
-        }
+        _upsert(collection, batch)
+
+
+def _upsert(collection: Collection, batch: Sequence[_Made]) -> None:
+    """Writes records, and again those that keys of others, which wrote them at the same time, are left in."""
+    left = {id: (record, metadata) for id, record, metadata in batch}
+    for attempt in range(ROUNDS):
+        answer = collection.get(ids=list(left), include=["metadatas"])
+        stored = {id: one or {} for id, one in zip(answer["ids"], answer["metadatas"] or [], strict=True)}
+        if attempt:
+            left = {id: one for id, one in left.items() if _has_others(stored.get(id, {}), one[1])}
+        if not left:
+            return
         collection.upsert(
-            ids=ids,
-            embeddings=np.stack([np.asarray(record.key, np.float32) for _, record, _ in batch]),
-            documents=[record.text or "" for _, record, _ in batch],
-            metadatas=[cleared.get(id, {}) | metadata for id, _, metadata in batch],
+            ids=list(left),
+            embeddings=np.stack([np.asarray(record.key, np.float32) for record, _ in left.values()]),
+            documents=["" if _TEXT in metadata else record.text or "" for record, metadata in left.values()],
+            metadatas=[dict.fromkeys((*_OPTIONAL, *stored.get(id, {}))) | one for id, (_, one) in left.items()],
         )
 
 
-_Made = tuple[str, MemoryRecord, dict[str, Any]]
-"""A record with its Chroma id and its metadata as they are stored, the block among them."""
+def _has_others(stored: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
+    """Whether something stored is what was written, and has keys beside it; else whoever wrote it sees to that."""
+    is_it = all(stored.get(name) == written[name] for name in (BLOCK, _NAMES))
+    return is_it and not stored.keys() <= {*written, *_OPTIONAL}
 
 
 def _batches_to_write(made: Sequence[_Made]) -> Iterator[list[_Made]]:
@@ -303,6 +376,16 @@ def _batches_to_write(made: Sequence[_Made]) -> Iterator[list[_Made]]:
         size += more
     if batch:
         yield batch
+
+
+def unpacked_ids(collection: Collection) -> Iterator[list[str]]:
+    """Batches of Chroma ids whose records `write` would make smaller, if the collection has a reference."""
+    for batch in batches(sorted(matching_ids(collection)), BATCH):
+        for answer in _answers(collection, batch, ["metadatas"]):
+            stored = zip(answer["ids"], answer["metadatas"], strict=True)
+            ids = [id for id, one in stored if int8_parts(joined(BLOCK, one) or "") is not None]
+            if ids:
+                yield ids
 
 
 def mark(collection: Collection, ids: Sequence[str], metadata: dict[str, Any]) -> None:

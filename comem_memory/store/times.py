@@ -28,6 +28,19 @@ TIMES = ("comem.created_at", UPDATED_AT, "comem.said_at", "comem.expires")
 """The times that a filter may compare; those of a record that lacks one are only `$ne`."""
 _OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte")
 
+TIME_KEYS = (
+    MOMENT,
+    "comem.updated",
+    UPDATED_AT,
+    "comem.said_at",
+    "comem.said_offset",
+    "comem.expiring",
+    "comem.expires",
+    "comem.superseded",
+    "comem.superseded_by",
+)
+"""All of the table above."""
+
 CURRENT: Condition = {"comem.superseded": {"$ne": 1}}
 """Of records that no other took the place of."""
 
