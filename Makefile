@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-lowest lint format
+.PHONY: setup demo test test-lowest test-ray lint format
 
 setup: $(VENV)/installed
 
@@ -24,6 +24,13 @@ test-lowest: setup $(VENV)/lowest
 $(VENV)/lowest: constraints-lowest.txt
 	rm -rf $@
 	$(BIN)/pip install --no-deps --target $@ --requirement constraints-lowest.txt
+
+test-ray: setup $(VENV)/ray
+	PYTHONPATH=$(abspath $(VENV)/ray) $(BIN)/pytest -n 0 tests/engines/test_ray.py
+
+$(VENV)/ray: constraints-ray.txt
+	rm -rf $@
+	$(BIN)/pip install --no-deps --target $@ --requirement constraints-ray.txt
 
 lint: setup
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from comem_memory.encoder import MemoryEncoder, read_config
 from comem_memory.errors import AdapterError, CheckpointError, ModelError, StoreLocationError
 from comem_memory.model import Backbone
 from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
-from comem_memory.store import ChromaServer, ChromaStore, CollectionIdentity
+from comem_memory.store import ChromaServer, ChromaStore, CollectionIdentity, MemoryStore
 
 DEFAULT_KEY = "multilingual-e5-small"
 KEYS = {DEFAULT_KEY: mini.e5_directory, "all-MiniLM-L6-v2": mini.minilm_directory}
@@ -113,7 +113,7 @@ def find_store(
         return None
 
 
-def key_of(store: ChromaStore) -> str | None:
+def key_of(store: MemoryStore) -> str | None:
     """Which of `KEYS` wrote a store, if it is not the default key of today; else `None`."""
     return "all-MiniLM-L6-v2" if store.identity.key_name == EARLIER_DEFAULT else None
 

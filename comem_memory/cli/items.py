@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Column, Table
 
 from comem_memory.cli.app import AsJson, ImageFile, K, Question, app, console, open_memory, print_json
+from comem_memory.cli.bulk import add_with_ray
 from comem_memory.config import Mode
 from comem_memory.types import MemoryHit
 
@@ -19,6 +21,15 @@ def add(
         str, typer.Argument(help="A .jsonl, .txt or .md file, a picture, a folder of those, - for stdin.")
     ],
     truncate: Annotated[bool, typer.Option(help="Cut texts that are too long.")] = False,
+    ray: Annotated[
+        Path | None,
+        typer.Option(
+            help="Encode with Ray Data into shards in this folder, then store them; also reads Parquet. A run that was "
+            "stopped goes on. RAY_ADDRESS names a cluster; without it Ray starts on this machine."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="How many encode at a time, with --ray.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each worker, with --ray.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Store items: JSON lines, one text a line, or pictures with a .txt beside.
@@ -26,6 +37,9 @@ def add(
     A JSON line is an object with "text", "image", "id", "metadata", "said_at", "expires" and "supersedes", or some of
     them; times in ISO 8601, as 2026-05-03T18:30:00+02:00, and for "expires" also P30D.
     """
+    if ray is not None:
+        add_with_ray(context, source, ray, as_json, truncate=truncate, concurrency=workers, num_gpus=gpus)
+        return
     from comem_memory.files import read_items  # not for --help: it loads Pillow and httpx
 
     with open_memory(context) as memory:

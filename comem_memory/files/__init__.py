@@ -3,8 +3,8 @@
 from comem_memory.files.atomic import PARTIAL, atomic_folder, atomic_write
 from comem_memory.files.cache import cache_directory, cached, made_once
 from comem_memory.files.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image, named_picture
-from comem_memory.files.item_files import read_items
-from comem_memory.files.resumable import NOTE, claim, open_work, refuse_existing
+from comem_memory.files.item_files import item_files, items_of, read_items
+from comem_memory.files.resumable import NOTE, claim, file_stats, open_work, refuse_existing
 from comem_memory.files.temporary import TemporaryFolder
 
 __all__ = [
@@ -18,7 +18,10 @@ __all__ = [
     "cache_directory",
     "cached",
     "claim",
+    "file_stats",
     "image_digest",
+    "item_files",
+    "items_of",
     "keep_picture",
     "load_image",
     "made_once",

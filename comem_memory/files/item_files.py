@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import warnings
@@ -19,19 +20,28 @@ TEXT_SUFFIXES = {".jsonl", ".txt", ".md"}
 def read_items(source: str) -> Iterator[MemoryItem]:
     """The items of a file, a folder, or standard input.
 
-    A line of a `.jsonl` file or of standard input is an object with the fields of `MemoryItem`, or a text; a line of
-    another text file is a text; a picture is an item whose text is in the `.txt` file of the same name, if there is
-    one. Hidden files of a folder are left out, and files of other kinds, of which a warning tells.
-
     Args:
         source: The path of a file or folder, or `-` for standard input.
 
     Raises:
         InvalidItemError: The source does not exist or holds no such files, or a line is no item; the message names it.
     """
-    if source == "-":
-        yield from _json_items(_decoded(sys.stdin, "standard input"), "standard input", Path())
-        return
+    files = [] if source == "-" else item_files(source)
+    piped = _json_items(_decoded(sys.stdin, "standard input"), "standard input", Path()) if source == "-" else ()
+    for one in itertools.chain(piped, *map(items_of, files)):
+        if isinstance(one, InvalidItemError):
+            raise one
+        yield one
+
+
+def item_files(source: str | Path) -> list[Path]:
+    """The files of a file or folder that `items_of` reads, sorted.
+
+    Hidden files of a folder are left out, and files of other kinds, of which a warning tells.
+
+    Raises:
+        InvalidItemError: The source does not exist or holds no such files.
+    """
     path = Path(source)
     if not path.exists():
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
@@ -45,9 +55,18 @@ def read_items(source: str) -> Iterator[MemoryItem]:
     if others:
         counts = Counter(file.suffix.lower() for file in others)
         kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(counts.items()))
-        warnings.warn(f"{path} also holds files that are left out: {kinds}. Convert what should be read.", stacklevel=2)
-    for file in readable:
-        if file in pictures:
+        warnings.warn(f"{path} also holds files that are left out: {kinds}. Convert what should be read.", stacklevel=3)
+    return readable
+
+
+def items_of(file: Path) -> Iterator[MemoryItem | InvalidItemError]:
+    """The items of one of `item_files`; in place of what is no item, an error that names it.
+
+    A line of a `.jsonl` file is an object with the fields of `MemoryItem`, or a text; a line of another text file is a
+    text; a picture is an item whose text is in the `.txt` file of the same name, if there is one.
+    """
+    try:
+        if file.suffix.lower() in IMAGE_SUFFIXES:
             caption = file.with_suffix(".txt")
             text = "".join(_text_lines(caption)).strip() if caption.is_file() else ""
             yield MemoryItem(text=text or None, image=file, metadata={"source": str(file)})
@@ -55,6 +74,8 @@ def read_items(source: str) -> Iterator[MemoryItem]:
             yield from _json_items(_text_lines(file), str(file), file.parent)
         else:
             yield from (_text_item(line, str(file)) for line in _text_lines(file) if line.strip())
+    except InvalidItemError as error:
+        yield error
 
 
 def _visible(folder: Path) -> Iterator[Path]:
@@ -79,7 +100,7 @@ def _text_item(line: str, name: str) -> MemoryItem:
     return MemoryItem(text=line.strip(), metadata={"source": name})
 
 
-def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[MemoryItem]:
+def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[MemoryItem | InvalidItemError]:
     """One item a line: an object with the fields of MemoryItem, or a plain text."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -91,11 +112,10 @@ def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[Memor
             fields = json.loads(line)
             if isinstance(fields.get("image"), str):
                 fields["image"] = folder / picture_path(fields["image"])
-            item = MemoryItem(**fields)
+            yield MemoryItem(**fields)
         except ValueError as error:
-            raise InvalidItemError(
+            yield InvalidItemError(
                 f"{name}, line {number}: {error} "
                 "Each line is an object with the fields of MemoryItem (text, image, id, metadata, said_at, expires, "
                 "supersedes), or plain text."
-            ) from error
-        yield item
+            )

@@ -33,9 +33,13 @@ def open_work(out: Path, doing: str, files: Iterable[Path], error: type[ComemErr
         ComemError: The folder holds work on other files or with other settings.
     """
     work = out.with_name(f"{out.name}.{doing}")
-    stats = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    claim(work, error, files=stats, **settings)
+    claim(work, error, files=file_stats(files), **settings)
     return work
+
+
+def file_stats(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Path, size and time of each file, by which a change is noticed."""
+    return [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def claim(folder: Path, error: type[ComemError], *, files: object = (), **settings: object) -> None:

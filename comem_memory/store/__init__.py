@@ -16,11 +16,13 @@ from comem_memory.store.contract import (
 )
 from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.finding import Found, find
+from comem_memory.store.identification import Given, ids_of
+from comem_memory.store.moments import now, to_date
 from comem_memory.store.pictures import PictureFolder
-from comem_memory.store.portable import write_folder
+from comem_memory.store.portable import count_items, write_folder
 from comem_memory.store.quotas import Quotas
 from comem_memory.store.servers import ChromaServer
-from comem_memory.store.writer import Writer, progress_bar
+from comem_memory.store.writer import Writer, progress_bar, record_of
 
 __all__ = [
     "PRECISIONS",
@@ -29,6 +31,7 @@ __all__ = [
     "CollectionIdentity",
     "Filter",
     "Found",
+    "Given",
     "MemoryRecord",
     "MemoryStore",
     "Migration",
@@ -38,10 +41,15 @@ __all__ = [
     "RecordSummary",
     "Writer",
     "check_namespace",
+    "count_items",
     "decode_block",
     "encode_block",
     "find",
     "identity_of",
+    "ids_of",
+    "now",
     "progress_bar",
+    "record_of",
+    "to_date",
     "write_folder",
 ]

@@ -104,8 +104,12 @@ def find_exports(folders: str | Path | Iterable[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def count_items(folder: Path, identity: CollectionIdentity) -> int:
-    """The number of items in an export that a memory of this identity can load; its other files are not looked at.
+def count_items(folder: Path, identity: CollectionIdentity | None = None) -> int:
+    """The number of items in an export; its other files are not looked at.
+
+    Args:
+        folder: The export.
+        identity: What it has to be made with, if it is to be loaded.
 
     Raises:
         StoreLocationError: The folder is not an export.
@@ -128,7 +132,7 @@ def read_folder(folder: Path, identity: CollectionIdentity) -> Iterator[MemoryRe
     return _records(folder, manifest)
 
 
-def _read_manifest(folder: Path, identity: CollectionIdentity) -> _Manifest:
+def _read_manifest(folder: Path, identity: CollectionIdentity | None) -> _Manifest:
     try:
         manifest = _Manifest.model_validate_json((folder / MANIFEST).read_text())
     except (OSError, ValidationError) as error:
@@ -140,7 +144,7 @@ def _read_manifest(folder: Path, identity: CollectionIdentity) -> _Manifest:
             f"{folder} has format version {manifest.format_version}, and this library reads up to {FORMAT_VERSION}. "
             "Upgrade with: pip install --upgrade comem-memory"
         )
-    if not manifest.identity.matches(identity):
+    if identity is not None and not manifest.identity.matches(identity):
         raise EncoderMismatchError(
             f"{folder} was made with {manifest.identity}, but this memory uses {identity}. "
             "Load it into a memory with the encoder and retrieval key that made it; then open that memory with another "

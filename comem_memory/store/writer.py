@@ -272,21 +272,8 @@ class Writer:
     def _record(
         self, one: PreparedItem, key: np.ndarray, block: str, moment: str, supersedes: tuple[str, ...] = ()
     ) -> MemoryRecord:
-        return MemoryRecord(
-            id=one.id,
-            namespace=self.namespace,
-            key=key,
-            block=block,
-            text=one.item.text,
-            image=self._keep_picture(one),
-            metadata=one.item.metadata,
-            created_at=moment,
-            content_hash=one.content_hash,
-            truncated=one.inputs.truncated,
-            updated_at=moment,
-            supersedes=supersedes,
-            **_given_times(one.item),
-        )
+        record = record_of(one, key, block, moment, image=self._keep_picture(one))
+        return replace(record, namespace=self.namespace, supersedes=supersedes)
 
     def _adopt(self, chunk: Sequence[MemoryRecord], taken: dict[str, tuple[str, str]]) -> None:
         """Stores records of another memory, of which those stay away that are stored and no older here.
@@ -402,6 +389,33 @@ class Writer:
     def _remove_expired(self, limit: int | None = None) -> None:
         for namespace, id in self.store.remove_expired(limit):
             self.pictures.drop(namespace=namespace, id=id)
+
+
+def record_of(one: PreparedItem, key: np.ndarray, block: str, moment: str, *, image: str | None) -> MemoryRecord:
+    """The record of a new item, of no namespace yet.
+
+    Args:
+        one: The item.
+        key: Its retrieval key, (D,).
+        block: Its memory embeddings, packed.
+        moment: When it is created, in the form of `created_at`.
+        image: The reference to its picture.
+    """
+    return MemoryRecord(
+        id=one.id,
+        namespace="",
+        key=key,
+        block=block,
+        text=one.item.text,
+        image=image,
+        metadata=one.item.metadata,
+        created_at=moment,
+        content_hash=one.content_hash,
+        truncated=one.inputs.truncated,
+        updated_at=moment,
+        supersedes=superseded_ids(one.item),
+        **_given_times(one.item),
+    )
 
 
 def _given_times(item: MemoryItem) -> dict[str, str | None]:

@@ -1,0 +1,86 @@
+"""Items as rows that travel between machines, and what a dataset's own columns mean."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import numpy as np
+from PIL import Image
+
+from comem_memory.encoder import content_hash
+from comem_memory.errors import InvalidItemError, shortened
+from comem_memory.files import load_image
+from comem_memory.types import MemoryItem
+
+
+class Row(TypedDict):
+    """An item, or what is wrong with it; empty instead of missing, since columns have one type."""
+
+    identity: str
+    """What is the same item has the same: SHA-256 of its id or, without one, of its content."""
+    content_hash: str
+    fields: str
+    """The item's fields as JSON, the path of its picture among them."""
+    picture: bytes
+    """Its picture, encoded, if it has no path."""
+    error: str
+
+
+def row_of(given: MemoryItem | InvalidItemError) -> Row:
+    """The row of an item, whose picture is opened, or of the error in its place."""
+    if isinstance(given, InvalidItemError):
+        return _failed(str(given))
+    try:
+        content = content_hash(given.text, None if given.image is None else load_image(given.image))
+    except InvalidItemError as error:
+        return _failed(f"Item {shortened(given.id or given.text or '')!r}: {error}")
+    fields = given.model_dump(mode="json", exclude_unset=True, exclude={"image"})
+    picture = given.image
+    if picture is not None and not isinstance(picture, bytes | Image.Image):
+        fields, picture = fields | {"image": str(picture)}, None
+    return Row(
+        identity=content if given.id is None else _sha256(f"id {given.id}"),
+        content_hash=content,
+        fields=json.dumps(fields, sort_keys=True),
+        picture=_encoded(picture),
+        error="",
+    )
+
+
+def item_of(columns: Mapping[str, Any]) -> MemoryItem | InvalidItemError:
+    """The item of a dataset's row, whose columns are fields of `MemoryItem`; those that are null are left out.
+
+    A picture is a path, encoded bytes, pixels (height, width, 3), or as Hugging Face's datasets keep it, a dict of
+    `bytes` and `path`.
+    """
+    fields = {name: value for name, value in columns.items() if value is not None}
+    picture = fields.get("image")
+    try:
+        if isinstance(picture, dict):
+            fields["image"] = picture.get("bytes") or picture.get("path")
+        elif isinstance(picture, np.ndarray):
+            fields["image"] = Image.fromarray(picture)
+        return MemoryItem(**fields)
+    except (InvalidItemError, TypeError, ValueError) as error:  # Pillow's, of an array that is no picture
+        shown = {name: value for name, value in fields.items() if name != "image"}
+        return InvalidItemError(f"Row {shortened(shown)}: {error}")
+
+
+def _failed(error: str) -> Row:
+    return Row(identity=_sha256(error), content_hash="", fields="{}", picture=b"", error=error)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _encoded(picture: Any) -> bytes:
+    if isinstance(picture, Image.Image):
+        file = io.BytesIO()
+        picture.save(file, format="PNG")
+        return file.getvalue()
+    return picture or b""
