@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from comem_memory.chat import ChatSettings, NamedItems, Reply
-from comem_memory.errors import QueryError
 from comem_memory.files import load_image
 from comem_memory.model import Message
 from comem_memory.server import wire
@@ -39,32 +38,17 @@ def _part(part: wire.TextPart | wire.ImagePart, limits: ServerSettings) -> Messa
 
 
 def settings_of(sent: wire.ChatSettings, limits: ServerSettings) -> ChatSettings:
-    """How to answer.
-
-    Raises:
-        QueryError: The answer may become longer than the server lets it.
-    """
+    """How to answer, at most at the length that the server lets answers have."""
     fields: dict[str, Any] = {
         name: getattr(sent, name) for name in ("temperature", "top_p", "seed", "stop", "tool_choice")
     }
     return ChatSettings(
         **fields,
-        max_tokens=tokens_of(sent.max_tokens, limits),
+        max_tokens=min(sent.max_tokens, limits.max_new_tokens),
         tools=[tool.model_dump() for tool in sent.tools],
         schema=sent.schema_,
         generation_kwargs=sent.generation.options(),
     )
-
-
-def tokens_of(most: int, limits: ServerSettings) -> int:
-    """The longest answer that is asked for.
-
-    Raises:
-        QueryError: It is longer than the server lets answers be.
-    """
-    if most > limits.max_new_tokens:
-        raise QueryError(f"{most} tokens are more than {limits.max_new_tokens}, which an answer has here at most.")
-    return most
 
 
 def sent_reply(reply: Reply) -> wire.Reply:

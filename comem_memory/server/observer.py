@@ -8,9 +8,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from comem_memory.errors import BusyError
+from comem_memory.errors import BusyError, ComemError, LimitError
 from comem_memory.server.problems import answer_to
 from comem_memory.server.served import Served
 
@@ -44,14 +45,23 @@ class Observer:
             size += len(message.get("body", b""))
             await send(message)
 
-        refused = self.served.stopping and scope["path"] not in ALWAYS
-        answer: ASGIApp = answer_to(BusyError("This server is stopping. Try again later.")) if refused else self.app
+        refusal = self._refusal(scope)
+        answer: ASGIApp = self.app if refusal is None else answer_to(refusal)
         self.served.in_flight += 1
         try:
             await answer(scope, receive, sending)
         finally:
             self.served.in_flight -= 1
             self._note(scope, status, time.perf_counter() - begun, size)
+
+    def _refusal(self, scope: Scope) -> ComemError | None:
+        """Why a request is not even read; a body that does not tell its length is cut by the app."""
+        if self.served.stopping and scope["path"] not in ALWAYS:
+            return BusyError("This server is stopping. Try again later.")
+        length, most = Headers(scope=scope).get("content-length", ""), self.served.settings.max_body_bytes
+        if length.isdecimal() and int(length) > most:
+            return LimitError(f"The request has {length} bytes, more than {most}. Send it in parts.")
+        return None
 
     def _note(self, scope: Scope, status: int, seconds: float, size: int) -> None:
         route: str = getattr(scope.get("route"), "path", "other")

@@ -16,7 +16,7 @@ from comem_memory.errors import LimitError
 from comem_memory.server import wire
 from comem_memory.server.access import Readable, View
 from comem_memory.server.answering import events, in_turn, while_connected
-from comem_memory.server.conversations import sent_reply, settings_of, tokens_of, turn_of
+from comem_memory.server.conversations import sent_reply, settings_of, turn_of
 from comem_memory.server.pictures import checked, items_of
 from comem_memory.server.problems import declared
 
@@ -40,7 +40,7 @@ async def answer(view: Readable, ask: wire.AnswerRequest, request: Request) -> R
     `event: answer` with all of it, or `event: error` with a problem. A client that goes away stops the model.
     """
     picture = await asyncio.to_thread(checked, ask.image, view.limits)
-    most = tokens_of(ask.max_new_tokens, view.limits)
+    most = min(ask.max_new_tokens, view.limits.max_new_tokens)
 
     def pieces(stopped: threading.Event) -> Iterator[str | Answer]:
         return view.memory.stream_answer(
@@ -123,7 +123,7 @@ async def _answered(
 @router.post("/describe", response_model=wire.Description, responses=declared(404))
 async def describe(view: Readable, ask: wire.DescribeRequest, request: Request) -> Response | wire.Wire:
     """What an item's vectors say: the frozen model restates it from them alone, beside the stored text."""
-    most = tokens_of(ask.max_new_tokens, view.limits)
+    most = min(ask.max_new_tokens, view.limits.max_new_tokens)
 
     def said(stopped: threading.Event) -> Iterator[Description]:
         return iter([view.memory.describe(ask.id, max_new_tokens=most, stopped=stopped)])

@@ -84,7 +84,7 @@ class Address:
             return False
 
     def bind(self) -> socket.socket:
-        """The port, which is taken but does not listen yet.
+        """The port, at which clients wait from now on until the server is ready.
 
         Raises:
             AddressError: It is taken by another process, or there is no such host here.
@@ -97,6 +97,7 @@ class Address:
             try:
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 bound.bind(address)
+                bound.listen(2048)
             except OSError:
                 bound.close()
                 raise

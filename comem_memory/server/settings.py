@@ -21,7 +21,7 @@ class ServerSettings(Settings):
     max_picture_pixels: int = Field(25_000_000, ge=1)
     """Pixels of one picture."""
     max_new_tokens: int = Field(1024, ge=1)
-    """Longest answer, in tokens."""
+    """Longest answer, in tokens, whatever a request asks for."""
     max_load_bytes: int = Field(16 * 2**30, ge=1)
     """Bytes of one export that is loaded."""
     rate: str = "6000/minute"

@@ -457,7 +457,7 @@ class AnswerRequest(Asked):
     mode: Mode | None = None
     """Whether the model is given the items' vectors, texts, both or none; by default as the server recommends."""
     max_new_tokens: int = Field(64, ge=1)
-    """Longest answer, in tokens; at most as the server's limits say."""
+    """Longest answer, in tokens; a larger number means the server's own limit."""
     generation: GenerationOptions = GenerationOptions()
     vectors: bool = False
     """Send the items' vectors too."""
@@ -566,7 +566,7 @@ class ChatSettings(Asked):
     """How a conversation is answered."""
 
     max_tokens: int = Field(256, ge=1)
-    """Longest answer, in tokens; at most as the server's limits say."""
+    """Longest answer, in tokens; a larger number means the server's own limit."""
     temperature: float = Field(0.0, ge=0, le=10)
     """0 is greedy decoding."""
     top_p: float | None = Field(None, gt=0, le=1)

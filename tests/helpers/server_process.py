@@ -1,0 +1,70 @@
+"""A server in a process of its own, as `comem serve` runs one, with a tiny memory in a directory."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from comem_memory.server.running import Address, serve
+from comem_memory.server.settings import ServerSettings
+from comem_memory.testing import tiny_memory
+
+directory, given = Path(sys.argv[1]), json.loads(sys.argv[2])
+paths = {name: Path(given[name]) for name in ("tokens", "certificate", "key") if name in given}
+address = Address(host=given.get("host", "127.0.0.1"), **paths)
+bound = address.bind()
+with tiny_memory(directory) as memory:
+    serve(
+        memory, address, bound, ServerSettings(**given.get("settings", {})), grace=given.get("grace", 30),
+        directory=directory, log=Path(given["log"]) if "log" in given else None,
+        ready=lambda url: print(url, flush=True),
+    )
+print("closed", flush=True)
+"""
+
+
+class ServerProcess:
+    """A running server.
+
+    Args:
+        process: Its process, which said where it is.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self.process, self.url = process, process.stdout.readline().strip()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def ended(self) -> tuple[int, str]:
+        """Waits for its end: exit code, and the last that it printed."""
+        assert self.process.stdout is not None
+        rest = self.process.stdout.read().strip()
+        return self.process.wait(60), rest
+
+
+@contextmanager
+def server_process(directory: Path, **given: Any) -> Iterator[ServerProcess]:
+    """Starts one and waits until it is ready; in the end it is killed if it still runs.
+
+    Args:
+        directory: The memory's directory.
+        **given: host, tokens, certificate, key, log, grace, and settings, a dict of `ServerSettings`.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(directory), json.dumps(given, default=str)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield ServerProcess(process)
+    finally:
+        process.kill()
+        process.communicate()
