@@ -45,12 +45,11 @@ def create_app(
         docs_url="/docs",
         redoc_url=None,
         lifespan=lifespan,
-        max_body_size=served.settings.max_body_bytes,
     )
     app.state.served = served
     app.add_middleware(Observer, served=served)
     handle_errors(app)
     for routes in (routes_health, routes_items, routes_answers, routes_memory, openai_routes):
-        app.include_router(routes.router)
+        app.include_router(routes.router, max_body_size=served.settings.max_body_bytes)
     app.router.routes.append(Route("/mcp", mcp, methods=["POST"]))
     return app
