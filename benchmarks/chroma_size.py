@@ -81,10 +81,11 @@ def _record(number: int, namespace: str, key: np.ndarray, block: str) -> MemoryR
     )
 
 
-def measure(folder: Path, items: int) -> dict[str, object]:
-    """Start, memory, and searches by k and namespace, in this process."""
+def measure(folder: Path, items: int, stored: int) -> dict[str, object]:
+    """Start, memory, and searches by k and namespace, in this process; of the items the first are stored."""
     process = psutil.Process()
-    keys, names, questions = made_up_keys(items, seed=2), namespaces_of(items), made_up_keys(QUESTIONS, seed=3)
+    keys, names = made_up_keys(items, seed=2)[:stored], namespaces_of(items)[:stored]
+    questions = made_up_keys(QUESTIONS, seed=3)
     empty, began = process.memory_info().rss, time.perf_counter()
     store = ChromaStore.embedded(folder, identity=None)
     store.search(questions[0], namespace="crowd", k=5)
@@ -140,11 +141,11 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=25, help="stop filling then")
-    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
-        print(json.dumps(measure(given.folder, given.items)))
+        print(json.dumps(measure(given.folder, given.items, given.measure)))
     else:
         stored, rate = fill(given.folder, given.items, given.minutes)
-        command = [sys.executable, __file__, str(given.folder), "--items", str(stored), "--measure"]
+        command = [sys.executable, __file__, str(given.folder), "--items", str(given.items), "--measure", str(stored)]
         show(given.folder, stored, rate, json.loads(subprocess.run(command, check=True, capture_output=True).stdout))

@@ -64,9 +64,6 @@ class ChromaServer:
             StoreAccessError: The server does not know the token, or the token does not open the database.
         """
         parts = self._parts()
-        cloud = (parts.hostname or "").endswith(_CLOUD)
-        header = "x-chroma-token" if cloud else "Authorization"
-        token = {header: self.token if cloud else f"Bearer {self.token}"} if self.token else {}
         try:
             client = ServerClient(
                 parts.hostname or "",
@@ -75,9 +72,9 @@ class ChromaServer:
                     # Each request has a connection of its own: on one that was kept, a server or proxy that closes it
                     # at that moment would leave the request unanswered, and unclear whether it was carried out. A limit
                     # of no kept connections lets threads share them.
-                    headers={**self.headers, **token, "Connection": "close"},
+                    headers={**self.sent_headers(), "Connection": "close"},
                     timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_SECONDS)),
-                    verify=ssl.create_default_context(cafile=self.certificates) if self.certificates else True,
+                    verify=self._trusted(),
                 ),
                 ssl=parts.scheme == "https",
                 tenant=self.tenant,
@@ -94,7 +91,32 @@ class ChromaServer:
             raise StoreLocationError(
                 f"No Chroma server answers at {self.url} ({error}). Start one with `chroma run`, or check the URL."
             ) from error
-        return Connection(client, client.close, quotas=self.quotas or (Quotas() if cloud else None))
+        return Connection(client, client.close, quotas=self.limits())
+
+    def sent_headers(self) -> dict[str, str]:
+        """What goes with each request."""
+        if not self.token:
+            return dict(self.headers)
+        token = {"x-chroma-token": self.token} if self._is_cloud else {"Authorization": f"Bearer {self.token}"}
+        return {**self.headers, **token}
+
+    def limits(self) -> Quotas | None:
+        """What the server takes at most."""
+        return self.quotas or (Quotas() if self._is_cloud else None)
+
+    def _trusted(self) -> ssl.SSLContext | bool:
+        if self.certificates is None:
+            return True
+        try:
+            return ssl.create_default_context(cafile=self.certificates)
+        except OSError as error:
+            raise StoreLocationError(
+                f"{self.certificates} is no file of certificates in PEM that can be read ({error}). Pass another one."
+            ) from error
+
+    @property
+    def _is_cloud(self) -> bool:
+        return (urlsplit(self.url).hostname or "").endswith(_CLOUD)
 
     def _parts(self) -> SplitResult:
         parts = urlsplit(self.url)

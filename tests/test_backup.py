@@ -1,0 +1,125 @@
+"""Backups made while others write, and what comes out of them."""
+
+import itertools
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.processes import run
+from helpers.records import identity, key, record
+from helpers.store_contract import ids_of
+
+from comem_memory.errors import StoreLocationError
+from comem_memory.store import ChromaStore, MemoryRecord, encode_block, write_folder
+from comem_memory.store.portable import read_folder
+
+
+def test_a_directory_is_copied_while_it_is_written_to(tmp_path: Path):
+    with (
+        closing(ChromaStore.embedded(tmp_path / "memory", identity=identity())) as store,
+        closing(ChromaStore.embedded(tmp_path / "memory", identity=identity())) as other,
+    ):
+        (tmp_path / "memory" / "pictures").mkdir()
+        (tmp_path / "memory" / "pictures" / "a.png").write_bytes(b"picture")
+        acknowledged: list[str] = []
+        ended = threading.Event()
+
+        def write() -> None:
+            n = 0
+            while not ended.is_set():
+                other.put([record(f"{n + i:05}", seed=n + i) for i in range(20)])
+                acknowledged.extend(f"{n + i:05}" for i in range(20))
+                if n % 100 == 0:
+                    other.delete(namespace="ann", ids=[f"{n:05}"])
+                n += 20
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        copies = []
+        for n in range(3):
+            while len(acknowledged) < 400 * (n + 1):
+                assert writer.is_alive()
+            before = len(acknowledged)
+            copies.append((before, store.backup(tmp_path / f"copy {n}")))
+        ended.set()
+        writer.join()
+    for before, copy in copies:
+        assert (copy / "pictures" / "a.png").read_bytes() == b"picture"
+        with closing(ChromaStore.embedded(copy, identity=None)) as store:
+            ids = set(ids_of(store))
+            written = [f"{n:05}" for n in range(before) if n % 100]
+            assert ids.issuperset(written), "what was acknowledged before the backup began"
+            assert len(store.get(sorted(ids), namespace="ann")) == len(ids)
+            for n in (1, before // 2 + 1, before - 1):
+                [(found, similarity)] = store.search(key(n), namespace="ann", k=1)
+                assert found.id == f"{n:05}" and similarity == pytest.approx(1, abs=1e-5)
+            store.put([record("new")])
+            assert "new" in ids_of(store)
+
+
+def test_a_backup_takes_no_place_that_is_taken_and_leaves_nothing_half(tmp_path: Path):
+    with closing(ChromaStore.embedded(tmp_path / "memory", identity=identity())) as store:
+        store.put([record("a")])
+        (tmp_path / "taken").mkdir()
+        with pytest.raises(StoreLocationError, match="exists"):
+            store.backup(tmp_path / "taken")
+        (tmp_path / "copy.partial").mkdir()  # a backup that was interrupted
+        store.backup(tmp_path / "copy")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["copy", "memory", "taken"]
+    with (
+        closing(ChromaStore.in_memory(identity=identity())) as store,
+        pytest.raises(StoreLocationError, match="Export"),
+    ):
+        store.backup(tmp_path / "elsewhere")
+
+
+def test_the_command_makes_one_that_opens(tmp_path: Path):
+    with closing(ChromaStore.embedded(tmp_path / "memory", identity=identity())) as store:
+        store.put([record("a")])
+    script = """
+        from comem_memory.cli import main
+        sys.argv = ["comem", "--directory", sys.argv[1], "backup", sys.argv[2]]
+        main()
+    """
+    assert run(script, tmp_path / "memory", tmp_path / "copy") == f"Copied to {tmp_path / 'copy'}."
+    with closing(ChromaStore.embedded(tmp_path / "copy", identity=None)) as store:
+        assert store.get(["a"], namespace="ann") == [record("a")]
+
+
+def test_a_server_is_exported_while_others_write(server_url: str, tmp_path: Path):
+    def opened() -> ChromaStore:
+        return ChromaStore.server(server_url, identity=identity(), collection_name="exported")
+
+    def version(id: int, n: int) -> MemoryRecord:
+        """Key and text say both which version of an item it is."""
+        return record(f"{id:03}", seed=n, text=f"{n}", block=block)
+
+    block = encode_block(torch.ones(8, 4), "int8")
+    ended = threading.Event()
+
+    def write() -> None:
+        with closing(opened()) as other:
+            for n in itertools.count(200):
+                if ended.is_set():
+                    return
+                other.put([version(n % 200, n), record(f"new {n}", block=block)])
+
+    with closing(opened()) as store:
+        store.put([version(n, n) for n in range(200)])
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            records = itertools.chain.from_iterable(store.scan(namespace="ann"))
+            write_folder(tmp_path / "export", store.identity, records)
+        finally:
+            ended.set()
+            writer.join()
+    exported = {one.id: one for one in read_folder(tmp_path / "export", identity())}
+    assert exported.keys() >= {f"{n:03}" for n in range(200)}, "all that was stored before it began"
+    for n in range(200):
+        one = exported[f"{n:03}"]
+        assert one.text is not None and int(one.text) % 200 == n
+        np.testing.assert_array_equal(one.key, key(int(one.text)))
