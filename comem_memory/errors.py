@@ -55,7 +55,7 @@ class StoreReadOnlyError(ComemError, PermissionError):
 
 
 class StoreConnectionError(ComemError, ConnectionError):
-    """The Chroma server of an open memory does not answer."""
+    """The server of an open memory, Chroma's or ours, does not answer."""
 
 
 class StoreAccessError(ComemError, PermissionError):
@@ -120,6 +120,10 @@ class TokenError(ComemError, PermissionError):
 
 class AccessError(ComemError, PermissionError):
     """A token does not open this namespace, or only for reading."""
+
+
+class NotServedError(ComemError, AttributeError):
+    """A connected memory is asked for what only whoever opened it has or can do."""
 
 
 class LimitError(ComemError, ValueError):

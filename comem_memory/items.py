@@ -217,7 +217,10 @@ class ItemMemory:
         """
         if ids is None and not where:
             raise QueryError("delete() needs ids or where. To delete everything in this namespace, call clear().")
-        return self._writer.delete(ids=None if ids is None else _listed(ids), where=where)
+        return self._delete(None if ids is None else listed(ids), where)
+
+    def _delete(self, ids: list[str] | None, where: Filter | None) -> int:
+        return self._writer.delete(ids=ids, where=where)
 
     def postpone(self, ids: Sequence[str], duration: timedelta) -> None:
         """Has items expire when a duration from now has passed: those alone that are to expire and have not yet."""
@@ -304,7 +307,7 @@ class ItemMemory:
             CorruptBlockError: An item's stored vectors are damaged.
         """
         read = self.store.get if skip_missing else self.store.require
-        return [self._hit(record) for record in read(_listed(ids), namespace=self.name)]
+        return [self._hit(record) for record in read(listed(ids), namespace=self.name)]
 
     def history(self, id: str) -> list[MemoryHit]:
         """An item with those that it superseded and that superseded it, directly or not, oldest first.
@@ -317,7 +320,7 @@ class ItemMemory:
             QueryError: The id is not a text.
             CorruptBlockError: An item's stored vectors are damaged.
         """
-        [one] = _listed([id])
+        [one] = listed([id])
         return [self._hit(record) for record in self.store.history(one, namespace=self.name)]
 
     def ids(self, *, where: Filter | None = None, history: bool = False) -> list[str]:
@@ -404,9 +407,7 @@ class ItemMemory:
             EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
         self._writer.check_encoder()
-        if not (text and text.strip()) and image is None:
-            raise QueryError("There is nothing to search for. Pass text=..., image=..., or both.")
-        check_k(k)
+        check_searched(text, image, k)
         options: SearchOptions = {
             "min_similarity": min_similarity,
             "recency": recency,
@@ -474,11 +475,14 @@ class ItemMemory:
             raise QueryError(
                 f"This object sees namespace {self.name!r} alone. Ask the memory that was opened for its namespaces."
             )
-        return self.store.namespaces()
+        return self._namespaces()
 
     def namespaces_below(self) -> list[str]:
         """The namespaces that hold items and whose names begin with this one's and a slash, sorted."""
-        return [name for name in self.store.namespaces() if name.startswith(f"{self.name}/")]
+        return [name for name in self._namespaces() if name.startswith(f"{self.name}/")]
+
+    def _namespaces(self) -> list[str]:
+        return self.store.namespaces()
 
     def next_moment(self) -> int:
         """When something that is stored now is created, in microseconds since 1970, UTC: later than all that is."""
@@ -519,14 +523,33 @@ class ItemMemory:
         self.close()
 
 
+def check_searched(text: str | None, image: Any, k: Any) -> None:
+    """
+    Raises:
+        QueryError: There is nothing to search for, or k is below 1.
+    """
+    if not (text and text.strip()) and image is None:
+        raise QueryError("There is nothing to search for. Pass text=..., image=..., or both.")
+    check_k(k)
+
+
 def check_k(k: Any) -> None:
+    """
+    Raises:
+        QueryError: k is no number of items.
+    """
     if not isinstance(k, int) or k < 1:
         raise QueryError(f"k is {k!r}. Ask for a whole number of items, at least 1.")
 
 
-def _listed(ids: str | Iterable[str]) -> list[str]:
-    listed = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
-    for id in listed:
+def listed(ids: str | Iterable[str]) -> list[str]:
+    """One id or several as a list.
+
+    Raises:
+        QueryError: One of them is not a text.
+    """
+    several = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
+    for id in several:
         if not isinstance(id, str):
             raise QueryError(f"{id!r} is not an id: ids are texts. Pass what add() returned.")
-    return listed
+    return several

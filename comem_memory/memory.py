@@ -259,6 +259,28 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             opened.pop_all()
         return memory
 
+    @classmethod
+    def connect(
+        cls, url: str, token: str | None = None, *, namespace: str | None = None, timeout: float = 300.0
+    ) -> ContinuousMemory:
+        """The memory of a server (`comem serve`), with the methods of one that is opened here; no model is loaded.
+
+        Args:
+            url: Where the server is, as `https://memory.example.org`.
+            token: What it knows the caller by, as `comem token` printed it; a server of this machine may want none.
+            namespace: See `namespace`; by default the first that the token opens.
+            timeout: Seconds that the server may be silent while it answers.
+
+        Raises:
+            StoreConnectionError: The server does not answer.
+            TokenError: It wants a token, or does not know this one.
+            AccessError: The token does not open the namespace.
+            QueryError: The URL or the namespace cannot be one.
+        """
+        from comem_memory.client import connect  # which builds on this class
+
+        return connect(url, token, namespace=namespace, timeout=timeout)
+
     @property
     def info(self) -> MemoryInfo:
         """What it answers and searches with."""
@@ -380,7 +402,9 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         """
         at = question_turn(turns)
         text, picture = ("", None) if at is None else content_of(turns[at])
-        text, picture = asked_in(text) if self.key.text else "", picture if self.key.image else None
+        info = self.info
+        text = asked_in(text) if info.text_embedder is not None else ""
+        picture = picture if info.image_embedder is not None else None
         if k == 0 or not (text or picture is not None):
             return []
         return self.search(text or None, picture, k=k, where=where, **options)

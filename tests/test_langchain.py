@@ -16,6 +16,7 @@ import pytest
 import torch
 from helpers.bare_model import bare_answer
 from helpers.scripted import Scripted
+from helpers.served import as_opened
 from helpers.tools import add
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelFallbackMiddleware, PIIMiddleware, SummarizationMiddleware
@@ -55,10 +56,10 @@ from comem_memory.testing import tiny_memory, tiny_picture
 QUESTION = "What opens the blue door?"
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
-    with tiny_memory(tmp_path_factory.mktemp("memory")) as memory:
-        yield memory
+@pytest.fixture(scope="module", params=["here", "served"])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
+    with tiny_memory(tmp_path_factory.mktemp("memory")) as memory, as_opened(request.param, memory) as seen:
+        yield seen
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.bare_model import bare_answer
+from helpers.served import as_opened
 from helpers.tools import add
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, DocumentBlock, ImageBlock, TextBlock, ToolCallBlock
@@ -30,11 +31,12 @@ from comem_memory.testing import tiny_memory, tiny_picture
 QUESTION = "What opens the blue door?"
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
+@pytest.fixture(scope="module", params=["here", "served"])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
     with tiny_memory(tmp_path_factory.mktemp("memory")) as memory:
         memory.encoder.backbone.model.config.get_text_config().max_position_embeddings = 16384  # prompts, in bytes
-        yield memory
+        with as_opened(request.param, memory) as seen:
+            yield seen
 
 
 @pytest.fixture

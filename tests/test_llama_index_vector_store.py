@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.memories import CAT, same_picture
+from helpers.served import as_opened
 from llama_index.core import Document, StorageContext, VectorStoreIndex
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.schema import ImageNode, NodeRelationship, RelatedNodeInfo, TextNode
@@ -32,10 +33,10 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
-    with tiny_memory(tmp_path_factory.mktemp("nodes")) as memory:
-        yield memory
+@pytest.fixture(scope="module", params=["here", "served"])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
+    with tiny_memory(tmp_path_factory.mktemp("nodes")) as memory, as_opened(request.param, memory) as seen:
+        yield seen
 
 
 @pytest.fixture

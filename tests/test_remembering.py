@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.scripted import Scripted
+from helpers.served import as_opened
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRetryMiddleware, SummarizationMiddleware
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
@@ -19,10 +20,10 @@ from comem_memory.integrations.langchain.remembering import turns_of
 from comem_memory.testing import tiny_memory
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[ContinuousMemory]:
-    with tiny_memory() as memory:
-        yield memory
+@pytest.fixture(scope="module", params=["here", "served"])
+def shared(request: pytest.FixtureRequest) -> Iterator[ContinuousMemory]:
+    with tiny_memory() as memory, as_opened(request.param, memory) as seen:
+        yield seen
 
 
 @pytest.fixture

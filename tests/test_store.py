@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from helpers.scripted import Scripted
+from helpers.served import as_opened
 from langchain.agents import create_agent
 from langchain.tools import ToolRuntime
 from langchain_core.messages import AIMessage
@@ -53,11 +54,13 @@ def letters(texts: list[str]) -> list[list[float]]:
     return LetterEmbedder().embed(texts).tolist()
 
 
-@pytest.fixture(params=["langgraph", "comem"])
-def store(request: pytest.FixtureRequest) -> BaseStore:
-    if request.param == "comem":
-        return ComemStore(request.getfixturevalue("memory"))
-    return InMemoryStore(index={"dims": LetterEmbedder.dimension, "embed": letters})
+@pytest.fixture(params=["langgraph", "here", "served"])
+def store(request: pytest.FixtureRequest) -> Iterator[BaseStore]:
+    if request.param == "langgraph":
+        yield InMemoryStore(index={"dims": LetterEmbedder.dimension, "embed": letters})
+        return
+    with as_opened(request.param, request.getfixturevalue("memory")) as seen:
+        yield ComemStore(seen)
 
 
 def keys(items: list[SearchItem]) -> list[str]:

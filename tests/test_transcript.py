@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers.served import as_opened
 from langchain_core.messages import AIMessage, HumanMessage
 
 from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory.client import RemoteMemory
 from comem_memory.errors import InvalidItemError
 from comem_memory.integrations.langchain import ComemChatMessageHistory
 from comem_memory.integrations.transcript import MESSAGE, ROLE, SESSION, Said, Transcript, noted, visible
@@ -16,10 +18,10 @@ from comem_memory.testing import tiny_memory, tiny_picture
 from comem_memory.types import with_notes
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[ContinuousMemory]:
-    with tiny_memory() as memory:  # in memory, so that it keeps no pictures
-        yield memory
+@pytest.fixture(scope="module", params=["here", "served"])
+def shared(request: pytest.FixtureRequest) -> Iterator[ContinuousMemory]:
+    with tiny_memory() as memory, as_opened(request.param, memory) as seen:  # in memory: it keeps no pictures
+        yield seen
 
 
 @pytest.fixture
@@ -222,6 +224,8 @@ class TestNames:
         assert messages(transcript) == ["user Hi"]
         memory.update(transcript.ids()[0], text="User: Hello")
         assert memory.get(transcript.ids())[0].metadata == {"room": "hall"}
+        if isinstance(memory, RemoteMemory):  # a server's is exported where it lies
+            return
         memory.export(tmp_path / "export")
         memory.namespace("moved").load(tmp_path / "export")
         moved = Transcript(memory.namespace("moved"), "s1")

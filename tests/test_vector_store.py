@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from helpers.memories import CAT, same_picture
+from helpers.served import as_opened
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.indexing import InMemoryRecordManager, index
@@ -22,10 +23,10 @@ DOCUMENTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
-    with tiny_memory(tmp_path_factory.mktemp("vectors")) as memory:
-        yield memory
+@pytest.fixture(scope="module", params=["here", "served"])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
+    with tiny_memory(tmp_path_factory.mktemp("vectors")) as memory, as_opened(request.param, memory) as seen:
+        yield seen
 
 
 @pytest.fixture

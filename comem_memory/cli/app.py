@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+URL, NAMESPACE = "comem.url", "comem.namespace"
+"""Where a context keeps what commands on items need besides what opens a memory."""
 console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)  # users' texts are shown as they are
 
 Directory = Annotated[
@@ -48,6 +51,14 @@ ServerCertificates = Annotated[
     Path | None,
     typer.Option(envvar="COMEM_SERVER_CERTIFICATES", help="PEM file of authorities to trust for that server."),
 ]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="COMEM_URL",
+        help="URL of a comem serve, whose model, adapter and key are used; its token is read from COMEM_TOKEN. By "
+        "default the one that has the directory open, if one runs.",
+    ),
+]
 Model = Annotated[str | None, typer.Option(envvar="COMEM_MODEL", help="Base model; default: the embedded one.")]
 Adapter = Annotated[
     str | None,
@@ -64,7 +75,15 @@ Key = Annotated[
         "multilingual-e5-small, the default, and all-MiniLM-L6-v2.",
     ),
 ]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", envvar="COMEM_NAMESPACE", help="Whose memory.")]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        envvar="COMEM_NAMESPACE",
+        help="Whose memory; by default the first that the token opens, or 'default'.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 K = Annotated[int, typer.Option("-k", help="Items to recall.")]
 Question = Annotated[str | None, typer.Argument(help="Text to search with.")]
@@ -90,7 +109,8 @@ def options(
     model: Model = None,
     adapter: Adapter = None,
     key: Key = None,
-    namespace: Namespace = "default",
+    namespace: Namespace = None,
+    url: Url = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -111,8 +131,9 @@ def options(
         "key": key,
         "persist_directory": directory,
         "chroma_url": server and _server(server, settings),
-        "namespace": namespace,
+        "namespace": "default" if namespace is None else namespace,
     }
+    context.meta[URL], context.meta[NAMESPACE] = url, namespace
 
 
 def _server(url: str, settings: dict[str, Any]) -> ChromaServer:
@@ -123,10 +144,38 @@ def _server(url: str, settings: dict[str, Any]) -> ChromaServer:
 
 @contextmanager
 def open_memory(context: typer.Context, **other: Any) -> Iterator[ContinuousMemory]:
+    """The memory with its model, in this process."""
     from comem_memory.memory import ContinuousMemory  # not for --help: it loads torch
 
     with ContinuousMemory.from_pretrained(**context.obj | other) as memory:
         yield memory
+
+
+@contextmanager
+def reach_memory(context: typer.Context) -> Iterator[ContinuousMemory]:
+    """The memory of a server that is named, or has the directory open; else as `open_memory`."""
+    server = server_of(context)
+    if server is None:
+        with open_memory(context) as memory:
+            yield memory
+        return
+    from comem_memory.memory import ContinuousMemory
+
+    url, token = server
+    with ContinuousMemory.connect(url, token, namespace=context.meta[NAMESPACE]) as memory:
+        yield memory
+
+
+def server_of(context: typer.Context) -> tuple[str, str | None] | None:
+    """URL and token of the server that commands on items use, if there is one."""
+    if context.meta[URL] is not None:
+        return context.meta[URL], os.environ.get("COMEM_TOKEN")
+    if context.obj["chroma_url"] is not None:
+        return None
+    from comem_memory.server.announcement import find_server
+
+    found = find_server(context.obj["persist_directory"])
+    return None if found is None else (found.url, found.token)
 
 
 def load_backbone(context: typer.Context, **model_kwargs: Any) -> Backbone:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Column, Table
 
-from comem_memory.cli.app import AsJson, ImageFile, K, Question, app, console, open_memory, print_json
+from comem_memory.cli.app import (
+    AsJson,
+    ImageFile,
+    K,
+    Question,
+    app,
+    console,
+    print_json,
+    reach_memory,
+    server_of,
+)
 from comem_memory.cli.bulk import add_with_ray
 from comem_memory.config import Mode
 from comem_memory.types import MemoryHit
@@ -42,12 +53,12 @@ def add(
         return
     from comem_memory.files import read_items  # not for --help: it loads Pillow and httpx
 
-    with open_memory(context) as memory:
+    with reach_memory(context) as memory:
         ids = memory.add(read_items(source), truncate=truncate)
         if as_json:
             print_json({"ids": ids, "count": memory.count()})
         else:
-            console.print(f"{len(ids)} items given, {memory.count()} in namespace {context.obj['namespace']!r}.")
+            console.print(f"{len(ids)} items given, {memory.count()} in namespace {memory.name!r}.")
 
 
 @app.command()
@@ -55,14 +66,14 @@ def search(
     context: typer.Context, text: Question = None, image: ImageFile = None, k: K = 3, as_json: AsJson = False
 ) -> None:
     """Find the items most similar to a text, a picture, or both."""
-    with open_memory(context) as memory:
-        hits = memory.search(text, image, k=k)
+    with reach_memory(context) as memory:
+        hits = [_hit(hit) for hit in memory.search(text, image, k=k)]
     if as_json:
-        print_json([_hit(hit) for hit in hits])
+        print_json(hits)
     else:
         table = Table("similarity", Column("id", overflow="fold"), "text", "image")
         for hit in hits:
-            table.add_row(f"{hit.similarity:.3f}", hit.id, (hit.text or "")[:120], hit.image)
+            table.add_row(f"{hit['similarity']:.3f}", hit["id"], (hit["text"] or "")[:120], hit["image"])
         console.print(table)
 
 
@@ -81,7 +92,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from memory, printing as the model writes."""
-    with open_memory(context) as memory:
+    with reach_memory(context) as memory:
         if as_json:
             answer = memory.answer(question, image, k=k, mode=mode)
             print_json(
@@ -102,7 +113,7 @@ def describe(
     context: typer.Context, id: Annotated[str, typer.Argument(help="The item.")], as_json: AsJson = False
 ) -> None:
     """Show what an item's vectors say, beside its stored text."""
-    with open_memory(context) as memory:
+    with reach_memory(context) as memory:
         description = memory.describe(id)
     if as_json:
         print_json({"text": description.text, "restated": description.restated})
@@ -117,7 +128,7 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete items by id."""
-    with open_memory(context) as memory:
+    with reach_memory(context) as memory:
         deleted = memory.delete(ids=ids)
         if as_json:
             print_json({"deleted": deleted, "count": memory.count()})
@@ -127,17 +138,18 @@ def delete(
 
 @app.command()
 def stats(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show what the memory holds, and with which encoder."""
-    with open_memory(context) as memory:
-        shown = {
-            "namespace": context.obj["namespace"],
-            "items": memory.count(),
-            "namespaces": {name: memory.namespace(name).count() for name in memory.namespaces()},
-            "encoder": str(memory.store.identity.encoder),
-            "retrieval_key": memory.store.identity.key_name,
-            "precision": memory.precision,
-            "parameters": str(memory.encoder.num_parameters()),
-        }
+    """Show what the memory holds, and with which encoder; no model is loaded."""
+    from comem_memory.store.filters import check_namespace
+
+    namespace = check_namespace(context.obj["namespace"])
+    counts, encoder, key = _contents(context)
+    shown = {
+        "namespace": namespace,
+        "items": counts.get(namespace, 0),
+        "namespaces": counts,
+        "encoder": encoder,
+        "retrieval_key": key,
+    }
     if as_json:
         print_json(shown)
     else:
@@ -147,12 +159,32 @@ def stats(context: typer.Context, as_json: AsJson = False) -> None:
         console.print(table)
 
 
+def _contents(context: typer.Context) -> tuple[dict[str, int], str | None, str | None]:
+    """How many items each namespace holds, and what made their vectors and keys, if there are any."""
+    if (server := server_of(context)) is not None:
+        from comem_memory.client.connection import Connection
+        from comem_memory.server.wire import Stats
+
+        with closing(Connection(*server)) as connection:
+            told = connection.get("/v1/stats", Stats)
+        return told.items, told.encoder, told.retrieval_key
+    from comem_memory.store.chroma import ChromaStore
+
+    directory, url = context.obj["persist_directory"], context.obj["chroma_url"]
+    if url is None and not any(ChromaStore.check_location(directory).glob("*")):
+        return {}, None, None
+    opened = ChromaStore.embedded(directory, identity=None) if url is None else ChromaStore.server(url, identity=None)
+    with closing(opened) as store:
+        counts = {name: store.count(namespace=name) for name in store.namespaces()}
+        return counts, str(store.identity.encoder), store.identity.key_name
+
+
 def _hit(hit: MemoryHit) -> dict[str, Any]:
     return {
         "id": hit.id,
         "similarity": hit.similarity,
         "text": hit.text,
-        "image": hit.image,
+        "image": getattr(hit, "picture_url", None) or hit.image,
         "metadata": hit.metadata,
         "created_at": hit.created_at,
         "truncated": hit.truncated,

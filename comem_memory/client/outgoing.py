@@ -1,0 +1,120 @@
+"""What a memory's methods take, as it is sent to a server."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from pydantic import BaseModel, ValidationError
+
+from comem_memory.chat import ChatSettings, NamedItems
+from comem_memory.errors import QueryError, shortened
+from comem_memory.files import load_image
+from comem_memory.model import Message
+from comem_memory.server import wire
+from comem_memory.types import MemoryItem, repaired
+
+
+def request(kind: type[wire.Wire], **given: Any) -> Any:
+    """A request; what is `None` is left to the server.
+
+    Raises:
+        QueryError: Something in it cannot be sent.
+    """
+    try:
+        return kind(**{name: _whole(value) for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        found = error.errors()[0]
+        place = ".".join(str(part) for part in found["loc"])
+        raise QueryError(f"{shortened(place)} cannot be sent to a server: {found['msg']}.") from error
+
+
+def _whole(value: Any) -> Any:
+    """A value whose texts have no halves of characters, which JSON has no form for."""
+    if isinstance(value, str):
+        return repaired(value)
+    if isinstance(value, Mapping):
+        return {_whole(name): _whole(one) for name, one in value.items()}
+    return [_whole(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def picture(image: Any) -> bytes | None:
+    """The encoded file of a picture: a path's own, bytes as they are, an opened one as PNG.
+
+    Raises:
+        InvalidItemError: It cannot be opened.
+    """
+    if image is None:
+        return None
+    opened = load_image(image)  # what is wrong with it is said before it travels
+    if isinstance(image, Image.Image):
+        written = io.BytesIO()
+        opened.save(written, format="PNG")
+        return written.getvalue()
+    return image if isinstance(image, bytes) else Path(image).read_bytes()
+
+
+def item(given: MemoryItem) -> wire.Item:
+    """
+    Raises:
+        InvalidItemError: Its picture cannot be opened.
+    """
+    return wire.Item.of(given, picture(given.image))
+
+
+def message(given: Message) -> BaseModel:
+    """A turn of a conversation.
+
+    Raises:
+        InvalidItemError: A picture cannot be opened.
+        QueryError: It is none that a server takes.
+    """
+    plain = {name: given[name] for name in ("role", "tool_calls", "tool_call_id", "name") if name in given}
+    content = given["content"]
+    sent_content = content if isinstance(content, str) else [_part(part) for part in content]
+    named: NamedItems | None = given.get("named")
+    sent = None if named is None else request(wire.Named, ids=list(named.ids), text=named.text, mode=named.mode)
+    return request(wire.Message, content=sent_content, named=sent, **plain)
+
+
+def _part(part: Message) -> BaseModel:
+    if part["type"] == "image":
+        return request(wire.ImagePart, type="image", image=picture(part["image"]))
+    return request(wire.TextPart, type="text", text=part["text"])
+
+
+def settings(given: ChatSettings) -> BaseModel:
+    """How to answer.
+
+    Raises:
+        QueryError: A setting that a server does not take.
+    """
+    return request(
+        wire.ChatSettings,
+        max_tokens=given.max_tokens,
+        temperature=given.temperature,
+        top_p=given.top_p,
+        seed=given.seed,
+        stop=list(given.stop),
+        tools=[dict(tool) for tool in given.tools],
+        tool_choice=given.tool_choice,
+        schema=given.schema,
+        generation=generation(given.generation_kwargs),
+    )
+
+
+def generation(given: Mapping[str, Any]) -> BaseModel:
+    """Settings of transformers' `generate`.
+
+    Raises:
+        QueryError: One that a server does not take.
+    """
+    if unknown := sorted(given.keys() - wire.GenerationOptions.model_fields.keys()):
+        raise QueryError(
+            f"A server takes no {unknown[0]!r}. Of transformers' generate it takes "
+            f"{', '.join(wire.GenerationOptions.model_fields)}."
+        )
+    return request(wire.GenerationOptions, **given)
