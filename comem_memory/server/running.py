@@ -108,8 +108,9 @@ class Address:
         return bound
 
     def url(self, bound: socket.socket) -> str:
-        """Where it is reached, once bound."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """Where it is reached, once bound; of all addresses of this machine, by loopback's."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        host = f"[{host}]" if ":" in host else host
         return f"{'http' if self.certificate is None else 'https'}://{host}:{bound.getsockname()[1]}"
 
 

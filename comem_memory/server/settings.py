@@ -22,8 +22,6 @@ class ServerSettings(Settings):
     """Pixels of one picture."""
     max_new_tokens: int = Field(1024, ge=1)
     """Longest answer, in tokens, whatever a request asks for."""
-    max_load_bytes: int = Field(16 * 2**30, ge=1)
-    """Bytes of one export that is loaded."""
     rate: str = "6000/minute"
     """Requests of one token, as 10/second or 6000/minute."""
     answers_at_once: int = Field(1, ge=1)
