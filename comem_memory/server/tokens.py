@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from comem_memory.errors import QueryError, TokenError
 from comem_memory.files import atomic_write
 from comem_memory.store import check_namespace
+
+logger = logging.getLogger(__name__)
 
 BELOW = "/*"
 """What ends the entry that opens all namespaces below one, as `ComemStore` makes them."""
@@ -83,7 +86,11 @@ class Tokens:
         Raises:
             TokenError: Nobody has this token.
         """
-        self._refresh()
+        try:
+            self._refresh()
+        except TokenError:
+            logger.exception("No token is known until the file of tokens is mended.")
+            raise TokenError("This server knows no token at the moment. Ask whoever runs it.") from None
         asked, found = _digest(token), None
         for digest, access in (self._others | self._known).items():
             if hmac.compare_digest(digest, asked):
