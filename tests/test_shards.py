@@ -149,3 +149,4 @@ def test_a_picture_keeps_its_bytes_and_is_found_after_loading(model: dict[str, A
         kept.unlink()
         assert memory.search(image=tmp_path / "one.jpg", k=1)[0].id == "cat"
         assert memory.add(MemoryItem(image=original)) == ["cat"]
+        assert Path(memory.get("cat")[0].image or "").read_bytes() == original

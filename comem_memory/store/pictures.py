@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from comem_memory.errors import InvalidItemError
-from comem_memory.files import keep_picture
+from comem_memory.files import atomic_write, keep_picture
 from comem_memory.store.ids import chroma_id
 
 
@@ -49,6 +49,14 @@ class PictureFolder:
         kept = self._of_item(self.folder, namespace, id) / f"{content_hash[:32]}.png"
         if not kept.is_file():
             keep_picture(picture, kept)
+        return str(kept.relative_to(self.folder))
+
+    def copy(self, file: Path, *, namespace: str, id: str, content_hash: str) -> str:
+        """The reference to a copy of a picture's file, in its own format, which is kept here as in `keep`."""
+        assert self.folder is not None  # without it, the file itself is referred to
+        kept = self._of_item(self.folder, namespace, id) / f"{content_hash[:32]}{file.suffix}"
+        if not kept.is_file():
+            atomic_write(kept, lambda partial: shutil.copyfile(file, partial), durable=True)
         return str(kept.relative_to(self.folder))
 
     def find(self, reference: str | None) -> str | None:

@@ -308,8 +308,9 @@ class Writer:
         """A record of another memory as one of this namespace, its picture kept where this memory keeps them."""
         image = record.image
         if image is not None and self.pictures.folder is not None:
-            image = self.pictures.keep(
-                load_image(image), None, namespace=self.namespace, id=record.id, content_hash=record.content_hash
+            load_image(image)  # what is no picture is not taken over
+            image = self.pictures.copy(
+                Path(image), namespace=self.namespace, id=record.id, content_hash=record.content_hash
             )
         return replace(record, namespace=self.namespace, image=image)
 
