@@ -12,7 +12,7 @@ from helpers.saved import save_tiny
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import InvalidItemError
 from comem_memory.files import item_files, items_of
-from comem_memory.ray.rows import Row, item_of, row_of
+from comem_memory.ray.rows import Row, hashed, item_of, row_of
 from comem_memory.ray.shards import ShardEncoder, ShardSettings, shard_folder, shard_of
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.testing import LetterEmbedder, tiny_key, tiny_picture
@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def encoded(items: Iterable[MemoryItem | InvalidItemError], out: Path, shards: int = 1, **settings: Any) -> Path:
     """The items in shards that one worker writes one after the other."""
     rows: list[list[Row]] = [[] for _ in range(shards)]
-    for row in map(row_of, items):
+    for row in map(hashed, map(row_of, items)):
         rows[shard_of(row["identity"], shards)].append(row)
     encoder = ShardEncoder(ShardSettings(out, MOMENT, **settings))
     for shard, own in enumerate(rows):
@@ -127,9 +127,9 @@ def test_columns_of_a_dataset_are_fields_of_an_item(tmp_path: Path):
     encoded_picture = (tmp_path / "one.png").read_bytes()
     same = [pixels, encoded_picture, str(tmp_path / "one.png"), {"bytes": encoded_picture, "path": None}]
     same.append({"bytes": None, "path": str(tmp_path / "one.png")})
-    assert len({row_of(item_of({"image": one, "text": None}))["identity"] for one in same}) == 1
+    assert len({hashed(row_of(item_of({"image": one, "text": None})))["identity"] for one in same}) == 1
     for wrong in ({"id": "a", "txet": "A slip of the pen."}, {"id": "a", "image": np.zeros((2, 2, 7))}, {"id": "a"}):
-        row = row_of(item_of(wrong))
+        row = hashed(row_of(item_of(wrong)))
         assert row["error"].startswith("Row {'id': 'a'") and row["identity"]
     metadata = {"year": None, "tags": ["a"], "by": {"name": "Ada", "born": None}}
     item = item_of({"text": "Tea.", "metadata": metadata, "expires": "P30D", "said_at": "2026-05-03T18:30:00+02:00"})

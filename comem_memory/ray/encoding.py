@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from comem_memory.encoder import read_config
 from comem_memory.errors import ComemError, InvalidItemError, StoreLocationError
 from comem_memory.files import atomic_write, claim, file_stats, item_files, items_of
-from comem_memory.ray.rows import item_of, row_of
+from comem_memory.ray.rows import hashed, item_of, row_of
 from comem_memory.ray.shards import ERRORS, ShardEncoder, ShardSettings, shard_folder, shard_of
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store import PRECISIONS, Precision, count_items, now, progress_bar, to_date
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BEGUN = "begun"
 """File in the folder of the shards with the moment when all their items are created."""
+
+HASHED = 1000
+"""Rows that one task hashes: even a single file is hashed on all cores."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def encode(
     files = _files(dataset) if isinstance(dataset, str | Path) else []
     out = Path(folder).resolve()
     with _ray():
-        rows = _rows(dataset, files).materialize()
+        rows = _rows(dataset, files).repartition(target_num_rows_per_block=HASHED).map(hashed).materialize()
         total = rows.count()
         if not total:
             raise InvalidItemError(f"{dataset} holds no items.")
@@ -177,7 +180,7 @@ def _files(source: str | Path) -> list[Path]:
 
 
 def _rows(dataset: Dataset | str | Path, files: list[Path]) -> Dataset:
-    """A dataset of `Row`."""
+    """A dataset of `Row`, which are not hashed yet."""
     import ray.data
 
     if not isinstance(dataset, str | Path):

@@ -20,35 +20,47 @@ from comem_memory.types import MemoryItem
 class Row(TypedDict):
     """An item, or what is wrong with it; empty instead of missing, since columns have one type."""
 
-    identity: str
-    """What is the same item has the same: SHA-256 of its id or, without one, of its content."""
-    content_hash: str
     fields: str
     """The item's fields as JSON, the path of its picture among them."""
     picture: bytes
     """Its picture, encoded, if it has no path."""
     error: str
+    identity: str
+    """What is the same item has the same: SHA-256 of its id or, without one, of its content."""
+    content_hash: str
 
 
 def row_of(given: MemoryItem | InvalidItemError) -> Row:
-    """The row of an item, whose picture is opened, or of the error in its place."""
+    """The row of an item, or of the error in its place; not `hashed` yet."""
     if isinstance(given, InvalidItemError):
-        return _failed(str(given))
-    try:
-        content = content_hash(given.text, None if given.image is None else load_image(given.image))
-    except InvalidItemError as error:
-        return _failed(f"Item {shortened(given.id or given.text or '')!r}: {error}")
+        return Row(fields="{}", picture=b"", error=str(given), identity="", content_hash="")
     fields = given.model_dump(mode="json", exclude_unset=True, exclude={"image"})
     picture = given.image
     if picture is not None and not isinstance(picture, bytes | Image.Image):
         fields, picture = fields | {"image": str(picture)}, None
     return Row(
-        identity=content if given.id is None else _sha256(f"id {given.id}"),
-        content_hash=content,
         fields=json.dumps(fields, sort_keys=True),
         picture=_encoded(picture),
         error="",
+        identity="",
+        content_hash="",
     )
+
+
+def hashed(row: Row) -> Row:
+    """The row with its identity, for which its picture is opened."""
+    fields = json.loads(row["fields"])
+    text, image, id = (fields.get(name) for name in ("text", "image", "id"))
+    image = row["picture"] or image
+    error, content = row["error"], ""
+    if not error:
+        try:
+            content = content_hash(text, None if image is None else load_image(image))
+        except InvalidItemError as caught:
+            error = f"Item {shortened(id or text or '')!r}: {caught}"
+    other = error or (id and f"id {id}")
+    identity = hashlib.sha256(other.encode()).hexdigest() if other else content
+    return {**row, "error": error, "identity": identity, "content_hash": content}
 
 
 def item_of(columns: Mapping[str, Any]) -> MemoryItem | InvalidItemError:
@@ -68,14 +80,6 @@ def item_of(columns: Mapping[str, Any]) -> MemoryItem | InvalidItemError:
     except (InvalidItemError, TypeError, ValueError) as error:  # Pillow's, of an array that is no picture
         shown = {name: value for name, value in fields.items() if name != "image"}
         return InvalidItemError(f"Row {shortened(shown)}: {error}")
-
-
-def _failed(error: str) -> Row:
-    return Row(identity=_sha256(error), content_hash="", fields="{}", picture=b"", error=error)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _encoded(picture: Any) -> bytes:
