@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import ray.data
-from helpers.dying import DyingEmbedder
+from helpers import dying
 from helpers.saved import save_tiny
 
 from comem_memory import ContinuousMemory, MemoryItem
@@ -158,7 +158,8 @@ def test_a_run_that_was_killed_goes_on(source: Path, model: dict[str, Any], shar
 def test_a_shard_whose_worker_dies_is_made_by_another(
     source: Path, model: dict[str, Any], shards: Path, tmp_path: Path
 ):
-    key = RetrievalKey(DyingEmbedder(tmp_path / "died"), ColourEmbedder())
+    ray.cloudpickle.register_pickle_by_value(dying)  # workers do not find the helpers of tests
+    key = RetrievalKey(dying.DyingEmbedder(tmp_path / "died"), ColourEmbedder())
     encode(source, tmp_path / "shards", shard_size=15, **model | {"key": key})
     assert (tmp_path / "died").exists() and content(tmp_path / "shards") == content(shards)
 
