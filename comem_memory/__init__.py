@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from comem_memory.lazy import lazily
 
 if TYPE_CHECKING:
     from comem_memory.answers import Answer, Description
@@ -54,6 +55,7 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version  # here: it takes longer than all the rest
 
         return version("comem-memory")
-    if name in _HOME:
-        return getattr(import_module(f"comem_memory.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'comem_memory' has no attribute {name!r}")
+    return _find(name)
+
+
+_find = lazily(__name__, _HOME)

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.processes import run
 from helpers.saved import save_roomy, save_tiny
+from helpers.served import comem_server
 from typer.testing import CliRunner
 
 import comem_memory
@@ -98,6 +101,49 @@ def test_a_life(comem: Comem, jsonl: Path, tmp_path: Path):
     assert json.loads(comem("delete", "door", "nothing", "--json")) == {"deleted": 1, "count": 2}
     assert "0 deleted, 3 left." in comem("-n", "bob", "delete", "nothing")
     assert "2 items in namespace 'default'." in comem("reencode")
+
+
+def test_commands_use_the_server_that_has_the_directory_open(
+    comem: Comem, jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    announcement = tmp_path / "memory" / "server.json"
+    with comem_server(tmp_path / "memory") as url:
+        assert announcement.stat().st_mode & 0o777 == 0o600
+        added = json.loads(comem("add", jsonl, "--json"))
+        assert (added["ids"][:2], added["count"]) == (["door", "cat"], 3)
+        [hit] = json.loads(comem("search", "--image", tmp_path / "cat.png", "-k", 1, "--json"))
+        assert hit["id"] == "cat" and hit["image"].startswith(f"{url}/v1/pictures?")
+        asked = ("ask", "Which key?", "-k", 2)
+        answer = json.loads(comem(*asked, "--json"))
+        assert len(answer["hits"]) == 2 and comem(*asked).strip() == answer["answer"]
+        assert "stored    The cat [/b] sleeps :smile:\nrestated  " in comem("describe", "cat")
+        assert json.loads(comem("delete", "cat", "--json")) == {"deleted": 1, "count": 2}
+        served = json.loads(comem("stats", "--json"))
+        assert (served["items"], served["namespaces"]) == (2, {"default": 2})
+        monkeypatch.setenv("COMEM_DIRECTORY", str(tmp_path / "elsewhere"))
+        assert json.loads(comem("--url", url, "stats", "--json")) == served
+        assert not (tmp_path / "elsewhere").exists()
+        monkeypatch.setenv("COMEM_DIRECTORY", str(tmp_path / "memory"))
+        stale = json.loads(announcement.read_text()) | {"pid": os.getpid()}
+    assert not announcement.exists()
+    announcement.write_text(json.dumps(stale))  # as a server leaves it that was killed
+    opened = json.loads(comem("stats", "--json"))
+    assert opened["namespaces"] == {"default": 2}
+
+
+def test_stats_load_no_model(comem: Comem, jsonl: Path, tmp_path: Path):
+    comem("add", jsonl)
+    script = """
+import json, sys
+from comem_memory.cli.app import app
+import comem_memory.cli
+app(["stats", "--json"], standalone_mode=False)
+print(json.dumps(sorted({"torch", "transformers"} & set(sys.modules))))
+"""
+    for within in (nullcontext(), comem_server(tmp_path / "memory")):
+        with within:
+            stats, loaded = run(script).splitlines()
+            assert json.loads(stats)["namespaces"] == {"default": 3} and json.loads(loaded) == []
 
 
 def test_environment_variables_and_options(comem: Comem, jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,12 +3,34 @@
 Anything with the three members of `Embedder` can take the place of the embedders here.
 """
 
-from comem_memory.retrieval.efficientnet_embedder import EfficientNetEmbedder
-from comem_memory.retrieval.embedders import Embedder, QueryEmbedder, embed_questions
-from comem_memory.retrieval.keys import PROBE, RetrievalKey
-from comem_memory.retrieval.ranking import Reranker, SearchOptions, check_options
-from comem_memory.retrieval.sentence_transformer import SentenceTransformerEmbedder
-from comem_memory.retrieval.terms import asked_terms, terms_of
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comem_memory.lazy import lazily
+
+if TYPE_CHECKING:
+    from comem_memory.retrieval.efficientnet_embedder import EfficientNetEmbedder
+    from comem_memory.retrieval.embedders import Embedder, QueryEmbedder, embed_questions
+    from comem_memory.retrieval.keys import PROBE, RetrievalKey
+    from comem_memory.retrieval.ranking import Reranker, SearchOptions, check_options
+    from comem_memory.retrieval.sentence_transformer import SentenceTransformerEmbedder
+    from comem_memory.retrieval.terms import asked_terms, terms_of
+
+_HOME = {
+    "EfficientNetEmbedder": "efficientnet_embedder",
+    "Embedder": "embedders",
+    "PROBE": "keys",
+    "QueryEmbedder": "embedders",
+    "Reranker": "ranking",
+    "RetrievalKey": "keys",
+    "SearchOptions": "ranking",
+    "SentenceTransformerEmbedder": "sentence_transformer",
+    "asked_terms": "terms",
+    "check_options": "ranking",
+    "embed_questions": "embedders",
+    "terms_of": "terms",
+}
 
 __all__ = [
     "PROBE",
@@ -24,3 +46,5 @@ __all__ = [
     "embed_questions",
     "terms_of",
 ]
+
+__getattr__ = lazily(__name__, _HOME)  # terms need no torch

@@ -4,25 +4,62 @@
 and `portable` carries them from one memory to another.
 """
 
-from comem_memory.store.chroma import ChromaStore
-from comem_memory.store.codec import PRECISIONS, Precision, decode_block, encode_block
-from comem_memory.store.contract import (
-    CollectionIdentity,
-    MemoryRecord,
-    MemoryStore,
-    Migration,
-    RecordSummary,
-    identity_of,
-)
-from comem_memory.store.filters import Filter, check_namespace
-from comem_memory.store.finding import Found, find
-from comem_memory.store.identification import Given, ids_of
-from comem_memory.store.moments import now, to_date
-from comem_memory.store.pictures import PictureFolder
-from comem_memory.store.portable import count_items, write_folder
-from comem_memory.store.quotas import Quotas
-from comem_memory.store.servers import ChromaServer
-from comem_memory.store.writer import Writer, progress_bar, record_of
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comem_memory.lazy import lazily
+
+if TYPE_CHECKING:
+    from comem_memory.store.chroma import ChromaStore
+    from comem_memory.store.codec import PRECISIONS, Precision, decode_block, encode_block
+    from comem_memory.store.contract import (
+        CollectionIdentity,
+        MemoryRecord,
+        MemoryStore,
+        Migration,
+        RecordSummary,
+        identity_of,
+    )
+    from comem_memory.store.filters import Filter, check_namespace
+    from comem_memory.store.finding import Found, find
+    from comem_memory.store.identification import Given, ids_of
+    from comem_memory.store.moments import now, to_date
+    from comem_memory.store.pictures import PictureFolder
+    from comem_memory.store.portable import count_items, write_folder
+    from comem_memory.store.quotas import Quotas
+    from comem_memory.store.servers import ChromaServer
+    from comem_memory.store.writer import Writer, progress_bar, record_of
+
+_HOME = {
+    "ChromaServer": "servers",
+    "ChromaStore": "chroma",
+    "CollectionIdentity": "contract",
+    "Filter": "filters",
+    "Found": "finding",
+    "Given": "identification",
+    "MemoryRecord": "contract",
+    "MemoryStore": "contract",
+    "Migration": "contract",
+    "PRECISIONS": "codec",
+    "PictureFolder": "pictures",
+    "Precision": "codec",
+    "Quotas": "quotas",
+    "RecordSummary": "contract",
+    "Writer": "writer",
+    "check_namespace": "filters",
+    "count_items": "portable",
+    "decode_block": "codec",
+    "encode_block": "codec",
+    "find": "finding",
+    "identity_of": "contract",
+    "ids_of": "identification",
+    "now": "moments",
+    "progress_bar": "writer",
+    "record_of": "writer",
+    "to_date": "moments",
+    "write_folder": "portable",
+}
 
 __all__ = [
     "PRECISIONS",
@@ -53,3 +90,5 @@ __all__ = [
     "to_date",
     "write_folder",
 ]
+
+__getattr__ = lazily(__name__, _HOME)  # what is stored is counted without torch

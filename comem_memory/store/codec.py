@@ -30,12 +30,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import torch
 
 from comem_memory.errors import CorruptBlockError
+
+if TYPE_CHECKING:
+    import torch  # which those functions import that need it: counting items does not
 
 Precision = Literal["fp32", "bf16", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -75,7 +77,7 @@ def encode_block(memory_embeddings: torch.Tensor, precision: Precision) -> str:
     shape = tuple(memory_embeddings.shape)
     if len(shape) != 2 or 0 in shape or shape[0] > 0xFFFF:
         raise ValueError(f"memory_embeddings have shape {shape}. Pass the (Q, H) vectors of one item.")
-    vectors = memory_embeddings.detach().to("cpu", torch.float32)
+    vectors = memory_embeddings.detach().float().cpu()
     if not bool((vectors.abs() <= _LARGEST).all()):  # false for NaN as well
         raise ValueError(
             f"memory_embeddings {shape} hold a value that is not finite or beyond {_LARGEST:g}. "
@@ -155,6 +157,8 @@ def _pack(vectors: torch.Tensor, precision: Precision) -> bytes:
     if precision == "fp32":
         return vectors.numpy().astype("<f4").tobytes()
     if precision == "bf16":
+        import torch
+
         return vectors.bfloat16().view(torch.int16).numpy().astype("<i2").tobytes()
     groups = _groups(vectors.numpy(), precision)  # (Q, G, values)
     most = _MOST[precision]
@@ -168,6 +172,8 @@ def _pack(vectors: torch.Tensor, precision: Precision) -> bytes:
 
 def _unpack(payload: bytes, precision: Precision, q: int, h: int) -> torch.Tensor:
     """(Q, H) float32; ValueError when the payload does not have exactly the size that the header says."""
+    import torch
+
     groups = -(-h // _GROUP)
     size = {
         "fp32": 4 * q * h,

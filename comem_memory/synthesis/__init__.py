@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from comem_memory.lazy import lazily
 
 if TYPE_CHECKING:
     from comem_memory.synthesis.corpus import Answers, CorpusItem, CorpusSample, read_corpus
@@ -62,8 +63,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Imports on first use: made-up items need Faker, which is optional, and a corpus does not."""
-    if name in _HOME:
-        return getattr(import_module(f"comem_memory.synthesis.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'comem_memory.synthesis' has no attribute {name!r}")
+__getattr__ = lazily(__name__, _HOME)  # made-up items need Faker, which is optional, and a corpus does not

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from comem_memory.lazy import lazily
 
 if TYPE_CHECKING:
     from comem_memory.training.batches import Batch, Batches, Item, TrainingQuestion
@@ -47,8 +48,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Imports on first use: a recipe needs no torch, and batches need Faker, which is optional."""
-    if name in _HOME:
-        return getattr(import_module(f"comem_memory.training.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'comem_memory.training' has no attribute {name!r}")
+__getattr__ = lazily(__name__, _HOME)  # a recipe needs no torch, and batches need Faker, which is optional
