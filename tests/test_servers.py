@@ -74,6 +74,12 @@ def test_tls_with_an_authority_of_ones_own(server_url: str, tmp_path: Path):
         opened(ChromaServer(url=proxy.url, certificates=tmp_path / "missing.pem"), "tls")
 
 
+@pytest.mark.parametrize("answer", [(404, "<html>Not here.</html>"), (200, "<html>Welcome!</html>"), (500, "")])
+def test_what_is_no_chroma_server_is_named(server_url: str, answer: Answer):
+    with gateway(server_url, lambda _: answer) as proxy, pytest.raises(StoreLocationError, match="No Chroma server"):
+        opened(ChromaServer(url=proxy.url))
+
+
 def test_tenants_and_databases_are_apart(server_url: str):
     host, _, port = server_url.rpartition(":")
     admin = chromadb.AdminClient(

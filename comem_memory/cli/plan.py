@@ -22,9 +22,9 @@ CONTEXT = 4096
 """Tokens of the conversation whose key-value cache is counted."""
 BYTES_TO_TRAIN = 16
 """Bytes of a trained parameter in fp32: itself, its gradient, and Adam's two moments."""
-DISK = (18_000, 2.95)
-"""What an item takes on disk in an embedded Chroma: a number of bytes, and a multiple of the bytes of its block
-(`benchmarks/storage.py`)."""
+DISK = (12_000, 2.0)
+"""What an item takes on disk in an embedded Chroma after `comem vacuum`: a number of bytes, and a multiple of the bytes
+of its block (`benchmarks/storage.py --random`). In int8 vectors that have something in common take less."""
 LINKS = 140
 """Bytes of an item in the HNSW index beside its key: 16 links, and twice as many on the ground level."""
 

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 from tenacity import RetryCallState, Retrying, stop_after_attempt, wait_random_exponential
 
-from comem_memory.errors import StoreAccessError, StoreConnectionError, StoreLocationError
+from comem_memory.errors import StoreAccessError, StoreConnectionError, StoreLocationError, shortened
 from comem_memory.store.connections import Connection
 from comem_memory.store.library import NotFoundError, ServerClient
 from comem_memory.store.quotas import Quotas
@@ -64,32 +64,34 @@ class ChromaServer:
             StoreAccessError: The server does not know the token, or the token does not open the database.
         """
         parts = self._parts()
+        session = _Session(
+            # Each request has a connection of its own: on one that was kept, a server or proxy that closes it at that
+            # moment would leave the request unanswered, and unclear whether it was carried out. A limit of no kept
+            # connections lets threads share them.
+            headers={**self.sent_headers(), "Connection": "close"},
+            timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_SECONDS)),
+            verify=self._trusted(),
+        )
         try:
             client = ServerClient(
                 parts.hostname or "",
                 parts.port or (443 if parts.scheme == "https" else 8000),
-                _Session(
-                    # Each request has a connection of its own: on one that was kept, a server or proxy that closes it
-                    # at that moment would leave the request unanswered, and unclear whether it was carried out. A limit
-                    # of no kept connections lets threads share them.
-                    headers={**self.sent_headers(), "Connection": "close"},
-                    timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_SECONDS)),
-                    verify=self._trusted(),
-                ),
+                session,
                 ssl=parts.scheme == "https",
                 tenant=self.tenant,
                 database=self.database,
             )
-        except (NotFoundError, ValueError) as error:
+        except StoreAccessError:
+            raise
+        except NotFoundError as error:
             raise StoreLocationError(
                 f"The server at {self.url} has no such tenant and database ({error}). Create them there, or pass "
                 "others: ChromaServer(tenant=..., database=...)."
             ) from error
-        except (httpx.HTTPError, OSError) as error:
-            if isinstance(error, StoreAccessError):
-                raise
+        except Exception as error:  # whatever answers there: Chroma's client raises bare ones
             raise StoreLocationError(
-                f"No Chroma server answers at {self.url} ({error}). Start one with `chroma run`, or check the URL."
+                f"No Chroma server answers at {self.url} ({shortened(error)}). Start one with `chroma run`, or check "
+                "the URL."
             ) from error
         return Connection(client, client.close, quotas=self.limits())
 
