@@ -18,26 +18,26 @@ router = APIRouter(prefix="/v1", tags=["memory"])
 def memory(view: Readable) -> MemoryInfo:
     """What a client needs to know of the memory: its model, vectors, key and limits, and the token's rights."""
     memory = view.memory
-    encoder, key, backbone = memory.encoder, memory.key, memory.backbone
+    info, key, encoder = memory.info, memory.key, _encoder(memory)
     return MemoryInfo(
         library_version=comem_memory.__version__,
         namespace=memory.name,
         writable=view.access.writes,
-        model_name=public_name(backbone.name),
-        context_window=backbone.max_length,
-        hidden_size=backbone.hidden_size,
-        num_query_tokens=encoder.encoder_config.qformer.num_query_tokens,
+        model_name=public_name(info.model),
+        context_window=info.context_window,
+        hidden_size=encoder.hidden_size,
+        num_query_tokens=encoder.num_query_tokens,
         mode=memory.mode,
         precision=memory.precision,
         min_similarity=memory.min_similarity,
-        reads_pictures=backbone.prompts.supports_images,
+        reads_pictures=info.reads_pictures,
         keeps_pictures=memory.keeps_pictures,
-        encoder=_encoder(memory),
+        encoder=encoder,
         key=KeyInfo(
             name=key.name,
             dimension=key.dimension,
-            text_embedder=None if key.text is None else key.text.name,
-            image_embedder=None if key.image is None else key.image.name,
+            text_embedder=info.text_embedder,
+            image_embedder=info.image_embedder,
             min_similarity=key.min_similarity,
         ),
         limits=limits_of(view.limits),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comem_memory.errors import TokenError
 from comem_memory.memory import ContinuousMemory
+from comem_memory.model import Backbone
 from comem_memory.server.limits import Queue, Rates
 from comem_memory.server.metrics import Metrics
 from comem_memory.server.settings import ServerSettings
@@ -24,7 +25,8 @@ class Served:
 
     def __init__(self, memory: ContinuousMemory, settings: ServerSettings, tokens: Tokens | None) -> None:
         self.memory, self.settings, self.tokens = memory, settings, tokens
-        self.answers = Queue(settings.answers_at_once, settings.answers_waiting)
+        here = isinstance(memory.backbone, Backbone)  # where one answer waits for the other anyway
+        self.answers = Queue(settings.answers_at_once or (1 if here else 64), settings.answers_waiting)
         self.writes = Queue(settings.writes_at_once, settings.writes_waiting)
         self.metrics = Metrics(self.answers, self.writes)
         self.in_flight = 0

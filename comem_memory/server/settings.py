@@ -24,8 +24,8 @@ class ServerSettings(Settings):
     """Longest answer, in tokens, whatever a request asks for."""
     rate: str = "6000/minute"
     """Requests of one token, as 10/second or 6000/minute."""
-    answers_at_once: int = Field(1, ge=1)
-    """Answers that are generated at the same time; more than one for an engine that batches them."""
+    answers_at_once: int | None = Field(None, ge=1)
+    """Answers that are generated at the same time; by default 1, or 64 where a server of its own runs the model."""
     answers_waiting: int = Field(32, ge=0)
     """Answers that may wait their turn; further ones are refused."""
     answer_seconds: float = Field(300.0, gt=0)
