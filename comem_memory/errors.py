@@ -82,6 +82,10 @@ class ModelError(ComemError, ValueError):
     """A model cannot be found or loaded, or takes neither this memory's vectors nor such a conversation."""
 
 
+class ModelConnectionError(ComemError, ConnectionError):
+    """The server that runs the answering model does not answer, does not take the token, or fails."""
+
+
 class AdapterError(ComemError, ValueError):
     """An adapter folder is incomplete, or does not belong to this base model."""
 

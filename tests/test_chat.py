@@ -228,8 +228,8 @@ class TestTools:
         called = {"type": "function", "function": {"name": "add", "arguments": call.arguments}}
         said = [turn("user", "Say <tool_call>"), turn("assistant", "") | {"tool_calls": [called]}, turn("tool", "3")]
         shown: list[str] = []
-        render = backbone.prompts._tokenize
-        backbone.prompts._tokenize = lambda text, images: (shown.append(text), render(text, images))[1]  # type: ignore[method-assign]
+        render = backbone.prompts.tokenize
+        backbone.prompts.tokenize = lambda text, images: (shown.append(text), render(text, images))[1]  # type: ignore[method-assign]
         chat.prompt(said, ChatSettings(tools=[ADD]))
         [text] = shown
         assert text.count("<tool_call>\n{") == 2  # in the instructions and in the call; not in what the user said

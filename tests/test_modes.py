@@ -21,7 +21,7 @@ from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHistory, ComemMiddleware, memory_block
 from comem_memory.integrations.llama_index import ComemLLM, ComemMemory, ComemMemoryBlock
-from comem_memory.model import PromptItem, as_text, prompt_length
+from comem_memory.model import PromptItem, as_text
 from comem_memory.store import identity_of
 from comem_memory.testing import LetterEmbedder, tiny_memory, tiny_picture
 
@@ -255,7 +255,7 @@ def test_what_the_system_turn_tells_already_is_not_told_again(memory: Continuous
     turns = [{"role": "system", "content": told}, {"role": "user", "content": QUESTION}]
     prompt = memory.backbone.prompts.prompt_inputs(turns)
     vectors = memory_of([hit]) if mode != "text" else None
-    assert said.usage_metadata["input_tokens"] == prompt_length(prompt, vectors)
+    assert said.usage_metadata["input_tokens"] == memory.backbone.prompt_length(prompt, vectors)
 
 
 def test_models_of_others_are_told_the_day_on_which_something_was_said():

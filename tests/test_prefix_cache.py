@@ -16,7 +16,7 @@ from transformers import DynamicCache, LogitsProcessor, MistralConfig, MistralFo
 
 from comem_memory.chat import Chat, ChatSettings, Reply
 from comem_memory.encoder import MemoryEncoder
-from comem_memory.model import Backbone, Message, ModelInputs, PrefixCache, prompt_length
+from comem_memory.model import Backbone, Message, ModelInputs, PrefixCache
 from comem_memory.testing import tiny_backbone, tiny_picture
 
 QUESTIONS = ["What is behind the blue door?", "And where is the key?", "Who has it?"]
@@ -122,7 +122,7 @@ def test_a_conversation_answers_the_same_and_prefills_what_it_adds(backbone: Bac
     memory = random_memory(backbone, items)
     picture = tiny_picture() if with_picture else None
     stock = list(converse(backbone, memory, picture, None))
-    assert [turn.prefilled for turn in stock] == [prompt_length(turn.prompt, memory) for turn in stock]
+    assert [turn.prefilled for turn in stock] == [backbone.prompt_length(turn.prompt, memory) for turn in stock]
     ours = list(converse(backbone, memory, picture, PrefixCache()))
     for one, other in zip(ours, stock, strict=True):
         assert_same(one, other)
@@ -135,7 +135,7 @@ def test_a_conversation_answers_the_same_and_prefills_what_it_adds(backbone: Bac
         common = next(i for i, token in enumerate(now) if i == len(run) or token != run[i])
         assert common > before.prompt["input_ids"].shape[1] - 3  # LLaVA-OneVision writes no line break before it
         known = 8 * items + common
-        assert turn.prefilled == prompt_length(turn.prompt, memory) - known
+        assert turn.prefilled == backbone.prompt_length(turn.prompt, memory) - known
 
 
 def test_the_second_turn_costs_the_same_for_any_number_of_items(backbone: Backbone):
@@ -160,7 +160,7 @@ def test_an_edited_history_is_reused_up_to_the_edit(backbone: Backbone, with_pic
     common = next(i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
     assert backbone.prompts.tokenizer.decode(one[:common]).endswith("a br")
     reused = 0 if slides(backbone) else len(memory) + common
-    assert ours.prefilled == prompt_length(ours.prompt, memory) - reused
+    assert ours.prefilled == backbone.prompt_length(ours.prompt, memory) - reused
 
 
 def test_the_same_prompt_again_runs_its_last_token(backbone: Backbone):
@@ -183,7 +183,7 @@ def test_other_memory_reuses_nothing(backbone: Backbone):
     changed = memories[0]
     ask(backbone, messages, changed, prefix)
     changed *= -1
-    assert ask(backbone, messages, changed, prefix).prefilled == prompt_length(
+    assert ask(backbone, messages, changed, prefix).prefilled == backbone.prompt_length(
         backbone.prompts.prompt_inputs(messages), changed
     )
 

@@ -18,7 +18,7 @@ from comem_memory.chat import tool_calls
 from comem_memory.chat.tool_calls import Tool, ToolCall
 from comem_memory.chat.turns import parts_of, text_of
 from comem_memory.errors import GrammarError, ModelError
-from comem_memory.model import Backbone, Message, ModelInputs, PrefixCache, prompt_length
+from comem_memory.model import AnsweringModel, Message, PrefixCache
 
 if TYPE_CHECKING:
     from comem_memory.chat.constrained import Constraint, Vocabulary
@@ -91,7 +91,7 @@ class Reply:
 class _Turn:
     """A turn ready to be generated."""
 
-    prompt: ModelInputs
+    prompt: Any
     memory: torch.Tensor | None
     settings: ChatSettings
     kwargs: dict[str, Any]
@@ -109,7 +109,7 @@ class Chat:
             (`PrefixCache`).
     """
 
-    def __init__(self, backbone: Backbone, *, reuse_prefix: bool = True) -> None:
+    def __init__(self, backbone: AnsweringModel[Any], *, reuse_prefix: bool = True) -> None:
         self.backbone = backbone
         self._prefix = PrefixCache() if reuse_prefix else None
         self._vocabulary: Vocabulary | None = None
@@ -190,7 +190,9 @@ class Chat:
         cut = hurried or len(tokens) >= turn.kwargs["max_new_tokens"]
         reason = "tool_calls" if calls else "length" if cut else "stop"
         memory_tokens = 0 if turn.memory is None else len(turn.memory)
-        return Reply(text, calls, prompt_length(turn.prompt, turn.memory), memory_tokens, len(tokens), reason)
+        return Reply(
+            text, calls, self.backbone.prompt_length(turn.prompt, turn.memory), memory_tokens, len(tokens), reason
+        )
 
     # -- the prompt ---------------------------------------------------------------------------------------------
 
@@ -207,10 +209,10 @@ class Chat:
             kwargs |= {"stop_strings": list(settings.stop), "tokenizer": self.backbone.prompts.tokenizer}
         constraint = self._constraint(settings, kwargs["max_new_tokens"])
         if constraint is not None:
-            kwargs["logits_processor"] = [*kwargs.get("logits_processor", []), constraint]
+            kwargs["constraint"] = constraint
         return _Turn(prompt, memory, settings, kwargs, constraint)
 
-    def prompt(self, messages: Sequence[Message], settings: ChatSettings | None = None) -> ModelInputs:
+    def prompt(self, messages: Sequence[Message], settings: ChatSettings | None = None) -> Any:
         """What the model reads of a conversation, without memory; tools and schema of the settings are in it.
 
         Raises:
@@ -226,11 +228,11 @@ class Chat:
             messages = _with_system(messages, f"Answer in JSON that fits this schema: {json.dumps(settings.schema)}")
         tools = settings.tools if native else None
         try:
-            return self.backbone.prompts.prompt_inputs(messages, tools=tools)
+            return self.backbone.prompt(messages, tools=tools)
         except TemplateError:  # some templates, as Gemma's, take roles that alternate only
             messages = _alternating(messages)
         try:
-            return self.backbone.prompts.prompt_inputs(messages, tools=tools)
+            return self.backbone.prompt(messages, tools=tools)
         except TemplateError as error:
             raise ModelError(
                 f"The chat template of {self.backbone.name} does not take this conversation: {error}. "
@@ -259,8 +261,7 @@ class Chat:
             forms.append(Form(settings.schema))
         stops = self.backbone.stops(settings.generation_kwargs.get("eos_token_id"))
         if self._vocabulary is None or self._vocabulary.stop_ids != stops:
-            size = self.backbone.model.get_output_embeddings().weight.shape[0]
-            self._vocabulary = Vocabulary(self.backbone.prompts.tokenizer, size, stops)
+            self._vocabulary = Vocabulary(self.backbone.prompts.tokenizer, self.backbone.vocabulary_size, stops)
         return Constraint(self._vocabulary, forms, max_new_tokens=max_new_tokens)
 
 

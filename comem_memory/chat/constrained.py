@@ -92,6 +92,7 @@ class Constraint(LogitsProcessor):
         max_new_tokens: The answer is complete by then, unless the shortest one is longer.
 
     Attributes:
+        grammar: What follows the forms, in Lark as llguidance reads it.
         hurried: The answer had to be closed before the model would have done so.
 
     Raises:
@@ -100,8 +101,10 @@ class Constraint(LogitsProcessor):
 
     def __init__(self, vocabulary: Vocabulary, forms: Sequence[Form], *, max_new_tokens: int) -> None:
         self.vocabulary = vocabulary
-        grammar = _grammar(forms, lambda text: _literal(text, vocabulary))
-        self.matcher = llguidance.LLMatcher(vocabulary.engine, grammar, log_level=0)
+        self.grammar = _grammar(forms, lambda text: _literal(text, vocabulary))
+        self.matcher = llguidance.LLMatcher(
+            vocabulary.engine, llguidance.LLMatcher.grammar_from_lark(self.grammar), log_level=0
+        )
         if self.matcher.is_error():
             raise GrammarError(
                 f"The schema cannot be enforced: {self.matcher.get_error().splitlines()[0]} Simplify the schema."
@@ -114,7 +117,7 @@ class Constraint(LogitsProcessor):
         self.left = max_new_tokens
         self.most_opened = max(jumps)
         sizes = {text: size for one in told for text, size in one.items()}
-        self.ending = Ending(_grammar(forms, json.dumps), sizes)
+        self.ending = Ending(llguidance.LLMatcher.grammar_from_lark(_grammar(forms, json.dumps)), sizes)
         self.begun = self.hurried = False
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -187,7 +190,7 @@ def _literal(text: str, vocabulary: Vocabulary) -> str:
 
 
 def _grammar(forms: Sequence[Form], literal: Callable[[str], str]) -> str:
-    """The forms as a grammar, in which texts are written as `literal` does."""
+    """The forms as a grammar in Lark, in which texts are written as `literal` does."""
     lines = [f"start: {' | '.join(f'form_{i}' for i in range(len(forms)))}"]
     for i, form in enumerate(forms):
         before, after = (literal(text) if text else "" for text in (form.before, form.after))
@@ -195,4 +198,4 @@ def _grammar(forms: Sequence[Form], literal: Callable[[str], str]) -> str:
             f"form_{i}: {before} value_{i} {after}",
             f"value_{i}: %json {json.dumps(enforceable(form.schema) | _JSON_STYLE)}",
         ]
-    return str(llguidance.LLMatcher.grammar_from_lark("\n".join(lines)))
+    return "\n".join(lines)

@@ -9,7 +9,6 @@ from rich.table import Column, Table
 
 from comem_memory.config import Mode
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model import prompt_length
 from comem_memory.synthesis.countries import FOLDER, find_by_flag, notes, rows
 
 ASKED = (
@@ -56,5 +55,5 @@ def run(memory: ContinuousMemory, console: Console) -> None:
             waited = time.perf_counter() - start
             answer = (first + "".join(pieces)).strip()
             names = ", ".join(str(hit.metadata["name"]) for hit in hits)
-            table.add_row(mode, answer, names, str(prompt_length(prompt, vectors)), f"{waited * 1000:.0f} ms")
+            table.add_row(mode, answer, names, str(backbone.prompt_length(prompt, vectors)), f"{waited * 1000:.0f} ms")
         console.print(table)

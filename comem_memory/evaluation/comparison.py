@@ -17,7 +17,7 @@ from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.metrics import contains, exact_match, interval, share_interval, token_f1
-from comem_memory.model import ModelInputs, prompt_length
+from comem_memory.model import ModelInputs
 from comem_memory.store import Filter
 from comem_memory.types import MemoryHit, MemoryItem
 
@@ -205,7 +205,7 @@ def compare(
             ]
             made = memory.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
             said += [memory.backbone.decode(row) for row in made]
-            tokens += [prompt_length(*prompt) for prompt in prompts]
+            tokens += [memory.backbone.prompt_length(*prompt) for prompt in prompts]
         answers[source], lengths[source] = said, statistics.mean(tokens)
     known = [
         ({*one.item_ids}, {hit.id for hit in hits}) for one, hits in zip(asked, found, strict=True) if one.item_ids

@@ -16,7 +16,7 @@ from comem_memory.evaluation.comparison import EvaluationQuestion
 from comem_memory.evaluation.peak_memory import peak_bytes
 from comem_memory.files import load_image
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model import ModelInputs, prompt_length
+from comem_memory.model import ModelInputs
 
 MODES: tuple[Mode, ...] = ("none", "text", "memory")
 
@@ -59,7 +59,7 @@ def first_token(memory: ContinuousMemory, asked: Sequence[EvaluationQuestion], k
                 prompt, vectors = memory.prompt(question.text, picture, [] if mode == "none" else hits, mode)
                 first(prompt, vectors)
                 seconds[mode][k].append(time.perf_counter() - start)
-                tokens[mode][k].append(prompt_length(prompt, vectors))
+                tokens[mode][k].append(memory.backbone.prompt_length(prompt, vectors))
                 if k not in peaks[mode]:
                     peaks[mode][k] = peak_bytes(partial(first, prompt, vectors))
     return Cost(

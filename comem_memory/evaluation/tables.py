@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 
 from comem_memory.evaluation.comparison import Comparison
 from comem_memory.evaluation.first_token import Cost
-from comem_memory.model import Backbone
+from comem_memory.model import AnsweringModel
 
 LONG = 4
 """Tokens; right answers of so many and more are told together."""
@@ -73,7 +74,7 @@ def kinds(comparison: Comparison) -> Grid:
     )
 
 
-def answer_tokens(backbone: Backbone, answer: str) -> int:
+def answer_tokens(backbone: AnsweringModel[Any], answer: str) -> int:
     """Tokens of an answer within a sentence, for `lengths`."""
     return len(backbone.prompts.text_ids(f" {answer}"))
 

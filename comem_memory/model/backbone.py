@@ -17,17 +17,18 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TextIteratorStreamer
 
-from comem_memory.errors import ModelError, PromptTooLongError
+from comem_memory.errors import ModelError
 from comem_memory.files import MODEL_PIXELS
 from comem_memory.model.ambient import torch_defaults
+from comem_memory.model.answering import AnsweringModel, Constraint, until
 from comem_memory.model.fingerprint import model_fingerprint
 from comem_memory.model.loading import declaring_embeddings, load_model
 from comem_memory.model.prefix_cache import PrefixCache
-from comem_memory.model.prompts import ModelInputs, Prompts, prompt_length, runs_along_tokens
+from comem_memory.model.prompts import Message, ModelInputs, Prompts, runs_along_tokens
 
 
-class Backbone:
-    """A frozen model with its processor.
+class Backbone(AnsweringModel[ModelInputs]):
+    """A frozen model with its processor, in this process. A prompt is the model's inputs, with a batch axis of 1.
 
     Args:
         model: The model, of a class of transformers.
@@ -82,7 +83,6 @@ class Backbone:
 
     @property
     def hidden_size(self) -> int:
-        """Width H of the language model's input embeddings."""
         return int(self.model.get_input_embeddings().weight.shape[1])
 
     @property
@@ -96,11 +96,6 @@ class Backbone:
             return embed(torch.arange(len(embed.weight), device=self.device)).detach()  # checkpointing wants a gradient
 
     def stops(self, given: int | list[int] | None = None) -> list[int]:
-        """The tokens that end an answer.
-
-        Args:
-            given: One or several tokens to take instead of the model's own.
-        """
         stops = self.model.generation_config.eos_token_id if given is None else given
         return list(stops) if isinstance(stops, list) else [stops]
 
@@ -111,8 +106,11 @@ class Backbone:
 
     @property
     def max_length(self) -> int:
-        """Longest prompt in tokens."""
         return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self.model.get_output_embeddings().weight.shape[0])
 
     def fingerprint(self) -> str:
         """Hash that stands for the published checkpoint; see `model_fingerprint`.
@@ -122,23 +120,11 @@ class Backbone:
         """
         return model_fingerprint(self.model, self.revision)
 
-    def remaining_tokens(self, prompt: ModelInputs, memory: torch.Tensor | None) -> int:
-        """How many tokens an answer may have after a prompt and its memory.
+    def prompt(self, messages: Sequence[Message], *, tools: Sequence[dict[str, Any]] | None = None) -> ModelInputs:
+        return self.prompts.prompt_inputs(messages, tools=tools)
 
-        Args:
-            prompt: Inputs with a batch axis of 1.
-            memory: The memory vectors, (n, H), if there are any.
-
-        Raises:
-            PromptTooLongError: Prompt and memory leave no room for an answer.
-        """
-        length = prompt_length(prompt, memory)
-        if length >= self.max_length:
-            raise PromptTooLongError(
-                f"Prompt and memory take {length} tokens, but the model's window is {self.max_length}. "
-                "Shorten the conversation, or recall fewer items."
-            )
-        return self.max_length - length
+    def prompt_length(self, prompt: ModelInputs, memory: torch.Tensor | None) -> int:
+        return prompt["input_ids"].shape[1] + (0 if memory is None else len(memory))
 
     # -- memory before prompts ----------------------------------------------------------------------------------
 
@@ -271,6 +257,7 @@ class Backbone:
         *,
         seed: int | None = None,
         prefix: PrefixCache | None = None,
+        constraint: Constraint | None = None,
         stopped: threading.Event | None = None,
         **generation_kwargs: Any,
     ) -> list[list[int]]:
@@ -282,6 +269,7 @@ class Backbone:
             seed: The seed of sampling; the caller's random numbers stay as they are.
             prefix: The cache of a conversation, whose next turn is then the only prompt. It is not used with a seed,
                 which promises the same answer to the last bit.
+            constraint: What the answer to a single prompt has to follow.
             stopped: An event that ends the answer at the next token, or before its first while it waits for `lock`.
             **generation_kwargs: Settings of the stock `generate` (`max_new_tokens`, `do_sample`, `streamer`, ...).
 
@@ -292,6 +280,8 @@ class Backbone:
             ModelError: The stock `generate` would lose the memory under these settings.
         """
         settings = {"do_sample": False} | generation_kwargs
+        if constraint is not None:
+            settings["logits_processor"] = [*(settings.get("logits_processor") or []), constraint]
         if stopped is not None:
             criteria = settings.get("stopping_criteria") or []
             settings["stopping_criteria"] = [*criteria, _until_set(stopped)]
@@ -311,8 +301,8 @@ class Backbone:
         finally:
             self.lock.release()
         new = output[:, batch["input_ids"].shape[1] :]
-        stops = set(self.stops(generation_kwargs.get("eos_token_id")))
-        return [_until(row.tolist(), stops) for row in new]
+        stops = self.stops(generation_kwargs.get("eos_token_id"))
+        return [until(row.tolist(), stops) for row in new]
 
     def _continued(
         self, prefix: PrefixCache, batch: ModelInputs, memory: torch.Tensor | None, settings: dict[str, Any]
@@ -326,10 +316,6 @@ class Backbone:
             prefix.keep(output.past_key_values, output.sequences[0], memory, batch)
         return output.sequences
 
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of an answer's tokens, without special tokens."""
-        return str(self.prompts.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
-
     def stream(
         self,
         prompt: ModelInputs,
@@ -338,19 +324,6 @@ class Backbone:
         stopped: threading.Event | None = None,
         **generation_kwargs: Any,
     ) -> Generator[str, None, list[int]]:
-        """Answers one prompt like `generate` and yields the text as it is made.
-
-        To stop generating, stop iterating, which also sets `stopped`, or set `stopped` yourself.
-
-        Args:
-            prompt: Inputs with a batch axis of 1.
-            memory: The memory vectors, (n, H), if there are any.
-            stopped: An event that ends the answer at the next token.
-            **generation_kwargs: Settings of `generate`.
-
-        Returns:
-            The new token ids, as the generator's value.
-        """
         streamer = TextIteratorStreamer(self.prompts.tokenizer, skip_prompt=True, skip_special_tokens=True)
         failures: Queue[Exception] = Queue()
         tokens: list[int] = []
@@ -417,8 +390,3 @@ def _stack_pictures(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         lacking = [size - own for size, own in zip(sizes, tensor.shape[1:], strict=True)]
         padded.append(torch.nn.functional.pad(tensor, [n for lack in reversed(lacking) for n in (0, lack)]))
     return torch.cat(padded)
-
-
-def _until(tokens: list[int], stops: set[int]) -> list[int]:
-    end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
-    return tokens[:end]

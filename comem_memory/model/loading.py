@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -36,8 +37,7 @@ def load_model(name_or_path: str, *, revision: str | None = None, **model_kwargs
         ModelError: There is no such model, transformers does not know its kind, or it cannot be loaded in this way.
     """
     config = load_config(name_or_path, revision)
-    with_pictures, model_class = supports_images(config), auto_class(config)
-    processor_class = _processor_class(type(config)) if with_pictures else AutoTokenizer
+    model_class = auto_class(config)
     defaults: dict[str, Any] = {"dtype": "auto"}
     if torch.cuda.is_available():
         defaults["device_map"] = "auto"
@@ -58,7 +58,20 @@ def load_model(name_or_path: str, *, revision: str | None = None, **model_kwargs
             f"The model {name_or_path!r} cannot be loaded{given}: {error} "
             "docs/PRECISION.md has the settings for precision, devices and attention."
         ) from error
-    return model, processor_class.from_pretrained(name_or_path, revision=revision)
+    return model, load_processor(name_or_path, config, revision)
+
+
+@torch_defaults()
+def load_processor(name_or_path: str, config: PretrainedConfig, revision: str | None = None) -> Any:
+    """A model's processor or, of a text-only model, its tokenizer.
+
+    Args:
+        name_or_path: A hub name or a folder.
+        config: The model's settings.
+        revision: The hub branch, tag or commit to load.
+    """
+    processor_class = _processor_class(type(config)) if supports_images(config) else AutoTokenizer
+    return processor_class.from_pretrained(name_or_path, revision=revision)
 
 
 def load_config(name_or_path: str, revision: str | None = None) -> PretrainedConfig:
@@ -78,6 +91,22 @@ def load_config(name_or_path: str, revision: str | None = None) -> PretrainedCon
             f"The model {name_or_path!r} cannot be loaded: {error} "
             "Pass the hub name of a transformers model, or a folder that holds one."
         ) from error
+
+
+def load_generation_config(
+    name_or_path: str, config: PretrainedConfig, revision: str | None = None
+) -> GenerationConfig:
+    """How a model answers unless it is told otherwise.
+
+    Args:
+        name_or_path: A hub name or a folder.
+        config: The model's settings.
+        revision: The hub branch, tag or commit to look at.
+    """
+    try:
+        return GenerationConfig.from_pretrained(name_or_path, revision=revision or "main")
+    except OSError:  # it has no such file
+        return GenerationConfig.from_model_config(config)
 
 
 def supports_images(config: PretrainedConfig) -> bool:

@@ -103,7 +103,7 @@ class Prompts:
             head = head[start:]  # without the template's own system turn
         body, end = self.text_ids(text or ""), self.turn_end_ids
         if image is None:
-            inputs = self._tokenize(head, [])
+            inputs = self.tokenize(head, [])
         else:
             inputs = self._scaled_down(head, image, max(max_length // 2, max_length - len(body) - len(end)))
         room = max_length - inputs["input_ids"].shape[1] - len(end)
@@ -125,18 +125,18 @@ class Prompts:
     def _scaled_down(self, turn: str, image: Image.Image, most: int) -> ModelInputs:
         """The turn with its picture made so small that both take at most so many tokens, if that can be had."""
         smaller = image = at_most(image, self.max_pixels)
-        fewest = inputs = self._tokenize(turn, [image])
+        fewest = inputs = self.tokenize(turn, [image])
         before = 0
         while (length := inputs["input_ids"].shape[1]) > most and min(smaller.size) > SMALLEST_PICTURE:
             share = 0.25 if length == before else 0.9 * most / length  # tokens grow with the area
             before, smaller = length, at_most(smaller, int(share * smaller.width * smaller.height))
-            inputs = self._tokenize(turn, [smaller])
+            inputs = self.tokenize(turn, [smaller])
             if inputs["input_ids"].shape[1] < fewest["input_ids"].shape[1]:  # some processors scale up again
                 fewest = inputs
         if length <= most:
             return inputs
         untiled = {name: value for name, value in UNTILED.items() if hasattr(self.processor.image_processor, name)}
-        return self._tokenize(turn, [image], **untiled) if untiled else fewest
+        return self.tokenize(turn, [image], **untiled) if untiled else fewest
 
     def prompt_inputs(
         self, messages: Sequence[Message], *, answer: str | None = None, tools: Sequence[dict[str, Any]] | None = None
@@ -154,6 +154,18 @@ class Prompts:
         Raises:
             InvalidItemError: There is a picture, but the model takes none.
         """
+        inputs = self.tokenize(*self.rendered(messages, tools=tools))
+        return inputs if answer is None else _append(inputs, self.answer_ids(answer))
+
+    def rendered(
+        self, messages: Sequence[Message], *, tools: Sequence[dict[str, Any]] | None = None
+    ) -> tuple[str, list[Image.Image]]:
+        """A conversation as the model's chat template writes it, up to the answer, and its pictures in their order.
+
+        Args:
+            messages: The conversation, which ends where the model is to answer.
+            tools: The tools that the model may call, if its template knows tools (`template_knows_tools`).
+        """
         images = [
             part["image"]
             for message in messages
@@ -162,8 +174,7 @@ class Prompts:
             if part["type"] == "image"
         ]
         kwargs = {"tools": list(tools)} if tools else {}
-        inputs = self._tokenize(self._render(messages, add_generation_prompt=True, **kwargs), images)
-        return inputs if answer is None else _append(inputs, self.answer_ids(answer))
+        return self._render(messages, add_generation_prompt=True, **kwargs), images
 
     def text_ids(self, text: str) -> list[int]:
         """The tokens of a text, in which nothing is taken for a special token, such as one that ends a turn."""
@@ -231,28 +242,40 @@ class Prompts:
             text = text.replace(token, token[0] + " " + token[1:])
         return text
 
+    def adds_special_tokens(self, text: str) -> bool:
+        """Whether the tokenizer begins this prompt with its own special tokens: transformers' rule."""
+        bos = self.tokenizer.bos_token
+        return self.supports_images and (bos is None or not text.startswith(bos))
+
     @torch_defaults()
-    def _tokenize(self, text: str, images: Sequence[Image.Image], **settings: bool) -> ModelInputs:
+    def tokenize(self, text: str, images: Sequence[Image.Image], **settings: bool) -> ModelInputs:
+        """A prompt that the chat template wrote, with its pictures in their places.
+
+        Args:
+            text: The prompt.
+            images: The pictures in their order.
+            **settings: Of the picture processor.
+
+        Raises:
+            InvalidItemError: There is a picture, but the model takes none, or not this one.
+        """
         if images and not self.supports_images:
             raise InvalidItemError("This model is text-only and takes no pictures. Use a vision-language model.")
         text = repaired(text)
         if not self.supports_images:
             return dict(self.tokenizer(text, add_special_tokens=False, return_tensors="pt"))
-        bos = self.tokenizer.bos_token
-        templated = bos is not None and text.startswith(bos)  # else the tokenizer adds it: transformers' own rule
         bounded = [at_most(image, self.max_pixels) for image in images] or None
         try:
             processed = self.processor(
-                text=[text], images=bounded, add_special_tokens=not templated, return_tensors="pt", **settings
+                text=[text],
+                images=bounded,
+                add_special_tokens=self.adds_special_tokens(text),
+                return_tensors="pt",
+                **settings,
             )
         except ValueError as error:  # Qwen's takes no strips
             raise InvalidItemError(f"The model does not take this picture: {error}. Crop it.") from error
         return dict(processed)
-
-
-def prompt_length(prompt: ModelInputs, memory: torch.Tensor | None) -> int:
-    """Tokens that the model reads: text, pictures and memory vectors."""
-    return prompt["input_ids"].shape[1] + (0 if memory is None else len(memory))
 
 
 def runs_along_tokens(inputs: ModelInputs, key: str) -> bool:

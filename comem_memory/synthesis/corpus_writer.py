@@ -27,7 +27,7 @@ from comem_memory.files import (
     open_work,
     refuse_existing,
 )
-from comem_memory.model import TEXT_PROMPTS, Backbone, PromptItem, prompt_length, retrieval_content
+from comem_memory.model import TEXT_PROMPTS, Backbone, PromptItem, retrieval_content
 from comem_memory.synthesis.corpus import Answers, CorpusItem, CorpusSample
 from comem_memory.synthesis.drafts import Draft, DraftItem, Drafts, Reader
 from comem_memory.synthesis.splits import SPLITS, Split
@@ -60,8 +60,8 @@ def frozen_reader(backbone: Backbone) -> Reader:
             content = retrieval_content(
                 question, shown, supports_images=backbone.prompts.supports_images, template=TEXT_PROMPTS["plain"]
             )
-            prompts.append(backbone.prompts.prompt_inputs([{"role": "user", "content": content}]))
-        lengths = [prompt_length(prompt, None) for prompt in prompts]
+            prompts.append(backbone.prompt([{"role": "user", "content": content}]))
+        lengths = [backbone.prompt_length(prompt, None) for prompt in prompts]
         fitting = [n for n, length in enumerate(lengths) if length + MAX_NEW_TOKENS <= backbone.max_length]
         said: list[str | None] = [None] * len(prompts)
         ordered = sorted(fitting, key=lambda n: lengths[n])
