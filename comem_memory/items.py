@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from comem_memory.conversion import Addable
-from comem_memory.encoder import EncodedItems, MemoryEncoder, content_hash, encode_items
+from comem_memory.encoder import DeferredEncoder, EncodedItems, MemoryEncoder, content_hash, encode_items
 from comem_memory.errors import NotPicklableError, QueryError
 from comem_memory.files import TemporaryFolder, load_image
 from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options, embed_questions
@@ -37,7 +37,7 @@ class ItemMemory:
 
     def __init__(
         self,
-        encoder: MemoryEncoder,
+        encoder: MemoryEncoder | DeferredEncoder,
         key: RetrievalKey,
         store: MemoryStore,
         *,
@@ -48,12 +48,17 @@ class ItemMemory:
         reranker: Reranker | None,
     ) -> None:
         check_options(min_similarity=min_similarity)
-        self.encoder, self.key, self.store = encoder, key, store
+        self._encoder, self.key, self.store = encoder, key, store
         self.min_similarity, self.reranker = min_similarity, reranker
         self._pictures = PictureFolder(picture_directory)
         self._writer = Writer(encoder, key, store, self._pictures, namespace=namespace, precision=precision)
         self._temporary: TemporaryFolder | None = None
         self._is_view = False
+
+    @property
+    def encoder(self) -> MemoryEncoder:
+        """Makes the vectors; where another process answers, it is loaded when it is first needed."""
+        return self._encoder.loaded if isinstance(self._encoder, DeferredEncoder) else self._encoder
 
     @property
     def name(self) -> str:
@@ -68,7 +73,7 @@ class ItemMemory:
     @property
     def keeps_pictures(self) -> bool:
         """Whether pictures without a path can be stored: the model sees, and there is a directory for them."""
-        return self.encoder.backbone.prompts.supports_images and self._pictures.folder is not None
+        return self._encoder.prompts.supports_images and self._pictures.folder is not None
 
     @property
     def source(self) -> object:
@@ -130,7 +135,7 @@ class ItemMemory:
             InvalidItemError: A picture cannot be opened, or an item has nothing that the retrieval key embeds.
             ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
         """
-        return encode_items(items, self.encoder, self.key, truncate=truncate, batch_size=batch_size)
+        return encode_items(items, self._encoder, self.key, truncate=truncate, batch_size=batch_size)
 
     def add(
         self,

@@ -29,25 +29,23 @@ from comem_memory.chat import (
     spoken,
 )
 from comem_memory.config import Mode
-from comem_memory.encoder import MemoryEncoder
+from comem_memory.encoder import DeferredEncoder, MemoryEncoder
 from comem_memory.errors import EncoderMismatchError, QueryError
 from comem_memory.files import TemporaryFolder, load_image
 from comem_memory.items import ItemMemory, check_k
 from comem_memory.model import (
     DEFAULT_TEXT_PROMPTS,
     RESTATE_INSTRUCTION,
-    Backbone,
+    AnsweringModel,
     Message,
-    ModelInputs,
     check_text_prompt,
 )
 from comem_memory.opening import (
     check_hidden_size,
     find_store,
     key_of,
-    load_backbone,
-    load_encoder,
     open_key,
+    open_models,
     open_store,
 )
 from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options
@@ -102,11 +100,11 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
 
     def __init__(
         self,
-        encoder: MemoryEncoder,
+        encoder: MemoryEncoder | DeferredEncoder,
         key: RetrievalKey,
         store: MemoryStore,
         *,
-        backbone: Backbone | None = None,
+        backbone: AnsweringModel[Any] | None = None,
         namespace: str = "default",
         precision: Precision = "int8",
         picture_directory: Path | None = None,
@@ -125,7 +123,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             min_similarity=min_similarity,
             reranker=reranker,
         )
-        self.backbone = backbone or encoder.backbone
+        self.backbone: AnsweringModel[Any] = backbone or self.encoder.backbone
         check_hidden_size(encoder, self.backbone)
         self.mode: Mode = check_mode(encoder.encoder_config.recommended_mode if mode is None else mode)
         own = None if text_prompt is None else check_text_prompt(text_prompt)
@@ -140,6 +138,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         persist_directory: str | Path | None = None,
         *,
         answering_model: str | None = None,
+        answering_url: str | None = None,
+        answering_token: str | None = None,
         namespace: str = "default",
         chroma_url: str | ChromaServer | None = None,
         collection_name: str = "comem",
@@ -163,6 +163,10 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             persist_directory: Keep the data here; by default it lives as long as this object. A directory that cannot
                 be written is opened for reading only, as a temporary copy: what others write later is not in it.
             answering_model: Hub name or folder of another model that answers, of the same hidden size.
+            answering_url: A vLLM server that runs the model that answers, e.g. `http://localhost:8000/v1`: docs/VLLM.md
+                says how to start it. This process then loads the encoder alone, and that only when something is added.
+                vLLM takes vectors from trusted clients only: whoever reaches the server can bring it down with them.
+            answering_token: The server's API key, if it has one.
             namespace: See `namespace`.
             chroma_url: Keep the data in this Chroma server instead, e.g. `http://localhost:8000`, or a `ChromaServer`
                 with a token, tenant, database, ...;
@@ -189,8 +193,9 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             AdapterError: A model without an adapter, or one that does not fit the model.
             CheckpointError: An adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
                 base model or cannot be converted.
-            ModelError: There is no such model, the answering model has another hidden size, or the key's model is none
-                of those named there.
+            ModelError: There is no such model, the answering model has another hidden size, the key's model is none of
+                those named there, or the server of `answering_url` serves another model.
+            ModelConnectionError: The server of `answering_url` does not answer, or does not take the token.
             EncoderMismatchError: Another encoder wrote this collection, and not `reencode`; or another retrieval key,
                 and neither `reencode` nor `rekey`.
             StoreLocationError, StoreInUseError: The directory or server cannot be opened.
@@ -212,12 +217,9 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
                 opened.callback(store.close)
                 if key is None and not rekey:
                     key = key_of(store)
-            encoder = load_encoder(model, adapter, model_kwargs)
-            backbone = encoder.backbone
-            if answering_model is not None:
-                others = {name: value for name, value in model_kwargs.items() if name != "revision"}
-                backbone = load_backbone(answering_model, **others)
-                check_hidden_size(encoder, backbone)
+            encoder, backbone = open_models(
+                model, adapter, answering_model, answering_url, answering_token, model_kwargs
+            )
             key = open_key(key)
             identity = identity_of(encoder, key)
             try:
@@ -425,7 +427,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             mode,
             text_prompts=self.text_prompts,
             supports_images=supports_images,
-            reader_prompt=self.encoder.reader_prompt,
+            reader_prompt=self._encoder.reader_prompt,
         )
         return replace(laid_out, hits=list(hits))
 
@@ -433,8 +435,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         """A hit with as much of its text as the encoder read, so that a long one fits a prompt as well."""
         if not hit.truncated or hit.text is None:
             return hit
-        window = self.encoder.encoder_config.max_length
-        return replace(hit, text=self.encoder.backbone.prompts.beginning(hit.text, window))
+        window = self._encoder.encoder_config.max_length
+        return replace(hit, text=self._encoder.prompts.beginning(hit.text, window))
 
     def answer(
         self,
@@ -496,7 +498,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
 
     def prepare(
         self, question: str, image: Any = None, *, k: int = 3, where: Filter | None = None, mode: Mode | None = None
-    ) -> tuple[ModelInputs, torch.Tensor | None, list[MemoryHit]]:
+    ) -> tuple[Any, torch.Tensor | None, list[MemoryHit]]:
         """What `answer` gives to the model: the prompt, the memory (n, H), and the items they come from.
 
         Raises:
@@ -509,7 +511,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
 
     def prompt(
         self, question: str, image: Any, hits: Sequence[MemoryHit], mode: Mode
-    ) -> tuple[ModelInputs, torch.Tensor | None]:
+    ) -> tuple[Any, torch.Tensor | None]:
         """The prompt for a question with given hits, best first, and the memory (n, H) that goes before it."""
         recalled = self.lay_out(self._shown(_asked(question, image)), hits, mode)
         return self._chat.prompt(recalled.messages), recalled.memory
@@ -560,8 +562,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         """
         self._writer.check_encoder()
         [hit] = self.get(id)
-        prompt = self.backbone.prompts.prompt_inputs([{"role": "user", "content": RESTATE_INSTRUCTION}])
-        memory = memory_of([hit], self.encoder.restate_prompt)
+        prompt = self.backbone.prompt([{"role": "user", "content": RESTATE_INSTRUCTION}])
+        memory = memory_of([hit], self._encoder.restate_prompt)
         generation_kwargs |= {"max_new_tokens": max_new_tokens, "stopped": stopped}
         [tokens] = self.backbone.generate([prompt], [memory], **generation_kwargs)
         return Description(hit.text, self.backbone.decode(tokens))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from comem_memory import mini
 from comem_memory.convert import cached_adapter, is_checkpoint
-from comem_memory.encoder import MemoryEncoder, read_config
+from comem_memory.encoder import DeferredEncoder, MemoryEncoder, read_config
 from comem_memory.errors import AdapterError, CheckpointError, ModelError, StoreLocationError
-from comem_memory.model import Backbone
+from comem_memory.model import AnsweringModel, Backbone, Prompts, ServedModel, load_config, load_processor
 from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
 from comem_memory.store import ChromaServer, ChromaStore, CollectionIdentity, MemoryStore
 
@@ -37,7 +38,7 @@ def find_model(model: str | None) -> tuple[str, str]:
 
     Args:
         model: A hub name or a folder; `None`, or its own name, stands for the embedded default, which is fetched and
-            assembled if it is not there yet.
+            assembled if it is not there yet, and `comem-mini-text` for its language model alone.
 
     Returns:
         The model's name, and its hub name or folder.
@@ -47,6 +48,8 @@ def find_model(model: str | None) -> tuple[str, str]:
     """
     if model in (None, mini.NAME):
         return mini.NAME, str(mini.base_model())
+    if model == mini.TEXT_NAME:
+        return mini.TEXT_NAME, str(mini.text_model())
     return model, model
 
 
@@ -134,15 +137,83 @@ def load_encoder(model: str | None, adapter: str | Path | None, model_kwargs: di
         ModelError: The base model cannot be found or loaded.
         DownloadError: A part of the embedded default cannot be fetched, or is not the expected file.
     """
+    folder, base, model_kwargs = _located(model, adapter, model_kwargs)
+    return MemoryEncoder.from_pretrained(folder, load_backbone(base, **model_kwargs))
+
+
+def open_models(
+    model: str | None,
+    adapter: str | Path | None,
+    answering_model: str | None,
+    answering_url: str | None,
+    answering_token: str | None,
+    model_kwargs: dict[str, Any],
+) -> tuple[MemoryEncoder | DeferredEncoder, AnsweringModel[Any]]:
+    """The encoder and the model that answers, which fit each other; see `ContinuousMemory.from_pretrained`."""
+    others = {name: value for name, value in model_kwargs.items() if name != "revision"}
+    encoder: MemoryEncoder | DeferredEncoder
+    backbone: AnsweringModel[Any]
+    if answering_url is not None:
+        encoder = defer_encoder(model, adapter, model_kwargs)
+        base, revision = encoder.encoder_config.base_model, encoder.encoder_config.base_revision
+        name, revision = (base, revision) if answering_model is None else (answering_model, None)
+        backbone = served_model(answering_url, name, token=answering_token, revision=revision)
+    else:
+        encoder = load_encoder(model, adapter, model_kwargs)
+        backbone = encoder.backbone if answering_model is None else load_backbone(answering_model, **others)
+    check_hidden_size(encoder, backbone)
+    return encoder, backbone
+
+
+def defer_encoder(
+    model: str | None, adapter: str | Path | None, model_kwargs: dict[str, Any]
+) -> DeferredEncoder | MemoryEncoder:
+    """An encoder that is loaded when it is first needed; see `load_encoder`.
+
+    One that quantises its model is loaded at once, because only the loaded model tells how its vectors differ.
+    """
+    if "quantization_config" in model_kwargs:
+        return load_encoder(model, adapter, model_kwargs)
+    folder, base, model_kwargs = _located(model, adapter, model_kwargs)
+    _, location = find_model(base)
+    revision = model_kwargs.get("revision")
+    prompts = Prompts(load_processor(location, load_config(location, revision), revision))
+    load = partial(load_encoder, base, folder, model_kwargs)
+    return DeferredEncoder(folder, prompts, load)
+
+
+def _located(
+    model: str | None, adapter: str | Path | None, model_kwargs: dict[str, Any]
+) -> tuple[Path, str, dict[str, Any]]:
+    """The adapter folder, the base model, and how to load it; what is wrong with the folder is said here."""
     if model is not None and adapter is None:
         adapter, model = _with_encoder(model), None
     adapter = adapter or mini.ADAPTER
     if is_checkpoint(adapter):
         adapter, model = cached_adapter(adapter, model), None  # the adapter names the model that answers
-    config = read_config(Path(adapter))  # what is wrong with the folder is said before the model loads
+    config = read_config(Path(adapter))
     if model is None:
         model, model_kwargs = config.base_model, {"revision": config.base_revision} | model_kwargs
-    return MemoryEncoder.from_pretrained(adapter, load_backbone(model, **model_kwargs))
+    return Path(adapter), model, model_kwargs
+
+
+def served_model(url: str, model: str, *, token: str | None = None, revision: str | None = None) -> ServedModel:
+    """A model that a vLLM server runs.
+
+    Args:
+        url: The server's API, which ends in `/v1`.
+        model: A hub name or a folder. The embedded default is served as its language model alone, since vLLM does not
+            know its vision tower.
+        token: The server's API key, if it asks for one.
+        revision: The hub commit of the model's tokenizer and settings.
+
+    Raises:
+        ModelConnectionError: No such server answers, or it does not take the token.
+        ModelError: The server serves no model of this name, or there is none.
+        DownloadError: A part of the embedded default cannot be fetched, or is not the expected file.
+    """
+    name, location = find_model(mini.TEXT_NAME if model == mini.NAME else model)
+    return ServedModel(url, name, location=location, revision=revision, token=token)
 
 
 def _with_encoder(model: str) -> str:
@@ -159,7 +230,7 @@ def _with_encoder(model: str) -> str:
     )
 
 
-def check_hidden_size(encoder: MemoryEncoder, backbone: Backbone) -> None:
+def check_hidden_size(encoder: MemoryEncoder | DeferredEncoder, backbone: AnsweringModel[Any]) -> None:
     """Checks that a model can read the vectors of an encoder.
 
     Args:
@@ -169,10 +240,11 @@ def check_hidden_size(encoder: MemoryEncoder, backbone: Backbone) -> None:
     Raises:
         ModelError: The model reads vectors of another width than the encoder makes.
     """
-    made, read = encoder.backbone.hidden_size, backbone.hidden_size
+    config, read = encoder.encoder_config, backbone.hidden_size
+    made = config.qformer.hidden_size
     if made != read:
         raise ModelError(
-            f"The encoder makes vectors of hidden_size {made} ({encoder.backbone.name}), but {backbone.name} reads "
+            f"The encoder makes vectors of hidden_size {made} ({config.base_model}), but {backbone.name} reads "
             f"vectors of {read}. Answer with a model of hidden_size {made}, or leave it to the encoder's own."
         )
 

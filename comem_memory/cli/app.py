@@ -67,6 +67,17 @@ Adapter = Annotated[
         help="Folder of a trained memory encoder, or a checkpoint of CoMEM's authors (folder or hub name).",
     ),
 ]
+AnsweringUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="COMEM_ANSWERING_URL",
+        help="A vLLM server that runs the model that answers, for trusted clients alone (docs/VLLM.md).",
+    ),
+]
+AnsweringToken = Annotated[
+    str | None,
+    typer.Option(envvar="COMEM_ANSWERING_TOKEN", help="API key of that server; better set as an environment variable."),
+]
 Key = Annotated[
     str | None,
     typer.Option(
@@ -108,6 +119,8 @@ def options(
     server_certificates: ServerCertificates = None,
     model: Model = None,
     adapter: Adapter = None,
+    answering_url: AnsweringUrl = None,
+    answering_token: AnsweringToken = None,
     key: Key = None,
     namespace: Namespace = None,
     url: Url = None,
@@ -128,6 +141,8 @@ def options(
     context.obj = {
         "model": model,
         "adapter": adapter,
+        "answering_url": answering_url,
+        "answering_token": answering_token,
         "key": key,
         "persist_directory": directory,
         "chroma_url": server and _server(server, settings),

@@ -12,6 +12,7 @@ from comem_memory.encoder.adapter_files import (
     read_weights,
     write_adapter,
 )
+from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.encoded import EncodedItems, encode_items, encode_prepared
 from comem_memory.encoder.memory_encoder import MemoryEncoder, encoder_config, linear_names
 from comem_memory.encoder.prepared import CHUNK, PreparedItem, content_hash, in_chunks, prepare
@@ -23,6 +24,7 @@ __all__ = [
     "CONFIG_FILE",
     "READER_FILE",
     "AdapterWeights",
+    "DeferredEncoder",
     "EncodedItems",
     "MemoryEncoder",
     "PreparedItem",

@@ -169,6 +169,23 @@ def load_weights_file(file: Path) -> Weights:
         raise AdapterError(f"{file} is damaged: {error}. Copy or save the adapter again.") from error
 
 
+def read_fingerprint(folder: Path) -> EncoderFingerprint:
+    """Which encoder an adapter folder holds.
+
+    Args:
+        folder: The adapter folder.
+
+    Raises:
+        AdapterError: `fingerprint.json` is damaged.
+    """
+    try:
+        return EncoderFingerprint.model_validate_json((folder / FINGERPRINT_FILE).read_bytes())
+    except ValidationError as error:
+        raise AdapterError(
+            f"{folder / FINGERPRINT_FILE} is damaged: {error}. Copy or save the adapter again."
+        ) from error
+
+
 def check_fingerprint(folder: Path, found: EncoderFingerprint) -> None:
     """Compares an encoder with the one that was saved in a folder.
 
@@ -179,12 +196,7 @@ def check_fingerprint(folder: Path, found: EncoderFingerprint) -> None:
     Raises:
         AdapterError: The saved encoder was another, or `fingerprint.json` is damaged.
     """
-    try:
-        saved = EncoderFingerprint.model_validate_json((folder / FINGERPRINT_FILE).read_bytes())
-    except ValidationError as error:
-        raise AdapterError(
-            f"{folder / FINGERPRINT_FILE} is damaged: {error}. Copy or save the adapter again."
-        ) from error
+    saved = read_fingerprint(folder)
     found = found.model_copy(update={"quantization": None})  # an adapter fits every way of loading its base model
     if found.digest != saved.digest:
         raise AdapterError(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from comem_memory.conversion import Addable, is_one, to_item
+from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.encoder.prepared import PreparedItem, in_chunks, prepare
 from comem_memory.retrieval import RetrievalKey
@@ -35,7 +36,7 @@ class EncodedItems:
 
 def encode_items(
     items: Addable | Iterable[Addable],
-    encoder: MemoryEncoder,
+    encoder: MemoryEncoder | DeferredEncoder,
     key: RetrievalKey,
     *,
     truncate: bool = False,
@@ -72,7 +73,7 @@ def encode_items(
 
 
 def encode_prepared(
-    prepared: Sequence[PreparedItem], encoder: MemoryEncoder, key: RetrievalKey, *, batch_size: int
+    prepared: Sequence[PreparedItem], encoder: MemoryEncoder | DeferredEncoder, key: RetrievalKey, *, batch_size: int
 ) -> tuple[np.ndarray, torch.Tensor]:
     """Retrieval keys (N, D) and memory embeddings (N, Q, H) of items; how they are batched depends on them alone.
 

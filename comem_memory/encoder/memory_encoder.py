@@ -30,7 +30,7 @@ from comem_memory.encoder.adapter_files import (
 from comem_memory.encoder.copied_tokens import CopiedTokens, copies
 from comem_memory.encoder.qformer import QFormer
 from comem_memory.errors import AdapterError
-from comem_memory.model import PROMPT_VERSION, Backbone, ModelInputs, quantization_of, torch_defaults
+from comem_memory.model import PROMPT_VERSION, Backbone, ModelInputs, Prompts, quantization_of, torch_defaults
 
 MAX_LENGTH = 2048
 """Longest item in tokens, unless the encoder is made for another length."""
@@ -293,6 +293,11 @@ class MemoryEncoder(nn.Module):
 
     def _recomputing(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), self._adapter_on() if self._is_on else nullcontext()
+
+    @property
+    def prompts(self) -> Prompts:
+        """Lays out what the base model reads."""
+        return self.backbone.prompts
 
     # -- parameters ---------------------------------------------------------------------------------------------
 

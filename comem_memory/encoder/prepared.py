@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
 from comem_memory.errors import InvalidItemError, shortened
 from comem_memory.files import image_digest, load_image
@@ -38,7 +39,7 @@ class PreparedItem:
     inputs: EncoderInputs
 
 
-def prepare(item: MemoryItem, encoder: MemoryEncoder, *, truncate: bool) -> PreparedItem:
+def prepare(item: MemoryItem, encoder: MemoryEncoder | DeferredEncoder, *, truncate: bool) -> PreparedItem:
     """Prepares an item; everything that can be wrong with it is found here, before anything is encoded.
 
     Args:

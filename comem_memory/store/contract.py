@@ -16,7 +16,7 @@ from comem_memory.store.filters import Filter
 from comem_memory.types import Metadata
 
 if TYPE_CHECKING:
-    from comem_memory.encoder import MemoryEncoder
+    from comem_memory.encoder import DeferredEncoder, MemoryEncoder
     from comem_memory.retrieval import RetrievalKey
 
 
@@ -105,7 +105,7 @@ class CollectionIdentity(Settings):
         return f"{self.encoder}, key {self.key_name}"
 
 
-def identity_of(encoder: MemoryEncoder, key: RetrievalKey) -> CollectionIdentity:
+def identity_of(encoder: MemoryEncoder | DeferredEncoder, key: RetrievalKey) -> CollectionIdentity:
     """What a collection is written with; reads every weight of the adapter once."""
     return CollectionIdentity(encoder=encoder.fingerprint, key_name=key.name, key_dimension=key.dimension)
 

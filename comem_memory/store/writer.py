@@ -16,7 +16,15 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from comem_memory.conversion import Addable, is_one, to_item
-from comem_memory.encoder import CHUNK, MemoryEncoder, PreparedItem, encode_prepared, in_chunks, prepare
+from comem_memory.encoder import (
+    CHUNK,
+    DeferredEncoder,
+    MemoryEncoder,
+    PreparedItem,
+    encode_prepared,
+    in_chunks,
+    prepare,
+)
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError, InvalidItemError
 from comem_memory.files import load_image
 from comem_memory.retrieval import RetrievalKey
@@ -50,7 +58,7 @@ class Writer:
 
     def __init__(
         self,
-        encoder: MemoryEncoder,
+        encoder: MemoryEncoder | DeferredEncoder,
         key: RetrievalKey,
         store: MemoryStore,
         pictures: PictureFolder,
