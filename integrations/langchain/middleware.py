@@ -31,6 +31,7 @@ from ..failures import Job, OnError, check_on_error, deliver, tolerating
 from ..keeping import BY, as_items, kept_of
 from .chat_model import SERVED, ChatComem, Served
 from .messages import to_messages
+from .prompt_embeds import template_with_memory, with_vectors
 from .remembering import TURN, Remember, Turn, known_turns, store_turn, turns_of
 from .tools import memory_tools
 
@@ -115,7 +116,11 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         k: Items to recall for the last user turn; 0 recalls nothing.
         where: Filter on their metadata.
         mode: How the model is given the items: `memory` (vectors), `text`, `both` or `none`; by default as the
-            `ChatComem` does. Any other model gets texts, unless it is `none`.
+            `ChatComem` does. Any other model gets texts, unless it is `none`, or as `vectors` says.
+        vectors: Whether models other than `ChatComem` get vectors too, as `mode` says or else the memory's own: for
+            those that ask a vLLM server which runs this memory's model with `--enable-prompt-embeds
+            --trust-request-chat-template`, as `ChatOpenAI(base_url=...)` can (docs/VLLM.md). Both flags are for trusted
+            clients: whoever reaches the server can bring it down.
         namespace: From the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
             context or of the config's `configurable`, and the memory's own where neither is given.
         require_user: Refuse to go on where no namespace is named, instead of using the memory's own.
@@ -154,6 +159,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         k: int = 3,
         where: Filter | None = None,
         mode: Mode | None = None,
+        vectors: bool = False,
         namespace: NamespaceOf = user_of,
         require_user: bool = False,
         remember: Remember | None = None,
@@ -170,6 +176,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         self.extract = None if extract is None else extract.with_structured_output(Facts)
         self.tools = memory_tools(memory, view_of=self._view, k=max(k, 1)) if tools else []
         self.tell_nothing_known = tell_nothing_known
+        self._template = template_with_memory(memory) if vectors else None
         self.on_error, self._name = check_on_error(on_error), name
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
 
@@ -314,18 +321,28 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         Within it every `ChatComem` has these items of this user, whatever wraps it, or stands in for it.
         """
         around = SERVED.get()
-        told = any(one.view.source is view.source for one in around)  # another middleware gives this model its vectors
-        ours = None if told else self._of_user(request.model, view.name)
+        given = any(one.view.source is view.source for one in around)  # another middleware gives this model its vectors
+        ours = None if given else self._of_user(request.model, view.name)
         if ours is not None:
             request = request.override(model=ours)
-        if unknown or (ours is None and hits):
+        mode = self._mode_of_others(view)
+        if ours is None and hits and self._template is not None and mode in ("memory", "both"):
+            vectors = view.lay_out([], hits, "memory").memory
+            assert vectors is not None  # there are hits
+            request = with_vectors(request, vectors, self._template)
+        told = ours is None and bool(hits) and mode in ("text", "both")
+        if unknown or told:
             request = request.override(system_message=_told(request.system_message, hits))
-        mine = Served(view, [hit.id for hit in hits], self.mode, told=ours is None and bool(hits))
-        token = SERVED.set(around if told else (*around, mine))
+        mine = Served(view, [hit.id for hit in hits], self.mode, told=told)
+        token = SERVED.set(around if given else (*around, mine))
         try:
             yield request
         finally:
             SERVED.reset(token)
+
+    def _mode_of_others(self, view: ContinuousMemory) -> Mode:
+        """How a model that is no `ChatComem` is given items."""
+        return "text" if self._template is None else self.mode or view.mode
 
     def _of_user(self, model: Any, namespace: str) -> Any:
         """The model for one user, if it is a `ChatComem` with this memory, whatever settings or retries wrap it."""
