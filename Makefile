@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-lowest test-ray test-vllm lint format
+.PHONY: setup demo test test-chroma test-lowest test-ray test-vllm lint format
 
 setup: $(VENV)/installed
 
@@ -16,6 +16,10 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest
+
+test-chroma: setup
+	$(BIN)/pytest tests/test_servers.py tests/test_server_writers.py tests/test_quotas.py tests/test_backup.py \
+		tests/test_bytes.py
 
 test-lowest: setup $(VENV)/lowest
 	PYTHONPATH=$(abspath $(VENV)/lowest) $(BIN)/pytest tests/test_langchain.py tests/test_llama_index.py \

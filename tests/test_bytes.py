@@ -106,6 +106,7 @@ def test_a_store_packs_from_the_write_on_with_which_it_has_enough(tmp_path: Path
     with closing(ChromaStore.embedded(tmp_path, identity=identity())) as store:
         for one in whole[: ENOUGH - 1]:
             store.put([one])
+        assert store.repack() == 0
         assert not any(is_packed(one["comem.block"]) for one in stored(store).values())
         store.put(whole[ENOUGH - 1 :])
         packed = {id for id, one in stored(store).items() if is_packed(one["comem.block"])}

@@ -20,6 +20,7 @@ from comem_memory.store.ids import SEPARATOR, chroma_id
 from comem_memory.store.library import Collection, InternalError
 from comem_memory.store.migration import ChromaMigration
 from comem_memory.store.moments import expiry, next_moment, now
+from comem_memory.store.packing import ENOUGH
 from comem_memory.store.records import (
     IDS_BATCH,
     SUPERSEDING,
@@ -280,6 +281,8 @@ class ChromaStore(MemoryStore):
         """
         rewritten = 0
         with self._opened.access() as collection:
+            if len(matching_ids(collection, limit=2 * ENOUGH)) < ENOUGH:
+                return 0
             for ids in unpacked_ids(collection):
                 with self._opened.adding():
                     records = list(read(collection, ids).values())
