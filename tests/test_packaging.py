@@ -15,11 +15,13 @@ EXTRAS = {
     "comem_memory/chat": ("langchain", "llama-index"),
     "comem_memory/evaluation/agents.py": ("langchain",),
     "comem_memory/server": ("server",),
+    "comem_memory/server/tracing.py": ("tracing",),
     "comem_memory/synthesis": ("train",),
     "integrations/langchain": ("langchain",),
     "integrations/llama_index": ("llama-index",),
 }
-"""Modules that need an optional dependency as soon as they are imported, with the extras that must each bring it."""
+"""Modules that need an optional dependency as soon as they are imported, with the extras that must each bring it; the
+longest path counts."""
 
 
 def normal(name: str) -> str:
@@ -32,7 +34,17 @@ def names(requirements: list[str]) -> set[str]:
 
 
 CORE = names(PYPROJECT["project"]["dependencies"])
-OPTIONAL = {extra: names(own) for extra, own in PYPROJECT["project"]["optional-dependencies"].items()}
+DECLARED: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
+
+
+def brought(extra: str) -> set[str]:
+    """The distributions that an extra brings, by other extras of ours too."""
+    ours = [one for one in DECLARED[extra] if one.startswith("comem-memory[")]
+    others = [other for one in ours for other in one[len("comem-memory[") : -1].split(",")]
+    return names(DECLARED[extra]).union(*(brought(other) for other in others))
+
+
+OPTIONAL = {extra: brought(extra) for extra in DECLARED}
 
 
 def imports(node: ast.AST, *, now: bool = True) -> Iterator[tuple[str, bool]]:
@@ -60,8 +72,10 @@ def third_party() -> Iterator[tuple[str, str, bool]]:
             for name, now in set(imports(ast.parse(file.read_text(encoding="utf-8")))):
                 if name not in sys.stdlib_module_names and name not in PACKAGES:
                     providers = distributions.get(name, [name])
-                    # Of a namespace that several share, the one of its name is meant.
-                    for distribution in [one for one in providers if normal(one) == name] or providers:
+                    # Of a namespace that several share, the one of its name is meant, or those that are declared.
+                    named = [one for one in providers if normal(one) == name]
+                    declared = [one for one in providers if normal(one) in CORE.union(*OPTIONAL.values())]
+                    for distribution in named or declared or providers:
                         yield file.relative_to(ROOT).as_posix(), normal(distribution), now
 
 
@@ -69,7 +83,8 @@ def test_what_a_module_needs_to_be_imported_is_declared():
     undeclared = set()
     for module, distribution, now in third_party():
         if now and distribution not in CORE:
-            extras = [extra for path, own in EXTRAS.items() if module.startswith(path) for extra in own]
+            paths = [path for path in EXTRAS if module.startswith(path)]
+            extras = EXTRAS[max(paths, key=len)] if paths else ()
             if not extras or not all(distribution in OPTIONAL[extra] for extra in extras):
                 undeclared.add((module, distribution))
     assert not undeclared

@@ -29,6 +29,9 @@ def serve(
     ] = False,
     grace: Annotated[float, typer.Option(min=0, help="Seconds to finish what runs, when told to stop.")] = 30.0,
     log: Annotated[Path | None, typer.Option(help="File of the access log; default: standard error.")] = None,
+    tracing: Annotated[
+        bool, typer.Option("--tracing", help="Send OpenTelemetry spans; the OTEL_ variables say where.")
+    ] = False,
     **limits: Any,
 ) -> None:
     """Serve the memory over HTTP to many clients, which need no model: docs/SERVER.md.
@@ -49,7 +52,9 @@ def serve(
         console.print(f"Serving {directory or context.obj['chroma_url']} on {url}")
 
     with open_memory(context) as memory:
-        running.serve(memory, address, bound, settings, grace=grace, directory=directory, log=log, ready=ready)
+        running.serve(
+            memory, address, bound, settings, grace=grace, directory=directory, log=log, tracing=tracing, ready=ready
+        )
 
 
 @app.command()

@@ -8,6 +8,7 @@ model. Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
 from __future__ import annotations
 
 import atexit
+import contextvars
 import inspect
 import threading
 from collections.abc import Callable, Generator, Sequence
@@ -338,7 +339,7 @@ class Backbone(AnsweringModel[ModelInputs]):
             finally:
                 streamer.end()
 
-        worker = threading.Thread(target=run, daemon=True)
+        worker = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
 
         def leave() -> None:
             if worker.is_alive():

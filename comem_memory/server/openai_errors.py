@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from comem_memory.errors import ComemError, PromptTooLongError, shortened
 from comem_memory.server.openai_wire import ChatRequest, ErrorAnswer, Failure
-from comem_memory.server.problems import problem_of
+from comem_memory.server.problems import headers_of, problem_of
 
 TYPES = {
     400: "invalid_request_error",
@@ -49,7 +49,8 @@ def failed(error: ComemError | RequestValidationError) -> JSONResponse:
         return _malformed(error)
     problem = problem_of(error)
     code = "context_length_exceeded" if isinstance(error, PromptTooLongError) else problem.type
-    return failure(400 if problem.status == 422 else problem.status, problem.detail, code=code)
+    status = 400 if problem.status == 422 else problem.status
+    return failure(status, problem.detail, code=code, headers=headers_of(error))
 
 
 def _malformed(error: RequestValidationError) -> JSONResponse:

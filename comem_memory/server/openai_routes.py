@@ -8,8 +8,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,7 +21,7 @@ from comem_memory.errors import ComemError, shortened
 from comem_memory.integrations.keeping import BY, kept_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
-from comem_memory.server.access import AppServed, Caller, Namespace, Readable, View, readable, writable
+from comem_memory.server.access import AppServed, Caller, Namespace, Readable, View, public_name, readable, writable
 from comem_memory.server.answering import in_turn, while_connected
 from comem_memory.server.openai_errors import declared, failed, failure
 from comem_memory.server.openai_wire import (
@@ -41,9 +40,8 @@ from comem_memory.server.openai_wire import (
     Said,
     Usage,
 )
+from comem_memory.server.problems import note
 from comem_memory.types import with_notes
-
-T = TypeVar("T")
 
 MEDIA_TYPE = "text/event-stream"
 EVENT = {
@@ -68,7 +66,10 @@ class _Route(APIRoute):
         async def handled(request: Request) -> Response:
             try:
                 return await handle(request)
-            except (ComemError, RequestValidationError) as error:
+            except ComemError as error:
+                note(request, error)
+                return failed(error)
+            except RequestValidationError as error:
                 return failed(error)
 
         return handled
@@ -80,7 +81,7 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=_Route)
 @router.get("/models", responses=declared())
 def models(view: Readable) -> Models:
     """The model that answers."""
-    return Models(object="list", data=[ModelCard(id=model_id(view.memory), object="model")])
+    return Models(object="list", data=[ModelCard(id=public_name(view.memory.info.model), object="model")])
 
 
 @router.post(
@@ -99,7 +100,7 @@ async def chat_completions(
     view = readable(served, access, asked.memory.namespace or namespace)
     if asked.memory.remember:
         writable(view)
-    model = model_id(view.memory)
+    model = public_name(view.memory.info.model)
     if asked.model != model:
         return failure(
             404,
@@ -116,12 +117,6 @@ async def chat_completions(
         return await while_connected(request, answering.whole(pieces))
     except ClientDisconnect:
         return Response(status_code=GONE)
-
-
-def model_id(memory: ContinuousMemory) -> str:
-    """What clients call the model that answers: its name on the hub, or its folder's, without the path."""
-    name = memory.info.model
-    return Path(name).name if Path(name).exists() else name
 
 
 @dataclass(frozen=True)
@@ -164,6 +159,7 @@ class _Answering:
             if isinstance(piece, str):
                 yield piece
                 continue
+            self.view.served.metrics.generated_tokens.inc(piece.reply.completion_tokens)
             remembered = _remember(memory, turns) if given.remember else []
             ids = [hit.id for hit in piece.hits]
             told = MemoryGiven(ids=ids, tokens=piece.reply.memory_tokens, remembered=remembered)

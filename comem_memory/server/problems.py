@@ -91,12 +91,22 @@ def declared(*statuses: int, of_200: dict[str, Any] | None = None) -> dict[int |
 _OF_ALL = (400, 401, 403, 413, 422, 429, 503)
 
 
+def headers_of(error: ComemError) -> dict[str, str]:
+    """What an answer says of an error beside its body."""
+    if isinstance(error, errors.TokenError):
+        return {"WWW-Authenticate": "Bearer"}
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, errors.BusyError) else {}
+
+
+def note(request: Request, error: ComemError) -> None:
+    """Logs an error that is the server's own fault."""
+    if status_of(error) >= 500 and not isinstance(error, errors.BusyError):
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+
+
 def answer_to(error: ComemError) -> JSONResponse:
     """An error as an answer."""
-    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.BusyError) else {}
-    if isinstance(error, errors.TokenError):
-        headers["WWW-Authenticate"] = "Bearer"
-    return _answer(problem_of(error), headers)
+    return _answer(problem_of(error), headers_of(error))
 
 
 def _answer(problem: Problem, headers: dict[str, str]) -> JSONResponse:
@@ -108,8 +118,7 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ComemError)
     async def ours(request: Request, error: ComemError) -> JSONResponse:
-        if status_of(error) >= 500 and not isinstance(error, errors.BusyError):
-            logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        note(request, error)
         return answer_to(error)
 
     @app.exception_handler(RequestValidationError)

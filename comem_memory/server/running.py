@@ -123,6 +123,7 @@ def serve(
     grace: float,
     directory: Path | None = None,
     log: Path | None = None,
+    tracing: bool = False,
     ready: Callable[[str], None],
 ) -> None:
     """Serves a memory until the process is told to stop (SIGTERM, SIGINT).
@@ -138,6 +139,7 @@ def serve(
         grace: Seconds that running requests are given.
         directory: The memory's directory, in which the server is announced to processes of this machine.
         log: The file of the access log; standard error by default.
+        tracing: Send spans, as the standard variables of OpenTelemetry say.
         ready: Is called with the URL when requests are taken.
     """
     local = secrets.token_urlsafe(32)
@@ -148,6 +150,10 @@ def serve(
     _log_to(log)
     with ExitStack() as running:
         running.callback(bound.close)
+        if tracing:
+            from comem_memory.server.tracing import exported, trace  # an extra of its own
+
+            trace(app, memory, running.enter_context(exported()))
 
         def begin() -> None:
             url = address.url(bound)
