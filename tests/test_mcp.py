@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from helpers.mcp_clients import call, http_session, refused, stdio_session
-from helpers.programs import comem, environment
+from helpers.programs import comem, comem_serve, environment
 from helpers.saved import save_tiny
 from helpers.scripted import Scripted
 from helpers.servers import serving
@@ -72,6 +72,17 @@ async def test_a_life_over_stdio(folders: tuple[Path, Path], tmp_path: Path):
         *folders, persist_directory=tmp_path / "memory", key=tiny_key(), namespace="ada"
     ) as memory:
         assert memory.count() == 2
+
+
+async def test_assistants_share_the_memory_of_a_running_server(folders: tuple[Path, Path], tmp_path: Path):
+    with comem_serve(folders, tmp_path / "memory") as url:
+        async with stdio_session(comem("--url", url, "-n", "ada", "mcp"), environment(folders)) as session:
+            door = (await call(session, "remember", text="The blue door opens with the brass key."))["id"]
+            assert "holds no item" in await refused(session, "remember", text="New.", supersedes=["never"])
+        async with stdio_session(comem("-d", tmp_path / "memory", "-n", "ada", "mcp"), environment(folders)) as session:
+            [hit] = (await call(session, "recall", query="blue door"))["items"]
+            assert hit["id"] == door
+            assert await call(session, "forget", ids=[door]) == {"forgotten": 1}
 
 
 async def test_a_tool_says_what_is_wrong(folders: tuple[Path, Path], tmp_path: Path):
