@@ -175,7 +175,7 @@ class World:
 
 
 PASSING = re.compile(
-    r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)?|chatcmpl-[0-9a-f]{32}|call_[0-9a-f]{24}|(?<=\"created\":)\d+"
+    r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)?|chatcmpl-[0-9a-f]{32}|call_[0-9a-f]{24}|(?<=\"created\":)\d+|(?<=\"moment\":)\d+"
 )
 
 

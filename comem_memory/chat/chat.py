@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from comem_memory.chat.constrained import Constraint, Vocabulary
 
 
+COLDEST = 1e-3
+"""The lowest temperature; a lower one is greedy decoding, where dividing by it would give no numbers."""
+
+
 @dataclass(frozen=True)
 class ChatSettings:
     """How to answer.
@@ -201,7 +205,7 @@ class Chat:
         left = self.backbone.remaining_tokens(prompt, memory)
         kwargs: dict[str, Any] = {"max_new_tokens": min(settings.max_tokens, left), "prefix": self._prefix}
         kwargs |= settings.generation_kwargs
-        if settings.temperature:
+        if settings.temperature >= COLDEST:
             kwargs = {"top_k": 0, "top_p": 1.0} | kwargs  # Qwen2-VL's own top_k of 1 would choose the likeliest always
             kwargs |= {"do_sample": True, "temperature": settings.temperature, "seed": settings.seed}
             kwargs |= {"top_p": settings.top_p} if settings.top_p is not None else {}

@@ -43,6 +43,16 @@ def _from_base64(value: Any) -> Any:
 DateTime = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A moment with a timezone, in ISO 8601."""
 Duration = Annotated[str, WithJsonSchema({"type": "string", "format": "duration"})]
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, bool | int | float):
+        raise ValueError("no duration, as P30D")
+    return value
+
+
+TimeSpan = Annotated[timedelta, BeforeValidator(_written), Field(strict=False)]
+"""A duration, in JSON ISO 8601."""
 BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 """As a regular expression."""
 Bytes = Annotated[
@@ -354,7 +364,7 @@ class PostponeRequest(Asked):
     """Items that are to be kept longer, of those that expire."""
 
     ids: list[str]
-    duration: Annotated[timedelta, Field(strict=False, gt=timedelta(0), examples=["P30D"])]
+    duration: Annotated[TimeSpan, Field(gt=timedelta(0), examples=["P30D"])]
     """From now until they expire: ISO 8601, or seconds."""
 
 
@@ -400,8 +410,8 @@ class SearchOptions(Asked):
     """Items that are less similar are not found; by default as the memory says. -1 finds whatever is nearest."""
     recency: float = Field(0.0, ge=0, le=1)
     """How much it counts that an item is new."""
-    half_life: timedelta = Field(timedelta(days=30), strict=False)
-    """After this time an item counts as half as new: ISO 8601, as `P30D`, or seconds."""
+    half_life: TimeSpan = timedelta(days=30)
+    """After this time an item counts as half as new: ISO 8601, as `P30D`."""
     diversity: float = Field(0.0, ge=0, le=1)
     """How much it counts that an item is unlike those before it."""
     candidates: int | None = Field(None, ge=1, le=10_000)
@@ -432,12 +442,12 @@ class GenerationOptions(Asked):
     """How the model writes: of transformers' `generate`, what concerns this answer alone. Greedy, if left out."""
 
     do_sample: bool | None = None
-    temperature: float | None = Field(None, gt=0, le=10)
+    temperature: float | None = Field(None, ge=0.001, le=10)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=0, le=2**31)
     min_p: float | None = Field(None, ge=0, le=1)
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    repetition_penalty: float | None = Field(None, gt=0, le=100)
+    seed: int | None = Field(None, ge=0, lt=2**53)
+    repetition_penalty: float | None = Field(None, ge=0.01, le=100)
     no_repeat_ngram_size: int | None = Field(None, ge=0, le=2**31)
     min_new_tokens: int | None = Field(None, ge=0, le=2**31)
 

@@ -55,7 +55,7 @@ class LetterEmbedder:
         vectors = np.zeros((len(inputs), self.dimension), np.float32)
         for row, text in enumerate(inputs):
             lowered = text.lower()
-            for a, b in zip(lowered, lowered[1:] + " ", strict=True):
+            for a, b in zip(lowered, f"{lowered} "[1:], strict=True):
                 vectors[row, (ord(a) * 31 + ord(b)) % self.dimension] += 1
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
