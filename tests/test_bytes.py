@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from comem_memory.errors import CorruptBlockError, StoreInUseError, StoreLocationError
 from comem_memory.store import ChromaStore, MemoryRecord, decode_block, encode_block
-from comem_memory.store.ids import chroma_id, is_item
+from comem_memory.store.ids import chroma_id, is_item, reference_id
 from comem_memory.store.packing import ENOUGH, is_packed, mean_of, pack, unpack
 
 H = 576
@@ -117,6 +117,42 @@ def test_a_store_packs_from_the_write_on_with_which_it_has_enough(tmp_path: Path
     with closing(ChromaStore.embedded(tmp_path, identity=None)) as store:
         assert store.get([one.id for one in whole], namespace="ann") == whole
         assert [one.block for one, _ in store.search(key(7), namespace="ann", k=1)] == [blocks[7]]
+
+
+def test_records_of_earlier_versions_are_read_and_packed_when_asked(tmp_path: Path):
+    metadata = {"n": 1, "author": {"name": "Ada"}, "mixed": [1, "a"], "tags": ["p", "q"]}
+    blocks = blocks_of(alike(ENOUGH + 5))
+    whole = [record(f"{n:03}", block=block, seed=n, metadata=metadata) for n, block in enumerate(blocks)]
+    ids = [chroma_id("ann", one.id) for one in whole]
+    with closing(ChromaStore.embedded(tmp_path, identity=identity())) as store:
+        store.put(whole)
+        with store._opened.access() as collection:  # as version 0.1.0 stored them
+            collection.delete(ids=[id for id in stored(store) if not is_item(id)])
+            added: dict[str, Any] = {"comem.names": None, "comem.key": None}
+            collection.update(ids=ids, metadatas=[{"comem.block": block} | added for block in blocks])
+        assert store.get([one.id for one in whole], namespace="ann") == whole
+        assert store.ids(namespace="ann", where={"author.name": "Ada", "tags": {"$contains": "q"}})[:1] == ["000"]
+        assert store.repack() == len(whole)
+        assert store.get([one.id for one in whole], namespace="ann") == whole
+        assert all(is_packed(stored(store)[id]["comem.block"]) for id in ids)
+
+
+def test_two_references_that_were_made_at_the_same_time_are_both_read(tmp_path: Path):
+    with closing(ChromaStore.embedded(tmp_path, identity=identity())) as store:
+        first = records(blocks_of(alike(ENOUGH, seed=1)))
+        store.put(first)
+        [one] = (id for id in stored(store) if not is_item(id))
+        second = mean_of(blocks_of(alike(ENOUGH, seed=2)))
+        assert second is not None
+        with store._opened.access() as collection:
+            embedding = np.zeros((1, len(key(1))), np.float32)
+            metadata = [{"comem.reference": 1, "comem.block": second.block}]
+            collection.upsert(ids=[reference_id(second.id)], embeddings=embedding, metadatas=metadata)
+        others = records(blocks_of(alike(5, seed=1)), first=500)
+        store.put(others)
+        assert {one, reference_id(second.id)} == {id for id in stored(store) if not is_item(id)}
+        whole = [*first, *others]
+        assert store.get([r.id for r in whole], namespace="ann") == whole
 
 
 def test_a_reference_is_no_item(tmp_path: Path):
