@@ -43,7 +43,7 @@ def same_vectors(first: Path, second: Path) -> bool:
 
 
 def encoding(count: int, folder: Path) -> None:
-    """Countries, text and flag, in shards of eight."""
+    """Countries, text and flag, in shards of four."""
     source = folder / "items.jsonl"
     with source.open("w") as lines:
         for one in map(item, rows()[:count]):
@@ -51,7 +51,7 @@ def encoding(count: int, folder: Path) -> None:
     rates = {}
     for workers in (1, 2):
         out = folder / f"{workers}"
-        print(encode(source, out, shard_size=8, concurrency=workers))
+        print(encode(source, out, shard_size=4, concurrency=workers))
         rates[workers] = items_a_second(out, workers)
         print(f"{workers} workers of one thread: {rates[workers]:.2f} items a second")
     print(
