@@ -19,7 +19,7 @@ from helpers.server_process import ServerProcess, server_process
 from typer.testing import CliRunner
 
 from comem_memory.cli.app import app
-from comem_memory.errors import AddressError
+from comem_memory.errors import AddressError, TokenError
 from comem_memory.server.announcement import FILE, find_server
 from comem_memory.server.running import Address
 from comem_memory.server.tokens import new_token
@@ -193,6 +193,9 @@ def test_a_page_in_a_browser_reaches_no_server_without_tokens(tmp_path: Path):
 
 
 def test_where_others_would_reach_it_it_wants_tokens_and_tls(tmp_path: Path):
+    with pytest.raises(TokenError, match="comem token"):
+        Address(tokens=tmp_path / "tokens.json")
+    new_token(tmp_path / "tokens.json", name="ada", namespaces=["ada"], writes=True)
     for host in ("0.0.0.0", "::", "memory.example.org"):
         with pytest.raises(AddressError, match="comem token FILE"):
             Address(host)

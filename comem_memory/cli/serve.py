@@ -45,6 +45,7 @@ def serve(
         settings = ServerSettings(**limits)
     except ValidationError as error:
         raise typer.BadParameter(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
+    running.log_to(log)
     bound = address.bind()  # before the model is loaded
     directory = None if context.obj["chroma_url"] else context.obj["persist_directory"]
 
@@ -52,9 +53,7 @@ def serve(
         console.print(f"Serving {directory or context.obj['chroma_url']} on {url}")
 
     with open_memory(context) as memory:
-        running.serve(
-            memory, address, bound, settings, grace=grace, directory=directory, log=log, tracing=tracing, ready=ready
-        )
+        running.serve(memory, address, bound, settings, grace=grace, directory=directory, tracing=tracing, ready=ready)
 
 
 @app.command()

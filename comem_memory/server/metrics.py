@@ -30,8 +30,8 @@ class Metrics:
             registry=registry,
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
         )
-        self.items_added = Counter("comem_items_added", "Items that were added, known ones too.", registry=registry)
-        self.searches = Counter("comem_searches", "Searches, without those for answers.", registry=registry)
+        self.items_added = Counter("comem_items_added", "Items given to POST /v1/items.", registry=registry)
+        self.searches = Counter("comem_searches", "Searches by POST /v1/search.", registry=registry)
         self.generated_tokens = Counter("comem_generated_tokens", "Tokens that the model wrote.", registry=registry)
         for name, queue in (("answers", answers), ("writes", writes)):
             for state in ("running", "waiting"):

@@ -44,7 +44,9 @@ class Address:
         plain_http: Tokens and contents may travel unencrypted beyond this machine.
 
     Raises:
-        AddressError: Others would reach the server without a token, or could read tokens on their way.
+        AddressError: Others would reach the server without a token, or could read tokens on their way; or certificate
+            and key cannot be used.
+        TokenError: The file of tokens is missing or damaged.
     """
 
     host: str = "127.0.0.1"
@@ -62,6 +64,8 @@ class Address:
                 ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self.certificate, self.key)
             except OSError as error:  # ssl's own among them
                 raise AddressError(f"{self.certificate} and {self.key} cannot be used for TLS: {error}.") from error
+        if self.tokens is not None:
+            Tokens(self.tokens)
         if self.is_local:
             return
         if self.tokens is None:
@@ -122,7 +126,6 @@ def serve(
     *,
     grace: float,
     directory: Path | None = None,
-    log: Path | None = None,
     tracing: bool = False,
     ready: Callable[[str], None],
 ) -> None:
@@ -138,7 +141,6 @@ def serve(
         settings: Limits.
         grace: Seconds that running requests are given.
         directory: The memory's directory, in which the server is announced to processes of this machine.
-        log: The file of the access log; standard error by default.
         tracing: Send spans, as the standard variables of OpenTelemetry say.
         ready: Is called with the URL when requests are taken.
     """
@@ -147,7 +149,6 @@ def serve(
     app = create_app(memory, settings, tokens=tokens)
     if tokens is None:  # else a page that a browser shows could reach it, under a name that leads to this machine
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
-    _log_to(log)
     with ExitStack() as running:
         running.callback(bound.close)
         if tracing:
@@ -199,7 +200,15 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _log_to(log: Path | None) -> None:
+def log_to(log: Path | None) -> None:
+    """Has this process's server write its access log.
+
+    Args:
+        log: The file; standard error by default.
+
+    Raises:
+        AddressError: The file cannot be written.
+    """
     try:
         handler: logging.Handler = logging.StreamHandler() if log is None else WatchedFileHandler(log)
     except OSError as error:

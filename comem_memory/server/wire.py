@@ -365,7 +365,7 @@ class PostponeRequest(Asked):
 
     ids: list[str]
     duration: Annotated[TimeSpan, Field(gt=timedelta(0), examples=["P30D"])]
-    """From now until they expire: ISO 8601, or seconds."""
+    """From now until they expire."""
 
 
 class SameRequest(Asked):
@@ -501,14 +501,14 @@ class Description(Wire):
 class TextPart(Asked):
     """A part of a message."""
 
-    type: Literal["text"] = "text"
+    type: Literal["text"]
     text: str
 
 
 class ImagePart(Asked):
     """A picture in a message."""
 
-    type: Literal["image"] = "image"
+    type: Literal["image"]
     image: Bytes
     """Its file, in base64."""
 

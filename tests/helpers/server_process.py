@@ -11,19 +11,19 @@ from typing import Any
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from comem_memory.server.running import Address, serve
+from comem_memory.server.running import Address, log_to, serve
 from comem_memory.server.settings import ServerSettings
 from comem_memory.testing import tiny_memory
 
 directory, given = Path(sys.argv[1]), json.loads(sys.argv[2])
 paths = {name: Path(given[name]) for name in ("tokens", "certificate", "key") if name in given}
 address = Address(host=given.get("host", "127.0.0.1"), **paths)
+log_to(Path(given["log"]) if "log" in given else None)
 bound = address.bind()
 with tiny_memory(directory) as memory:
     serve(
         memory, address, bound, ServerSettings(**given.get("settings", {})), grace=given.get("grace", 30),
-        directory=directory, log=Path(given["log"]) if "log" in given else None,
-        ready=lambda url: print(url, flush=True),
+        directory=directory, ready=lambda url: print(url, flush=True),
     )
 print("closed", flush=True)
 """
