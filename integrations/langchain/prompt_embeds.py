@@ -8,7 +8,6 @@ import torch
 from langchain.agents.middleware import ModelRequest
 from langchain_core.messages import ChatMessage
 
-from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import prompt_embeds
 
@@ -25,13 +24,8 @@ def template_with_memory(memory: ContinuousMemory) -> str:
     """The chat template of the model that reads a memory's vectors, which stand before everything else.
 
     Raises:
-        QueryError: The memory is another process's, whose model's template is not known here.
+        NotServedError: The memory is behind a URL, which does not tell its model's template.
     """
-    if not hasattr(memory, "backbone"):
-        raise QueryError(
-            "vectors=True needs the chat template of the model, which a memory behind a URL does not tell. Open the "
-            "memory with from_pretrained, or leave vectors out."
-        )
     return BEFORE + str(memory.backbone.prompts.processor.chat_template)
 
 
