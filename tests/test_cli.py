@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -15,7 +16,7 @@ import pytest
 import torch
 from helpers.processes import run
 from helpers.saved import save_roomy, save_tiny
-from helpers.served import comem_server
+from helpers.server_process import server_process
 from typer.testing import CliRunner
 
 import comem_memory
@@ -107,7 +108,8 @@ def test_commands_use_the_server_that_has_the_directory_open(
     comem: Comem, jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     announcement = tmp_path / "memory" / "server.json"
-    with comem_server(tmp_path / "memory") as url:
+    with server_process(tmp_path / "memory") as server:
+        url = server.url
         assert announcement.stat().st_mode & 0o777 == 0o600
         added = json.loads(comem("add", jsonl, "--json"))
         assert (added["ids"][:2], added["count"]) == (["door", "cat"], 3)
@@ -124,9 +126,11 @@ def test_commands_use_the_server_that_has_the_directory_open(
         assert json.loads(comem("--url", url, "stats", "--json")) == served
         assert not (tmp_path / "elsewhere").exists()
         monkeypatch.setenv("COMEM_DIRECTORY", str(tmp_path / "memory"))
-        stale = json.loads(announcement.read_text()) | {"pid": os.getpid()}
+        stale = announcement.read_text()
+        server.signal(signal.SIGTERM)
+        server.ended()
     assert not announcement.exists()
-    announcement.write_text(json.dumps(stale))  # as a server leaves it that was killed
+    announcement.write_text(stale)  # as a server leaves it that is killed
     opened = json.loads(comem("stats", "--json"))
     assert opened["namespaces"] == {"default": 2}
 
@@ -140,7 +144,7 @@ import comem_memory.cli
 app(["stats", "--json"], standalone_mode=False)
 print(json.dumps(sorted({"torch", "transformers"} & set(sys.modules))))
 """
-    for within in (nullcontext(), comem_server(tmp_path / "memory")):
+    for within in (nullcontext(), server_process(tmp_path / "memory")):
         with within:
             stats, loaded = run(script).splitlines()
             assert json.loads(stats)["namespaces"] == {"default": 3} and json.loads(loaded) == []

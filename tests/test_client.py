@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 import torch
 from helpers.memories import CAT, DOOR, FLAG, same_picture
 from helpers.proxy import one_answer_per_connection
-from helpers.served import comem_server
+from helpers.server_process import server_process
 from helpers.tools import ADD
 
 from comem_memory import ContinuousMemory, MemoryItem
@@ -43,8 +44,8 @@ ASKED = [{"role": "user", "content": QUESTION}]
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with comem_server(tmp_path_factory.mktemp("served") / "memory") as url:
-        yield url
+    with server_process(tmp_path_factory.mktemp("served") / "memory", window=16384) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -152,8 +153,8 @@ class TestItems:
 
     def test_more_items_than_a_request_takes(self, tmp_path: Path):
         with (
-            comem_server(tmp_path / "few", limits='{"max_items": 3}') as url,
-            ContinuousMemory.connect(url) as memory,
+            server_process(tmp_path / "few", settings={"max_items": 3}) as server,
+            ContinuousMemory.connect(server.url) as memory,
         ):
             ids = memory.add(f"Note {number}." for number in range(8))
             assert len(set(ids)) == 8 and memory.count() == 8
@@ -323,7 +324,8 @@ class TestErrors:
         file = tmp_path / "tokens.json"
         ada = new_token(file, name="ada", namespaces=["ada", "ada/*"], writes=True)
         guest = new_token(file, name="guest", namespaces=["ada"], writes=False)
-        with comem_server(tmp_path / "memory", tokens=file) as url:
+        with server_process(tmp_path / "memory", tokens=file) as server:
+            url = server.url
             with ContinuousMemory.connect(url, ada) as memory:
                 assert memory.name == "ada"
                 memory.add("Ada's secret.")
@@ -360,14 +362,17 @@ class TestErrors:
                 call()
 
     def test_what_is_too_large(self, tmp_path: Path):
-        limits = '{"max_body_bytes": 100000, "max_picture_bytes": 2000, "max_new_tokens": 4}'
-        with comem_server(tmp_path / "memory", limits=limits) as url, ContinuousMemory.connect(url) as memory:
+        limits = {"max_body_bytes": 100_000, "max_picture_bytes": 2000, "max_new_tokens": 4}
+        with (
+            server_process(tmp_path / "memory", settings=limits) as server,
+            ContinuousMemory.connect(server.url) as memory,
+        ):
             with pytest.raises(LimitError):
                 memory.add(MemoryItem(text="long " * 30_000), truncate=True)
             with pytest.raises(LimitError, match="Scale it down"):
                 memory.add(MemoryItem(image=tiny_picture(1, size=(640, 480))))
-            with pytest.raises(QueryError, match="64 tokens are more than 4"):
-                memory.answer(QUESTION, mode="none")
+            reply = memory.reply(ASKED, ChatSettings(max_tokens=64, generation_kwargs={"min_new_tokens": 4})).reply
+            assert (reply.completion_tokens, reply.finish_reason) == (4, "length")
 
 
 class TestFailures:
@@ -382,13 +387,23 @@ class TestFailures:
             assert memory.delete(where={"year": 2020}) == 1, "it had not been told"
 
     def test_a_server_that_is_gone(self, tmp_path: Path):
-        with comem_server(tmp_path / "memory") as url:
-            memory = ContinuousMemory.connect(url)
+        with server_process(tmp_path / "memory") as server:
+            memory = ContinuousMemory.connect(server.url)
             memory.add(DOOR)
-        with memory, pytest.raises(StoreConnectionError, match="Check the URL, and that comem serve runs there"):
-            memory.search(QUESTION)
-        with comem_server(tmp_path / "memory") as url, ContinuousMemory.connect(url) as memory:
-            assert memory.ids() == ["door"]
+            server.signal(signal.SIGKILL)
+            with memory, pytest.raises(StoreConnectionError, match="Check the URL, and that comem serve runs there"):
+                memory.search(QUESTION)
+        with server_process(tmp_path / "memory") as server, ContinuousMemory.connect(server.url) as memory:
+            assert memory.ids() == ["door"], "what it acknowledged is there"
+
+    def test_one_that_is_asked_too_often_for_now(self, tmp_path: Path):
+        with (
+            server_process(tmp_path / "memory", settings={"rate": "4/second"}) as server,
+            ContinuousMemory.connect(server.url) as memory,
+        ):
+            started = time.monotonic()
+            assert [memory.count() for _ in range(10)] == [0] * 10
+            assert time.monotonic() - started > 1, "it waited as it was told"
 
     def test_one_that_is_too_slow(self, url: str):
         with ContinuousMemory.connect(url, timeout=0.3) as memory, pytest.raises(StoreConnectionError, match="in time"):

@@ -42,7 +42,7 @@ ATTEMPTS = 4
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """After which the server has not seen the request."""
 LONGEST_WAIT = 30
-"""Seconds between two attempts, at most, whatever the server asks for."""
+"""Seconds between two attempts: where a server asks for more, its refusal is raised at once."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
@@ -130,8 +130,10 @@ class Connection:
 
     def _trying(self, once: Callable[[], httpx.Response], *, again: bool, sleep: Any = nap.sleep) -> httpx.Response:
         def may_help(error: BaseException) -> bool:
-            if isinstance(error, BusyError | httpx.TransportError) and not isinstance(error, httpx.ReadTimeout):
-                return again or isinstance(error, (BusyError, *NOT_SENT))
+            if isinstance(error, BusyError):
+                return error.retry_after <= LONGEST_WAIT
+            if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ReadTimeout):
+                return again or isinstance(error, NOT_SENT)
             return False
 
         self._check_open()
@@ -275,7 +277,7 @@ _growing = wait_random_exponential(multiplier=0.3, max=5)
 def _wait(state: RetryCallState) -> float:
     error = None if state.outcome is None else state.outcome.exception()
     asked = error.retry_after if isinstance(error, BusyError) else 0
-    return min(max(_growing(state), asked), LONGEST_WAIT)
+    return max(_growing(state), asked)
 
 
 @contextmanager

@@ -240,8 +240,8 @@ def _lock_for_reading(path: Path, reading: ExitStack) -> None:
 
 def _in_use(path: Path) -> StoreInUseError:
     return StoreInUseError(
-        f"Another process has the memory in {path} open. To share it, close it there, start "
-        f"`chroma run --path {path / _DATA}`, and open the memory with that server's URL."
+        f"Another process has the memory in {path} open. To share it, close it there and start `comem --directory "
+        f"{path} serve`, whose clients need no model, or `chroma run --path {path / _DATA}`; then use that URL."
     )
 
 

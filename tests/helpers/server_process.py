@@ -21,6 +21,8 @@ address = Address(host=given.get("host", "127.0.0.1"), **paths)
 log_to(Path(given["log"]) if "log" in given else None)
 bound = address.bind()
 with tiny_memory(directory) as memory:
+    if "window" in given:
+        memory.encoder.backbone.model.config.get_text_config().max_position_embeddings = given["window"]
     serve(
         memory, address, bound, ServerSettings(**given.get("settings", {})), grace=given.get("grace", 30),
         directory=directory, ready=lambda url: print(url, flush=True),
@@ -56,7 +58,8 @@ def server_process(directory: Path, **given: Any) -> Iterator[ServerProcess]:
 
     Args:
         directory: The memory's directory.
-        **given: host, tokens, certificate, key, log, grace, and settings, a dict of `ServerSettings`.
+        **given: host, tokens, certificate, key, log, grace, settings, a dict of `ServerSettings`, and window, the
+            tokens that the model reads.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(directory), json.dumps(given, default=str)],
