@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from ray.data import Dataset
 
-
 BEGUN = "begun"
 """File in the folder of the shards with the moment when all their items are created."""
-
 HASHED = 1000
 """Rows that one task hashes: even a single file is hashed on all cores."""
 
@@ -138,7 +136,7 @@ def encode(
         _write(rows, settings, shards, progress, concurrency, num_cpus=num_cpus, num_gpus=num_gpus)
     written = [one for one in (shard_folder(out, shard) for shard in range(shards)) if one.exists()]
     items = sum(map(count_items, written))
-    errors = sum(len(file.read_text(encoding="utf-8").splitlines()) for one in written for file in one.glob(ERRORS))
+    errors = sum(file.read_text(encoding="utf-8").count("\n") for one in written for file in one.glob(ERRORS))
     return EncodedDataset(items, total - items - errors, errors)
 
 
@@ -175,7 +173,8 @@ def _write(
 def _files(source: str | Path) -> list[Path]:
     """The files of a path, Parquet's alone where there are any."""
     path = Path(source)
-    parquet = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] * (path.suffix == ".parquet")
+    named = path.rglob("*.parquet") if path.is_dir() else [path] if path.suffix == ".parquet" else []
+    parquet = sorted(file for file in named if file.is_file())
     return [file.resolve() for file in parquet or item_files(path)]
 
 

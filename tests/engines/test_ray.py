@@ -198,8 +198,9 @@ def test_a_dataset_of_ones_own(model: dict[str, Any], tmp_path: Path):
 
 
 def test_what_is_wrong_is_said_before_anything_runs(source: Path, model: dict[str, Any], tmp_path: Path):
-    with pytest.raises(InvalidItemError, match="nothing does not exist"):
-        encode(tmp_path / "nothing", tmp_path / "shards", **model)
+    for name in ("nothing", "nothing.parquet"):
+        with pytest.raises(InvalidItemError, match=f"{name} does not exist"):
+            encode(tmp_path / name, tmp_path / "shards", **model)
     with pytest.raises(AdapterError, match="incomplete|is no adapter|config"):
         encode(source, tmp_path / "shards", **model | {"adapter": tmp_path})
     with pytest.raises(ValueError, match="precision is 'int3'"):
