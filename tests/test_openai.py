@@ -132,6 +132,8 @@ def test_a_token_answers_from_its_namespaces_alone(url: str, model: str):
     for more in ({"extra_body": {"memory": {"namespace": "ada"}}}, {"extra_query": {"namespace": "ada"}}):
         with pytest.raises(openai.PermissionDeniedError, match="does not open the namespace 'ada'"):
             used(**more)
+    with pytest.raises(openai.PermissionDeniedError):
+        used(extra_body={"memory": {"namespace": ""}})
     with pytest.raises(openai.NotFoundError):
         used(extra_body={"memory": {"ids": ["door"]}})
     with pytest.raises(openai.AuthenticationError, match="unknown"):

@@ -97,7 +97,7 @@ async def chat_completions(
 
     With `stream` it comes in pieces, as server-sent events. A client that goes away stops the model.
     """
-    view = readable(served, access, asked.memory.namespace or namespace)
+    view = readable(served, access, namespace if asked.memory.namespace is None else asked.memory.namespace)
     if asked.memory.remember:
         writable(view)
     model = public_name(view.memory.info.model)
