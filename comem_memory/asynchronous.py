@@ -1,4 +1,4 @@
-"""`AsyncTwins`: the async twin of each method of a memory."""
+"""`AsyncTwins`: async twins of a memory's methods."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A memory that a server in another process owns, used as one that is opened here."""
 
 import asyncio
+import json
 import pickle
 import signal
 import threading
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.memories import CAT, DOOR, FLAG, same_picture
+from helpers.processes import run
 from helpers.proxy import one_answer_per_connection
 from helpers.server_process import server_process
 from helpers.tools import ADD
@@ -267,6 +269,31 @@ class TestAnswers:
         assert [piece async for piece in memory.astream_reply(ASKED, ChatSettings(max_tokens=4))][-1] == replied
         assert (await memory.adescribe(id, max_new_tokens=4)).text is not None
         assert await memory.adelete(ids=id) == 1 and await memory.aclear() == 0
+
+
+def test_agents_of_both_frameworks_load_no_model(url: str):
+    script = """
+        import asyncio, gc, json
+        import torch
+        from langchain.agents import create_agent
+        from llama_index.core.base.llms.types import ChatMessage
+        from llama_index.core.memory import Memory
+        from comem_memory import ContinuousMemory
+        from comem_memory.integrations.langchain import ChatComem, ComemMiddleware
+        from comem_memory.integrations.llama_index import ComemLLM, ComemMemoryBlock
+
+        with ContinuousMemory.connect(sys.argv[1], namespace="agents") as memory:
+            agent = create_agent(ChatComem(memory=memory, max_tokens=4), middleware=[ComemMiddleware(memory)])
+            agent.invoke({"messages": [{"role": "user", "content": "The brass key opens the blue door."}]})
+            asked = {"messages": [{"role": "user", "content": "What opens the blue door?"}]}
+            given = agent.invoke(asked)["messages"][-1].response_metadata["memory_ids"]
+            block = ComemMemoryBlock(memory=memory)
+            recalled = asyncio.run(block.aget([ChatMessage("What opens the blue door?")]))
+            told = ComemLLM(memory=memory, max_tokens=4).chat(recalled + [ChatMessage("What opens it?")])
+            weights = sum(one.numel() for one in gc.get_objects() if isinstance(one, torch.nn.Parameter))
+            print(json.dumps([given == memory.ids() == told.raw["memory_ids"], len(given), weights]))
+    """
+    assert json.loads(run(script, url).splitlines()[-1]) == [True, 1, 0]
 
 
 class TestErrors:
