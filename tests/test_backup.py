@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.processes import run
 from helpers.records import identity, key, record
 from helpers.store_contract import ids_of
+from typer.testing import CliRunner
 
+from comem_memory.cli.app import app
 from comem_memory.errors import StoreLocationError
 from comem_memory.store import ChromaStore, MemoryRecord, encode_block, write_folder
 from comem_memory.store.portable import read_folder
@@ -79,14 +80,17 @@ def test_a_backup_takes_no_place_that_is_taken_and_leaves_nothing_half(tmp_path:
 def test_the_command_makes_one_that_opens(tmp_path: Path):
     with closing(ChromaStore.embedded(tmp_path / "memory", identity=identity())) as store:
         store.put([record("a")])
-    script = """
-        from comem_memory.cli import main
-        sys.argv = ["comem", "--directory", sys.argv[1], "backup", sys.argv[2]]
-        main()
-    """
-    assert run(script, tmp_path / "memory", tmp_path / "copy") == f"Copied to {tmp_path / 'copy'}."
+    result = CliRunner().invoke(app, ["--directory", f"{tmp_path / 'memory'}", "backup", f"{tmp_path / 'copy'}"])
+    assert result.output == f"Copied to {tmp_path / 'copy'}.\n"
     with closing(ChromaStore.embedded(tmp_path / "copy", identity=None)) as store:
         assert store.get(["a"], namespace="ann") == [record("a")]
+
+
+@pytest.mark.parametrize("command", [["vacuum"], ["backup", "elsewhere"]])
+def test_where_there_is_no_memory_none_is_made(tmp_path: Path, command: list[str]):
+    result = CliRunner().invoke(app, ["--directory", f"{tmp_path / 'nothing'}", *command])
+    assert isinstance(result.exception, StoreLocationError) and "no memory in" in str(result.exception)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_server_is_exported_while_others_write(server_url: str, tmp_path: Path):

@@ -9,11 +9,12 @@ from pathlib import Path
 import chromadb
 import pytest
 from helpers.gateway import Answer, Asked, BreakOffError, Gateway, Rule, gateway, self_signed
-from helpers.processes import run
 from helpers.records import identity, key, record
 from helpers.store_contract import ids_of
+from typer.testing import CliRunner
 
 from comem_memory import ChromaServer
+from comem_memory.cli.app import app
 from comem_memory.errors import StoreAccessError, StoreConnectionError, StoreLocationError
 from comem_memory.store import ChromaStore
 from comem_memory.store.servers import ATTEMPTS
@@ -107,17 +108,22 @@ def test_tenants_and_databases_are_apart(server_url: str):
             opened(wrong)
 
 
-def test_the_command_line_takes_a_token_from_the_environment(server_url: str, monkeypatch: pytest.MonkeyPatch):
-    with gateway(server_url, with_token) as proxy:
-        with closing(opened(ChromaServer(url=proxy.url, token=TOKEN), "comem")) as store:
+def test_the_command_line_takes_secrets_from_the_environment(server_url: str):
+    def rule(asked: Asked) -> Answer | None:
+        return with_token(asked) or (None if asked.headers.get("x-team") == "blue" else (401, ""))
+
+    with gateway(server_url, rule) as proxy:
+        server = ChromaServer(url=proxy.url, token=TOKEN, headers={"X-Team": "blue"})
+        with closing(opened(server, "comem")) as store:
             store.put([record("a")])
-        script = """
-            from comem_memory.cli import main
-            sys.argv = ["comem", "--server", sys.argv[1], "vacuum"]
-            main()
-        """
-        monkeypatch.setenv("COMEM_SERVER_TOKEN", TOKEN)
-        assert run(script, proxy.url) == f"0 items stored anew in {proxy.url}."
+        secrets = {"COMEM_SERVER_TOKEN": TOKEN, "COMEM_SERVER_HEADER": "X-Team:blue"}
+        result = CliRunner().invoke(app, ["--server", proxy.url, "vacuum"], env=secrets)
+        assert result.output == f"0 items stored anew in {proxy.url}.\n"
+        for missing in secrets:
+            result = CliRunner().invoke(app, ["--server", proxy.url, "vacuum"], env=secrets | {missing: None})
+            assert isinstance(result.exception, StoreAccessError)
+    result = CliRunner().invoke(app, ["--server", server_url, "--server-header", "no-colon", "vacuum"])
+    assert result.exit_code == 2 and "'no-colon' is not Name:value" in result.output
 
 
 # Servers that fail

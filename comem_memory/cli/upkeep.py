@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from comem_memory.cli.app import app, console
+from comem_memory.errors import StoreLocationError
+
+if TYPE_CHECKING:
+    from comem_memory.store import ChromaStore
 
 
 @app.command()
@@ -16,23 +20,27 @@ def vacuum(context: typer.Context) -> None:
 
     On a Chroma server only the first; `chroma vacuum --path DIRECTORY` does the second there, while it is stopped.
     """
-    from comem_memory.opening import open_store  # not for --help: it loads torch
-    from comem_memory.store import ChromaStore
-
-    directory, server = context.obj["persist_directory"], context.obj["chroma_url"]
-    store = open_store(directory, server, "comem", None)
+    store = _open_store(context)
     rewritten = store.repack()
     store.close()
-    if server is None:
-        ChromaStore.vacuum(directory)
-    console.print(f"{rewritten} items stored anew in {server or directory}.")
+    if context.obj["chroma_url"] is None:
+        store.vacuum(context.obj["persist_directory"])
+    console.print(f"{rewritten} items stored anew in {context.obj['chroma_url'] or context.obj['persist_directory']}.")
 
 
 @app.command()
 def backup(context: typer.Context, folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
     """Copy the directory of a memory to a new folder, which can be opened as it is with --directory."""
-    from comem_memory.opening import open_store  # not for --help: it loads torch
-
-    store = open_store(context.obj["persist_directory"], context.obj["chroma_url"], "comem", None)
+    store = _open_store(context)
     console.print(f"Copied to {store.backup(folder)}.")
     store.close()
+
+
+def _open_store(context: typer.Context) -> ChromaStore:
+    """The store that is there, without its model."""
+    from comem_memory.opening import open_store  # not for --help: it loads torch
+
+    directory, server = context.obj["persist_directory"], context.obj["chroma_url"]
+    if server is None and not directory.is_dir():  # which opening would make
+        raise StoreLocationError(f"There is no memory in {directory}. Pass the directory of one: comem --directory.")
+    return open_store(directory, server, "comem", None)
