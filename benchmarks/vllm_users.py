@@ -6,6 +6,7 @@ the server, asks and stops it. Both run the embedded default's language model in
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import sys
@@ -26,8 +27,6 @@ from comem_memory.chat import Chat, ChatSettings
 from comem_memory.model import AnsweringModel, ServedModel
 
 USERS = 16
-TOKENS = 32
-ROUNDS = 3
 COLOURS = (
     *("blue", "red", "green", "white", "black", "pink", "grey", "brown"),
     *("gold", "teal", "violet", "orange", "amber", "ivory", "olive", "ruby"),
@@ -35,6 +34,10 @@ COLOURS = (
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="medians are of so many")
+    parser.add_argument("--tokens", type=int, default=32, help="of each answer")
+    options = parser.parse_args()
     print(f"{os.cpu_count()} cores, PyTorch with {torch.get_num_threads()} threads here")
     with TemporaryDirectory() as folder, ContinuousMemory.from_pretrained() as memory:
         text = Path(folder) / "text"
@@ -44,11 +47,11 @@ def main() -> None:
         with vllm_server(text, mini.TEXT_NAME, *FLAGS) as url:
             print(f"the server answers after {time.perf_counter() - started:.0f} s")
             served = ServedModel(url, mini.TEXT_NAME, location=str(text))
-            users(memory, served)
-            second_turn(memory, served)
+            users(memory, served, rounds=options.rounds, tokens=options.tokens)
+            second_turn(memory, served, rounds=options.rounds)
 
 
-def users(memory: ContinuousMemory, served: AnsweringModel[Any]) -> None:
+def users(memory: ContinuousMemory, served: AnsweringModel[Any], *, rounds: int, tokens: int) -> None:
     """Answers a second of `USERS` users who ask at the same time; here they are answered one after another."""
     asked, prompts = [], []
     for colour in COLOURS:
@@ -56,7 +59,7 @@ def users(memory: ContinuousMemory, served: AnsweringModel[Any]) -> None:
         vectors = memory.recall(turns, k=3, mode="memory").memory
         asked.append((memory.backbone.prompt(turns), vectors))
         prompts.append((served.prompt(turns), vectors))
-    settings = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS}
+    settings = {"max_new_tokens": tokens, "min_new_tokens": tokens}
 
     def ask(model: AnsweringModel[Any], one: tuple[Any, torch.Tensor | None]) -> list[int]:
         return model.generate([one[0]], [one[1]], **settings)[0]
@@ -66,7 +69,7 @@ def users(memory: ContinuousMemory, served: AnsweringModel[Any]) -> None:
         f"{USERS} at once, vLLM": [],
         "one alone, vLLM": [],
     }
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         begun = time.perf_counter()
         ours = [ask(memory.backbone, one) for one in asked]
         seconds["one after another, here"].append(time.perf_counter() - begun)
@@ -78,22 +81,22 @@ def users(memory: ContinuousMemory, served: AnsweringModel[Any]) -> None:
         ask(served, prompts[0])
         seconds["one alone, vLLM"].append(time.perf_counter() - begun)
         same = sum(one == other for one, other in zip(ours, theirs, strict=True))
-        print(f"{same} of {USERS} answers of {TOKENS} tokens are the same")
+        print(f"{same} of {USERS} answers of {tokens} tokens are the same")
     for name, took in seconds.items():
         median = statistics.median(took)
         count = 1 if "alone" in name else USERS
-        print(f"{name}: {median:.2f} s (median of {ROUNDS}), {count / median:.2f} answers a second")
+        print(f"{name}: {median:.2f} s (median of {rounds}), {count / median:.2f} answers a second")
     ratio = statistics.median(a / b for a, b in zip(*list(seconds.values())[:2], strict=True))
     print(f"vLLM answers {ratio:.1f} times as many a second as one after another here")
 
 
-def second_turn(memory: ContinuousMemory, served: AnsweringModel[Any]) -> None:
+def second_turn(memory: ContinuousMemory, served: AnsweringModel[Any], *, rounds: int) -> None:
     """Time to the first token of a conversation's second turn, after its first one was answered and without."""
     vectors = memory.recall([{"role": "user", "content": "What opens the blue door?"}], k=3, mode="memory").memory
     for name, model in (("here", memory.backbone), ("vLLM", served)):
         first: list[float] = []
         cold: list[float] = []
-        for n in range(2 * ROUNDS):
+        for n in range(2 * rounds):
             told = " ".join(f"Note {n}.{line}: the {colour} door is oak." for line, colour in enumerate(COLOURS))
             begin = [{"role": "user", "content": f"{told} What opens the blue door?"}]
             after = [

@@ -325,6 +325,8 @@ class ServedModel(AnsweringModel[ServedPrompt]):
         who = f"The server that runs {self.name}"
         if response.status_code in (401, 403):
             return ModelConnectionError(f"{who} does not take this token. Pass its API key as answering_token.")
+        if response.status_code == 404:
+            return ModelConnectionError(f"{who} answers 404: {said}. Correct answering_url, which ends in /v1.")
         if response.status_code != 400:
             return ModelConnectionError(f"{who} answers {response.status_code}: {said}")
         if "--enable-prompt-embeds" in said or "--trust-request-chat-template" in said:
@@ -337,6 +339,11 @@ class ServedModel(AnsweringModel[ServedPrompt]):
             )
         if "hidden_size" in said:
             return ModelError(f"{who} runs another model than {self.name}: {said}")
+        if "out of vocabulary" in said:
+            return ModelError(
+                f"{who} has no token left for vectors beside pictures: {said} (docs/VLLM.md). Ask without the picture, "
+                "or with mode='text'."
+            )
         if "structured_outputs" in body:
             return GrammarError(f"{who} cannot enforce the schema: {said}. Simplify it.")
         return ModelError(f"{who} refuses the prompt: {said}")
