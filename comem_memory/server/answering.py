@@ -20,6 +20,8 @@ from comem_memory.threads import iterate_in_thread
 
 T = TypeVar("T")
 
+GONE = 499
+"""The client went away, and nobody reads the answer; nginx's number for that."""
 PING_SECONDS = 15
 """A stream that is silent for so long says that it still is there."""
 

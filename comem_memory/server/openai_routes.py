@@ -22,7 +22,7 @@ from comem_memory.integrations.keeping import BY, kept_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
 from comem_memory.server.access import AppServed, Caller, Namespace, Readable, View, public_name, readable, writable
-from comem_memory.server.answering import in_turn, while_connected
+from comem_memory.server.answering import GONE, in_turn, while_connected
 from comem_memory.server.openai_errors import declared, failed, failure
 from comem_memory.server.openai_wire import (
     CallPiece,
@@ -53,8 +53,6 @@ EVENT = {
 DONE = "data: [DONE]\n\n"
 KEEPER = "chat.completions"
 """Who remembered what a user said, as a note on the item tells."""
-GONE = 499
-"""The client went away, and nobody reads the answer; nginx's number for that."""
 
 
 class _Route(APIRoute):

@@ -15,15 +15,13 @@ from comem_memory.answers import Answer, Description, Replied
 from comem_memory.errors import LimitError
 from comem_memory.server import wire
 from comem_memory.server.access import Readable, View
-from comem_memory.server.answering import events, in_turn, while_connected
+from comem_memory.server.answering import GONE, events, in_turn, while_connected
 from comem_memory.server.conversations import sent_reply, settings_of, turn_of
 from comem_memory.server.pictures import checked, items_of
 from comem_memory.server.problems import declared
 
 router = APIRouter(prefix="/v1", tags=["answers"])
 
-GONE = 499
-"""The client went away, and nobody reads the answer; nginx's number for that."""
 STREAMED = {
     "text/event-stream": {
         "schema": {"type": "string"},
