@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,30 @@ def test_the_command_prints_a_token_once_and_the_file_keeps_its_hash(file: Path)
         new_token(file, name="eve", namespaces=[""], writes=True)
     with pytest.raises(TokenError, match="comem token"):
         Tokens(file.with_name("missing.json"))
+
+
+def test_tokens_made_at_once_are_all_there(tmp_path: Path):
+    file = tmp_path / "etc" / "tokens.json"
+    with ThreadPoolExecutor(16) as threads:
+        made = list(
+            threads.map(lambda n: new_token(file, name=f"user {n}", namespaces=[f"{n}"], writes=True), range(16))
+        )
+    known = Tokens(file)
+    assert [known.find(token).name for token in made] == [f"user {n}" for n in range(16)]
+
+
+def test_pages_of_other_sites_do_not_reach_a_server_without_tokens(memory: ContinuousMemory, file: Path):
+    asked = [("POST", "/v1/items/clear"), ("POST", "/mcp"), ("POST", "/v1/chat/completions"), ("GET", "/v1/stats")]
+    view = memory.namespace("clear")
+    view.add("Kept.")
+    with TestClient(create_app(memory)) as client:
+        client.params = {"namespace": "clear"}
+        for method, path in asked:
+            for origin in ("https://evil.example", "null", "http://testserver.evil.example", "http://testserver:1"):
+                refused = client.request(method, path, headers={"Origin": origin})
+                assert (refused.status_code, refused.json()["type"]) == (403, "AccessError"), (path, origin)
+        assert view.count() == 1
+        assert client.post("/v1/items/clear", headers={"Origin": "http://testserver"}).json() == {"deleted": 1}
+    token = new_token(file, name="ada", namespaces=["ada"], writes=True)
+    elsewhere = client_of(memory, file, token).get("/v1/memory", headers={"Origin": "https://app.example"})
+    assert elsewhere.status_code == 200, "what has the token may ask from anywhere"

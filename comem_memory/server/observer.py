@@ -11,7 +11,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from comem_memory.errors import BusyError, ComemError, LimitError
+from comem_memory.errors import AccessError, BusyError, ComemError, LimitError
 from comem_memory.server.problems import answer_to
 from comem_memory.server.served import Served
 
@@ -58,7 +58,11 @@ class Observer:
         """Why a request is not even read; a body that does not tell its length is cut by the app."""
         if self.served.stopping and scope["path"] not in ALWAYS:
             return BusyError("This server is stopping. Try again later.")
-        length, most = Headers(scope=scope).get("content-length", ""), self.served.settings.max_body_bytes
+        headers, most = Headers(scope=scope), self.served.settings.max_body_bytes
+        origin = headers.get("origin")
+        if self.served.tokens is None and origin is not None and origin.partition("://")[2] != headers.get("host"):
+            return AccessError("Pages of other sites do not reach a server without tokens. Give it tokens: comem token")
+        length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > most:
             return LimitError(f"The request has {length} bytes, more than {most}. Send it in parts.")
         return None

@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comem_memory.errors import QueryError, TokenError
@@ -131,12 +132,14 @@ def new_token(path: Path, *, name: str, namespaces: list[str] | None, writes: bo
     """
     for namespace in namespaces or ():
         check_namespace(namespace.removesuffix(BELOW))
-    file = _read(path) if path.exists() else _File()
-    if any(one.name == name for one in file.tokens):
-        raise QueryError(f"{path} has a token named {name!r}. Remove its entry to revoke it, or give another name.")
     token = f"comem_{secrets.token_urlsafe(32)}"
     entry = _Entry(name=name, sha256=_digest(token).hex(), namespaces=namespaces, writes=writes)
-    atomic_write(path, _File(tokens=[*file.tokens, entry]).model_dump_json(indent=2) + "\n", durable=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):  # else one of two at once would be lost
+        file = _read(path) if path.exists() else _File()
+        if any(one.name == name for one in file.tokens):
+            raise QueryError(f"{path} has a token named {name!r}. Remove its entry to revoke it, or give another name.")
+        atomic_write(path, _File(tokens=[*file.tokens, entry]).model_dump_json(indent=2) + "\n", durable=True)
     return token
 
 
