@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = ("comem_memory", "integrations")
 EXTRAS = {
-    "comem_memory/chat": ("langchain", "llama-index"),
+    "comem_memory/chat": ("langchain", "llama-index", "server"),
     "comem_memory/evaluation/agents.py": ("langchain",),
     "comem_memory/server": ("server",),
     "comem_memory/server/tracing.py": ("tracing",),

@@ -27,8 +27,8 @@ try:
     from comem_memory.chat.ending import Ending
 except ImportError as error:
     raise ImportError(
-        "Tool choice and structured output need llguidance. Install it with one of the agent frameworks: "
-        'pip install "comem-memory[langchain]" or "comem-memory[llama-index]".'
+        "Tool choice and structured output need llguidance. Install it with one of the agent frameworks or the "
+        'server: pip install "comem-memory[langchain]", "comem-memory[llama-index]" or "comem-memory[server]".'
     ) from error
 
 _JSON_STYLE = {
