@@ -123,7 +123,7 @@ class TokenError(ComemError, PermissionError):
 
 
 class AccessError(ComemError, PermissionError):
-    """A token does not open this namespace, or only for reading."""
+    """A token does not open this namespace, or only for reading; or a web page asks a server that has no tokens."""
 
 
 class NotServedError(ComemError, AttributeError):
@@ -149,6 +149,10 @@ class BusyError(ComemError, RuntimeError):
 
 class RateLimitError(BusyError):
     """A token's owner asks a server too often."""
+
+
+class TimeLimitError(ComemError, TimeoutError):
+    """An answer took longer than a server gives to one."""
 
 
 class AddressError(ComemError, ValueError):

@@ -335,6 +335,24 @@ def test_a_client_that_goes_away_stops_the_model(client: OpenAI, model: str, str
     assert time.monotonic() - left < whole / 3
 
 
+def test_nothing_is_remembered_of_a_client_that_went_away(url: str, model: str, memory: ContinuousMemory):
+    bob, before = OpenAI(base_url=url, api_key="bob's", max_retries=0), memory.namespace("bob").count()
+    words = {"type": "string", "pattern": "^([a-z] ){200}$"}
+    pieces = bob.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": "My boat is the third one."}],
+        max_tokens=300,
+        stream=True,
+        response_format={"type": "json_schema", "json_schema": {"name": "words", "schema": words}},
+        extra_body={"memory": {"remember": True}},
+    )
+    next(pieces)
+    pieces.close()
+    while any(thread.name == "comem" for thread in threading.enumerate()):
+        time.sleep(0.001)
+    assert memory.namespace("bob").count() == before
+
+
 def test_langchain_with_openais_adapter(url: str, model: str, memory: ContinuousMemory):
     chat = ChatOpenAI(
         base_url=url, api_key="ada's", model=model, max_tokens=100, extra_body={"memory": {"k": 1}}, max_retries=0

@@ -1,9 +1,11 @@
 """Answers over HTTP: the same as of the memory itself, whole and as they are made, one at a time, stopped when left."""
 
+import asyncio
+import gc
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import httpx
@@ -13,12 +15,13 @@ from helpers.servers import serving
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.chat import ChatSettings
-from comem_memory.errors import BusyError
+from comem_memory.errors import BusyError, TimeLimitError
+from comem_memory.server.answering import events as sent
 from comem_memory.server.answering import in_turn
 from comem_memory.server.app import create_app
 from comem_memory.server.served import Served
 from comem_memory.server.settings import ServerSettings
-from comem_memory.server.wire import Vectors
+from comem_memory.server.wire import TextEvent, Vectors
 from comem_memory.testing import tiny_memory
 
 DOOR = MemoryItem(id="door", text="The blue door opens with the brass key.")
@@ -175,6 +178,71 @@ async def test_an_answer_that_takes_too_long_is_given_up(memory: ContinuousMemor
 
     said = in_turn(served, pieces)
     assert await anext(said) == "The"
-    with pytest.raises(BusyError, match=r"longer than 0.5 seconds"):
+    with pytest.raises(TimeLimitError, match=r"longer than 0.5 seconds"):
         await anext(said)
     assert ended.wait(10) and served.answers.running == 0
+
+
+async def test_the_time_of_an_answer_is_that_of_its_waiting_too(memory: ContinuousMemory):
+    served = Served(memory, ServerSettings(answer_seconds=1), None)
+
+    def pieces(stopped: threading.Event) -> Iterator[str]:
+        stopped.wait(60)
+        yield "Late."
+
+    begun = time.monotonic()
+    async with served.answers.turn():
+        waiting = asyncio.create_task(anext(in_turn(served, pieces)))
+        await asyncio.sleep(0.6)
+    with pytest.raises(TimeLimitError):
+        await waiting
+    assert 0.9 < time.monotonic() - begun < 1.5
+    async with served.answers.turn():
+        with pytest.raises(BusyError, match=r"No turn came within 1 seconds"):
+            await anext(in_turn(served, pieces))
+
+
+def test_an_answer_that_takes_too_long_is_not_asked_for_again(memory: ContinuousMemory):
+    app = create_app(memory, ServerSettings(answer_seconds=0.001))
+    with serving(app) as url, ContinuousMemory.connect(url) as connected:
+        refused = httpx.post(f"{url}/v1/answer", json={"question": ASKED})
+        assert (refused.status_code, refused.json()["type"]) == (504, "TimeLimitError")
+        assert "Retry-After" not in refused.headers
+        with pytest.raises(TimeLimitError, match=r"longer than 0.001 seconds"):
+            connected.answer(ASKED)
+        told = httpx.get(f"{url}/metrics").text
+    assert 'comem_requests_total{method="POST",route="/v1/answer",status="504"} 2.0' in told
+
+
+async def test_whoever_does_not_read_holds_nobody_up(memory: ContinuousMemory):
+    served = Served(memory, ServerSettings(answers_at_once=1), None)
+    stalled = in_turn(served, lambda _: iter(["The", " key."]))
+    assert await anext(stalled) == "The"
+    async with asyncio.timeout(10):
+        assert [piece async for piece in in_turn(served, lambda _: iter(["Yes."]))] == ["Yes."]
+    assert [piece async for piece in stalled] == [" key."]
+
+
+async def test_a_stream_that_is_given_up_leaves_nothing_behind(caplog: pytest.LogCaptureFixture):
+    closed = asyncio.Event()
+
+    async def pieces() -> AsyncGenerator[str]:
+        try:
+            yield "One"
+            await asyncio.sleep(60)
+        finally:
+            closed.set()
+
+    async def read() -> None:
+        async for _ in sent("First", pieces(), lambda piece: ("text", TextEvent(text=piece))):
+            pass
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.1)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert closed.is_set()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not caplog.records

@@ -6,13 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import anyio
 from fastapi import Request
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.requests import ClientDisconnect
 
-from comem_memory.errors import BusyError, ComemError
+from comem_memory.errors import ComemError, TimeLimitError
 from comem_memory.server.problems import problem_of
 from comem_memory.server.served import Served
 from comem_memory.server.wire import Wire
@@ -29,24 +30,38 @@ PING_SECONDS = 15
 async def in_turn(served: Served, start: Callable[[threading.Event], Iterator[T]]) -> AsyncGenerator[T]:
     """What an iterator in a thread yields, once it has its turn to use the model.
 
+    Its turn ends when it does, however slowly its pieces are taken.
+
     Args:
         served: What is served.
         start: Makes the iterator, in the thread; its argument is set when the caller gives up or time is over.
 
     Raises:
-        BusyError: Too many wait, or its turn or its end did not come in time.
+        BusyError: Too many wait, or its turn did not come in time.
+        TimeLimitError: Its end did not come in time.
     """
     seconds = served.settings.answer_seconds
-    async with served.answers.turn(seconds), aclosing(iterate_in_thread(start)) as pieces:
-        ends_at = asyncio.get_running_loop().time() + seconds
-        while True:
-            try:
-                left = ends_at - asyncio.get_running_loop().time()
-                yield await asyncio.wait_for(anext(pieces), left)
-            except StopAsyncIteration:
-                return
-            except TimeoutError as error:
-                raise BusyError(f"The answer took longer than {seconds:g} seconds. Ask for a shorter one.") from error
+    ends_at = asyncio.get_running_loop().time() + seconds
+    made: asyncio.Queue[tuple[T] | None] = asyncio.Queue()  # at most an answer's tokens
+
+    async def make() -> None:
+        try:
+            async with served.answers.turn(seconds), aclosing(iterate_in_thread(start)) as pieces:
+                async with asyncio.timeout_at(ends_at):
+                    async for piece in pieces:
+                        made.put_nowait((piece,))
+        except TimeoutError as error:
+            raise TimeLimitError(f"The answer took longer than {seconds:g} seconds. Ask for a shorter one.") from error
+        finally:
+            made.put_nowait(None)
+
+    making = asyncio.create_task(make())
+    try:
+        while (piece := await made.get()) is not None:
+            yield piece[0]
+        await making
+    finally:
+        await _end(making)
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
@@ -62,13 +77,23 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
             raise ClientDisconnect
         return working.result()
     finally:
-        working.cancel()
-        leaving.cancel()
+        await _end(working, leaving)
 
 
 async def _disconnection(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def _end(*tasks: asyncio.Future[Any]) -> None:
+    """Cancels tasks, and waits until they have ended: what they were reading from can be closed then."""
+    for task in tasks:
+        task.cancel()
+    with anyio.CancelScope(shield=True):  # a client that goes away cancels whoever waits here
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # else asyncio logs that nobody has looked at it
 
 
 async def events(first: T, rest: AsyncGenerator[T], told: Callable[[T], tuple[str, Wire]]) -> AsyncIterator[bytes]:
@@ -88,8 +113,8 @@ async def events(first: T, rest: AsyncGenerator[T], told: Callable[[T], tuple[st
         except ComemError as error:
             yield _event("error", problem_of(error))
 
-    async with aclosing(rest), aclosing(lines()) as written:
-        async for line in _with_pings(written):
+    async with aclosing(rest), aclosing(lines()) as written, aclosing(_with_pings(written)) as pinged:
+        async for line in pinged:
             yield line
 
 
@@ -97,7 +122,7 @@ def _event(name: str, content: Wire) -> bytes:
     return format_sse_event(event=name, data_str=content.model_dump_json())
 
 
-async def _with_pings(lines: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+async def _with_pings(lines: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     while True:
         line = asyncio.ensure_future(anext(lines))
         try:
@@ -107,4 +132,4 @@ async def _with_pings(lines: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         finally:
-            line.cancel()
+            await _end(line)

@@ -114,6 +114,7 @@ async def chat_completions(
             return StreamingResponse(answering.events(first, pieces), media_type=MEDIA_TYPE)
         return await while_connected(request, answering.whole(pieces))
     except ClientDisconnect:
+        await pieces.aclose()
         return Response(status_code=GONE)
 
 
@@ -158,7 +159,7 @@ class _Answering:
                 yield piece
                 continue
             self.view.served.metrics.generated_tokens.inc(piece.reply.completion_tokens)
-            remembered = _remember(memory, turns) if given.remember else []
+            remembered = _remember(memory, turns) if given.remember and not stopped.is_set() else []
             ids = [hit.id for hit in piece.hits]
             told = MemoryGiven(ids=ids, tokens=piece.reply.memory_tokens, remembered=remembered)
             yield _Answered(piece.reply, told)

@@ -35,6 +35,7 @@ STATUSES: dict[type[ComemError], int] = {
     errors.ModelConnectionError: 503,
     errors.StoreConnectionError: 503,
     errors.StoreClosedError: 503,
+    errors.TimeLimitError: 504,
 }
 """What callers can mend, or wait for; all others are the server's own fault: 500."""
 _PRIVATE: dict[type[ComemError], str] = {
@@ -75,13 +76,14 @@ def declared(*statuses: int, of_200: dict[str, Any] | None = None) -> dict[int |
     reasons = {
         400: "The body cannot be read.",
         401: "No token, or an unknown one.",
-        403: "The token does not open this namespace, or only for reading.",
+        403: "The token does not open this namespace, or only for reading; or a page of another site asks.",
         404: "No such item.",
         409: "What is stored forbids it.",
         413: "Larger than the server takes.",
         422: "The request cannot be understood or carried out.",
         429: "Too many requests.",
         503: "Starting, stopping, or too much to do.",
+        504: "The answer took too long.",
     }
     content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
     given: dict[int | str, dict[str, Any]] = {} if of_200 is None else {200: {"content": of_200}}
@@ -100,7 +102,7 @@ def headers_of(error: ComemError) -> dict[str, str]:
 
 def note(request: Request, error: ComemError) -> None:
     """Logs an error that is the server's own fault."""
-    if status_of(error) >= 500 and not isinstance(error, errors.BusyError):
+    if status_of(error) >= 500 and not isinstance(error, errors.BusyError | errors.TimeLimitError):
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
 
 

@@ -30,7 +30,7 @@ STREAMED = {
 }
 
 
-@router.post("/answer", response_model=wire.Answer, responses=declared(of_200=STREAMED))
+@router.post("/answer", response_model=wire.Answer, responses=declared(504, of_200=STREAMED))
 async def answer(view: Readable, ask: wire.AnswerRequest, request: Request) -> Response | wire.Wire:
     """Answer a question from memory.
 
@@ -63,7 +63,7 @@ async def answer(view: Readable, ask: wire.AnswerRequest, request: Request) -> R
     return await _answered(view, request, pieces, told)
 
 
-@router.post("/reply", response_model=wire.Replied, responses=declared(404, of_200=STREAMED))
+@router.post("/reply", response_model=wire.Replied, responses=declared(404, 504, of_200=STREAMED))
 async def reply(view: Readable, ask: wire.ReplyRequest, request: Request) -> Response | wire.Wire:
     """A conversation's next turn, from the items that are recalled for it.
 
@@ -115,10 +115,11 @@ async def _answered(
         first = await while_connected(request, anext(pieces))
         return EventSourceResponse(events(first, pieces, told), headers={"X-Accel-Buffering": "no"})
     except ClientDisconnect:
+        await pieces.aclose()
         return Response(status_code=GONE)
 
 
-@router.post("/describe", response_model=wire.Description, responses=declared(404))
+@router.post("/describe", response_model=wire.Description, responses=declared(404, 504))
 async def describe(view: Readable, ask: wire.DescribeRequest, request: Request) -> Response | wire.Wire:
     """What an item's vectors say: the frozen model restates it from them alone, beside the stored text."""
     most = min(ask.max_new_tokens, view.limits.max_new_tokens)
