@@ -1,13 +1,18 @@
 """The memory as an MCP server, with the SDK's own client and LangChain's adapters."""
 
+import asyncio
 import base64
 import io
 import json
+import shutil
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from helpers.mcp_clients import call, http_session, refused, stdio_session
 from helpers.programs import comem, comem_serve, environment
@@ -19,10 +24,20 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_mcp_adapters.client import MultiServerMCPClient
 
 from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory.retrieval import RetrievalKey
 from comem_memory.server.app import create_app
 from comem_memory.server.settings import ServerSettings
 from comem_memory.server.tokens import Access, Tokens
-from comem_memory.testing import tiny_key, tiny_memory, tiny_picture
+from comem_memory.store import ChromaStore, identity_of
+from comem_memory.testing import (
+    ColourEmbedder,
+    LetterEmbedder,
+    tiny_backbone,
+    tiny_encoder,
+    tiny_key,
+    tiny_memory,
+    tiny_picture,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +45,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return save_tiny(tmp_path_factory.mktemp("tiny"))
 
 
-def png(seed: int) -> str:
+def png(seed: int, **options: Any) -> str:
     file = io.BytesIO()
-    tiny_picture(seed).save(file, "PNG")
+    tiny_picture(seed, **options).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -116,7 +131,9 @@ TOKENS = {
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ContinuousMemory, str]]:
     with tiny_memory(tmp_path_factory.mktemp("served")) as memory:
-        app = create_app(memory, ServerSettings(max_body_bytes=100_000), tokens=Tokens(others=TOKENS))
+        app = create_app(
+            memory, ServerSettings(max_body_bytes=100_000, max_picture_pixels=4000), tokens=Tokens(others=TOKENS)
+        )
         with serving(app) as url:
             yield memory, url
 
@@ -166,6 +183,60 @@ def test_what_is_no_call_of_a_tool_is_refused_over_http(served: tuple[Continuous
     assert httpx.post(f"{url}/mcp", json=hello | {"x": "y" * 100_000}, headers=headers).status_code == 413
     for method in ("GET", "DELETE", "PUT"):
         assert httpx.request(method, f"{url}/mcp", headers=headers).status_code == 405
+
+
+async def test_pictures_over_http_are_within_the_limits_of_all_routes(served: tuple[ContinuousMemory, str]):
+    memory, url = served
+    async with http_session(url, "bob's") as session:
+        before = memory.namespace("bob").count()
+        said = await refused(session, "remember", text="A flag.", picture=png(1, size=(100, 50)))
+        assert "100 x 50 pixels, more than 4000" in said
+        assert "cannot be read" in await refused(session, "remember", picture=base64.b64encode(b"text").decode())
+        assert memory.namespace("bob").count() == before
+
+
+async def test_how_a_server_is_set_up_is_not_told_over_http(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    directory = tmp_path / "memory"
+    with tiny_memory(directory) as memory, serving(create_app(memory)) as url:
+        memory.add("A door.")
+        shutil.rmtree(directory)
+        async with http_session(url) as session:
+            said = await refused(session, "recall", query="door")
+    assert said == "The server failed. Its log says how."
+    [record] = [record for record in caplog.records if record.name == "comem_memory.server.problems"]
+    assert record.getMessage() == "POST /mcp failed"
+    assert record.exc_info is not None and str(directory) in str(record.exc_info[1])
+
+
+class Held(LetterEmbedder):
+    """Counts how many embed at once, and holds them up until it is told."""
+
+    def __init__(self) -> None:
+        self.free, self.waiting = threading.Event(), 0
+
+    def embed(self, inputs: Sequence[str]) -> np.ndarray:
+        self.waiting += 1
+        self.free.wait(30)
+        return super().embed(inputs)
+
+
+async def test_many_recalls_at_once_share_few_threads():
+    encoder, key = tiny_encoder(tiny_backbone()), RetrievalKey(held := Held(), ColourEmbedder())
+    store = ChromaStore.in_memory(identity=identity_of(encoder, key))
+    with ContinuousMemory(encoder, key, store) as memory, serving(create_app(memory)) as url:
+        held.free.set()
+        memory.add("The blue door opens with the brass key.")
+        held.free.clear()
+        held.waiting = 0
+        async with http_session(url) as session:
+            recalls = asyncio.gather(*(call(session, "recall", query=f"door {n}") for n in range(60)))
+            while held.waiting < 40 and not recalls.done():
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.5)
+            most = held.waiting
+            held.free.set()
+            found = await recalls
+    assert most == 40 and all(len(one["items"]) == 1 for one in found)
 
 
 async def test_an_agent_of_langchain_has_the_tools(served: tuple[ContinuousMemory, str]):

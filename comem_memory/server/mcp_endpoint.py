@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
+import anyio
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -14,7 +15,7 @@ from comem_memory.errors import ComemError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.server.access import View, bearer, caller, readable, writable
 from comem_memory.server.mcp_server import mcp_server
-from comem_memory.server.problems import answer_to
+from comem_memory.server.problems import answer_to, note, problem_of
 from comem_memory.server.served import Served
 from comem_memory.threads import run_in_thread
 
@@ -34,7 +35,7 @@ class McpEndpoint:
     def __init__(self, served: Served) -> None:
         self._served = served
         self._manager = StreamableHTTPSessionManager(
-            mcp_server(_session),
+            mcp_server(_session, served.settings),
             stateless=True,
             json_response=True,
             max_request_body_size=served.settings.max_body_bytes,
@@ -58,8 +59,12 @@ class McpEndpoint:
 async def _session(request: Request | None, work: Callable[[ContinuousMemory], T], *, writes: bool) -> T:
     assert request is not None
     view: View = request.state.view
-    if not writes:
-        return await run_in_thread(lambda _: work(view.memory))
-    memory = writable(view).memory
-    async with view.served.writes.turn():
-        return await run_in_thread(lambda _: work(memory))
+    try:
+        if not writes:
+            return await anyio.to_thread.run_sync(work, view.memory)  # in the threads of all searches, which are few
+        memory = writable(view).memory
+        async with view.served.writes.turn():
+            return await run_in_thread(lambda _: work(memory))
+    except ComemError as error:
+        note(request, error)
+        raise ComemError(problem_of(error).detail) from error

@@ -23,6 +23,8 @@ import comem_memory
 from comem_memory.errors import ComemError, InvalidItemError, QueryError
 from comem_memory.integrations.pictures import decoded, from_data_url
 from comem_memory.memory import ContinuousMemory
+from comem_memory.server.pictures import checked
+from comem_memory.server.settings import ServerSettings
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryItem
 
@@ -107,8 +109,10 @@ class Forgotten(BaseModel):
     forgotten: int = Field(description="How many of the ids were stored, and are gone now.")
 
 
-def _remember(memory: ContinuousMemory, asked: Remember) -> Remembered:
+def _remember(memory: ContinuousMemory, asked: Remember, limits: ServerSettings | None) -> Remembered:
     image = None if asked.picture is None else _decoded(asked.picture)
+    if limits is not None:
+        checked(image, limits)
     item = MemoryItem(text=asked.text, image=image, expires=asked.expires, supersedes=asked.supersedes)
     [id] = memory.add(item, truncate=True)
     return Remembered(id=id)
@@ -121,7 +125,7 @@ def _decoded(picture: str) -> bytes:
         raise InvalidItemError(str(error)) from error
 
 
-def _recall(memory: ContinuousMemory, asked: Recall) -> Found:
+def _recall(memory: ContinuousMemory, asked: Recall, _: object) -> Found:
     found = [
         RecalledItem(
             id=hit.id,
@@ -137,7 +141,7 @@ def _recall(memory: ContinuousMemory, asked: Recall) -> Found:
     return Found(items=found)
 
 
-def _forget(memory: ContinuousMemory, asked: Forget) -> Forgotten:
+def _forget(memory: ContinuousMemory, asked: Forget, _: object) -> Forgotten:
     return Forgotten(forgotten=memory.delete(ids=asked.ids))
 
 
@@ -148,7 +152,7 @@ class _Tool:
     description: str
     arguments: type[BaseModel]
     result: type[BaseModel]
-    run: Callable[[ContinuousMemory, Any], BaseModel]
+    run: Callable[[ContinuousMemory, Any, ServerSettings | None], BaseModel]
     annotations: ToolAnnotations
 
     def listed(self, name: str) -> ListedTool:
@@ -191,8 +195,13 @@ _TOOLS = {
 }
 
 
-def mcp_server(session: Session) -> Server[Any, Request]:
-    """A server of the three tools, for any transport."""
+def mcp_server(session: Session, limits: ServerSettings | None = None) -> Server[Any, Request]:
+    """A server of the three tools, for any transport.
+
+    Args:
+        session: Does the work of the tools.
+        limits: What pictures may be; `None` takes any.
+    """
     server: Server[Any, Request] = Server("comem-memory", version=comem_memory.__version__, instructions=INSTRUCTIONS)
 
     async def list_tools() -> list[ListedTool]:
@@ -206,7 +215,7 @@ def mcp_server(session: Session) -> Server[Any, Request]:
         try:
             asked = tool.arguments.model_validate(arguments)
             answer = await session(
-                request, lambda memory: tool.run(memory, asked), writes=not tool.annotations.readOnlyHint
+                request, lambda memory: tool.run(memory, asked, limits), writes=not tool.annotations.readOnlyHint
             )
         except ComemError:  # the model's mistake, for the model to mend
             raise
