@@ -12,7 +12,9 @@ from helpers.records import identity, key, record
 from helpers.store_contract import ids_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from comem_memory.cli.app import app
 from comem_memory.errors import CorruptBlockError, StoreInUseError, StoreLocationError
 from comem_memory.store import ChromaStore, MemoryRecord, decode_block, encode_block
 from comem_memory.store.ids import chroma_id, is_item, reference_id
@@ -218,6 +220,23 @@ def test_an_item_of_the_largest_models_takes_45_kilobytes(tmp_path: Path):
     with closing(ChromaStore.embedded(tmp_path, identity=None)) as store:
         assert store.get(["1087"], namespace="ann")[0].block == blocks[-1]
         assert [one.id for one, _ in store.search(key(1087, 1368), namespace="ann", k=1)] == ["1087"]
+
+
+def test_a_server_is_not_repacked(server_url: str):
+    whole = records(blocks_of(alike(ENOUGH)))
+    with closing(ChromaStore.server(server_url, identity=identity(), collection_name="comem")) as store:
+        for one in whole:
+            store.put([one])
+        before, ids = stored(store), [chroma_id("ann", one.id) for one in whole]
+        assert not all(is_packed(before[id]["comem.block"]) for id in ids)
+        with pytest.raises(StoreLocationError, match="packed when they are written again"):
+            store.repack()
+        result = CliRunner().invoke(app, ["--server", server_url, "vacuum"])
+        assert isinstance(result.exception, StoreLocationError)
+        assert stored(store) == before
+        store.put(whole)
+        assert all(is_packed(stored(store)[id]["comem.block"]) for id in ids)
+        store.delete(namespace="ann", ids=[one.id for one in whole])
 
 
 def test_vacuum_gives_back_what_was_deleted(tmp_path: Path):

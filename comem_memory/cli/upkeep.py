@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,22 +19,21 @@ if TYPE_CHECKING:
 def vacuum(context: typer.Context) -> None:
     """Store what earlier versions wrote in less space, and give free space back to the disk.
 
-    On a Chroma server only the first; `chroma vacuum --path DIRECTORY` does the second there, while it is stopped.
+    For directories alone. On a Chroma server records are packed when they are written again, and `chroma vacuum --path
+    DIRECTORY` gives free space back there, while it is stopped.
     """
-    store = _open_store(context)
-    rewritten = store.repack()
-    store.close()
-    if context.obj["chroma_url"] is None:
-        store.vacuum(context.obj["persist_directory"])
-    console.print(f"{rewritten} items stored anew in {context.obj['chroma_url'] or context.obj['persist_directory']}.")
+    with closing(_open_store(context)) as store:
+        rewritten = store.repack()
+    directory = context.obj["persist_directory"]
+    store.vacuum(directory)
+    console.print(f"{rewritten} items stored anew in {directory}.")
 
 
 @app.command()
 def backup(context: typer.Context, folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
     """Copy the directory of a memory to a new folder, which can be opened as it is with --directory."""
-    store = _open_store(context)
-    console.print(f"Copied to {store.backup(folder)}.")
-    store.close()
+    with closing(_open_store(context)) as store:
+        console.print(f"Copied to {store.backup(folder)}.")
 
 
 def _open_store(context: typer.Context) -> ChromaStore:

@@ -278,7 +278,17 @@ class ChromaStore(MemoryStore):
         """Writes vectors anew that stand there as earlier versions stored them, in less space; returns of how many.
 
         A collection of fewer than `packing.ENOUGH` items stays as it is.
+
+        Raises:
+            StoreLocationError: The memory is not in a directory: on a server, what other processes write between
+                reading and writing would be undone.
         """
+        if self._directory is None:
+            raise StoreLocationError(
+                "This memory is not in a directory, so its records cannot be packed all at once. They are packed when "
+                "they are written again. `chroma vacuum --path DIRECTORY` gives a server's free space back to the "
+                "disk, while it is stopped."
+            )
         rewritten = 0
         with self._opened.access() as collection:
             if len(matching_ids(collection, limit=2 * ENOUGH)) < ENOUGH:
