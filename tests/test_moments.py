@@ -168,6 +168,34 @@ def test_a_text_without_an_id_keeps_its_metadata_when_it_is_said_again(memory: C
     assert memory.get(id) == [before] and before.metadata == {"who": "ann"}
 
 
+def test_what_is_said_twice_in_one_call_is_stored_as_in_two(memory: ContinuousMemory):
+    noted, other = {"comem.chat.message_id": "m1"}, {"comem.chat.message_id": "m2"}
+    whole = {"metadata": {"who": "ann"}, "said_at": "2026-05-03T18:30:00+02:00", "expires": "9000-01-01T00:00Z"}
+    given = [
+        with_notes(MemoryItem(text="Tea at four.", **whole), noted),
+        MemoryItem(text="Tea at four."),
+        MemoryItem(id="cake", text="Cake.", **whole),
+        MemoryItem(id="cake", text="Cake.", metadata={"who": "bob"}, expires=None),
+        with_notes(MemoryItem(id="cake", text="Cake."), other),
+        MemoryItem(id="old", text="Old."),
+        MemoryItem(id="new", text="New.", supersedes="old"),
+        MemoryItem(id="new", text="New."),
+    ]
+    apart = memory.namespace("apart")
+    ids = memory.add(given)
+    assert ids == [id for item in given for id in apart.add(item)]
+
+    def stored(name: str) -> list[object]:
+        records = memory.store.get(sorted(set(ids)), namespace=name)
+        return [(r.id, r.metadata, r.said_at, r.expires, r.supersedes, r.superseded_by) for r in records]
+
+    assert stored(memory.name) == stored("apart")
+    tea, cake = memory.get([ids[0], "cake"])
+    assert (tea.metadata, tea.expires) == ({"who": "ann"}, "9000-01-01T00:00:00.000000+00:00")
+    assert (cake.metadata, cake.expires, cake.said_at) == ({"who": "bob"}, None, tea.said_at)
+    assert memory.count(where=noted) == 1 and memory.count(where=other) == 0
+
+
 def test_of_a_message_whose_text_is_replaced_nothing_of_the_old_one_is_left(memory: ContinuousMemory):
     notes = {"comem.chat.message": '{"content": "My PIN is 4711."}', "comem.chat.role": "user"}
     memory.add(with_notes(MemoryItem(id="pin", text="User: My PIN is 4711.", metadata={"room": "hall"}), notes))

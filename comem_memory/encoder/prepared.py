@@ -12,7 +12,7 @@ from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
 from comem_memory.errors import InvalidItemError, shortened
 from comem_memory.files import image_digest, load_image
-from comem_memory.types import MemoryItem
+from comem_memory.types import MemoryItem, superseded_ids
 
 CHUNK = 64
 """Most items that are encoded and stored together; they are on the disk before the next chunk begins."""
@@ -37,6 +37,11 @@ class PreparedItem:
     picture: Image.Image | None
     content_hash: str
     inputs: EncoderInputs
+
+    @property
+    def supersedes(self) -> tuple[str, ...]:
+        """The ids of the other items that it takes the place of."""
+        return tuple(id for id in superseded_ids(self.item) if id != self.id)
 
 
 def prepare(item: MemoryItem, encoder: MemoryEncoder | DeferredEncoder, *, truncate: bool) -> PreparedItem:

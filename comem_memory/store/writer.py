@@ -32,10 +32,11 @@ from comem_memory.store.codec import Precision, encode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary, identity_of
 from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.identification import Given, made_ids, stored_ids
+from comem_memory.store.merging import merged, merged_metadata
 from comem_memory.store.moments import date_of, expiry, to_date
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import count_items, find_exports, read_folder
-from comem_memory.types import MESSAGE_NOTE, MemoryItem, Metadata, notes_of, own_metadata, superseded_ids, with_notes
+from comem_memory.types import MESSAGE_NOTE, MemoryItem, Metadata, notes_of, own_metadata, with_notes
 
 _KEPT = ("created_at", "said_at", "expires", "supersedes", "superseded_by")
 """What an update of text or picture leaves as it is."""
@@ -228,10 +229,11 @@ class Writer:
         """Stores items; those whose content is stored are looked at again once others are encoded."""
         self.check_encoder()
         superseded = self._superseded(chunk)
-        prepared = list({one.id: one for one in chunk}.values())
-        supersedes: dict[str, tuple[str, ...]] = {one.id: () for one in prepared}
+        by_id: dict[str, PreparedItem] = {}
         for one in chunk:
-            supersedes[one.id] += tuple(id for id in superseded_ids(one.item) if id != one.id)
+            same = by_id.get(one.id)
+            by_id[one.id] = one if same is None else replace(one, item=merged(same.item, one.item))
+        prepared = list(by_id.values())
         while prepared:
             with self._lock:
                 summaries = self.store.summaries([one.id for one in prepared], namespace=self.namespace)
@@ -239,13 +241,13 @@ class Writer:
                 hashes = {id: summary.content_hash for id, summary in stored.items()}
                 known = [one for one in prepared if hashes.get(one.id) == one.content_hash]
                 if len(known) == len(prepared):
-                    self._refresh(known, stored, supersedes, stay=superseded)
+                    self._refresh(known, stored, stay=superseded)
                     break
             unchanged = {one.id for one in known}
             changed = [one for one in prepared if one.id not in unchanged]
             made = self._encode(changed, batch_size)
             with self._lock:
-                self._put_new(changed, made, stored, supersedes)
+                self._put_new(changed, made, stored)
             prepared = known
         with self._lock:  # only now: what is superseded is found until that which takes its place is stored
             for old in self.store.summaries(list(superseded), namespace=self.namespace):
@@ -264,9 +266,8 @@ class Writer:
         for one in chunk:
             superseded.pop(one.id, None)  # is current again
             before.add(one.id)
-            others = set(superseded_ids(one.item)) - {one.id}
-            stored |= others - before
-            superseded |= dict.fromkeys(others, one.id)
+            stored |= set(one.supersedes) - before
+            superseded |= dict.fromkeys(one.supersedes, one.id)
         self.store.require(sorted(stored), namespace=self.namespace)
         return superseded
 
@@ -334,7 +335,6 @@ class Writer:
         self,
         prepared: Sequence[PreparedItem],
         stored: Mapping[str, RecordSummary],
-        supersedes: Mapping[str, tuple[str, ...]],
         stay: Collection[str],
     ) -> None:
         """Of items whose content is stored, replaces metadata and times by others, and pictures whose files are gone.
@@ -345,13 +345,10 @@ class Writer:
         for one in prepared:
             old = stored[one.id]
             image = self._keep_picture(one) if self._is_gone(old.image) else old.image
-            given = one.item.metadata
-            noted = notes_of(old.metadata)  # what a user added is not taken over by a turn of the same words
-            metadata = (own_metadata(given) or own_metadata(old.metadata)) | (noted and (notes_of(given) or noted))
             fields = {
                 "image": image,
-                "metadata": metadata,
-                "supersedes": tuple(dict.fromkeys(old.supersedes + supersedes[one.id])),
+                "metadata": merged_metadata(old.metadata, one.item.metadata),
+                "supersedes": tuple(dict.fromkeys(old.supersedes + one.supersedes)),
                 "superseded_by": old.superseded_by if one.id in stay else None,
                 **_given_times(one.item),
             }
@@ -375,14 +372,13 @@ class Writer:
         prepared: Sequence[PreparedItem],
         made: Sequence[tuple[np.ndarray, str]],
         stored: Mapping[str, RecordSummary],
-        supersedes: Mapping[str, tuple[str, ...]],
     ) -> None:
         """Stores items with their keys and blocks, each as created after the one before."""
         if prepared:
             records = []
             for moment, (one, (key, block)) in enumerate(zip(prepared, made, strict=True), self.store.next_moment()):
                 earlier = stored[one.id].supersedes if one.id in stored else ()
-                links = tuple(dict.fromkeys(earlier + supersedes[one.id]))
+                links = tuple(dict.fromkeys(earlier + one.supersedes))
                 records.append(self._record(one, key, block, to_date(moment), links))
             self._put(records)
 
@@ -422,7 +418,7 @@ def record_of(one: PreparedItem, key: np.ndarray, block: str, moment: str, *, im
         content_hash=one.content_hash,
         truncated=one.inputs.truncated,
         updated_at=moment,
-        supersedes=superseded_ids(one.item),
+        supersedes=one.supersedes,
         **_given_times(one.item),
     )
 
