@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Literal, get_args
 from weakref import WeakKeyDictionary
 
-from comem_memory.errors import ComemError, QueryError, StoreConnectionError
+from comem_memory.errors import BusyError, ComemError, QueryError, StoreConnectionError
 from comem_memory.memory import ContinuousMemory
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,10 @@ Job = Callable[[ContinuousMemory], object]
 """Stores something in the memory that it is given; doing it again changes nothing."""
 
 HOPELESS = (ComemError, ValueError, TypeError)
-"""What fails so, fails again: a closed or read-only memory, an item that cannot be encoded. A server may come back."""
+"""What fails so, fails again: a closed or read-only memory, an item that cannot be encoded."""
+
+PASSING = (StoreConnectionError, BusyError)
+"""Except for these: a server may come back, or have time."""
 
 MOST_WAITING = 1000
 """Writes that wait in a namespace, at most."""
@@ -103,7 +106,7 @@ class _Queue:
                     continue
                 try:
                     job(memory)
-                except StoreConnectionError as error:
+                except PASSING as error:
                     logger.warning(
                         "The memory failed; %d writes wait for the next chance: %s", len(self.waiting), error
                     )
@@ -116,7 +119,7 @@ class _Queue:
 
     def failed(self, key: str, job: Job, error: Exception) -> None:
         """Keeps a job for later, unless it fails for good."""
-        if isinstance(error, HOPELESS) and not isinstance(error, StoreConnectionError):
+        if isinstance(error, HOPELESS) and not isinstance(error, PASSING):
             self.waiting.pop(key, None)
             logger.error("Something cannot be stored and is dropped.", exc_info=error)
             return

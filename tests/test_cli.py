@@ -27,6 +27,7 @@ from comem_memory.evaluation.comparison import SOURCES
 from comem_memory.files import read_items
 from comem_memory.mini import minilm_directory
 from comem_memory.retrieval import RetrievalKey
+from comem_memory.server.tokens import new_token
 from comem_memory.testing import tiny_key, tiny_picture
 
 Comem = Callable[..., str]
@@ -148,6 +149,17 @@ print(json.dumps(sorted({"torch", "transformers"} & set(sys.modules))))
         with within:
             stats, loaded = run(script).splitlines()
             assert json.loads(stats)["namespaces"] == {"default": 3} and json.loads(loaded) == []
+
+
+def test_stats_of_a_token(comem: Comem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "tokens.json"
+    monkeypatch.setenv("COMEM_TOKEN", new_token(file, name="ada", namespaces=["ada"], writes=True))
+    with server_process(tmp_path / "served", tokens=file) as server:
+        monkeypatch.setenv("COMEM_URL", server.url)
+        (tmp_path / "notes.txt").write_text("Ada drinks green tea.\n")
+        comem("add", tmp_path / "notes.txt")
+        told = json.loads(comem("stats", "--json"))
+    assert (told["namespace"], told["items"], told["namespaces"]) == ("ada", 1, {"ada": 1})
 
 
 def test_environment_variables_and_options(comem: Comem, jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,13 @@ from comem_memory.errors import (
     NotPicklableError,
     NotServedError,
     QueryError,
+    RateLimitError,
     RequestError,
     StoreClosedError,
     StoreConnectionError,
     TokenError,
 )
+from comem_memory.integrations.failures import deliver
 from comem_memory.server.tokens import new_token
 from comem_memory.testing import tiny_memory, tiny_picture
 from comem_memory.types import with_notes
@@ -142,6 +145,12 @@ class TestItems:
         assert memory.delete(ids=["door", "none"]) == 1 and memory.delete(where={"year": 2021}) == 1
         assert memory.clear() == 2 and memory.count() == 0
 
+    def test_numbers_of_numpy(self, memory: ContinuousMemory):
+        memory.add(DOOR)
+        memory.update("door", metadata={"year": np.int64(2021), "open": np.bool_(True)})
+        assert memory.count(where={"year": {"$gt": np.float32(2020.5)}}) == 1
+        assert memory.get("door")[0].metadata == {"year": 2021, "open": True}
+
     def test_namespaces_stay_apart(self, memory: ContinuousMemory):
         ada, below = memory.namespace("ada"), memory.namespace("ada/notes")
         ada.add("Ada's secret.")
@@ -162,11 +171,29 @@ class TestItems:
             assert len(set(ids)) == 8 and memory.count() == 8
             assert memory.encode([f"Note {number}." for number in range(8)]).ids == ids
             assert [hit.id for hit in memory.get(ids)] == ids
+            texts = [f"Note {number}." for number in range(8)]
+            assert memory.same_content([MemoryItem(text=text) for text in texts]) == [[id] for id in ids]
+            np.testing.assert_array_equal(memory.embed(texts)[7], memory.embed(texts[7:])[0])
             given = [MemoryItem(id="a", text=str(number)) for number in range(4)]
             with pytest.raises(DuplicateIdError, match="two items|Two items"):
                 memory.add(given)
             with pytest.raises(DuplicateIdError, match="Two items of this call have the id 'b'"):
                 memory.add([MemoryItem(id="b", text="1"), "2", "3", MemoryItem(id="b", text="4")])
+
+    def test_more_bytes_than_a_request_takes(self, tmp_path: Path):
+        with (
+            server_process(tmp_path / "small", settings={"max_body_bytes": 20_000}) as server,
+            ContinuousMemory.connect(server.url) as memory,
+        ):
+            ids = memory.add((f"Note {number}. " * 500 for number in range(8)), truncate=True)
+            assert len(set(ids)) == 8 and memory.count() == 8
+
+    def test_a_picture_that_many_threads_look_at(self, memory: ContinuousMemory):
+        memory.add(FLAG)
+        hits = [memory.get(str(FLAG.id))[0] for _ in range(8)]
+        with ThreadPoolExecutor(8) as threads:
+            paths = list(threads.map(lambda hit: hit.image, hits))
+        assert len(set(paths)) == 1 and same_picture(paths[0], FLAG.image)
 
     def test_what_else_adapters_ask(self, both: tuple[ContinuousMemory, ContinuousMemory]):
         memory, local = both
@@ -187,7 +214,8 @@ class TestAnswers:
         memory, local = both
         for mode in ("memory", "text", "both", "none"):
             answer, expected = (one.answer(QUESTION, k=2, mode=mode, max_new_tokens=8) for one in both)
-            assert (answer.text, answer.prompt_tokens) == (expected.text, expected.prompt_tokens)
+            tokens, wanted = ((one.prompt_tokens, one.completion_tokens) for one in (answer, expected))
+            assert (answer.text, tokens) == (expected.text, wanted) and answer.completion_tokens
             assert [hit.id for hit in answer.hits] == [hit.id for hit in expected.hits]
             assert "".join(memory.stream(QUESTION, k=2, mode=mode, max_new_tokens=8)).strip() == expected.text
         *said, whole = memory.stream_answer(QUESTION, max_new_tokens=8)
@@ -431,6 +459,19 @@ class TestFailures:
             started = time.monotonic()
             assert [memory.count() for _ in range(10)] == [0] * 10
             assert time.monotonic() - started > 1, "it waited as it was told"
+
+    def test_what_was_to_be_stored_waits_for_one_that_has_no_time(self, tmp_path: Path):
+        def stored(memory: ContinuousMemory) -> None:
+            memory.add("Ada drinks green tea.")
+
+        with (
+            server_process(tmp_path / "memory", settings={"rate": "3/minute"}) as server,
+            ContinuousMemory.connect(server.url) as memory,
+        ):
+            with pytest.raises(RateLimitError):
+                [memory.count() for _ in range(4)]
+            assert not deliver(memory, {"tea": stored}, "log")
+            assert not deliver(memory, {}, "log"), "it waits, and is not dropped"
 
     def test_one_that_is_too_slow(self, url: str):
         with ContinuousMemory.connect(url, timeout=0.3) as memory, pytest.raises(StoreConnectionError, match="in time"):

@@ -10,6 +10,7 @@ import typer
 from rich.table import Column, Table
 
 from comem_memory.cli.app import (
+    NAMESPACE,
     AsJson,
     ImageFile,
     K,
@@ -139,10 +140,7 @@ def delete(
 @app.command()
 def stats(context: typer.Context, as_json: AsJson = False) -> None:
     """Show what the memory holds, and with which encoder; no model is loaded."""
-    from comem_memory.store.filters import check_namespace
-
-    namespace = check_namespace(context.obj["namespace"])
-    counts, encoder, key = _contents(context)
+    namespace, counts, encoder, key = _contents(context)
     shown = {
         "namespace": namespace,
         "items": counts.get(namespace, 0),
@@ -159,24 +157,29 @@ def stats(context: typer.Context, as_json: AsJson = False) -> None:
         console.print(table)
 
 
-def _contents(context: typer.Context) -> tuple[dict[str, int], str | None, str | None]:
-    """How many items each namespace holds, and what made their vectors and keys, if there are any."""
+def _contents(context: typer.Context) -> tuple[str, dict[str, int], str | None, str | None]:
+    """Whose memory is meant, how many items each namespace holds, and what made their vectors and keys, if any."""
+    from comem_memory.store.filters import check_namespace
+
+    namespace: str = check_namespace(context.obj["namespace"])
     if (server := server_of(context)) is not None:
         from comem_memory.client.connection import Connection
-        from comem_memory.server.wire import Stats
+        from comem_memory.server.wire import MemoryInfo, Stats
 
+        named = {} if context.meta[NAMESPACE] is None else {"namespace": namespace}
         with closing(Connection(*server)) as connection:
             told = connection.get("/v1/stats", Stats)
-        return told.items, told.encoder, told.retrieval_key
+            namespace = connection.get("/v1/memory", MemoryInfo, named).namespace
+        return namespace, told.items, told.encoder, told.retrieval_key
     from comem_memory.store.chroma import ChromaStore
 
     directory, url = context.obj["persist_directory"], context.obj["chroma_url"]
     if url is None and not any(ChromaStore.check_location(directory).glob("*")):
-        return {}, None, None
+        return namespace, {}, None, None
     opened = ChromaStore.embedded(directory, identity=None) if url is None else ChromaStore.server(url, identity=None)
     with closing(opened) as store:
         counts = {name: store.count(namespace=name) for name in store.namespaces()}
-        return counts, str(store.identity.encoder), store.identity.key_name
+        return namespace, counts, str(store.identity.encoder), store.identity.key_name
 
 
 def _hit(hit: MemoryHit) -> dict[str, Any]:

@@ -78,6 +78,8 @@ class Connection:
             "verify": httpx.create_ssl_context(),
         }
         self._client = httpx.Client(**self._settings)
+        self.fetching = threading.Lock()
+        """Held while a file is looked for, or made, in `folder`."""
 
     # -- requests -----------------------------------------------------------------------------------------------
 
@@ -132,7 +134,9 @@ class Connection:
         def may_help(error: BaseException) -> bool:
             if isinstance(error, BusyError):
                 return error.retry_after <= LONGEST_WAIT
-            if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ReadTimeout):
+            if isinstance(error, httpx.ReadTimeout):
+                return False
+            if isinstance(error, httpx.TransportError | StoreConnectionError):
                 return again or isinstance(error, NOT_SENT)
             return False
 
@@ -179,8 +183,11 @@ class Connection:
             raise_problem(Problem.model_validate_json(response.content), response.headers.get("Retry-After"))
         if response.status_code == 413:
             raise LimitError(f"The request is larger than {self.url} takes. Send less at once.")
-        if response.status_code in (502, 503, 504):  # a proxy's, whose server is away
-            raise BusyError(f"The server behind {self.url} is away ({response.status_code}). Try again later.")
+        away = f"The server behind {self.url} is away ({response.status_code}). Try again later."
+        if response.status_code == 503:  # a proxy's, as the next ones
+            raise BusyError(away)
+        if response.status_code in (502, 504):  # the server may have heard
+            raise StoreConnectionError(away)
         raise RequestError(
             f"{response.request.url} answers with status {response.status_code}, and not as a comem server does. "
             "Check the URL."

@@ -15,7 +15,7 @@ from comem_memory.errors import QueryError, shortened
 from comem_memory.files import load_image
 from comem_memory.model import Message
 from comem_memory.server import wire
-from comem_memory.types import MemoryItem, repaired
+from comem_memory.types import MemoryItem, plain, repaired
 
 
 def request(kind: type[wire.Wire], **given: Any) -> Any:
@@ -33,7 +33,8 @@ def request(kind: type[wire.Wire], **given: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """A value whose texts have no halves of characters, which JSON has no form for."""
+    """A value whose texts have no halves of characters and whose numbers are Python's: JSON has no form for others."""
+    value = plain(value)
     if isinstance(value, str):
         return repaired(value)
     if isinstance(value, Mapping):

@@ -34,7 +34,9 @@ from comem_memory.types import MemoryHit, MemoryItem, Metadata
 PAGE = 256
 """Items that are read at once where all are."""
 MOST_BYTES = 8 * 2**20
-"""Of the pictures in one request, roughly; a larger one goes alone."""
+"""Of the items in one request, if the server takes as many; a larger one goes alone."""
+BESIDES = 1024
+"""Bytes of a request beside its items."""
 
 
 class RemoteMemory(ContinuousMemory):
@@ -176,14 +178,16 @@ class RemoteMemory(ContinuousMemory):
             DuplicateIdError: Two items have the same id but different content.
         """
         given: Iterable[Any] = [items] if is_one(items) else items  # type: ignore[assignment]
+        limits = self._about.limits
+        most = min(MOST_BYTES, limits.max_body_bytes - BESIDES)
         chunk: list[wire.Item] = []
         size = 0
         for item in map(to_item, given):
             if item.id is not None and seen.setdefault(item.id, content := _content(item)) != content:
                 raise DuplicateIdError(f"Two items of this call have the id {item.id!r}. Give each its own id.")
             sent = outgoing.item(item)
-            length = len(sent.image or b"")
-            if chunk and (len(chunk) >= self._about.limits.max_items or size + length > MOST_BYTES):
+            length = len(sent.model_dump_json(exclude_unset=True)) + 1
+            if chunk and (len(chunk) >= limits.max_items or size + length > most):
                 yield chunk
                 chunk, size = [], 0
             chunk.append(sent)
@@ -226,9 +230,10 @@ class RemoteMemory(ContinuousMemory):
         return self._post("items/ids", request(wire.IdsRequest, where=where, history=history), wire.Ids).ids
 
     def same_content(self, items: Sequence[MemoryItem]) -> list[list[str]]:
-        if not items:
-            return []
-        return self._post("items/same", request(wire.SameRequest, items=list(map(outgoing.item, items))), wire.Same).ids
+        known: list[list[str]] = []
+        for chunk in self._chunks(items, {}):
+            known += self._post("items/same", request(wire.SameRequest, items=chunk), wire.Same).ids
+        return known
 
     def history(self, id: str) -> list[MemoryHit]:
         [one] = listed([id])
@@ -259,8 +264,10 @@ class RemoteMemory(ContinuousMemory):
             after = page.next
 
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> np.ndarray:
-        ask = request(wire.EmbedRequest, texts=list(texts), questions=questions)
-        return self._post("embed", ask, wire.Embedded).vectors.array()
+        most = self._about.limits.max_items
+        parts = [list(texts[start : start + most]) for start in range(0, max(1, len(texts)), most)]
+        asked = [request(wire.EmbedRequest, texts=part, questions=questions) for part in parts]
+        return np.concatenate([self._post("embed", ask, wire.Embedded).vectors.array() for ask in asked])
 
     def count(self, *, where: Filter | None = None) -> int:
         return self._post("items/count", request(wire.FilterRequest, where=where), wire.Count).count
@@ -392,7 +399,8 @@ class RemoteMemory(ContinuousMemory):
         )
 
     def _answered(self, sent: wire.Answer) -> Answer:
-        return Answer(sent.text, Answered(self._connection, self.name, sent.hits).hits, sent.prompt_tokens)
+        hits = Answered(self._connection, self.name, sent.hits).hits
+        return Answer(sent.text, hits, sent.prompt_tokens, sent.completion_tokens)
 
     # -- what only the owner can do -----------------------------------------------------------------------------
 

@@ -91,14 +91,15 @@ class Answered:
         if where is None:
             return None
         name = hashlib.sha256(f"{where}\0{hit.updated_at}".encode()).hexdigest()[:32]
-        [*known] = self._connection.folder.glob(f"{name}.*")
-        if known:
-            return str(known[0])
-        sent = self._connection.download(where)
-        suffix = mimetypes.guess_extension(sent.headers["Content-Type"]) or ".img"
-        path = self._connection.folder / f"{name}{suffix}"
-        atomic_write(path, sent.content)
-        return str(path)
+        with self._connection.fetching:
+            [*known] = self._connection.folder.glob(f"{name}.*")
+            if known:
+                return str(known[0])
+            sent = self._connection.download(where)
+            suffix = mimetypes.guess_extension(sent.headers["Content-Type"]) or ".img"
+            path = self._connection.folder / f"{name}{suffix}"
+            atomic_write(path, sent.content)
+            return str(path)
 
 
 def _known(hit: wire.Hit) -> dict[str, Any]:
