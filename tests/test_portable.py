@@ -226,6 +226,28 @@ def test_times_and_history_travel_and_what_has_expired_does_not(
     assert target.get("tea", skip_missing=True) == []
 
 
+def test_a_record_that_names_itself_is_current(source: ContinuousMemory, target: ContinuousMemory, tmp_path: Path):
+    [door] = source.store.get(["door"], namespace="default")
+    records = [replace(door, supersedes=("door",))]
+    portable.write_folder(tmp_path / "export", source.store.identity, records)
+    target.load(tmp_path / "export")
+    assert [(hit.id, hit.supersedes) for hit in target.scan()] == [("door", ())]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_records_that_become_one_item_the_newest_stays(
+    source: ContinuousMemory, target: ContinuousMemory, tmp_path: Path, turn: int
+):
+    target.add(MemoryItem(id="tea", text="Tea at four."))
+    [made] = source.add(MemoryItem(text="Tea at four."))
+    source.add(MemoryItem(id="tea", text="Tea at four.", metadata={"n": 1}))
+    source.update(made, metadata={"n": 2})
+    records = source.store.get([made, "tea"], namespace="default")
+    portable.write_folder(tmp_path / "export", source.store.identity, records[::turn])
+    target.load(tmp_path / "export")
+    assert [(hit.id, hit.metadata) for hit in target.scan()] == [("tea", {"n": 2})]
+
+
 def test_an_export_of_the_first_version_holds_current_items_that_never_expire(target: ContinuousMemory, folder: Path):
     lines = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
     new = ("updated_at", "said_at", "expires", "supersedes", "superseded_by")

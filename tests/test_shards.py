@@ -69,6 +69,29 @@ def test_rows_of_one_id_or_content_are_one_item(model: dict[str, Any], tmp_path:
     assert {line["created_at"] for line in lines(out)} == {MOMENT}
 
 
+def test_a_shard_that_is_there_stays_when_it_is_given_again(model: dict[str, Any], tmp_path: Path):
+    out = encoded([MemoryItem(text="The lamp is red.")], tmp_path, **model)
+    before = {file: file.stat().st_mtime_ns for file in out.glob("shard-000000/*")}
+    encoded([MemoryItem(text="The lamp is red.")], tmp_path, **model)
+    assert before and {file: file.stat().st_mtime_ns for file in out.glob("*/*")} == before
+
+
+def test_rows_of_one_item_take_the_place_of_what_either_names_but_not_of_itself(model: dict[str, Any], tmp_path: Path):
+    items = [
+        MemoryItem(id="rome", text="Ann lives in Rome.", metadata={"n": 1}, supersedes=["rome", "paris"]),
+        MemoryItem(id="rome", text="Ann lives in Rome.", metadata={}, supersedes="milan"),
+        MemoryItem(id="paris", text="Ann lives in Paris."),
+        MemoryItem(id="milan", text="Ann lives in Milan."),
+    ]
+    out = encoded(items, tmp_path / "shards", shards=2, **model)
+    with ContinuousMemory.from_pretrained(**model) as memory:
+        assert memory.load(out) == 3
+        assert [hit.id for hit in memory.search("Where does Ann live?")] == ["rome"]
+        [rome] = memory.get("rome")
+        assert (rome.metadata, rome.supersedes, rome.superseded_by) == ({"n": 1}, ("paris", "milan"), None)
+        assert {hit.superseded_by for hit in memory.get(["paris", "milan"])} == {"rome"}
+
+
 def test_the_order_of_the_dataset_does_not_matter(model: dict[str, Any], tmp_path: Path):
     items = [MemoryItem(text=f"Lamp {n} is red." + " It is on." * (n % 9)) for n in range(70)]
     items += [MemoryItem(id=f"{n}", text="The same text.", metadata={"n": n}) for n in range(5)]

@@ -35,6 +35,7 @@ from comem_memory.store import (
     encode_block,
     identity_of,
     ids_of,
+    merged,
     record_of,
     write_folder,
 )
@@ -112,8 +113,11 @@ class ShardEncoder:
     def write(self, shard: int, rows: Sequence[Row]) -> None:
         """Encodes the items of a shard into its folder, which is complete whenever it exists.
 
-        What is wrong with an item is noted in `ERRORS`.
+        What is wrong with an item is noted in `ERRORS`. A shard that is there stays: Ray gives a block again whose
+        worker died, with the shards that it wrote.
         """
+        if shard_folder(self.settings.out, shard).exists():
+            return
         errors = [row["error"] for row in rows if row["error"]]
 
         def fill(folder: Path) -> None:
@@ -170,15 +174,16 @@ def _items(rows: Sequence[Row], pictures: Path, errors: list[str]) -> dict[str, 
     given.sort(key=lambda one: (len(one[1].get("text") or ""), one[0]["content_hash"], one[0]["fields"]))
     ids = ids_of([Given(f.get("id"), row["content_hash"], f.get("metadata", {})) for row, f in given], (), {})
     contents: dict[str, str] = {}
-    merged: dict[str, dict[str, Any]] = {}
+    items: dict[str, MemoryItem] = {}
     for id, (row, fields) in zip(ids, given, strict=True):
         if contents.setdefault(id, row["content_hash"]) != row["content_hash"]:
             errors.append(str(DuplicateIdError(f"Two items have the id {id!r}. Give each its own id.")))
             continue
         if row["picture"]:
             fields["image"] = _kept(row, pictures)
-        merged[id] = merged.get(id, {}) | fields
-    return {id: MemoryItem(**fields) for id, fields in merged.items()}
+        item = MemoryItem(**fields)
+        items[id] = merged(items[id], item) if id in items else item
+    return items
 
 
 def _kept(row: Row, pictures: Path) -> Path:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from comem_memory.store.filters import Filter, check_namespace
     from comem_memory.store.finding import Found, find
     from comem_memory.store.identification import Given, ids_of
+    from comem_memory.store.merging import merged
     from comem_memory.store.moments import now, to_date
     from comem_memory.store.pictures import PictureFolder
     from comem_memory.store.portable import count_items, write_folder
@@ -54,6 +55,7 @@ _HOME = {
     "find": "finding",
     "identity_of": "contract",
     "ids_of": "identification",
+    "merged": "merging",
     "now": "moments",
     "progress_bar": "writer",
     "record_of": "writer",
@@ -84,6 +86,7 @@ __all__ = [
     "find",
     "identity_of",
     "ids_of",
+    "merged",
     "now",
     "progress_bar",
     "record_of",

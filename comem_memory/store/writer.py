@@ -291,11 +291,15 @@ class Writer:
             chunk: The records.
             taken: By id of a superseded item, which item took its place, and when; those of the chunk are added.
         """
+        chunk = [replace(r, supersedes=tuple(id for id in r.supersedes if id != r.id)) for r in chunk]
         own = {record.id for record in chunk if record.supersedes or record.superseded_by or record.id in taken}
         given = [Given(record.id, record.content_hash, record.metadata) for record in chunk]
         given = [one._replace(id=None) if one.id in made_ids(one) and one.id not in own else one for one in given]
         named_as = stored_ids(given, self.store, self.namespace)
-        records = {id: replace(record, id=id) for id, record in zip(named_as, chunk, strict=True)}
+        records: dict[str, MemoryRecord] = {}
+        for id, record in zip(named_as, chunk, strict=True):
+            if id not in records or records[id].updated_at <= record.updated_at:  # the newest of those of one id
+                records[id] = replace(record, id=id)
         for record in records.values():
             if record.superseded_by is not None:
                 taken.setdefault(record.id, (record.superseded_by, record.updated_at))
