@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BEGUN = "begun"
 """File in the folder of the shards with the moment when all their items are created."""
+SECRETS = ("token", "use_auth_token")
+"""Settings for loading a model that are written nowhere."""
 HASHED = 1000
 """Rows that one task hashes: even a single file is hashed on all cores."""
 
@@ -119,7 +121,7 @@ def encode(
             truncate=truncate,
             batch_size=batch_size,
             shard_size=shard_size,
-            model_kwargs=sorted(f"{name}={value}" for name, value in model_kwargs.items()),
+            model_kwargs=sorted(f"{name}={value}" for name, value in model_kwargs.items() if name not in SECRETS),
         )
         settings = ShardSettings(
             out=out,

@@ -191,6 +191,14 @@ def test_parquet_with_pictures_in_it(model: dict[str, Any], tmp_path: Path):
         assert memory.add(MemoryItem(image=tmp_path / "away.jpg")) == [hit.id for hit in memory.scan() if not hit.text]
 
 
+def test_a_token_is_written_nowhere(model: dict[str, Any], tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("The door is blue.\n")
+    encode(tmp_path / "notes.txt", tmp_path / "shards", token="hf_secret", **model)
+    written = [file for file in (tmp_path / "shards").rglob("*") if file.is_file()]
+    assert tmp_path / "shards" / "run.json" in written
+    assert not any(b"hf_secret" in file.read_bytes() for file in written)
+
+
 def test_a_dataset_of_ones_own(model: dict[str, Any], tmp_path: Path):
     pixels = np.asarray(tiny_picture(1))
     rows = [{"text": "A picture.", "image": pixels}, {"text": "Another.", "image": pixels}]
