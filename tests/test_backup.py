@@ -1,6 +1,9 @@
 """Backups made while others write, and what comes out of them."""
 
 import itertools
+import os
+import shutil
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -75,6 +78,41 @@ def test_a_backup_takes_no_place_that_is_taken_and_leaves_nothing_half(tmp_path:
         pytest.raises(StoreLocationError, match="Export"),
     ):
         store.backup(tmp_path / "elsewhere")
+
+
+def test_pictures_of_items_that_are_deleted_meanwhile_are_left_out(tmp_path: Path):
+    memory, ended = tmp_path / "memory", threading.Event()
+    for name in ("a", "b"):
+        (memory / "pictures" / "comem" / name).mkdir(parents=True)
+        (memory / "pictures" / "comem" / name / "1.png").write_bytes(b"picture")
+    (memory / "comem.json").write_text('{"format_version": 1}')
+
+    def delete(event: str, arguments: tuple[object, ...]) -> None:
+        if not ended.is_set() and event == "shutil.copytree" and arguments[0] == f"{memory / 'pictures/comem/a'}":
+            shutil.rmtree(memory / "pictures" / "comem" / "a")
+
+    sys.addaudithook(delete)  # when the folder has been found, and not yet read
+    with closing(ChromaStore.embedded(memory, identity=identity())) as store:
+        store.put([record("b")])
+        copy = store.backup(tmp_path / "copy")
+    ended.set()
+    assert not (memory / "pictures" / "comem" / "a").exists()
+    assert (copy / "pictures" / "comem" / "b" / "1.png").read_bytes() == b"picture"
+    with closing(ChromaStore.embedded(copy, identity=None)) as store:
+        assert ids_of(store) == ["b"]
+    assert not (tmp_path / "copy.partial").exists()
+
+
+def test_what_cannot_be_copied_is_named_and_nothing_is_left(tmp_path: Path):
+    with closing(ChromaStore.embedded(tmp_path / "memory", identity=identity())) as store:
+        store.put([record("a")])
+        (tmp_path / "file").touch()
+        with pytest.raises(StoreLocationError, match="can be written"):
+            store.backup(tmp_path / "file" / "copy")
+        os.mkfifo(tmp_path / "memory" / "pipe")
+        with pytest.raises(StoreLocationError, match="pipe.* cannot be copied"):
+            store.backup(tmp_path / "copy")
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "memory"]
 
 
 def test_the_command_makes_one_that_opens(tmp_path: Path):

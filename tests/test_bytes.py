@@ -1,6 +1,8 @@
 """Bytes on disk: blocks kept as differences from their collection's mean, and space that is given back."""
 
 import sqlite3
+import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from comem_memory.errors import CorruptBlockError, StoreInUseError, StoreLocatio
 from comem_memory.store import ChromaStore, MemoryRecord, decode_block, encode_block
 from comem_memory.store.ids import chroma_id, is_item, reference_id
 from comem_memory.store.packing import ENOUGH, is_packed, mean_of, pack, unpack
+from comem_memory.store.parts import split
+from comem_memory.store.references import find_reference
 
 H = 576
 
@@ -196,6 +200,35 @@ def test_a_lost_reference_is_named_with_the_item_and_spoils_no_other(tmp_path: P
             decode_block(lost.block, item_id=lost.id)
         store.put([lost])  # its text and metadata can still be changed
         assert store.get(["001"], namespace="ann") == [lost]
+
+
+def test_a_reference_is_found_while_other_threads_drop_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("comem_memory.store.references._MOST_KNOWN", 1)
+    blocks = {f"r{n}": block for n, block in enumerate(blocks_of(alike(2, q=1, h=4)))}
+
+    def meanwhile(frame: Any, event: str, _: Any) -> Any:
+        """Before each line of it, another thread asks for the other one."""
+        if frame.f_code is not find_reference.__code__:
+            return None
+        if event == "line":
+            other = threading.Thread(target=find_reference, args=(collection, "r1"))
+            other.start()
+            other.join(0.1)  # unless it waits for this one
+        return meanwhile
+
+    tracing = sys.gettrace()
+    with closing(ChromaStore.in_memory(identity=identity())) as store, store._opened.access() as collection:
+        collection.add(
+            ids=[reference_id(id) for id in blocks],
+            embeddings=np.zeros((2, identity().key_dimension), np.float32),
+            metadatas=[split("comem.block", block, None) for block in blocks.values()],
+        )
+        sys.settrace(meanwhile)
+        try:
+            found = [find_reference(collection, "r0") for _ in range(2)]
+        finally:
+            sys.settrace(tracing)
+    assert [one and one.block for one in found] == [blocks["r0"]] * 2
 
 
 def test_an_item_of_the_largest_models_takes_45_kilobytes(tmp_path: Path):

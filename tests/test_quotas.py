@@ -1,7 +1,8 @@
 """Chroma Cloud's quotas, enforced by a proxy before a real server: what is sent stays within them."""
 
+import itertools
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from helpers.store_contract import ids_of
 from comem_memory import ChromaServer
 from comem_memory.errors import InvalidItemError
 from comem_memory.store import ChromaStore, MemoryRecord, Quotas, encode_block
+from comem_memory.store.ids import SEPARATOR
 
 QUOTAS = Quotas()
 
@@ -132,6 +134,60 @@ def test_a_migration_stays_within(store: ChromaStore):
         migration.put([record(one.id, key=key(7, 5)) for one in some])
     migration.commit()
     assert store.identity == NEW and store.count(namespace="ann") == 320
+
+
+@contextmanager
+def deleting(proxy: Gateway, server_url: str, store: ChromaStore, ids: list[str], after: int) -> Iterator[None]:
+    """Another process deletes records after so many pages of a collection have been read."""
+    name = store._opened.name
+    pages = itertools.count()
+
+    def rule(asked: Asked) -> Answer | None:
+        is_page = asked.path.endswith("/get") and not (asked.body.get("ids") or asked.body.get("where"))
+        if is_page and next(pages) == after:
+            with closing(ChromaStore.server(server_url, identity=identity(), collection_name=name)) as other:
+                other.delete(namespace="ann", ids=ids)
+        return enforce(asked)
+
+    proxy.rule = rule
+    try:
+        yield
+    finally:
+        proxy.rule = enforce
+    assert next(pages) > after
+
+
+@pytest.mark.parametrize(
+    ("gone", "limit"), [(range(1), None), (range(299, 300), 650), (range(250, 310), None), (range(700), None)], ids=str
+)
+def test_no_record_is_passed_over_while_others_are_deleted(
+    proxy: Gateway, server_url: str, store: ChromaStore, gone: range, limit: int | None
+):
+    names = [f"{n:03}" for n in range(700)]
+    store.put([record(name, seed=n) for n, name in enumerate(names)])
+    deleted = [names[n] for n in gone]
+    with deleting(proxy, server_url, store, deleted, after=1), store._opened.access() as collection:
+        answer = collection.get(limit=limit, include=["documents"])
+    found = [id.partition(SEPARATOR)[2] for id in answer["ids"]]
+    assert len(set(found)) == len(found) == len(answer["documents"] or []) and len(found) <= (limit or 700)
+    assert answer["documents"] == [f"text of {id}" for id in found]
+    left = [name for name in names if name not in deleted]
+    assert set(found) >= set(left[: limit and limit - len(deleted)])
+
+
+def test_a_migration_loses_nothing_while_others_delete(proxy: Gateway, server_url: str, store: ChromaStore):
+    store.put([record(f"{n:03}", seed=n) for n in range(320)])
+    migration = store.begin_migration(NEW)
+    for some in migration.pending(batch_size=64):
+        migration.put([record(one.id, key=key(7, 5)) for one in some])
+    with deleting(proxy, server_url, store, ["000"], after=5):  # while the staged are compared with those that are left
+        migration.commit()
+    assert set(ids_of(store)) | {"000"} == {f"{n:03}" for n in range(320)}
+
+
+def test_one_record_a_request_is_too_few():
+    with pytest.raises(ValueError, match="at least 2"):
+        Quotas(results=1)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import chromadb
 import pytest
 from helpers.gateway import Answer, Asked, BreakOffError, Gateway, Rule, gateway, self_signed
-from helpers.records import identity, key, record
+from helpers.records import NEW, identity, key, record
 from helpers.store_contract import ids_of
 from typer.testing import CliRunner
 
@@ -126,6 +126,35 @@ def test_the_command_line_takes_secrets_from_the_environment(server_url: str):
             assert isinstance(result.exception, StoreAccessError)
     result = CliRunner().invoke(app, ["--server", server_url, "--server-header", "no-colon", "stats"])
     assert result.exit_code == 2 and "'no-colon' is not Name:value" in result.output
+
+
+def test_what_is_stored_anew_while_a_migration_ends_is_not_taken_for_deleted(server_url: str):
+    reads: list[Asked] = []
+    anew: list[Asked] = []
+
+    with (
+        gateway(server_url) as proxy,
+        closing(opened(ChromaServer(url=proxy.url), "anew")) as store,
+        closing(opened(ChromaServer(url=server_url), "anew")) as other,
+    ):
+        store.put([record("a"), record("b")])
+        migration = store.begin_migration(NEW)
+        for some in migration.pending(batch_size=2):
+            migration.put([record(one.id, key=key(7, 5)) for one in some])
+        old = str(store._opened._collection.id)
+
+        def rule(asked: Asked) -> None:
+            if old in asked.path and asked.path.endswith(GET) and not asked.body.get("ids"):
+                reads.append(asked)
+                if len(reads) == 2:  # which tells what has been deleted since it was staged
+                    other.delete(namespace="ann", ids=["a"])
+            elif len(reads) == 2 and not anew:
+                anew.append(asked)
+                other.put([record("a")])
+
+        proxy.rule = rule
+        migration.commit()
+        assert len(reads) == 2 and ids_of(store) == ["a", "b"]
 
 
 # Servers that fail

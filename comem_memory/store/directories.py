@@ -22,6 +22,7 @@ FORMAT_VERSION = 1
 _MARKER = "comem.json"
 _LOCK = "comem.lock"
 _DATA = "chroma"
+_PICTURES = "pictures"
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def copy_directory(directory: str | Path, target: str | Path) -> Path:
     Pictures that the memory keeps beside its data come along.
 
     Raises:
-        StoreLocationError: The target exists.
+        StoreLocationError: The target exists or cannot be written, or the memory cannot be read.
     """
     source, target = check_location(directory), Path(target).resolve()
     if target.exists():
@@ -157,9 +158,25 @@ def copy_directory(directory: str | Path, target: str | Path) -> Path:
     unfinished = target.with_name(target.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     ignored = shutil.ignore_patterns(_LOCK, "server.json")
-    shutil.copytree(source, unfinished, ignore=ignored, copy_function=_copy_what_is_there)
+    try:
+        shutil.copytree(source, unfinished, ignore=ignored, copy_function=_copy_what_is_there)
+    except OSError as error:
+        failures = error.args[0] if isinstance(error, shutil.Error) else [(source, unfinished, error)]
+        left = [(path, why) for path, _, why in failures if not _is_gone(Path(path), source / _PICTURES)]
+        if left:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            path, why = left[0]
+            raise StoreLocationError(
+                f"{path} cannot be copied to {target}: {why}. Nothing is left there. Pass a directory that can be "
+                "written and has the space, and see that all files of the memory can be read."
+            ) from error
     unfinished.rename(target)
     return target
+
+
+def _is_gone(path: Path, pictures: Path) -> bool:
+    """Whether it is a folder of pictures whose item was deleted since."""
+    return pictures in path.parents and not path.exists()
 
 
 def _copy_what_is_there(source: str, target: str) -> None:

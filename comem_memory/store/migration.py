@@ -46,7 +46,9 @@ class ChromaMigration(Migration):
                     f"{len(left)} of {self.total} items are still encoded with {self._opened.identity}. "
                     "Encode what pending() gives and put() it, then commit again."
                 )
-            delete_ids(self._staging, sorted(set(matching_ids(self._staging)) - set(matching_ids(old))))
+            gone = set(matching_ids(self._staging)) - set(matching_ids(old))
+            gone -= set(matching_ids(old, among=sorted(gone)))  # stored anew meanwhile
+            delete_ids(self._staging, sorted(gone))
             self._opened.replace(self.identity)
 
     def _left(self) -> list[str]:

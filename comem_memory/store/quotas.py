@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,7 +22,10 @@ class Quotas:
         keys: Metadata keys of a record.
         id_bytes: Of an id in Chroma, which is namespace and id.
         collection_value_bytes: Of a value in the metadata of a collection.
-        results: Records that a request returns or names.
+        results: Records that a request returns or names, at least 2.
+
+    Raises:
+        ValueError: `results` is less than 2.
     """
 
     value_bytes: int = 4096
@@ -32,6 +35,10 @@ class Quotas:
     id_bytes: int = 128
     collection_value_bytes: int = 256
     results: int = 300
+
+    def __post_init__(self) -> None:
+        if self.results < 2:  # pages of which each begins with a record of the one before would not advance
+            raise ValueError(f"results is {self.results}. Pass at least 2: Quotas(results=2).")
 
 
 def is_too_long(value: Any, quotas: Quotas | None) -> bool:
@@ -76,22 +83,37 @@ class QuotaCollection:
     def get(
         self, ids: Sequence[str] | None = None, *, limit: int | None = None, include: Any, **condition: Any
     ) -> dict[str, Any]:
-        answers: list[dict[str, Any]] = []
-        if ids is not None:
-            for start in range(0, len(ids), self._most):
-                some = list(ids[start : start + self._most])
-                answers.append(cast(Any, self._collection.get(ids=some, include=include, **condition)))
+        asked = {"include": include, **condition}
+        if ids is None:
+            answers = list(self._pages(limit, asked))
         else:
-            offset, left = 0, limit
-            while left is None or left > 0:
-                size = self._most if left is None else min(left, self._most)
-                answers.append(cast(Any, self._collection.get(limit=size, offset=offset, include=include, **condition)))
-                found = len(answers[-1]["ids"])
-                offset, left = offset + found, None if left is None else left - found
-                if found < size:
-                    break
+            parts = (list(ids[start : start + self._most]) for start in range(0, len(ids), self._most))
+            answers = [cast(Any, self._collection.get(ids=part, **asked)) for part in parts]
         together = {name: _together(one[name] for one in answers) for name in _COLUMNS}
         return together | {"ids": together["ids"] or []}
+
+    def _pages(self, limit: int | None, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Columns of at most `limit` records, each record once.
+
+        Each page begins with a record of those before. If it does not, another process has deleted some of these,
+        which moved the rest up, and the page before is asked for again: none is passed over.
+        """
+        seen: set[str] = set()
+        offset = 0
+        while limit is None or len(seen) < limit:
+            size = self._most if limit is None else min(self._most, limit + 1)
+            page: dict[str, Any] = cast(Any, self._collection.get(limit=size, offset=offset, **asked))
+            ids = page["ids"]
+            if offset and (not ids or ids[0] not in seen):
+                offset = max(0, offset - size)
+                continue
+            new = [place for place, id in enumerate(ids) if id not in seen]
+            new = new if limit is None else new[: limit - len(seen)]
+            seen.update(ids[place] for place in new)
+            yield {name: None if page[name] is None else [page[name][place] for place in new] for name in _COLUMNS}
+            if len(ids) < size:
+                return
+            offset += len(ids) - 1
 
     def query(self, *, n_results: int, **arguments: Any) -> Any:
         return self._collection.query(n_results=min(n_results, self._most), **arguments)

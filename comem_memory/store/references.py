@@ -7,6 +7,7 @@ hash of its content.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import partial
 
@@ -24,6 +25,7 @@ _MARK = "comem.reference"
 _known: dict[str, Reference] = {}
 """By id: what was read last."""
 _MOST_KNOWN = 64
+_changing = threading.Lock()
 
 
 def block_of(collection: Collection, stored: dict[str, object]) -> str:
@@ -33,15 +35,18 @@ def block_of(collection: Collection, stored: dict[str, object]) -> str:
 
 def find_reference(collection: Collection, id: str) -> Reference | None:
     """A reference by id."""
-    if id not in _known:
+    known = _known.get(id)
+    if known is None:
         found = collection.get(ids=[reference_id(id)], include=["metadatas"])["metadatas"]
         block = joined(BLOCK, found[0]) if found else None
         if block is None or int8_parts(block) is None:
             return None
-        if len(_known) >= _MOST_KNOWN:
-            _known.pop(next(iter(_known), ""), None)
-        _known[id] = Reference(block)
-    return _known[id]
+        known = Reference(block)
+        with _changing:
+            if len(_known) >= _MOST_KNOWN:
+                del _known[next(iter(_known))]
+            _known[id] = known
+    return known
 
 
 def reference_for(
