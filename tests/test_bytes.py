@@ -1,5 +1,6 @@
 """Bytes on disk: blocks kept as differences from their collection's mean, and space that is given back."""
 
+import itertools
 import sqlite3
 import sys
 import threading
@@ -204,14 +205,15 @@ def test_a_lost_reference_is_named_with_the_item_and_spoils_no_other(tmp_path: P
 
 def test_a_reference_is_found_while_other_threads_drop_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("comem_memory.store.references._MOST_KNOWN", 1)
-    blocks = {f"r{n}": block for n, block in enumerate(blocks_of(alike(2, q=1, h=4)))}
+    blocks = {f"r{n}": block for n, block in enumerate(blocks_of(alike(4, q=1, h=4)))}
+    others = itertools.cycle(["r1", "r2", "r3"])
 
     def meanwhile(frame: Any, event: str, _: Any) -> Any:
-        """Before each line of it, another thread asks for the other one."""
+        """Before each line of it, another thread asks for another one."""
         if frame.f_code is not find_reference.__code__:
             return None
         if event == "line":
-            other = threading.Thread(target=find_reference, args=(collection, "r1"))
+            other = threading.Thread(target=find_reference, args=(collection, next(others)))
             other.start()
             other.join(0.1)  # unless it waits for this one
         return meanwhile
@@ -220,7 +222,7 @@ def test_a_reference_is_found_while_other_threads_drop_it(monkeypatch: pytest.Mo
     with closing(ChromaStore.in_memory(identity=identity())) as store, store._opened.access() as collection:
         collection.add(
             ids=[reference_id(id) for id in blocks],
-            embeddings=np.zeros((2, identity().key_dimension), np.float32),
+            embeddings=np.zeros((4, identity().key_dimension), np.float32),
             metadatas=[split("comem.block", block, None) for block in blocks.values()],
         )
         sys.settrace(meanwhile)

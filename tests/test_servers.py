@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,8 @@ from typer.testing import CliRunner
 
 from comem_memory import ChromaServer
 from comem_memory.cli.app import app
-from comem_memory.errors import StoreAccessError, StoreConnectionError, StoreLocationError
+from comem_memory.errors import ModelConnectionError, StoreAccessError, StoreConnectionError, StoreLocationError
+from comem_memory.model import ServedModel
 from comem_memory.store import ChromaStore
 from comem_memory.store.servers import ATTEMPTS
 
@@ -50,6 +52,18 @@ def test_a_token_goes_with_each_request_and_without_it_nothing_is_told(server_ur
 def test_a_secret_is_not_shown():
     server = ChromaServer(url="http://localhost:8000", token=TOKEN, headers={"x-key": TOKEN})
     assert TOKEN not in f"{server!r} {server}"
+
+
+def test_a_secret_that_cannot_be_sent_is_refused_and_not_shown(server_url: str):
+    with gateway(server_url, with_token) as proxy:
+        opened(ChromaServer(url=proxy.url, token=f"{TOKEN}\n"), "tokens").close()  # as a file's last line ends
+        for one in ({"token": "s3\ncret"}, {"token": "s3cr\u00e9t"}, {"headers": {"x-key": "s3\rcret"}}):
+            with pytest.raises(StoreAccessError, match="'(Authorization|x-key)'.*cannot be sent") as refused:
+                opened(ChromaServer(url=proxy.url, **one), "tokens")
+            assert "s3" not in "".join(traceback.format_exception_only(refused.value)) and not refused.value.__cause__
+    with pytest.raises(ModelConnectionError, match="cannot be sent") as of_model:
+        ServedModel("http://127.0.0.1:9/v1", "any", token="s3\ncret")
+    assert "s3" not in str(of_model.value)
 
 
 def test_headers_of_ones_own_go_with_each_request(server_url: str):

@@ -25,6 +25,7 @@ from PIL import Image
 
 from comem_memory.errors import GrammarError, InvalidItemError, ModelConnectionError, ModelError, PromptTooLongError
 from comem_memory.files import MODEL_PIXELS, at_most
+from comem_memory.headers import unsendable
 from comem_memory.model.answering import AnsweringModel, Constraint, until
 from comem_memory.model.loading import load_config, load_generation_config, load_processor
 from comem_memory.model.prefix_cache import PrefixCache
@@ -83,7 +84,7 @@ class ServedModel(AnsweringModel[ServedPrompt]):
         max_pixels: Most pixels of a picture; larger ones are scaled down before they are sent.
 
     Raises:
-        ModelConnectionError: No such server answers, or it does not take the token.
+        ModelConnectionError: No such server answers, or it does not take the token, or that cannot be sent.
         ModelError: The server serves no model of this name, or does not take vectors; or there is no such model.
     """
 
@@ -99,11 +100,17 @@ class ServedModel(AnsweringModel[ServedPrompt]):
     ) -> None:
         self.url, self.name = url.rstrip("/"), name
         location = location or name
+        headers = {"Authorization": f"Bearer {token.strip()}"} if token else {}
+        if unsendable(headers):
+            raise ModelConnectionError(
+                "The token for the server that answers has characters that cannot be sent, such as a line break. Pass "
+                "its API key in printable ASCII as answering_token."
+            )
         self._config = load_config(location, revision)
         self._generation = load_generation_config(location, self._config, revision)
         self.prompts = Prompts(load_processor(location, self._config, revision), max_pixels=max_pixels)
         self._client = httpx.Client(
-            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            headers=headers,
             timeout=httpx.Timeout(600, connect=10),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),  # servers end idle ones at any time
         )

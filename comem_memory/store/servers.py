@@ -12,6 +12,7 @@ import httpx
 from tenacity import RetryCallState, Retrying, stop_after_attempt, wait_random_exponential
 
 from comem_memory.errors import StoreAccessError, StoreConnectionError, StoreLocationError, shortened
+from comem_memory.headers import unsendable
 from comem_memory.store.connections import Connection
 from comem_memory.store.library import NotFoundError, ServerClient
 from comem_memory.store.quotas import Quotas
@@ -61,7 +62,8 @@ class ChromaServer:
         """
         Raises:
             StoreLocationError: Not such a URL, nothing answers there, or there is no such tenant or database.
-            StoreAccessError: The server does not know the token, or the token does not open the database.
+            StoreAccessError: The server does not know the token, the token does not open the database, or it cannot be
+                sent.
         """
         parts = self._parts()
         session = _Session(
@@ -96,11 +98,20 @@ class ChromaServer:
         return Connection(client, client.close, quotas=self.limits())
 
     def sent_headers(self) -> dict[str, str]:
-        """What goes with each request."""
-        if not self.token:
-            return dict(self.headers)
-        token = {"x-chroma-token": self.token} if self._is_cloud else {"Authorization": f"Bearer {self.token}"}
-        return {**self.headers, **token}
+        """What goes with each request.
+
+        Raises:
+            StoreAccessError: A header has characters that cannot be sent.
+        """
+        headers, token = dict(self.headers), (self.token or "").strip()
+        if token:
+            headers |= {"x-chroma-token": token} if self._is_cloud else {"Authorization": f"Bearer {token}"}
+        if name := unsendable(headers):
+            raise StoreAccessError(
+                f"The header {name!r} for the Chroma server has characters that cannot be sent, such as a line break. "
+                "Pass another value in printable ASCII: ChromaServer(token=...) or headers=..."
+            )
+        return headers
 
     def limits(self) -> Quotas | None:
         """What the server takes at most."""
