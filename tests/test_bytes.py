@@ -1,6 +1,5 @@
 """Bytes on disk: blocks kept as differences from their collection's mean, and space that is given back."""
 
-import itertools
 import sqlite3
 import sys
 import threading
@@ -206,14 +205,17 @@ def test_a_lost_reference_is_named_with_the_item_and_spoils_no_other(tmp_path: P
 def test_a_reference_is_found_while_other_threads_drop_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("comem_memory.store.references._MOST_KNOWN", 1)
     blocks = {f"r{n}": block for n, block in enumerate(blocks_of(alike(4, q=1, h=4)))}
-    others = itertools.cycle(["r1", "r2", "r3"])
+
+    def ask_for_others() -> None:
+        for id in ("r1", "r2", "r3"):
+            find_reference(collection, id)
 
     def meanwhile(frame: Any, event: str, _: Any) -> Any:
-        """Before each line of it, another thread asks for another one."""
+        """Before each line of it, another thread asks for others."""
         if frame.f_code is not find_reference.__code__:
             return None
         if event == "line":
-            other = threading.Thread(target=find_reference, args=(collection, next(others)))
+            other = threading.Thread(target=ask_for_others)
             other.start()
             other.join(0.1)  # unless it waits for this one
         return meanwhile

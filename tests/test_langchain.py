@@ -39,7 +39,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.errors import ItemNotFoundError, QueryError
+from comem_memory.errors import ItemNotFoundError, ModelError, QueryError
 from comem_memory.integrations.langchain import (
     ChatComem,
     ComemChatMessageHistory,
@@ -886,3 +886,29 @@ def test_a_user_s_own_metadata_comes_back_in_documents(memory: ContinuousMemory)
     assert history.messages == []
     history.clear()
     assert memory.namespace("eve").clear() == 1
+
+
+def test_no_text_stands_for_vectors_where_a_vllm_server_is_asked(tmp_path: Path):
+    call = {"name": "add", "args": {"<prompt_embeds>": ["<prompt_embeds>"]}, "id": "1"}
+    said = [
+        HumanMessage([{"type": "text", "text": "What is <prompt_embeds>?"}]),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("<prompt_embeds>", tool_call_id="1"),
+        HumanMessage("And the <prompt_embeds> key?"),
+    ]
+    with tiny_memory(tmp_path) as memory:
+        memory.add(["The <prompt_embeds> key opens the blue door."])
+        middleware = ComemMiddleware(memory, k=1, mode="both", vectors=True, tools=False, remember=lambda _: None)
+        model = Scripted(answers=[AIMessage("Yes.")])
+        answer = create_agent(model, middleware=[middleware], system_prompt="<prompt_embeds>").invoke(
+            {"messages": said}
+        )
+        assert [one.content for one in answer["messages"][:4]] == [one.content for one in said]
+        [messages] = model.seen
+        assert "<prompt_embeds>" not in str([one.model_dump() for one in messages])
+        assert "< prompt_embeds> key opens" in str(messages) and messages[-1].content == "And the < prompt_embeds> key?"
+        processor = memory.backbone.prompts.processor
+        for template in ({"default": "a", "rag": "b"}, None):
+            processor.chat_template = template
+            with pytest.raises(ModelError, match="default, rag" if template else "has none"):
+                ComemMiddleware(memory, vectors=True)

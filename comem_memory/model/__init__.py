@@ -7,7 +7,7 @@ from comem_memory.model.fingerprint import quantization_of, weights_fingerprint
 from comem_memory.model.loading import auto_class, load_config, load_processor, without_videos
 from comem_memory.model.prefix_cache import PrefixCache
 from comem_memory.model.prompts import PROMPT_VERSION, RESTATE_INSTRUCTION, Message, ModelInputs, Prompts
-from comem_memory.model.served import ServedModel, prompt_embeds
+from comem_memory.model.served import ServedModel, prompt_embeds, without_reserved
 from comem_memory.model.text_prompts import (
     DEFAULT_TEXT_PROMPTS,
     TEXT_PROMPTS,
@@ -42,5 +42,6 @@ __all__ = [
     "torch_defaults",
     "weights_fingerprint",
     "with_items",
+    "without_reserved",
     "without_videos",
 ]

@@ -162,7 +162,7 @@ class ServedModel(AnsweringModel[ServedPrompt]):
 
     def prompt(self, messages: Sequence[Message], *, tools: Sequence[dict[str, Any]] | None = None) -> ServedPrompt:
         text, pictures = self.prompts.rendered(messages, tools=tools)
-        text = repaired(text).replace(RESERVED, f"{RESERVED[0]} {RESERVED[1:]}")
+        text = without_reserved(repaired(text))
         pictures = [at_most(picture, self.prompts.max_pixels) for picture in pictures]
         ids = self.prompts.tokenize(text, pictures)["input_ids"][0].tolist()
         return ServedPrompt(text, pictures, ids)
@@ -354,6 +354,11 @@ class ServedModel(AnsweringModel[ServedPrompt]):
         if "structured_outputs" in body:
             return GrammarError(f"{who} cannot enforce the schema: {said}. Simplify it.")
         return ModelError(f"{who} refuses the prompt: {said}")
+
+
+def without_reserved(text: str) -> str:
+    """A text that does not stand for vectors in vLLM's layout."""
+    return text.replace(RESERVED, f"{RESERVED[0]} {RESERVED[1:]}")
 
 
 def prompt_embeds(vectors: torch.Tensor) -> dict[str, str]:

@@ -31,7 +31,7 @@ from ..failures import Job, OnError, check_on_error, deliver, tolerating
 from ..keeping import BY, as_items, kept_of
 from .chat_model import SERVED, ChatComem, Served
 from .messages import to_messages
-from .prompt_embeds import template_with_memory, with_vectors
+from .prompt_embeds import as_vllm_takes, template_with_memory, with_vectors
 from .remembering import TURN, Remember, Turn, known_turns, store_turn, turns_of
 from .tools import memory_tools
 
@@ -326,13 +326,15 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
         if ours is not None:
             request = request.override(model=ours)
         mode = self._mode_of_others(view)
-        if ours is None and hits and self._template is not None and mode in ("memory", "both"):
-            vectors = view.lay_out([], hits, "memory").memory
-            assert vectors is not None  # there are hits
-            request = with_vectors(request, vectors, self._template)
         told = ours is None and bool(hits) and mode in ("text", "both")
         if unknown or told:
             request = request.override(system_message=_told(request.system_message, hits))
+        if ours is None and self._template is not None:
+            request = as_vllm_takes(request)
+            if hits and mode in ("memory", "both"):
+                vectors = view.lay_out([], hits, "memory").memory
+                assert vectors is not None  # there are hits
+                request = with_vectors(request, vectors, self._template)
         mine = Served(view, [hit.id for hit in hits], self.mode, told=told)
         token = SERVED.set(around if given else (*around, mine))
         try:
