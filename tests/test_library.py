@@ -11,7 +11,7 @@ from helpers.processes import run
 from helpers.records import identity, record
 from helpers.store_contract import ids_of
 
-from comem_memory.store import ChromaStore
+from comem_memory.store import ChromaServer, ChromaStore
 
 ROUND_TRIP = """
     import json, os
@@ -116,5 +116,6 @@ def test_the_hosts_own_clients_work_before_and_after(tmp_path: Path):
 def test_headers_stay_as_they_were_given(server_url: str):
     headers = {"x-team": "a"}
     name = f"headers-{os.getpid()}"
-    ChromaStore.server(server_url, identity=identity(), collection_name=name, headers=headers).close()
+    server = ChromaServer(url=server_url, headers=headers)
+    ChromaStore.server(server, identity=identity(), collection_name=name).close()
     assert headers == {"x-team": "a"}

@@ -260,8 +260,10 @@ def test_what_is_stored_already_is_read_once_and_without_its_key_and_text(
     filled.add([DOOR, CAT.model_copy(update={"metadata": {"seen": True}}), FLAG])
     whole = Read(("documents", "embeddings", "metadatas"), 1)
     later, expired = Read((), 0), Read((), 0)
-    assert reads == [Read(("metadatas",), 3), later, whole, Read(("metadatas",), 1), expired], (
-        "what was there, what is from later than now, the one, its old metadata"
+    reference = [Read((), 0), Read(("metadatas",), 3)]
+    written = [Read(("metadatas",), 1), Read(("metadatas",), 1)]
+    assert reads == [Read(("metadatas",), 3), later, whole, *reference, *written, expired], (
+        "what was there, what is from later than now, the one, what blocks are packed with, before and after it"
     )
     assert encoded == []
     assert filled.get("cat")[0].metadata == {"seen": True}
