@@ -165,7 +165,7 @@ def test_reader_prompts_alone_keep_the_vectors_of_their_start(tmp_path: Path, mo
     assert made.reader_prompt.shape == (4, 64) and not torch.equal(made.reader_prompt, made.restate_prompt)
     begun = MemoryEncoder.from_pretrained(tmp_path / "start", tiny_backbone("llava"))
     assert made.fingerprint.digest == begun.fingerprint.digest
-    loaded = MemoryEncoder.from_pretrained(tmp_path / "made", tiny_backbone("llava"))  # not in bfloat16, as training may
+    loaded = MemoryEncoder.from_pretrained(tmp_path / "made", tiny_backbone("llava"))  # float32, as `begun`
     inputs = loaded.inputs("The door is blue.")
     torch.testing.assert_close(loaded.encode([inputs]), begun.encode([inputs]))
     on = train_encoder(
