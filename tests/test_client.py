@@ -465,7 +465,7 @@ class TestFailures:
             memory.add("Ada drinks green tea.")
 
         with (
-            server_process(tmp_path / "memory", settings={"rate": "3/minute"}) as server,
+            server_process(tmp_path / "memory", settings={"rate": "3/year"}) as server,
             ContinuousMemory.connect(server.url) as memory,
         ):
             with pytest.raises(RateLimitError):
