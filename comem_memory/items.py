@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from comem_memory.conversion import Addable
-from comem_memory.encoder import DeferredEncoder, EncodedItems, MemoryEncoder, content_hash, encode_items
+from comem_memory.encoder import DeferredEncoder, EncodedItems, MemoryEncoder, encode_items, item_hash
 from comem_memory.errors import NotPicklableError, QueryError
 from comem_memory.files import TemporaryFolder, load_image
 from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options, embed_questions
@@ -346,7 +346,7 @@ class ItemMemory:
         Raises:
             InvalidItemError: A picture cannot be opened.
         """
-        hashes = [content_hash(item.text, None if item.image is None else load_image(item.image)) for item in items]
+        hashes = [item_hash(item) for item in items]
         stored = self.store.same_content(hashes, namespace=self.name)
         return [[one.id for one in stored if one.content_hash == wanted] for wanted in hashes]
 

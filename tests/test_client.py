@@ -201,6 +201,8 @@ class TestItems:
         assert (memory.name, memory.namespace("bob").name, memory.precision) == ("default", "bob", "int8")
         np.testing.assert_array_equal(memory.embed(["tea"]), local.embed(["tea"]))
         assert memory.token_ids("Message") == local.token_ids("Message")
+        twice = [MemoryItem(id="a", text="Ada drinks green tea."), MemoryItem(id="a", text="Other.")]
+        assert memory.same_content(twice) == local.same_content(twice) == [["tea"], []]
         assert memory.next_moment() > time.time() * 1e6 - 60e6
         assert memory.source is memory.namespace("bob").source is not local.source
         memory.add(MemoryItem(id="soon", text="Soon.", expires=timedelta(seconds=30)))

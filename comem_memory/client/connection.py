@@ -35,6 +35,7 @@ from comem_memory.errors import (
     StoreConnectionError,
 )
 from comem_memory.files import TemporaryFolder
+from comem_memory.http_clients import hung_up_when
 from comem_memory.server.wire import Problem
 
 ATTEMPTS = 4
@@ -212,7 +213,13 @@ class Connection:
         """
 
         stopped = stopped or threading.Event()
-        with _cut_when(stopped) as trace, httpx.Client(**self._settings) as client:  # whose one connection can be cut
+        opened: list[socket.socket] = []
+
+        def trace(event: str, told: Mapping[str, Any]) -> None:
+            if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+                opened.append(told["return_value"].get_extra_info("socket"))
+
+        with hung_up_when(stopped, opened), httpx.Client(**self._settings) as client:  # with one connection, its own
 
             def once() -> httpx.Response:
                 request = self._request("POST", path, ask, params)
@@ -285,29 +292,3 @@ def _wait(state: RetryCallState) -> float:
     error = None if state.outcome is None else state.outcome.exception()
     asked = error.retry_after if isinstance(error, BusyError) else 0
     return max(_growing(state), asked)
-
-
-@contextmanager
-def _cut_when(stopped: threading.Event) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """Cuts the connection that httpcore's `trace` tells of as soon as `stopped` is set, whatever is waited for."""
-    over = threading.Event()
-    opened: list[socket.socket] = []
-
-    def trace(event: str, told: Mapping[str, Any]) -> None:
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            opened.append(told["return_value"].get_extra_info("socket"))
-
-    def watch() -> None:
-        while not over.wait(0.05):
-            if stopped.is_set() and opened:
-                with suppress(OSError):  # it is closed already
-                    opened[-1].shutdown(socket.SHUT_RDWR)
-                return
-
-    watching = threading.Thread(target=watch, name="comem-stop", daemon=True)
-    watching.start()
-    try:
-        yield trace
-    finally:
-        over.set()
-        watching.join()

@@ -20,9 +20,8 @@ from comem_memory.client.outgoing import request
 from comem_memory.client.served_hits import Answered
 from comem_memory.config import Mode
 from comem_memory.conversion import Addable, is_one, to_item
-from comem_memory.encoder import EncodedItems, content_hash
+from comem_memory.encoder import EncodedItems, item_hash
 from comem_memory.errors import DuplicateIdError, NotPicklableError, NotServedError
-from comem_memory.files import load_image
 from comem_memory.items import check_k, check_searched, listed
 from comem_memory.memory import ContinuousMemory, RecallOptions
 from comem_memory.model import Message
@@ -138,7 +137,7 @@ class RemoteMemory(ContinuousMemory):
         self, items: Addable | Iterable[Addable], *, truncate: bool = False, batch_size: int = 16
     ) -> EncodedItems:
         parts: list[wire.Encoded] = []
-        for chunk in self._chunks(items, {}):
+        for chunk in self._chunks(_each_once(items)):
             ask = request(wire.EncodeRequest, items=chunk, truncate=truncate)
             parts.append(self._post("encode", ask, wire.Encoded))
         if not parts:
@@ -165,28 +164,20 @@ class RemoteMemory(ContinuousMemory):
         if progress is None and total is not None and total <= self._about.limits.max_items:
             progress = False
         with progress_bar("storing", progress, total=total) as bar:
-            for chunk in self._chunks(items, {}):
+            for chunk in self._chunks(_each_once(items)):
                 ask = request(wire.AddRequest, items=chunk, truncate=truncate)
                 ids += self._post("items", ask, wire.Ids).ids
                 bar.update(len(chunk))
         return ids
 
-    def _chunks(self, items: Addable | Iterable[Addable], seen: dict[str, str]) -> Iterator[list[wire.Item]]:
-        """Items in as many at once as the server takes.
-
-        Raises:
-            DuplicateIdError: Two items have the same id but different content.
-        """
-        given: Iterable[Any] = [items] if is_one(items) else items  # type: ignore[assignment]
+    def _chunks(self, items: Iterable[MemoryItem]) -> Iterator[list[wire.Item]]:
+        """Items in as many at once as the server takes."""
         limits = self._about.limits
         most = min(MOST_BYTES, limits.max_body_bytes - BESIDES)
         chunk: list[wire.Item] = []
         size = 0
-        for item in map(to_item, given):
-            if item.id is not None and seen.setdefault(item.id, content := _content(item)) != content:
-                raise DuplicateIdError(f"Two items of this call have the id {item.id!r}. Give each its own id.")
-            sent = outgoing.item(item)
-            length = len(sent.model_dump_json(exclude_unset=True)) + 1
+        for sent in map(outgoing.item, items):
+            length = outgoing.length_of(sent)
             if chunk and (len(chunk) >= limits.max_items or size + length > most):
                 yield chunk
                 chunk, size = [], 0
@@ -231,7 +222,7 @@ class RemoteMemory(ContinuousMemory):
 
     def same_content(self, items: Sequence[MemoryItem]) -> list[list[str]]:
         known: list[list[str]] = []
-        for chunk in self._chunks(items, {}):
+        for chunk in self._chunks(items):
             known += self._post("items/same", request(wire.SameRequest, items=chunk), wire.Same).ids
         return known
 
@@ -444,8 +435,18 @@ def connect(url: str, token: str | None, *, namespace: str | None, timeout: floa
         raise
 
 
-def _content(item: MemoryItem) -> str:
-    return content_hash(item.text, None if item.image is None else load_image(item.image))
+def _each_once(items: Addable | Iterable[Addable]) -> Iterator[MemoryItem]:
+    """What is given as items.
+
+    Raises:
+        DuplicateIdError: Two have the same id but different content.
+    """
+    given: Iterable[Any] = [items] if is_one(items) else items  # type: ignore[assignment]
+    seen: dict[str, str] = {}
+    for item in map(to_item, given):
+        if item.id is not None and seen.setdefault(item.id, content := item_hash(item)) != content:
+            raise DuplicateIdError(f"Two items of this call have the id {item.id!r}. Give each its own id.")
+        yield item
 
 
 def _refuse(what: str) -> NoReturn:

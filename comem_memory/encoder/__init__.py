@@ -15,7 +15,7 @@ from comem_memory.encoder.adapter_files import (
 from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.encoded import EncodedItems, encode_items, encode_prepared
 from comem_memory.encoder.memory_encoder import MemoryEncoder, encoder_config, linear_names
-from comem_memory.encoder.prepared import CHUNK, PreparedItem, content_hash, in_chunks, prepare
+from comem_memory.encoder.prepared import CHUNK, PreparedItem, content_hash, in_chunks, item_hash, prepare
 from comem_memory.encoder.qformer import QFormer
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "encoder_config",
     "fitting_config",
     "in_chunks",
+    "item_hash",
     "linear_names",
     "load_weights_file",
     "prepare",

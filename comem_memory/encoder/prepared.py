@@ -75,6 +75,15 @@ def content_hash(text: str | None, picture: Image.Image | None) -> str:
     return digest.hexdigest()
 
 
+def item_hash(item: MemoryItem) -> str:
+    """`content_hash` of an item.
+
+    Raises:
+        InvalidItemError: Its picture cannot be opened.
+    """
+    return content_hash(item.text, None if item.image is None else load_image(item.image))
+
+
 def in_chunks(prepared: Iterable[PreparedItem]) -> Iterator[list[PreparedItem]]:
     """Lists of `CHUNK` items, or of fewer where their pictures have `CHUNK_PIXELS` pixels together."""
     chunk: list[PreparedItem] = []

@@ -2,7 +2,15 @@
 
 from comem_memory.files.atomic import PARTIAL, atomic_folder, atomic_write
 from comem_memory.files.cache import cache_directory, cached, made_once
-from comem_memory.files.images import MODEL_PIXELS, at_most, image_digest, keep_picture, load_image, named_picture
+from comem_memory.files.images import (
+    MODEL_PIXELS,
+    as_png,
+    at_most,
+    image_digest,
+    keep_picture,
+    load_image,
+    named_picture,
+)
 from comem_memory.files.item_files import item_files, items_of, read_items
 from comem_memory.files.resumable import NOTE, claim, file_stats, open_work, refuse_existing
 from comem_memory.files.temporary import TemporaryFolder
@@ -12,6 +20,7 @@ __all__ = [
     "NOTE",
     "PARTIAL",
     "TemporaryFolder",
+    "as_png",
     "at_most",
     "atomic_folder",
     "atomic_write",

@@ -124,6 +124,13 @@ def image_digest(image: Image.Image) -> bytes:
     return hashlib.sha256(f"{image.size}".encode() + image.convert("RGB").tobytes()).digest()
 
 
+def as_png(image: Image.Image) -> bytes:
+    """A picture as the content of a PNG file."""
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
+
+
 def keep_picture(image: Image.Image, path: Path) -> Path:
     """Writes a picture as PNG, whole or not at all; it is on the disk on return.
 

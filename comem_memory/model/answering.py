@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
+from transformers import GenerationConfig
 
 from comem_memory.errors import PromptTooLongError
 from comem_memory.model.prefix_cache import PrefixCache
@@ -49,13 +50,19 @@ class AnsweringModel(ABC, Generic[P]):
     def vocabulary_size(self) -> int:
         """Tokens that the model chooses from, which may be more than its tokenizer knows."""
 
+    @property
     @abstractmethod
+    def generation_config(self) -> GenerationConfig:
+        """The model's own settings of transformers' `generate`."""
+
     def stops(self, given: int | list[int] | None = None) -> list[int]:
         """The tokens that end an answer.
 
         Args:
             given: One or several tokens to take instead of the model's own.
         """
+        stops = self.generation_config.eos_token_id if given is None else given
+        return list(stops) if isinstance(stops, list) else [stops]
 
     @abstractmethod
     def prompt(self, messages: Sequence[Message], *, tools: Sequence[dict[str, Any]] | None = None) -> P:

@@ -16,7 +16,7 @@ from queue import Queue
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, TextIteratorStreamer
+from transformers import GenerationConfig, PreTrainedModel, TextIteratorStreamer
 
 from comem_memory.errors import ModelError
 from comem_memory.files import MODEL_PIXELS
@@ -96,9 +96,9 @@ class Backbone(AnsweringModel[ModelInputs]):
         with torch.no_grad():
             return embed(torch.arange(len(embed.weight), device=self.device)).detach()  # checkpointing wants a gradient
 
-    def stops(self, given: int | list[int] | None = None) -> list[int]:
-        stops = self.model.generation_config.eos_token_id if given is None else given
-        return list(stops) if isinstance(stops, list) else [stops]
+    @property
+    def generation_config(self) -> GenerationConfig:
+        return self.model.generation_config
 
     @property
     def image_token_id(self) -> int | None:

@@ -11,21 +11,21 @@ from __future__ import annotations
 import base64
 import io
 import json
-import socket
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import torch
 from PIL import Image
+from transformers import GenerationConfig
 
 from comem_memory.errors import GrammarError, InvalidItemError, ModelConnectionError, ModelError, PromptTooLongError
-from comem_memory.files import MODEL_PIXELS, at_most
-from comem_memory.headers import unsendable
+from comem_memory.files import MODEL_PIXELS, as_png, at_most
+from comem_memory.http_clients import hung_up_when, unsendable
 from comem_memory.model.answering import AnsweringModel, Constraint, until
 from comem_memory.model.loading import load_config, load_generation_config, load_processor
 from comem_memory.model.prefix_cache import PrefixCache
@@ -156,9 +156,9 @@ class ServedModel(AnsweringModel[ServedPrompt]):
     def vocabulary_size(self) -> int:
         return int(self._config.get_text_config().vocab_size)
 
-    def stops(self, given: int | list[int] | None = None) -> list[int]:
-        stops = self._generation.eos_token_id if given is None else given
-        return list(stops) if isinstance(stops, list) else [stops]
+    @property
+    def generation_config(self) -> GenerationConfig:
+        return self._generation
 
     def prompt(self, messages: Sequence[Message], *, tools: Sequence[dict[str, Any]] | None = None) -> ServedPrompt:
         text, pictures = self.prompts.rendered(messages, tools=tools)
@@ -277,15 +277,9 @@ class ServedModel(AnsweringModel[ServedPrompt]):
     def _events(self, body: dict[str, Any], stopped: threading.Event | None) -> Iterator[Iterator[dict[str, Any]]]:
         """An answer's events. Leaving early, or setting `stopped`, hangs up, and the server ends the answer."""
         response = self._sent("POST", "/chat/completions", body)
-        done = threading.Event()
-        if stopped is not None:
-            connection: socket.socket = response.extensions["network_stream"].get_extra_info("socket")
-            threading.Thread(target=_hang_up, args=(connection, stopped, done), daemon=True).start()
-        try:
+        connection = response.extensions["network_stream"].get_extra_info("socket")
+        with closing(response), nullcontext() if stopped is None else hung_up_when(stopped, [connection]):
             yield self._read(response, stopped)
-        finally:
-            done.set()
-            response.close()
 
     def _read(self, response: httpx.Response, stopped: threading.Event | None) -> Iterator[dict[str, Any]]:
         try:
@@ -388,16 +382,5 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _hang_up(connection: socket.socket, stopped: threading.Event, done: threading.Event) -> None:
-    """Ends a connection when the caller gives up, so that whoever reads from it returns at once."""
-    while not done.wait(0.1):
-        if stopped.is_set():
-            with suppress(OSError):  # it has ended already
-                connection.shutdown(socket.SHUT_RDWR)
-            return
-
-
 def _as_data_url(picture: Image.Image) -> str:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(as_png(picture)).decode()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -13,7 +12,7 @@ from PIL import Image
 
 from comem_memory.encoder import content_hash
 from comem_memory.errors import InvalidItemError, shortened
-from comem_memory.files import load_image
+from comem_memory.files import as_png, load_image
 from comem_memory.types import MemoryItem
 
 
@@ -83,8 +82,4 @@ def item_of(columns: Mapping[str, Any]) -> MemoryItem | InvalidItemError:
 
 
 def _encoded(picture: Any) -> bytes:
-    if isinstance(picture, Image.Image):
-        file = io.BytesIO()
-        picture.save(file, format="PNG")
-        return file.getvalue()
-    return picture or b""
+    return as_png(picture) if isinstance(picture, Image.Image) else picture or b""

@@ -12,7 +12,7 @@ import httpx
 from tenacity import RetryCallState, Retrying, stop_after_attempt, wait_random_exponential
 
 from comem_memory.errors import StoreAccessError, StoreConnectionError, StoreLocationError, shortened
-from comem_memory.headers import unsendable
+from comem_memory.http_clients import unsendable
 from comem_memory.store.connections import Connection
 from comem_memory.store.library import NotFoundError, ServerClient
 from comem_memory.store.quotas import Quotas
