@@ -85,10 +85,10 @@ def test_a_fact_takes_the_place_of_a_message_for_searches_not_in_the_conversatio
 
 def test_a_message_whose_text_was_updated_is_its_new_text(memory: ContinuousMemory):
     history = ComemChatMessageHistory(memory, "s1", older=0)
-    history.add_messages([HumanMessage("My PIN is 1234."), AIMessage("I see.")])
+    history.add_messages([HumanMessage("My password is swordfish."), AIMessage("I see.")])
     memory.update(history.transcript.ids()[0], text="(removed)")
     assert [(one.type, one.text) for one in history.messages] == [("human", "(removed)"), ("ai", "I see.")]
-    assert not any("1234" in str(record) for record in history.transcript.read(history.transcript.ids()))
+    assert not any("swordfish" in str(record) for record in history.transcript.read(history.transcript.ids()))
 
 
 def test_a_message_without_words_has_an_item_too(memory: ContinuousMemory):
