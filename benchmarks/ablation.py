@@ -1,7 +1,7 @@
 """How many vectors an item needs, and how many training samples: `python benchmarks/ablation.py runs/ablation`.
 
 Trains encoders of the embedded model side by side on made-up notes of one or two facts, and asks each about real
-countries. Run it again to resume. The page and its plot are written to `docs/`.
+countries. Run it again to resume. The page and its plot are written to `docs/results/`.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ ABOUT = {
     "many; so 8 has the advantage of its longer training.",
     "samples": "Each is trained from the start: 100 steps of warm start without the answering model, then these.",
 }
-DOCS = Path(__file__).parent.parent / "docs"
-PAGE, PLOT = "ABLATION.md", "ablation.png"
+DOCS = Path(__file__).parent.parent / "docs" / "results"
+PAGE, PLOT = "ablation.md", "ablation.png"
 
 
 @dataclass(frozen=True)

@@ -163,9 +163,10 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             persist_directory: Keep the data here; by default it lives as long as this object. A directory that cannot
                 be written is opened for reading only, as a temporary copy: what others write later is not in it.
             answering_model: Hub name or folder of another model that answers, of the same hidden size.
-            answering_url: A vLLM server that runs the model that answers, e.g. `http://localhost:8000/v1`: docs/VLLM.md
-                says how to start it. This process then loads the encoder alone, and that only when something is added.
-                vLLM takes vectors from trusted clients only: whoever reaches the server can bring it down with them.
+            answering_url: A vLLM server that runs the model that answers, e.g. `http://localhost:8000/v1`:
+                docs/guides/vllm.md says how to start it. This process then loads the encoder alone, and that only when
+                something is added. vLLM takes vectors from trusted clients only: whoever reaches the server can bring
+                it down with them.
             answering_token: The server's API key, if it has one.
             namespace: See `namespace`.
             chroma_url: Keep the data in this Chroma server instead, e.g. `http://localhost:8000`, or a `ChromaServer`

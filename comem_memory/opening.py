@@ -19,7 +19,7 @@ KEYS = {DEFAULT_KEY: mini.e5_directory, "all-MiniLM-L6-v2": mini.minilm_director
 """Models for texts that keys are made of without a model hub, by the name that `open_key` takes for each."""
 MIN_SIMILARITY = {DEFAULT_KEY: 0.16}
 """Where a question's answer is at least so similar, 98 times in 100, by the name of the model for texts: measured in
-eleven languages (docs/RETRIEVAL.md)."""
+eleven languages (docs/guides/retrieval.md)."""
 EARLIER_DEFAULT = "0.5 sentence-transformers 8b49528620dc + 0.5 efficientnet-lite0-v1 abcc8d0e 515652b96055"
 """`RetrievalKey.name` of all-MiniLM-L6-v2 and EfficientNet-Lite0, the default key up to version 0.1.0."""
 

@@ -392,7 +392,7 @@ def test_a_gpu_that_is_too_small_is_one_line(monkeypatch: pytest.MonkeyPatch, ca
     with pytest.raises(SystemExit):
         cli.main()
     said = capsys.readouterr().err
-    assert said.startswith("error: CUDA out of memory. docs/PRECISION.md") and "--gradient-checkpointing" in said
+    assert said.startswith("error: CUDA out of memory. docs/guides/precision.md") and "--gradient-checkpointing" in said
 
 
 def test_ask_prints_while_the_model_writes(comem: Comem, jsonl: Path, monkeypatch: pytest.MonkeyPatch):

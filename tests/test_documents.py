@@ -10,7 +10,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "comem_memory" / "data").glob("*/README.md")),
 ]
 
@@ -26,3 +26,10 @@ def test_what_a_document_names_is_there(document: Path):
             assert not test or f"def {test}(" in found.read_text(encoding="utf-8"), f"{named} has no {test}"
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert (document.parent / link).exists(), f"{link} is linked to and not there"
+
+
+@pytest.mark.parametrize("folder", ["comem_memory", "integrations", "benchmarks", "notebooks"])
+def test_the_pages_that_code_names_are_there(folder: str):
+    sources = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".ipynb")]
+    named = {(path, page) for path in sources for page in re.findall(r"docs/[\w./-]*\.md", path.read_text("utf-8"))}
+    assert {(path, page) for path, page in named if not (ROOT / page).is_file()} == set()

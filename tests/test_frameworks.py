@@ -1,4 +1,4 @@
-"""Each example of docs/FRAMEWORKS.md prints what stands below it."""
+"""Each example of docs/integrations/index.md prints what stands below it."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.integrations import langchain, llama_index
 from comem_memory.testing import tiny_memory
 
-PAGE = (Path(__file__).parents[1] / "docs" / "FRAMEWORKS.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "integrations" / "index.md").read_text(encoding="utf-8")
 EXAMPLES = {
     section.partition("\n")[0]: section.partition("```python\n")[2].partition("```")[0]
     for section in PAGE.split("\n## ")[1:]

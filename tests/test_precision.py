@@ -261,7 +261,7 @@ def test_compiled_it_answers_as_before(llama: Saved):
         ({"device_map": "nowhere"}, "with device_map: .*nowhere"),
         ({"attn_implementation": "nonsense"}, "with attn_implementation: .*sdpa"),
         ({"attn_implementation": "flash_attention_2"}, "with attn_implementation: .*FlashAttention2"),
-        ({"load_in_4bit": True, "dtype": "auto"}, "with load_in_4bit, dtype: .*load_in_4bit.*PRECISION.md"),
+        ({"load_in_4bit": True, "dtype": "auto"}, "with load_in_4bit, dtype: .*load_in_4bit.*precision.md"),
     ],
 )
 def test_what_cannot_be_loaded_so_is_said(llama: Saved, model_kwargs: dict[str, Any], message: str):

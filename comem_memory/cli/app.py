@@ -71,7 +71,7 @@ AnsweringUrl = Annotated[
     str | None,
     typer.Option(
         envvar="COMEM_ANSWERING_URL",
-        help="A vLLM server that runs the model that answers, for trusted clients alone (docs/VLLM.md).",
+        help="A vLLM server that runs the model that answers, for trusted clients alone (docs/guides/vllm.md).",
     ),
 ]
 AnsweringToken = Annotated[
@@ -220,8 +220,8 @@ def main() -> None:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
         fail(
-            f"{str(error).partition('.')[0]}. docs/PRECISION.md has settings that take less memory; a training goes on "
-            "with --gradient-checkpointing when it is given again."
+            f"{str(error).partition('.')[0]}. docs/guides/precision.md has settings that take less memory; a training "
+            "goes on with --gradient-checkpointing when it is given again."
         )
 
 

@@ -96,7 +96,7 @@ def _converse(memory: ContinuousMemory, limit: int, *, answers: bool, as_json: b
 @app.command()
 def report(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="For RESULTS.md, plots and answers; rerun to resume.")],
+    folder: Annotated[Path, typer.Argument(help="For report.md, plots and answers; rerun to resume.")],
     limit: Annotated[int, typer.Option(min=1, help="Questions of a comparison.")] = 300,
 ) -> None:
     """Write every comparison with tables and plots (needs matplotlib and Faker; takes hours without a GPU)."""

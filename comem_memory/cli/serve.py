@@ -34,7 +34,7 @@ def serve(
     ] = False,
     **limits: Any,
 ) -> None:
-    """Serve the memory over HTTP to many clients, which need no model: docs/SERVER.md.
+    """Serve the memory over HTTP to many clients, which need no model: docs/guides/server.md.
 
     SIGTERM or SIGINT stops it: new requests are refused, running ones finished, and nothing acknowledged is lost.
     """

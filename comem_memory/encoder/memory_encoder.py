@@ -92,7 +92,7 @@ class MemoryEncoder(nn.Module):
         if any(hasattr(module, "qweight") for module in backbone.model.modules()):
             raise AdapterError(
                 f"{backbone.name} was published quantised in a format whose layers take no LoRA (AWQ, GPTQ). Load the "
-                "unquantised model with a BitsAndBytesConfig: docs/PRECISION.md."
+                "unquantised model with a BitsAndBytesConfig: docs/guides/precision.md."
             )
         self.backbone = backbone
         self.encoder_config = config

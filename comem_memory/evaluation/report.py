@@ -24,7 +24,7 @@ from comem_memory.files import atomic_write
 from comem_memory.memory import ContinuousMemory
 from comem_memory.store import PRECISIONS, Precision, encode_block
 
-PAGE, PLOTS = "RESULTS.md", "results.png"
+PAGE, PLOTS = "report.md", "report.png"
 FACTS = (1, 2, 4, 8)
 KS = (1, 3, 5, 10, 20, 50)
 CURVES = ("none", "text", "memory")

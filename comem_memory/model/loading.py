@@ -56,7 +56,7 @@ def load_model(name_or_path: str, *, revision: str | None = None, **model_kwargs
         given = f" with {', '.join(model_kwargs)}" if model_kwargs else ""
         raise ModelError(
             f"The model {name_or_path!r} cannot be loaded{given}: {error} "
-            "docs/PRECISION.md has the settings for precision, devices and attention."
+            "docs/guides/precision.md has the settings for precision, devices and attention."
         ) from error
     return model, load_processor(name_or_path, config, revision)
 

@@ -342,8 +342,8 @@ class ServedModel(AnsweringModel[ServedPrompt]):
             return ModelError(f"{who} runs another model than {self.name}: {said}")
         if "out of vocabulary" in said:
             return ModelError(
-                f"{who} has no token left for vectors beside pictures: {said} (docs/VLLM.md). Ask without the picture, "
-                "or with mode='text'."
+                f"{who} has no token left for vectors beside pictures: {said} (docs/guides/vllm.md). Ask without the "
+                "picture, or with mode='text'."
             )
         if "structured_outputs" in body:
             return GrammarError(f"{who} cannot enforce the schema: {said}. Simplify it.")

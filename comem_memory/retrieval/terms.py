@@ -2,7 +2,7 @@
 
 Vectors hold what a text means, and hardly tell one code from another. A code, a file's name, a ticket's number or a
 person's name is looked up as it is written instead. Other words are not: they stand in other items as well, and what
-they mean is in the vectors (docs/RETRIEVAL.md has both measured).
+they mean is in the vectors (docs/guides/retrieval.md has both measured).
 
 | a question's word is a term | for instance |
 |---|---|

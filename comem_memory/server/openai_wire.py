@@ -189,7 +189,7 @@ class MemoryOptions(Asked):
     ids: list[str] | None = None
     """Exactly these items, best first, instead of a search."""
     remember: bool = False
-    """Store what the user said last, as far as it states something; see docs/AGENTS.md."""
+    """Store what the user said last, as far as it states something; see docs/guides/agents.md."""
 
 
 class ChatRequest(Asked):

@@ -119,8 +119,8 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
             `ChatComem` does. Any other model gets texts, unless it is `none`, or as `vectors` says.
         vectors: Whether models other than `ChatComem` get vectors too, as `mode` says or else the memory's own: for
             those that ask a vLLM server which runs this memory's model with `--enable-prompt-embeds
-            --trust-request-chat-template`, as `ChatOpenAI(base_url=...)` can (docs/VLLM.md). Both flags are for trusted
-            clients: whoever reaches the server can bring it down.
+            --trust-request-chat-template`, as `ChatOpenAI(base_url=...)` can (docs/guides/vllm.md). Both flags are for
+            trusted clients: whoever reaches the server can bring it down.
         namespace: From the runtime to whose items, `None` for the memory's own namespace; by default `user_id` of its
             context or of the config's `configurable`, and the memory's own where neither is given.
         require_user: Refuse to go on where no namespace is named, instead of using the memory's own.
