@@ -51,6 +51,10 @@ class AsyncTwins:
         """`history` in a worker thread."""
         return await asyncio.to_thread(self.history, id)
 
+    async def anewest(self: Any, **kwargs: Any) -> list[MemoryHit]:
+        """`newest` in a worker thread."""
+        return await asyncio.to_thread(self.newest, **kwargs)
+
     async def anamespaces(self: Any) -> list[str]:
         """`namespaces` in a worker thread."""
         return await asyncio.to_thread(self.namespaces)

@@ -340,6 +340,22 @@ class ItemMemory:
         """
         return self.store.ids(namespace=self.name, where=where, history=history)
 
+    def newest(self, *, limit: int = 20, offset: int = 0, where: Filter | None = None) -> list[MemoryHit]:
+        """The items that were stored last, newest first, or of those that match a filter.
+
+        Args:
+            limit: How many items at most.
+            offset: How many newer ones to pass over: those of the pages before.
+            where: A filter on metadata and times, as in `search`.
+
+        Raises:
+            QueryError: A limit below 1, an offset below 0, or an unknown filter operator.
+            CorruptBlockError: An item's stored vectors are damaged.
+        """
+        check_page(limit, offset)
+        found = self.store.newest(namespace=self.name, limit=limit, offset=offset, where=where)
+        return [self._hit(record) for record in found]
+
     def same_content(self, items: Sequence[MemoryItem]) -> list[list[str]]:
         """For each item, the ids of what is stored with the same text and image, superseded ones too.
 
@@ -545,6 +561,17 @@ def check_k(k: Any) -> None:
     """
     if not isinstance(k, int) or k < 1:
         raise QueryError(f"k is {k!r}. Ask for a whole number of items, at least 1.")
+
+
+def check_page(limit: Any, offset: Any) -> None:
+    """
+    Raises:
+        QueryError: They are no numbers of items.
+    """
+    if not isinstance(limit, int) or limit < 1 or not isinstance(offset, int) or offset < 0:
+        raise QueryError(
+            f"limit is {limit!r} and offset {offset!r}. Ask for whole numbers of items, at least 1 and at least 0."
+        )
 
 
 def listed(ids: str | Iterable[str]) -> list[str]:

@@ -139,6 +139,8 @@ class TestItems:
         assert memory.ids(where={"year": 2020}) == ["door"]
         assert memory.count() == local.count() == 3
         assert told(memory.scan()) == told(local.scan())
+        assert [hit.id for hit in memory.newest()] == [hit.id for hit in local.newest()] == ["milk", "cat", "door"]
+        assert [hit.id for hit in memory.newest(limit=1, offset=1, where={"year": 2020})] == []
         assert [hit.id for hit in memory.history("milk")] == ["tea", "milk"]
         assert [hit.superseded_by for hit in memory.get(["tea", "milk", "none"], skip_missing=True)] == ["milk", None]
         assert memory.get([]) == []
@@ -292,7 +294,7 @@ class TestAnswers:
     async def test_async_twins(self, memory: ContinuousMemory):
         [id] = await memory.aadd("The brass key opens the blue door.")
         assert (await memory.aget(id))[0].id == (await memory.asearch(QUESTION))[0].id == id
-        assert await memory.acount() == 1 and await memory.anamespaces() == ["default"]
+        assert await memory.acount() == len(await memory.anewest()) == 1 and await memory.anamespaces() == ["default"]
         text = (await memory.aanswer(QUESTION, max_new_tokens=4)).text
         assert "".join([piece async for piece in memory.astream(QUESTION, max_new_tokens=4)]).strip() == text
         replied = await memory.areply(ASKED, ChatSettings(max_tokens=4))
@@ -335,6 +337,8 @@ class TestErrors:
             lambda one: one.search(),
             lambda one: one.search("tea", k=0),
             lambda one: one.search("tea", recency=2),
+            lambda one: one.newest(limit=0),
+            lambda one: one.newest(offset=-1),
             lambda one: one.search("tea", min_similarity=5),
             lambda one: one.search("tea", where={"year": {"$near": 1}}),
             lambda one: one.search(image="nothing.png"),

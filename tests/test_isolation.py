@@ -108,6 +108,7 @@ READING: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("GET", "/v1/pictures"): NO_BODY,
     ("POST", "/v1/items/get"): body(ids=LISTED, skip_missing=st.booleans(), vectors=st.booleans()),
     ("POST", "/v1/items/list"): body(where=WHERE),
+    ("POST", "/v1/items/newest"): body(where=WHERE),
     ("POST", "/v1/items/ids"): body(where=WHERE, history=st.booleans()),
     ("POST", "/v1/items/count"): body(where=WHERE),
     ("POST", "/v1/items/history"): body(id=IDS),

@@ -128,6 +128,8 @@ def test_items_are_listed_changed_superseded_and_deleted(client: TestClient, mem
     second = post(client, "/items/list", {"limit": 4, "where": {"even": True}, "after": first["next"]})
     assert [hit["id"] for hit in first["hits"] + second["hits"]] == ["00", "02", "04", "06", "08"]
     assert (first["next"], second["next"]) == ("06", None)
+    newest = post(client, "/items/newest", {"limit": 2, "offset": 1, "where": {"even": True}})["hits"]
+    assert [hit["id"] for hit in newest] == ["06", "04"]
     assert post(client, "/items/count", {"where": {"even": False}}) == {"count": 5}
     assert post(client, "/items/same", {"items": [{"text": "Note 3."}, {"text": "?"}]}) == {"ids": [["03"], []]}
     assert client.patch("/v1/items", json={"id": "03", "metadata": {"changed": True}}).status_code == 204

@@ -22,7 +22,7 @@ from comem_memory.config import Mode
 from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import EncodedItems, item_hash
 from comem_memory.errors import DuplicateIdError, NotPicklableError, NotServedError
-from comem_memory.items import check_k, check_searched, listed
+from comem_memory.items import check_k, check_page, check_searched, listed
 from comem_memory.memory import ContinuousMemory, RecallOptions
 from comem_memory.model import Message
 from comem_memory.retrieval import SearchOptions, check_options
@@ -253,6 +253,18 @@ class RemoteMemory(ContinuousMemory):
             if page.next is None:
                 return
             after = page.next
+
+    def newest(self, *, limit: int = 20, offset: int = 0, where: Filter | None = None) -> list[MemoryHit]:
+        check_page(limit, offset)
+        found: list[MemoryHit] = []
+        while len(found) < limit:
+            asked = min(limit - len(found), PAGE)
+            ask = request(wire.NewestRequest, limit=asked, offset=offset + len(found), where=where)
+            page = self._hits("items/newest", ask)
+            found += page
+            if len(page) < asked:
+                break
+        return found
 
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> np.ndarray:
         most = self._about.limits.max_items

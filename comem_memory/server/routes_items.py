@@ -26,6 +26,7 @@ from comem_memory.server.wire import (
     Ids,
     IdsRequest,
     ListRequest,
+    NewestRequest,
     Page,
     PostponeRequest,
     Same,
@@ -67,6 +68,13 @@ def list_(view: Readable, request: ListRequest) -> Page:
     return Page(
         hits=[view.hit(hit, vectors=request.vectors) for hit in hits], next=left[request.limit - 1] if more else None
     )
+
+
+@router.post("/items/newest", responses=declared())
+def newest(view: Readable, request: NewestRequest) -> Hits:
+    """The items that were stored last, newest first, a page at a time."""
+    hits = view.memory.newest(limit=request.limit, offset=request.offset, where=request.where)
+    return Hits(hits=[view.hit(hit, vectors=request.vectors) for hit in hits])
 
 
 @router.post("/items/ids", responses=declared())

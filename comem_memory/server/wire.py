@@ -354,6 +354,17 @@ class Page(Hits):
     """What `after` is to be for the next page; null on the last one."""
 
 
+class NewestRequest(FilterRequest):
+    """A page of the items that match, newest first."""
+
+    limit: int = Field(20, ge=1, le=1000)
+    """How many items at most."""
+    offset: int = Field(0, ge=0)
+    """How many newer ones to pass over."""
+    vectors: bool = False
+    """Send the items' vectors too."""
+
+
 class Count(Wire):
     """How many items match."""
 

@@ -30,6 +30,7 @@ from comem_memory.store.records import (
     ids_holding,
     mark,
     matching_ids,
+    newest_ids,
     read,
     read_keys,
     read_summaries,
@@ -264,6 +265,11 @@ class ChromaStore(MemoryStore):
     ) -> Iterator[list[MemoryRecord]]:
         for batch in batches(self.ids(namespace=namespace, where=where, history=history), batch_size):
             yield self.get(batch, namespace=namespace)
+
+    def newest(self, *, namespace: str, limit: int, offset: int = 0, where: Filter | None = None) -> list[MemoryRecord]:
+        with self._opened.access() as collection:
+            found = newest_ids(collection, _findable(namespace, where), most=offset + limit)
+            return list(read(collection, found[offset:], namespace).values())
 
     def namespaces(self) -> list[str]:
         with self._opened.access() as collection:

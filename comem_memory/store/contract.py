@@ -302,6 +302,20 @@ class MemoryStore(ABC):
         """
 
     @abstractmethod
+    def newest(self, *, namespace: str, limit: int, offset: int = 0, where: Filter | None = None) -> list[MemoryRecord]:
+        """Records, all or those that match a filter, newest first, equally new ones by id downwards.
+
+        Args:
+            namespace: The only namespace that is looked at.
+            limit: How many records at most.
+            offset: How many newer ones are passed over.
+            where: A condition on the items' metadata.
+
+        Raises:
+            QueryError: A filter that cannot be understood.
+        """
+
+    @abstractmethod
     def namespaces(self) -> list[str]:
         """The namespaces that hold records, sorted. The one method that looks across them."""
 

@@ -61,6 +61,8 @@ ATTEMPTS = 3
 """How often an item is read that is deleted and stored again meanwhile."""
 ROUNDS = 100
 """How often a record is written, or read, that others write all the time."""
+SAMPLED = 256
+"""Records that tell how new the others are."""
 IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
 
@@ -110,6 +112,33 @@ def any_after(collection: Collection, moment: int) -> bool:
     """
     where: Filter = {"$or": [{name: {"$gt": moment}} for name in (MOMENT, UPDATED_AT)]}
     return bool(matching_ids(collection, where, limit=1))
+
+
+def newest_ids(collection: Collection, where: Filter, *, most: int) -> list[str]:
+    """Chroma ids of the newest records that match, newest first.
+
+    Chroma orders nothing, and reads all metadata of a record or none. So a few records tell how new those are that are
+    wanted, until not many more match.
+
+    Args:
+        collection: The collection.
+        where: What the records match.
+        most: How many.
+    """
+    ids = matching_ids(collection, where)
+    while len(ids) > most + SAMPLED:
+        step = len(ids) // SAMPLED
+        sample = read_summaries(collection, ids[::step]).values()
+        moments = {moment for one in sample if (moment := to_moment(one.created_at)) is not None}
+        for moment in sorted(moments, reverse=True)[most // step :]:
+            newer = matching_ids(collection, {"$and": [where, {MOMENT: {"$gt": moment}}]})
+            if len(newer) >= most:
+                ids = newer
+                break
+        else:
+            break  # many are equally new, or of earlier versions
+    found = read_summaries(collection, ids)
+    return sorted(found, key=lambda id: (found[id].created_at, found[id].id), reverse=True)[:most]
 
 
 def ids_holding(collection: Collection, term: str, namespace: str, *, limit: int) -> list[str]:

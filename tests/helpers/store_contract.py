@@ -85,6 +85,23 @@ class StoreContract:
         assert [len(batch) for batch in batches] == [8, 8, 4]
         assert [r.id for batch in batches for r in batch] == [f"{i:02}" for i in range(20)]
 
+    def test_the_newest_are_given_in_pages(self, store: MemoryStore):
+        def at(n: int) -> str:
+            return f"2026-05-{1 + n // 60:02}T12:{n % 60:02}:00.000000+00:00"
+
+        shuffled = [(n * 409) % 1200 for n in range(1200)]
+        store.put([record(f"{n:04}", created_at=at(n), metadata={"even": n % 2 == 0}) for n in shuffled])
+        store.put([record("elsewhere", namespace="bob", created_at=at(1300))])
+        expected = [f"{n:04}" for n in range(1199, -1, -1)]
+
+        def page(limit: int, offset: int = 0, **other: Any) -> list[str]:
+            return [r.id for r in store.newest(namespace="ann", limit=limit, offset=offset, **other)]
+
+        assert page(3) == expected[:3] and page(3, 500) == expected[500:503] and page(5, 1197) == expected[1197:]
+        assert page(2, 1, where={"even": True}) == ["1196", "1194"]
+        store.put([record(f"same {n:03}", created_at=at(1300)) for n in range(400)])
+        assert page(2, 399) == ["same 000", "1199"], "equally new ones come by id, downwards"
+
     def test_namespaces_do_not_see_each_other(self, store: MemoryStore):
         store.put([record("a", seed=1), record("b", namespace="bob", seed=1), record("a", namespace="eve")])
         assert store.namespaces() == ["ann", "bob", "eve"]
