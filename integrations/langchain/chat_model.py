@@ -61,7 +61,11 @@ class ChatComem(SharesMemory, BaseChatModel):
             first call. LangChain's `dumps` writes these fields, and `loads` takes them with
             `allowed_objects=[ChatComem], valid_namespaces=["comem_memory"]`; of one with an open memory it writes that
             it cannot be loaded.
-        model, adapter, persist_directory, chroma_url, collection_name: As in `ContinuousMemory.from_pretrained`.
+        model: As in `ContinuousMemory.from_pretrained`, like the next four.
+        adapter: Folder of a trained memory encoder.
+        persist_directory: Where the memory is kept.
+        chroma_url: The Chroma server that keeps it instead.
+        collection_name: One memory of several in a directory or server.
         namespace: Whose items to recall; by default the memory's own.
         k: Items to recall for the last user turn.
         where: Filter on their metadata.
