@@ -16,6 +16,7 @@ from comem_memory.conversion import Addable
 from comem_memory.encoder import DeferredEncoder, EncodedItems, MemoryEncoder, encode_items, item_hash
 from comem_memory.errors import NotPicklableError, QueryError
 from comem_memory.files import TemporaryFolder, load_image
+from comem_memory.progress import tracked
 from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options, embed_questions
 from comem_memory.store import (
     Filter,
@@ -26,7 +27,6 @@ from comem_memory.store import (
     Writer,
     decode_block,
     find,
-    progress_bar,
     write_folder,
 )
 from comem_memory.types import MemoryHit, MemoryItem, Metadata, notes_of, own_metadata, repaired
@@ -167,7 +167,8 @@ class ItemMemory:
                 text, a document of LangChain, or a document or node of LlamaIndex, whose id the item gets.
             truncate: Encode the beginning of texts that are too long; hits then say `truncated`.
             batch_size: Items per forward pass of the encoder.
-            progress: Show a bar; by default for more than one chunk, on a terminal.
+            progress: Show a bar; by default on a terminal, elsewhere a line every few seconds of the logger
+                `comem_memory.progress`.
 
         Returns:
             The ids, in the order given.
@@ -526,8 +527,7 @@ class ItemMemory:
         total = len(self.store.ids(namespace=self.name, history=True))
         stored = itertools.chain.from_iterable(self.store.scan(namespace=self.name, history=True))
         records = (replace(record, image=self._pictures.find(record.image)) for record in stored)
-        with progress_bar("exporting", progress, iterable=records, total=total) as bar:
-            return write_folder(Path(folder), self.store.identity, bar)
+        return write_folder(Path(folder), self.store.identity, tracked(records, "exporting", progress, total=total))
 
     def close(self) -> None:
         """Lets go of the directory or server, and of pictures kept for a memory without a directory."""

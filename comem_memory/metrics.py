@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap
 
 _WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 """Scripts, as Unicode names their letters, that put no spaces between words."""
@@ -56,6 +55,8 @@ def share_interval(right: Sequence[bool]) -> tuple[float, float]:
     """95% interval of a share: as `interval`; the exact one (Clopper-Pearson) where all are alike, 0 of 33 say."""
     if 0 < sum(right) < len(right):
         return interval([float(one) for one in right])
+    from scipy.stats import binomtest  # slow to import
+
     low, high = binomtest(sum(right), len(right)).proportion_ci()
     return float(low), float(high)
 
@@ -64,6 +65,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     """95% bootstrap interval of the mean (percentiles of 10,000 resamples, always the same ones)."""
     if len(set(values)) < 2:
         return values[0], values[0]
+    from scipy.stats import bootstrap  # slow to import
+
     rng = np.random.default_rng(0)
     low, high = bootstrap(
         (values,), np.mean, n_resamples=10_000, batch=1_000, method="percentile", rng=rng

@@ -39,6 +39,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from PIL import Image
+from tqdm.std import tqdm
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import comem_memory.encoder.prepared as prepared_module
@@ -503,14 +504,18 @@ def test_progress(memory: ContinuousMemory, capsys: Any, items: int, progress: b
     assert (f"encoding: 100%|██████████| {items}/{items}" in capsys.readouterr().err) == shown
 
 
-@pytest.mark.parametrize(("items", "shown"), [(1, False), (64, False), (65, True)])
-def test_on_a_terminal_more_than_one_chunk_has_a_bar(
-    memory: ContinuousMemory, capsys: Any, monkeypatch: pytest.MonkeyPatch, items: int, shown: bool
+def test_batches_are_told_as_they_are_done_and_what_needs_no_encoding_at_once(
+    memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    given = [MemoryItem(text=f"Item {number}.") for number in range(items)]
-    memory.add(given[0] if items == 1 else given)
-    assert ("encoding" in capsys.readouterr().err) == shown
+    told: list[float] = []
+    real = tqdm.update
+    monkeypatch.setattr(tqdm, "update", lambda bar, n=1: (told.append(n), real(bar, n)))
+    items = [MemoryItem(text=f"Item {number}.") for number in range(10)]
+    memory.add(items, batch_size=4, progress=True)
+    assert told == [4, 4, 2, 0]
+    told.clear()
+    memory.add(items, batch_size=4, progress=True)
+    assert told == [10]
 
 
 # Reading

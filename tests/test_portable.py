@@ -195,18 +195,20 @@ def test_a_damaged_block_does_not_travel(source: ContinuousMemory, tmp_path: Pat
         source.export(tmp_path / "broken")
 
 
-def test_an_unfinished_export_is_refused(
-    source: ContinuousMemory, target: ContinuousMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_export_that_fails_leaves_no_folder_and_can_be_given_again(
+    source: ContinuousMemory, target: ContinuousMemory, tmp_path: Path
 ):
     (tmp_path / "own.bmp").rename(tmp_path / "away.bmp")
     with pytest.raises(StoreLocationError, match=r"picture of item 'own', .*own.bmp, is gone. Restore it"):
         source.export(tmp_path / "export")
+    assert not (tmp_path / "export").exists()
     with pytest.raises(StoreLocationError, match=r"not a finished export.*Pass a folder written by export\(\)"):
-        target.load(tmp_path / "export")
+        target.load(tmp_path)
     (tmp_path / "away.bmp").rename(tmp_path / "own.bmp")
+    assert source.export(tmp_path / "export") == 5
     with pytest.raises(StoreLocationError, match="not an empty folder"):
         source.export(tmp_path / "export")
-    assert source.export(tmp_path / "again") == 5
+    assert target.load(tmp_path / "export") == 5
 
 
 def test_times_and_history_travel_and_what_has_expired_does_not(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import sys
 import warnings
@@ -16,6 +17,8 @@ import typer
 from rich.console import Console
 
 import comem_memory
+from comem_memory.cli.extras import how_to_install
+from comem_memory.cli.interrupts import Commands
 from comem_memory.errors import ComemError
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from comem_memory.store import ChromaServer
 
 app = typer.Typer(
+    cls=Commands,
     help="Continuous memory: items become vectors, are found again, and a frozen model answers from them.\n\n"
     "Options that stand before the command can also be set as environment variables.",
     no_args_is_help=True,
@@ -211,11 +215,14 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")  # of a character that the terminal lacks, the command does not fail
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        app()
+        with _progress_on_standard_error():
+            app()
     except ComemError as error:
         fail(str(error))
     except ModuleNotFoundError as error:
-        fail(f"{error}. Install it, or all that is optional: pip install 'comem-memory[all]'")
+        if error.name is None:
+            raise
+        fail(f"{error}. Install what has it: {how_to_install(error.name)}")
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
@@ -223,6 +230,22 @@ def main() -> None:
             f"{str(error).partition('.')[0]}. docs/guides/precision.md has settings that take less memory; a training "
             "goes on with --gradient-checkpointing when it is given again."
         )
+
+
+@contextmanager
+def _progress_on_standard_error() -> Iterator[None]:
+    """Lines tell of long work where standard error is no terminal, which has bars."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # those of transformers would be one long line
+    logger, handler = logging.getLogger("comem_memory.progress"), logging.StreamHandler()
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 def fail(message: str) -> NoReturn:

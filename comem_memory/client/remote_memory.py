@@ -25,9 +25,10 @@ from comem_memory.errors import DuplicateIdError, NotPicklableError, NotServedEr
 from comem_memory.items import check_k, check_page, check_searched, listed
 from comem_memory.memory import ContinuousMemory, RecallOptions
 from comem_memory.model import Message
+from comem_memory.progress import progress_bar
 from comem_memory.retrieval import SearchOptions, check_options
 from comem_memory.server import wire
-from comem_memory.store import Filter, Precision, check_namespace, progress_bar
+from comem_memory.store import Filter, Precision, check_namespace
 from comem_memory.types import MemoryHit, MemoryItem, Metadata
 
 PAGE = 256
@@ -161,8 +162,6 @@ class RemoteMemory(ContinuousMemory):
     ) -> list[str]:
         ids: list[str] = []
         total = len(items) if isinstance(items, Sequence) and not is_one(items) else None
-        if progress is None and total is not None and total <= self._about.limits.max_items:
-            progress = False
         with progress_bar("storing", progress, total=total) as bar:
             for chunk in self._chunks(_each_once(items)):
                 ask = request(wire.AddRequest, items=chunk, truncate=truncate)

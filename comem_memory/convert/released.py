@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from tqdm import tqdm
 
 from comem_memory.config import LoraSettings, QFormerConfig, Settings
 from comem_memory.convert.layout import FROZEN, BaseModel, check_checkpoint, qformer_config, read_qformer
@@ -18,6 +17,7 @@ from comem_memory.encoder import AdapterWeights, Weights, load_weights_file, wri
 from comem_memory.errors import CheckpointError
 from comem_memory.files import atomic_write, open_work, refuse_existing
 from comem_memory.model import torch_defaults
+from comem_memory.progress import tracked
 
 FROZEN_FOLDER, REPORT_FILE = "frozen", "convert.json"
 LORA_SCALE = 2
@@ -96,7 +96,7 @@ def convert_checkpoint(
     resumed = len(list(work.glob("tensors/*.json")))
     findings = {
         name: _examine(name, source, base_model, frozen, exact, work / "tensors")
-        for name in tqdm(base_model.shapes, desc="recovering the LoRA", unit="tensor")
+        for name in tracked(base_model.shapes, "recovering the LoRA", unit="tensor")
     }
     updates = {name: found.update for name, found in findings.items() if found.update is not None}
     ranks = {base_model.linears[name]: update.rank for name, update in updates.items()}

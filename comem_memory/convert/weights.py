@@ -13,10 +13,10 @@ import torch
 from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from tqdm import tqdm
 
 from comem_memory.errors import CheckpointError
 from comem_memory.files import atomic_write
+from comem_memory.progress import tracked
 
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -122,7 +122,7 @@ def write_shards(
         description: A text beside the progress bar.
     """
     split = split_torch_state_dict_into_shards(dict(tensors), max_shard_size=min(SHARD_BYTES, shard_bytes // 2))
-    for name, held in tqdm(split.filename_to_tensors.items(), desc=description, unit="shard"):
+    for name, held in tracked(split.filename_to_tensors.items(), description, unit="shard"):
         if not (folder / name).exists():
             write_tensors(folder / name, {tensor: read(tensor) for tensor in held})
     index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,7 +73,12 @@ def encode_items(
 
 
 def encode_prepared(
-    prepared: Sequence[PreparedItem], encoder: MemoryEncoder | DeferredEncoder, key: RetrievalKey, *, batch_size: int
+    prepared: Sequence[PreparedItem],
+    encoder: MemoryEncoder | DeferredEncoder,
+    key: RetrievalKey,
+    *,
+    batch_size: int,
+    on_batch: Callable[[int], object] | None = None,
 ) -> tuple[np.ndarray, torch.Tensor]:
     """Retrieval keys (N, D) and memory embeddings (N, Q, H) of items; how they are batched depends on them alone.
 
@@ -82,4 +87,4 @@ def encode_prepared(
     """
     texts, pictures = [one.item.text for one in prepared], [one.picture for one in prepared]
     keys = key.item_keys(texts, pictures, [one.id for one in prepared])  # first: it is what can go wrong
-    return keys, encoder.encode([one.inputs for one in prepared], batch_size=batch_size)
+    return keys, encoder.encode([one.inputs for one in prepared], batch_size=batch_size, on_batch=on_batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -229,12 +229,19 @@ class MemoryEncoder(nn.Module):
         )
         return EncoderInputs(tensors, self._copied.of(text_ids) if self._copied else [], truncated)
 
-    def encode(self, items: Sequence[EncoderInputs], *, batch_size: int = 16) -> torch.Tensor:
+    def encode(
+        self,
+        items: Sequence[EncoderInputs],
+        *,
+        batch_size: int = 16,
+        on_batch: Callable[[int], object] | None = None,
+    ) -> torch.Tensor:
         """Memory embeddings of items, which are sorted by length into padded batches.
 
         Args:
             items: The items as `inputs` lays them out.
             batch_size: Most items in a forward pass; there are fewer where they have `BATCH_TOKENS` tokens together.
+            on_batch: Told after each forward pass how many items it encoded.
 
         Returns:
             (N, Q, H), float32, on the CPU, in the order of the items.
@@ -255,6 +262,8 @@ class MemoryEncoder(nn.Module):
             order, chosen = order[:-size], order[-size:]
             with self.backbone.lock, torch_defaults(), torch.inference_mode():
                 encoded[chosen] = self.encode_batch([items[i] for i in chosen]).float().cpu()
+            if on_batch is not None:
+                on_batch(len(chosen))
         return encoded
 
     @contextmanager

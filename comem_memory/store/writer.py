@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
 from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import (
@@ -27,6 +26,7 @@ from comem_memory.encoder import (
 )
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError, InvalidItemError
 from comem_memory.files import load_image
+from comem_memory.progress import progress_bar
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store.codec import Precision, encode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary, identity_of
@@ -106,8 +106,6 @@ class Writer:
         seen: dict[str, str] = {}
         ids: list[str] = []
         total = len(given) if isinstance(given, Sequence) else None
-        if progress is None and total is not None and total <= CHUNK:
-            progress = False
         with progress_bar("encoding", progress, total=total) as bar:
             for chunk in in_chunks(prepare(to_item(one), self.encoder, truncate=truncate) for one in given):
                 told = [Given(one.item.id, one.content_hash, one.item.metadata) for one in chunk]
@@ -116,9 +114,9 @@ class Writer:
                 for one in named:
                     if seen.setdefault(one.id, one.content_hash) != one.content_hash:
                         raise DuplicateIdError(f"Two items of this call have the id {one.id!r}. Give each its own id.")
-                self._store(named, batch_size)
+                self._store(named, batch_size, bar.update)
                 ids += [one.id for one in named]
-                bar.update(len(named))
+                bar.update(len(ids) - bar.n)  # what needed no encoding
         return ids
 
     def update(self, id: str, *, text: str | None, image: Any, metadata: Metadata | None, truncate: bool) -> None:
@@ -171,10 +169,9 @@ class Writer:
             for old in migration.pending(CHUNK):
                 items = [MemoryItem(id=r.id, text=r.text, image=self.pictures.find(r.image)) for r in old]
                 prepared = [prepare(item, self.encoder, truncate=True) for item in items]
-                made = zip(old, prepared, self._encode(prepared, batch_size), strict=True)
+                made = zip(old, prepared, self._encode(prepared, batch_size, bar.update), strict=True)
                 migration.put([replace(o, key=k, block=b, truncated=p.inputs.truncated) for o, p, (k, b) in made])
                 encoded += len(old)
-                bar.update(len(old))
         migration.commit()
         return encoded
 
@@ -225,7 +222,7 @@ class Writer:
 
     # -- from an item to its record -----------------------------------------------------------------------------
 
-    def _store(self, chunk: Sequence[PreparedItem], batch_size: int) -> None:
+    def _store(self, chunk: Sequence[PreparedItem], batch_size: int, on_batch: Callable[[int], object]) -> None:
         """Stores items; those whose content is stored are looked at again once others are encoded."""
         self.check_encoder()
         superseded = self._superseded(chunk)
@@ -245,7 +242,7 @@ class Writer:
                     break
             unchanged = {one.id for one in known}
             changed = [one for one in prepared if one.id not in unchanged]
-            made = self._encode(changed, batch_size)
+            made = self._encode(changed, batch_size, on_batch)
             with self._lock:
                 self._put_new(changed, made, stored)
             prepared = known
@@ -271,11 +268,13 @@ class Writer:
         self.store.require(sorted(stored), namespace=self.namespace)
         return superseded
 
-    def _encode(self, prepared: Sequence[PreparedItem], batch_size: int) -> list[tuple[np.ndarray, str]]:
+    def _encode(
+        self, prepared: Sequence[PreparedItem], batch_size: int, on_batch: Callable[[int], object] | None = None
+    ) -> list[tuple[np.ndarray, str]]:
         """Retrieval key and block of each item."""
         if not prepared:
             return []
-        keys, vectors = encode_prepared(prepared, self.encoder, self.key, batch_size=batch_size)
+        keys, vectors = encode_prepared(prepared, self.encoder, self.key, batch_size=batch_size, on_batch=on_batch)
         return [(key, encode_block(vector, self.precision)) for key, vector in zip(keys, vectors, strict=True)]
 
     def _record(
@@ -434,8 +433,3 @@ def _given_times(item: MemoryItem) -> dict[str, str | None]:
         "expires": None if item.expires is None else expiry(item.expires),
     }
     return {name: time for name, time in times.items() if name in item.model_fields_set}
-
-
-def progress_bar(what: str, progress: bool | None, **settings: Any) -> Any:
-    """A bar over items; `progress=None` shows it on a terminal only."""
-    return tqdm(desc=what, unit="item", disable=None if progress is None else not progress, **settings)

@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from comem_memory.errors import CorpusError
 from comem_memory.files import (
     MODEL_PIXELS,
@@ -28,6 +26,7 @@ from comem_memory.files import (
     refuse_existing,
 )
 from comem_memory.model import TEXT_PROMPTS, Backbone, PromptItem, retrieval_content
+from comem_memory.progress import progress_bar
 from comem_memory.synthesis.corpus import Answers, CorpusItem, CorpusSample
 from comem_memory.synthesis.drafts import Draft, DraftItem, Drafts, Reader
 from comem_memory.synthesis.splits import SPLITS, Split
@@ -100,7 +99,7 @@ def synthesize(
     (corpus / "images").mkdir(parents=True, exist_ok=True)
     wanted = {split: samples if split == "train" else max(1, samples // HELD_OUT) for split in SPLITS}
     counts: dict[Split, int] = {}
-    with tqdm(total=sum(wanted.values()), desc="synthesizing", unit="sample", disable=None) as bar:
+    with progress_bar("synthesizing", total=sum(wanted.values()), unit="sample") as bar:
         for split in reversed(SPLITS):  # the small ones first: what cannot be made fails soon
             parts, kept = list[Path](), 0
             for number in itertools.count():

@@ -17,10 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
 from comem_memory.files import load_image
 from comem_memory.metrics import contains
+from comem_memory.progress import tracked
 from comem_memory.types import MemoryItem, Metadata
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ def _joined(values: Sequence[str]) -> str:
 def find_by_flag(memory: ContinuousMemory, folder: Path = FOLDER, *, k: int = 10) -> dict[int, float]:
     """Recall@1, @5, @k of the stored flat flag when asked with the other artist's waving one."""
     ranks = []
-    for row in tqdm(rows(folder), desc="flags", unit="flag", disable=None):
+    for row in tracked(rows(folder), "finding flags", unit="flag"):
         found = [hit.metadata["name"] for hit in memory.search(image=load_image(folder / row["flag_waving"]), k=k)]
         ranks.append(found.index(row["name"]) if row["name"] in found else k)
     return {at: sum(rank < at for rank in ranks) / len(ranks) for at in sorted({1, min(5, k), k})}

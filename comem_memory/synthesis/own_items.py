@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from tqdm.auto import tqdm
 
 from comem_memory.errors import CorpusError
 from comem_memory.files import MODEL_PIXELS, at_most, load_image
+from comem_memory.progress import tracked
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.synthesis.corpus import first_error
 from comem_memory.synthesis.drafts import Draft, DraftItem, Reader, in_order
@@ -104,7 +104,7 @@ class OwnDrafts:
     def _keys(self) -> np.ndarray:
         """(n, D) retrieval keys of all items."""
         keys = []
-        for start in tqdm(range(0, len(self._items), 64), desc="finding neighbours", disable=None):
+        for start in tracked(range(0, len(self._items), 64), "finding neighbours", unit="batch"):
             items = self._items[start : start + 64]
             pictures = [None if i.image is None else at_most(load_image(i.image), MODEL_PIXELS) for i in items]
             keys.append(self.key.item_keys([item.text for item in items], pictures))

@@ -74,6 +74,8 @@ class ReaderPromptTrainer(MemoryTrainer):
     The log shows the loss by what stands behind the prompt.
     """
 
+    DOING = "training the reader prompts"
+
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
         return torch.stack(list(self._losses(inputs).values())).mean()
 

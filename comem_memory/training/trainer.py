@@ -12,9 +12,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainingArguments
+from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from comem_memory.model import Backbone, torch_defaults
+from comem_memory.progress import progress_bar
 from comem_memory.training.hardware import bfloat16_is_fast
 
 
@@ -58,6 +59,8 @@ Dataset = Sequence[Any]
 class BatchTrainer(Trainer):
     """Takes the batches of its dataset in order."""
 
+    DOING = "training"
+
     def __init__(
         self, backbone: Backbone, model: nn.Module, args: TrainingArguments, train: Dataset, development: Dataset
     ) -> None:
@@ -78,7 +81,11 @@ class BatchTrainer(Trainer):
 
     @torch_defaults()
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        return super().train(*args, **kwargs)
+        shown = None if self.pop_callback(ProgressCallback) else False  # there is none with `disable_tqdm`
+        with progress_bar(self.DOING, shown, total=self.args.max_steps, unit="step") as bar:
+            if shown is None:
+                self.add_callback(_Steps(bar))
+            return super().train(*args, **kwargs)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16)
@@ -99,3 +106,14 @@ class BatchTrainer(Trainer):
         folders = Path(str(self.args.output_dir)).glob("checkpoint-*")
         complete = [folder for folder in folders if (folder / "trainer_state.json").is_file()]
         return str(max(complete, key=lambda f: int(f.name.split("-")[1]))) if complete else None
+
+
+class _Steps(ProgressCallback):
+    """Shows the steps in our bar instead of transformers'."""
+
+    def __init__(self, bar: Any) -> None:
+        super().__init__()
+        self._bar = bar
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.training_bar, self.current_step = self._bar, 0

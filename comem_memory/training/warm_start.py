@@ -161,6 +161,8 @@ class WarmStartTrainer(BatchTrainer):
         eval_dataset: Batches to develop with, likewise.
     """
 
+    DOING = "warm start"
+
     def __init__(
         self,
         layout: WarmStartLayout,
