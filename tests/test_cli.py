@@ -422,7 +422,7 @@ def test_the_version_is_told_without_a_memory(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_evaluate_and_demo(comem: Comem, tmp_path: Path):
+def test_evaluate(comem: Comem, tmp_path: Path):
     base, adapter = save_roomy(tmp_path / "roomy")
     chosen = ("--model", base, "--adapter", adapter)
     report = json.loads(comem(*chosen, "evaluate", "--limit", 3, "--json").splitlines()[-1])
@@ -434,7 +434,3 @@ def test_evaluate_and_demo(comem: Comem, tmp_path: Path):
     assert "shuffled memory and text" in said  # its control, which is never left out
     assert "shuffled memory " not in said.replace("shuffled memory and text", "")
     assert "2 questions" in said
-    shown = comem(*chosen, "demo", "--directory", tmp_path / "demo")
-    assert "recall@1" in shown
-    assert (tmp_path / "demo" / "comem.json").exists()
-    assert not (tmp_path / "memory").exists()

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.cli import app as cli
-from comem_memory.cli.demonstration import ASKED, KINDS, run
+from comem_memory.cli.countries_demo import ASKED, KINDS, run
 from comem_memory.errors import BenchmarkError, PromptTooLongError, QueryError
 from comem_memory.evaluation import report, tables
 from comem_memory.evaluation.benchmarks import BENCHMARKS, load
@@ -533,7 +533,7 @@ def test_flags_are_looked_up_in_the_memory(memory: ContinuousMemory, tmp_path: P
     assert 0.1 < recall[1] <= recall[5] <= recall[10] <= 1
 
 
-def test_the_demo_runs_with_any_memory(memory: ContinuousMemory, capsys: Any):
+def test_the_demo_of_countries_runs_with_any_memory(memory: ContinuousMemory, capsys: Any):
     run(memory.namespace("demo"), Console(width=200))
     shown = capsys.readouterr().out
     assert "parameters are trained" in shown
@@ -541,5 +541,5 @@ def test_the_demo_runs_with_any_memory(memory: ContinuousMemory, capsys: Any):
     assert "each as (8, 64) vectors" in shown
     assert memory.namespace("demo").count(where={"name": "Iceland"}) == len(KINDS)
     assert "recall@1" in shown
-    assert all(question.split()[0] in shown for question, _ in ASKED)
+    assert all(question.split()[0] in shown for question, _, _ in ASKED)
     assert shown.count("memory") >= len(ASKED)

