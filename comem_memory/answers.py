@@ -43,7 +43,12 @@ class Replied:
 
 @dataclass(frozen=True)
 class Description:
-    """An item's text, and what the frozen model says from its vectors alone."""
+    """What an item says, and what its vectors say.
+
+    Args:
+        text: The item's text; `None` where it has none.
+        restated: What the frozen model says from the vectors alone.
+    """
 
     text: str | None
     restated: str

@@ -46,8 +46,11 @@ class LoraSettings(Settings):
     """The encoder's LoRA, as in the authors' `scripts/train/finetune_lora_vision_vlm.sh`."""
 
     r: int = Field(16, gt=0)
+    """Rank."""
     lora_alpha: int = Field(32, gt=0)
+    """The update is multiplied by lora_alpha / r."""
     lora_dropout: float = Field(0.05, ge=0, lt=1)
+    """Share of the inputs that training leaves out."""
     rank_pattern: dict[str, int] = {}
     """Modules of another rank than `r`, as in peft: all of them in an encoder that was converted exactly."""
     alpha_pattern: dict[str, int] = {}
@@ -68,7 +71,9 @@ class EncoderConfig(Settings):
     max_length: int = Field(gt=0)
     """Longest item in tokens: picture, text and turn markers."""
     qformer: QFormerConfig
+    """Shape of the Q-Former."""
     lora: LoraSettings = LoraSettings()
+    """Settings of the LoRA."""
     num_reader_tokens: int = Field(0, ge=0)
     """Vectors of the reader prompts, of which one stands once before what is recalled when a question is answered, and
     the other when an item is restated: learned, the same for all items, and no part of what is stored, so that vectors
@@ -79,6 +84,7 @@ class EncoderConfig(Settings):
     recommended_mode: Mode = "memory"
     """How to answer unless the user says otherwise: `both` as long as the vectors alone answer less than text does."""
     library_version: str
+    """Version of this library that saved it."""
 
 
 class EncoderFingerprint(Settings):
@@ -89,14 +95,21 @@ class EncoderFingerprint(Settings):
     """
 
     base_model: str
+    """Name or path the base model was loaded from; it does not count in `digest`."""
     base_revision: str | None = None
+    """Hub commit of the base model; it does not count either."""
     base_fingerprint: str
+    """As in `EncoderConfig`."""
     quantization: str | None = None
     """Settings of a base model that was quantised to 8 or 4 bits while it was loaded: its vectors are others."""
     adapter_hash: str
+    """16 hexadecimal digits for the adapter's weights and what else changes its vectors."""
     prompt_version: int
+    """As in `EncoderConfig`."""
     num_query_tokens: int
+    """Vectors per item."""
     hidden_size: int
+    """Numbers in a vector."""
 
     @property
     def digest(self) -> str:

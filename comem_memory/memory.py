@@ -92,7 +92,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         reranker: Orders what is found for a question by its own judgement, for instance sentence-transformers'
             `CrossEncoder`; at least 4 k items are shown to it.
 
-    Example:
+    Examples:
         >>> memory = ContinuousMemory.from_pretrained()                                        # doctest: +SKIP
         >>> memory.add(MemoryItem(text="The blue door opens with the brass key."))             # doctest: +SKIP
         >>> print(memory.answer("What opens the blue door?"))                                  # doctest: +SKIP

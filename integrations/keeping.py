@@ -70,7 +70,7 @@ def stated(text: str, memory: ContinuousMemory) -> str:
         text: What somebody said.
         memory: Whose key tells statements.
 
-    Example:
+    Examples:
         >>> stated("I moved to Bremen. What is the weather there?", memory)                    # doctest: +SKIP
         'I moved to Bremen.'
     """

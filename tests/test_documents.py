@@ -1,5 +1,6 @@
 """What the documents name is there: files, tests, and the pages and headings that they link to."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -65,6 +66,16 @@ def test_the_reference_has_every_method_of_a_memory():
     shown = re.findall(r"^        - (\w+)$", (DOCS / "reference" / "memory.md").read_text("utf-8"), re.MULTILINE)
     for_adapters = {"encoder", "lay_out", "next_moment", "prepare", "prompt", "search_turn", "source"}
     assert (methods - set(shown), set(shown) - methods) == (for_adapters, set())
+
+
+@pytest.mark.parametrize("folder", ["comem_memory", "integrations"])
+def test_sections_of_docstrings_can_be_told_from_their_text(folder: str):
+    """A line break that an escape makes, in a docstring that is not raw, ends its indentation."""
+    parsed = [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in (ROOT / folder).rglob("*.py")]
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    described = [(path, node) for path, tree in parsed for node in ast.walk(tree) if isinstance(node, kinds)]
+    indented = re.compile(r"^ +(Args|Returns|Raises|Examples):$", re.MULTILINE)
+    assert [(path, node.name) for path, node in described if indented.search(ast.get_docstring(node) or "")] == []
 
 
 def listed(nav: list[Any]) -> Iterator[str]:

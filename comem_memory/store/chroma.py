@@ -56,6 +56,12 @@ class ChromaStore(MemoryStore):
     Open it with `embedded`, `server` or `in_memory`. Each takes the identity of encoder and retrieval key in
     use: a new or empty collection takes it on, a filled one must match it. `identity=None` opens an existing
     collection as what it is, to read or migrate it. Methods may be called from several threads.
+
+    Args:
+        connection: To a directory or server.
+        collection_name: One memory of several there.
+        identity: Encoder and retrieval key in use.
+        directory: Where the data is kept, if it is in a directory.
     """
 
     def __init__(
@@ -76,6 +82,11 @@ class ChromaStore(MemoryStore):
 
         A directory that cannot be written is opened for reading only, as a temporary copy: what others write later is
         not in it.
+
+        Args:
+            directory: Made if missing.
+            identity: Encoder and retrieval key in use.
+            collection_name: One memory of several in the directory.
 
         Raises:
             StoreLocationError: The path is a file or foreign directory, a newer library wrote it, or it cannot be
@@ -308,6 +319,12 @@ class ChromaStore(MemoryStore):
 
     def backup(self, target: str | Path) -> Path:
         """Copies a memory in a directory to a new one, which can be opened; until it is done, writes wait.
+
+        Args:
+            target: A new folder.
+
+        Returns:
+            The new folder.
 
         Raises:
             StoreLocationError: The target exists, or the memory is not in a directory.

@@ -348,7 +348,7 @@ class Migration(ABC):
 
     A process that ends anywhere leaves the old store or the complete new one; `begin_migration` resumes.
 
-    Example:
+    Examples:
         >>> migration = store.begin_migration(identity)            # doctest: +SKIP
         >>> for records in migration.pending(batch_size=8):        # doctest: +SKIP
         ...     migration.put([encode_again(record) for record in records])

@@ -30,7 +30,12 @@ def tiny_encoder(backbone: Backbone, *, seed: int = 0) -> MemoryEncoder:
 
 
 def tiny_memory(persist_directory: Path | None = None, *, family: Family = "llava") -> ContinuousMemory:
-    """A memory with a tiny encoder and `tiny_key`, in a directory or without one."""
+    """A memory with a tiny encoder and `tiny_key`.
+
+    Args:
+        persist_directory: Where to keep it; by default it lives as long as the object.
+        family: Of which of `FAMILIES` its model is.
+    """
     encoder, key = tiny_encoder(tiny_backbone(family)), tiny_key()
     identity = identity_of(encoder, key)
     if persist_directory is None:

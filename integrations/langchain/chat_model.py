@@ -79,7 +79,7 @@ class ChatComem(SharesMemory, BaseChatModel):
         streaming: `invoke` too tells callbacks every piece.
         allow_image_urls: Fetch pictures from URLs and open local paths that messages name.
 
-    Example:
+    Examples:
         >>> chat = ChatComem(persist_directory="memory", k=3)                                  # doctest: +SKIP
         >>> chat.invoke("What opens the blue door?").content                                   # doctest: +SKIP
     """

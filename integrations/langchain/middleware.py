@@ -97,7 +97,7 @@ class TurnState(AgentState[Any]):
 
 
 class ComemMiddleware(AgentMiddleware[TurnState, Any]):
-    """Recalls before each call of the model, remembers each turn, and gives the agent memory tools.
+    r"""Recalls before each call of the model, remembers each turn, and gives the agent memory tools.
 
     A `ChatComem` with the same memory gets the items as its mode says; any other model gets their texts in the system
     turn. Turns that the model is shown as messages are not recalled too.
@@ -136,7 +136,7 @@ class ComemMiddleware(AgentMiddleware[TurnState, Any]):
             stored waits in this process for the next call. `raise` raises. A wrong filter or namespace always raises.
         name: Of the middleware within the agent. One of two needs another, and `tools=False`.
 
-    Example:
+    Examples:
         >>> agent = create_agent(chat, middleware=[ComemMiddleware(memory)], context_schema=Context) # doctest: +SKIP
         >>> agent.invoke({"messages": [...]}, context=Context(user_id="ada"))                        # doctest: +SKIP
 

@@ -73,7 +73,7 @@ class ComemStore(BaseStore):
         fields: Paths of what to index of a value, as in LangGraph's `IndexConfig`, unless `put` says otherwise.
         ttl: How long values are kept, as in LangGraph's `TTLConfig`; what has expired is never given out.
 
-    Example:
+    Examples:
         >>> store = ComemStore(memory)                                                         # doctest: +SKIP
         >>> store.put(("memories", "ada"), "tea", {"content": "Ada drinks green tea."})        # doctest: +SKIP
         >>> store.search(("memories",), query="What does Ada drink?")[0].value                 # doctest: +SKIP

@@ -31,7 +31,7 @@ class ComemVectorStore(VectorStore):
         memory: The memory that is searched and added to.
         namespace: Whose items; by default the memory's own.
 
-    Example:
+    Examples:
         >>> store = ComemVectorStore(memory)                                                   # doctest: +SKIP
         >>> store.add_documents([Document("The blue door opens with the brass key.", id="door")])  # doctest: +SKIP
         >>> store.similarity_search("How do I open the blue door?", k=1)                       # doctest: +SKIP

@@ -58,7 +58,7 @@ class ComemLLM(SharesMemory, FunctionCallingLLM):
         stop: Texts that end the answer.
         allow_image_urls: Fetch pictures from URLs and open local paths that messages name.
 
-    Example:
+    Examples:
         >>> llm = ComemLLM(memory=memory)                                                      # doctest: +SKIP
         >>> llm.complete("What opens the blue door?").text                                     # doctest: +SKIP
     """

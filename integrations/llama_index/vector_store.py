@@ -47,7 +47,7 @@ class ComemLlamaVectorStore(SharesMemory, BasePydanticVectorStore):
         memory: The memory that is searched and added to.
         namespace: Whose items; by default the memory's own.
 
-    Example:
+    Examples:
         >>> store = ComemLlamaVectorStore(memory)                                              # doctest: +SKIP
         >>> index = VectorStoreIndex.from_vector_store(store, MockEmbedding(embed_dim=1))      # doctest: +SKIP
         >>> index.as_retriever(similarity_top_k=1).retrieve("How do I open the blue door?")    # doctest: +SKIP
