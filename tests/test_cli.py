@@ -380,7 +380,7 @@ def test_a_missing_library_is_named_with_the_extra(comem: Comem, tmp_path: Path,
         cli.main()
     assert caught.value.code == 1
     *_, line = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and "matplotlib" in line and "pip install 'comem-memory[all]'" in line
+    assert line.startswith("error: ") and "matplotlib" in line and "pip install 'comem-memory[notebooks]'" in line
     assert not (tmp_path / "report").exists()
 
 

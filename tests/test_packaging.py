@@ -114,7 +114,7 @@ def test_every_declared_dependency_has_the_version_it_was_tested_with():
         ("faker", "train"),
         ("llama_index", "llama-index"),
         ("langgraph", "langchain"),
-        ("matplotlib", "notebooks"),
+        ("matplotlib.pyplot", "notebooks"),
         ("opentelemetry.instrumentation", "tracing"),
         ("ray", "ray"),
     ],
