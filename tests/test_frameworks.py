@@ -1,6 +1,8 @@
 """Each example of the pages about integrations prints what stands below it; so do those of other pages."""
 
+import ast
 import contextlib
+import importlib
 import io
 import re
 from collections.abc import Iterator
@@ -43,6 +45,17 @@ def test_an_example_prints_what_stands_below_it(name: str, shared: ContinuousMem
     with contextlib.redirect_stdout(printed):
         exec(code, {"memory": shared.namespace(name), "MemoryItem": MemoryItem})
     assert printed.getvalue().splitlines() == re.findall(r"^# (.*)$", code, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_python_on_a_page_compiles_and_imports_what_there_is(page: Path):
+    for block in re.findall(r"^```py(?:thon)?\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        tree = compile(block, page.name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        for node in imports:
+            if node.module and node.module.startswith("comem_memory"):
+                module = importlib.import_module(node.module)
+                assert [one.name for one in node.names if not hasattr(module, one.name)] == [], node.module
 
 
 @pytest.mark.parametrize("framework", [langchain, llama_index], ids=["langchain", "llama_index"])
