@@ -12,6 +12,9 @@ Mode = Literal["memory", "text", "both", "none"]
 """What of the recalled items a model is given: their vectors before the prompt, their texts and pictures in it (plain
 retrieval-augmented prompting), both, or nothing."""
 
+Split = Literal["heading", "size"]
+"""Where texts are cut into items: at the headings of Markdown, or by size, where a paragraph, line or word ends."""
+
 
 class Settings(BaseModel):
     """Frozen, and an unknown key is an error rather than a silent typo."""

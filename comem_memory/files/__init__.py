@@ -11,14 +11,16 @@ from comem_memory.files.images import (
     load_image,
     named_picture,
 )
-from comem_memory.files.item_files import item_files, items_of, read_items
+from comem_memory.files.item_files import Reading, item_files, items_of, read_items
 from comem_memory.files.resumable import NOTE, claim, file_stats, open_work, refuse_existing
+from comem_memory.files.splitting import check_splitter
 from comem_memory.files.temporary import TemporaryFolder
 
 __all__ = [
     "MODEL_PIXELS",
     "NOTE",
     "PARTIAL",
+    "Reading",
     "TemporaryFolder",
     "as_png",
     "at_most",
@@ -26,6 +28,7 @@ __all__ = [
     "atomic_write",
     "cache_directory",
     "cached",
+    "check_splitter",
     "claim",
     "file_stats",
     "image_digest",

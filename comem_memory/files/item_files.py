@@ -1,4 +1,4 @@
-"""Reading items from files: JSON lines, texts, pictures, and folders of those."""
+"""Reading items from files: JSON lines, texts, PDF files, pictures, and folders of those."""
 
 from __future__ import annotations
 
@@ -8,30 +8,57 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import TypedDict, Unpack
 
+from PIL import Image
+
+from comem_memory.config import Split
 from comem_memory.errors import InvalidItemError
-from comem_memory.types import MemoryItem, picture_path
+from comem_memory.files.pdf import pages
+from comem_memory.files.splitting import check_splitter, pieces
+from comem_memory.types import MemoryItem, Metadata, picture_path
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
-TEXT_SUFFIXES = {".jsonl", ".txt", ".md"}
+TEXT_SUFFIXES = {".txt", ".md"}
+READ_SUFFIXES = {".jsonl", ".pdf"} | TEXT_SUFFIXES | IMAGE_SUFFIXES
+KINDS = ".jsonl, .txt, .md, .pdf or a picture"
+"""What they are."""
 
 
-def read_items(source: str) -> Iterator[MemoryItem]:
+class Reading(TypedDict, total=False):
+    """How files become items.
+
+    Args:
+        split: Texts and pages of PDF files become an item a piece, cut at headings or by size; by default one item.
+        size: Most characters of a piece.
+        page_pictures: Items of PDF files have the picture of their page too.
+    """
+
+    split: Split | None
+    size: int | None
+    page_pictures: bool
+
+
+def read_items(source: str, **reading: Unpack[Reading]) -> Iterator[MemoryItem]:
     """The items of a file, a folder, or standard input.
+
+    Standard input is JSON lines where its first line is an object, else one text.
 
     Args:
         source: The path of a file or folder, or `-` for standard input.
+        **reading: See `Reading`.
 
     Raises:
-        InvalidItemError: The source does not exist or holds no such files, or a line is no item; the message names it.
+        InvalidItemError: The source does not exist or holds no such files, which is said at once; or a line is no item,
+            a file cannot be read. The message names it.
+        ModuleNotFoundError: What splits by size, or reads PDF files, is needed and not installed.
     """
+    check_splitter(reading.get("split"), reading.get("size"))
     files = [] if source == "-" else item_files(source)
-    piped = _json_items(_decoded(sys.stdin, "standard input"), "standard input", Path()) if source == "-" else ()
-    for one in itertools.chain(piped, *map(items_of, files)):
-        if isinstance(one, InvalidItemError):
-            raise one
-        yield one
+    piped = _piped(**reading) if source == "-" else ()
+    return map(_raised, itertools.chain(piped, *(items_of(file, **reading) for file in files)))
 
 
 def item_files(source: str | Path) -> list[Path]:
@@ -41,41 +68,97 @@ def item_files(source: str | Path) -> list[Path]:
 
     Raises:
         InvalidItemError: The source does not exist or holds no such files.
+        ModuleNotFoundError: One is a PDF file, and what reads these is not installed: `pip install
+            'comem-memory[pdf]'`.
     """
     path = Path(source)
     if not path.exists():
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
     files = sorted(_visible(path)) if path.is_dir() else [path]
     pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
-    others = {file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES | TEXT_SUFFIXES}
+    others = {file for file in files if file.suffix.lower() not in READ_SUFFIXES}
     captions = {file.with_suffix(".txt") for file in (*pictures, *others)}
     readable = [file for file in files if file not in others and file not in captions]
     if not readable:
-        raise InvalidItemError(f"Nothing in {path} is .jsonl, .txt, .md or a picture. Convert what should be read.")
+        raise InvalidItemError(f"Nothing in {path} is {KINDS}. Convert what should be read.")
     if others:
         counts = Counter(file.suffix.lower() for file in others)
         kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(counts.items()))
         warnings.warn(f"{path} also holds files that are left out: {kinds}. Convert what should be read.", stacklevel=3)
+    if any(_is_pdf(file) for file in readable):
+        import_module("pypdfium2")  # before other work is done
     return readable
 
 
-def items_of(file: Path) -> Iterator[MemoryItem | InvalidItemError]:
+def items_of(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | InvalidItemError]:
     """The items of one of `item_files`; in place of what is no item, an error that names it.
 
-    A line of a `.jsonl` file is an object with the fields of `MemoryItem`, or a text; a line of another text file is a
-    text; a picture is an item whose text is in the `.txt` file of the same name, if there is one.
+    A line of a `.jsonl` file is an object with the fields of `MemoryItem`, or a text. Another text is one item, or one
+    a piece; a PDF file one a page, or one a piece. A picture is an item whose text is in the `.txt` file of the same
+    name, if there is one. All but those of JSON lines have their file as `source` in their metadata, pages their
+    number as `page`, and pieces the `headings` that they stand under.
     """
     try:
         if file.suffix.lower() in IMAGE_SUFFIXES:
             caption = file.with_suffix(".txt")
-            text = "".join(_text_lines(caption)).strip() if caption.is_file() else ""
+            text = _text(caption).strip() if caption.is_file() else ""
             yield MemoryItem(text=text or None, image=file, metadata={"source": str(file)})
         elif file.suffix.lower() == ".jsonl":
             yield from _json_items(_text_lines(file), str(file), file.parent)
+        elif _is_pdf(file):
+            yield from _pages(file, **reading)
         else:
-            yield from (_text_item(line, str(file)) for line in _text_lines(file) if line.strip())
+            yield from _text_items(_text(file), {"source": str(file)}, **reading)
     except InvalidItemError as error:
         yield error
+
+
+def _is_pdf(file: Path) -> bool:
+    return file.suffix.lower() == ".pdf"
+
+
+def _raised(one: MemoryItem | InvalidItemError) -> MemoryItem:
+    if isinstance(one, InvalidItemError):
+        raise one
+    return one
+
+
+def _piped(**reading: Unpack[Reading]) -> Iterator[MemoryItem | InvalidItemError]:
+    name = "standard input"
+    lines = _decoded(sys.stdin, name)
+    first = list(itertools.islice(itertools.dropwhile(str.isspace, lines), 1))
+    if first and first[0].lstrip().startswith("{"):
+        return _json_items(itertools.chain(first, lines), name, Path())
+    return _text_items("".join([*first, *lines]), {"source": name}, **reading)
+
+
+def _text_items(
+    text: str, metadata: Metadata, *, image: Image.Image | None = None, **reading: Unpack[Reading]
+) -> Iterator[MemoryItem]:
+    """A text as an item, or each of its pieces, all with the picture."""
+    split, size = reading.get("split"), reading.get("size")
+    parts = [(text.strip(), list[str]())] if split is None else pieces(text, split, size)
+    for part, headings in parts:
+        if part:
+            under = {"headings": headings} if headings else {}
+            yield MemoryItem(text=part, image=image, metadata=metadata | under)
+
+
+def _pages(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | InvalidItemError]:
+    """Pages with neither text nor picture are left out."""
+    found = False
+    for number, (text, picture) in enumerate(pages(file, pictures=reading.get("page_pictures", False)), 1):
+        metadata: Metadata = {"source": str(file), "page": number}
+        made = list(_text_items(text, metadata, image=picture, **reading))
+        if not made and picture is not None:
+            made = [MemoryItem(image=picture, metadata=metadata)]
+        found = found or bool(made)
+        yield from made
+    if not found:
+        yield InvalidItemError(
+            f"{file} holds no text: it may be scanned. Store its pages as pictures too (comem add --page-pictures), "
+            "or have its text recognised first."
+        )
 
 
 def _visible(folder: Path) -> Iterator[Path]:
@@ -89,15 +172,15 @@ def _text_lines(file: Path) -> Iterator[str]:
         yield from _decoded(lines, str(file))
 
 
+def _text(file: Path) -> str:
+    return "".join(_text_lines(file))
+
+
 def _decoded(lines: Iterable[str], name: str) -> Iterator[str]:
     try:
         yield from lines
     except UnicodeDecodeError as error:
         raise InvalidItemError(f"{name} is no UTF-8 text: {error}. Convert it to UTF-8.") from error
-
-
-def _text_item(line: str, name: str) -> MemoryItem:
-    return MemoryItem(text=line.strip(), metadata={"source": name})
 
 
 def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[MemoryItem | InvalidItemError]:
@@ -106,7 +189,7 @@ def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[Memor
         if not line.strip():
             continue
         if not line.lstrip().startswith("{"):
-            yield _text_item(line, name)
+            yield MemoryItem(text=line.strip(), metadata={"source": name})
             continue
         try:
             fields = json.loads(line)

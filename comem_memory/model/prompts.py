@@ -118,7 +118,8 @@ class Prompts:
             raise ItemTooLongError(
                 f"The item's text has {len(body)} tokens, "
                 f"but the encoder's window of {max_length} has room for {room}. "
-                "Split it into several items, or pass truncate=True to encode its beginning."
+                "Split it into several items, or pass truncate=True to encode its beginning "
+                "(comem add --split size, --truncate)."
             )
         return _append(inputs, body[:room] + end), body[:room], truncated
 

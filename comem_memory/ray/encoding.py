@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from comem_memory.config import Split
 from comem_memory.encoder import read_config
 from comem_memory.errors import ComemError, InvalidItemError, StoreLocationError
-from comem_memory.files import atomic_write, claim, file_stats, item_files, items_of
+from comem_memory.files import Reading, atomic_write, check_splitter, claim, file_stats, item_files, items_of
 from comem_memory.progress import progress_bar
 from comem_memory.ray.rows import hashed, item_of, row_of
 from comem_memory.ray.shards import ERRORS, ShardEncoder, ShardSettings, shard_folder, shard_of
@@ -55,6 +56,9 @@ def encode(
     key: RetrievalKey | str | Path | None = None,
     precision: Precision = "int8",
     truncate: bool = False,
+    split: Split | None = None,
+    size: int | None = None,
+    page_pictures: bool = False,
     batch_size: int = 16,
     shard_size: int = 1000,
     concurrency: int = 1,
@@ -77,11 +81,15 @@ def encode(
 
     Args:
         dataset: A Ray dataset whose columns are fields of `MemoryItem`, with pictures as paths, encoded bytes or
-            pixels; or the path of Parquet files with such columns, or of what `comem add` reads: JSON lines, texts,
-            pictures, and folders of those.
+            pixels; or the path of Parquet files with such columns, or of what `comem add` reads: JSON lines, texts, PDF
+            files, pictures, and folders of those.
         folder: Where the shards go, a folder each; a new folder, or the one of the run that goes on.
         model: As in `ContinuousMemory.from_pretrained`, as are `adapter`, `key` and `precision`.
         truncate: Encode the beginning of texts that are too long, which are errors otherwise.
+        split: Texts and PDF pages become an item a piece: `heading` cuts Markdown at its headings, `size` where a
+            paragraph, line or word ends; by default they are one item.
+        size: Most characters of a piece, 1000 for `size`; of `heading`, longer pieces stay whole without it.
+        page_pictures: Items of PDF files, one a page, have the picture of their page too.
         batch_size: Items per forward pass of the encoder.
         shard_size: About how many items go into a shard.
         concurrency: How many workers encode at a time.
@@ -94,7 +102,8 @@ def encode(
         InvalidItemError: The path does not exist or holds nothing that can be read, or the dataset has no rows.
         StoreLocationError: The folder holds work on other files or with other settings.
         AdapterError, CheckpointError, ModelError, DownloadError: As in `ContinuousMemory.from_pretrained`.
-        ModuleNotFoundError: Ray is not installed: `pip install 'comem-memory[ray]'`.
+        ModuleNotFoundError: Ray is not installed: `pip install 'comem-memory[ray]'`; or what reads PDF files
+            (`pdf`), or splits texts by size (`split`).
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}. Use one of {', '.join(PRECISIONS)}.")
@@ -103,10 +112,12 @@ def encode(
             raise ValueError(f"{name} is {number}. Pass a whole number, at least 1.")
     if adapter is not None and Path(adapter).is_dir():
         read_config(Path(adapter))  # what is wrong with it is said before anything runs
+    check_splitter(split, size)
+    reading: Reading = {"split": split, "size": size, "page_pictures": page_pictures}
     files = _files(dataset) if isinstance(dataset, str | Path) else []
     out = Path(folder).resolve()
     with _ray():
-        rows = _rows(dataset, files).repartition(target_num_rows_per_block=HASHED).map(hashed).materialize()
+        rows = _rows(dataset, files, reading).repartition(target_num_rows_per_block=HASHED).map(hashed).materialize()
         total = rows.count()
         if not total:
             raise InvalidItemError(f"{dataset} holds no items.")
@@ -120,6 +131,7 @@ def encode(
             key=key_name,
             precision=precision,
             truncate=truncate,
+            **{name: value for name, value in reading.items() if value},
             batch_size=batch_size,
             shard_size=shard_size,
             model_kwargs=sorted(f"{name}={value}" for name, value in model_kwargs.items() if name not in SECRETS),
@@ -181,16 +193,16 @@ def _files(source: str | Path) -> list[Path]:
     return [file.resolve() for file in parquet or item_files(path)]
 
 
-def _rows(dataset: Dataset | str | Path, files: list[Path]) -> Dataset:
+def _rows(dataset: Dataset | str | Path, files: list[Path], reading: Reading) -> Dataset:
     """A dataset of `Row`, which are not hashed yet."""
     import ray.data
 
     if not isinstance(dataset, str | Path):
         return dataset.map(lambda columns: dict(row_of(item_of(columns))))
     if files[0].suffix == ".parquet":
-        return _rows(ray.data.read_parquet([str(file) for file in files]), [])
+        return _rows(ray.data.read_parquet([str(file) for file in files]), [], reading)
     named = ray.data.from_items([{"file": str(file)} for file in files])
-    return named.flat_map(lambda row: (dict(row_of(item)) for item in items_of(Path(row["file"]))))
+    return named.flat_map(lambda row: (dict(row_of(item)) for item in items_of(Path(row["file"]), **reading)))
 
 
 def _spread(rows: pa.Table, shards: int, pending: set[int]) -> pa.Table:

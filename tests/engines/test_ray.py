@@ -59,7 +59,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     two = [{"id": "two", "text": "One."}, {"id": "two", "text": "Another one."}]
     lines = [json.dumps(line) for line in lamps + people + again + wrong + two]
     (folder / "items.jsonl").write_text("\n".join([*lines, "{no json", "A plain line."]) + "\n")
-    (folder / "notes.txt").write_text("The door is blue.\nThe key is brass.\n")
+    (folder / "door.txt").write_text("The door is blue.\n")
+    (folder / "key.md").write_text("The key is brass.\n")
     (folder / "pictures").mkdir()
     for n in range(4):
         tiny_picture(n).save(folder / "pictures" / f"{n}.png")
@@ -122,7 +123,8 @@ def _items(source: Path) -> Iterator[MemoryItem]:
         if fields["text"].strip() and line != "{no json" and fields != {"id": "two", "text": "Another one."}:
             plain = {} if line.startswith("{") else {"metadata": {"source": str(source / "items.jsonl")}}
             yield MemoryItem(**fields, **plain)
-    yield from read_items(str(source / "notes.txt"))
+    for name in ("door.txt", "key.md"):
+        yield from read_items(str(source / name))
     for n in range(4):
         yield from read_items(str(source / "pictures" / f"{n}.png"))
 
@@ -224,12 +226,20 @@ def test_an_error_of_a_worker_is_ours(model: dict[str, Any], tmp_path: Path):
     assert type(caught.value) is AdapterError
 
 
+def test_texts_are_cut_as_they_are_by_add(model: dict[str, Any], tmp_path: Path):
+    (tmp_path / "doors.md").write_text("# Doors\nBlue.\n# Keys\nBrass.\n")
+    cut = {"split": "heading", **model}
+    assert encode(tmp_path / "doors.md", tmp_path / "shards", **cut) == EncodedDataset(2, 0, 0)
+    with pytest.raises(StoreLocationError, match=r"holds work with another --split"):
+        encode(tmp_path / "doors.md", tmp_path / "shards", **model)
+
+
 def test_from_a_file_to_the_memory_by_command(tmp_path: Path):
-    (tmp_path / "notes.txt").write_text("The blue door opens with the brass key.\nThe cat sleeps on the oven.\n \n")
+    (tmp_path / "notes.jsonl").write_text("The blue door opens with the brass key.\nThe cat sleeps on the oven.\n \n")
     comem = [Path(sys.executable).with_name("comem"), "-d", tmp_path / "memory"]
     for _ in range(2):
         added = subprocess.run(
-            [*comem, "add", tmp_path / "notes.txt", "--ray", tmp_path / "shards", "--workers", "2", "--json"],
+            [*comem, "add", tmp_path / "notes.jsonl", "--ray", tmp_path / "shards", "--workers", "2", "--json"],
             stdout=subprocess.PIPE,
             check=True,
         )

@@ -1,0 +1,159 @@
+"""Items are read from files: JSON lines, texts whole or in pieces, PDF files, pictures, folders of those."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from comem_memory import MemoryItem
+from comem_memory.errors import InvalidItemError
+from comem_memory.files import read_items
+from comem_memory.testing import tiny_picture
+
+DOORS = """Before any heading.
+
+# Doors
+
+All doors.
+
+## The blue one
+- opens
+  - with the brass key
+
+```python
+# no heading
+```
+
+Keys
+====
+
+Brass.
+"""
+
+
+def write_pdf(path: Path, *texts: str) -> None:
+    """A PDF file with a page of one line for each text."""
+    kids = " ".join(f"{3 + 2 * n} 0 R" for n in range(len(texts)))
+    objects = ["<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Kids[{kids}]/Count {len(texts)}>>"]
+    for n, text in enumerate(texts):
+        font = "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"
+        page = "<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 100]"
+        objects.append(f"{page}/Resources<</Font<</F {font}>>>>/Contents {4 + 2 * n} 0 R>>")
+        drawn = f"BT /F 12 Tf 10 50 Td ({text}) Tj ET"
+        objects.append(f"<</Length {len(drawn)}>>stream\n{drawn}\nendstream")
+    written, starts = "%PDF-1.4\n", []
+    for n, one in enumerate(objects, 1):
+        starts.append(len(written))
+        written += f"{n} 0 obj\n{one}\nendobj\n"
+    table = "".join(f"{start:010} 00000 n \n" for start in starts)
+    count = len(objects) + 1
+    trailer = f"trailer<</Size {count}/Root 1 0 R>>\nstartxref\n{len(written)}\n%%EOF"
+    path.write_text(f"{written}xref\n0 {count}\n0000000000 65535 f \n{table}{trailer}")
+
+
+def test_a_text_is_one_item(tmp_path: Path):
+    (tmp_path / "doors.md").write_text(DOORS)
+    (tmp_path / "notes.txt").write_text("One.\nTwo.\n")
+    (tmp_path / "blank.txt").write_text("\n \n")
+    (tmp_path / "lines.jsonl").write_text("One line.\nAnother.\n")
+    read = [(item.text, item.metadata) for item in read_items(str(tmp_path))]
+    assert read == [
+        (DOORS.strip(), {"source": str(tmp_path / "doors.md")}),
+        ("One line.", {"source": str(tmp_path / "lines.jsonl")}),
+        ("Another.", {"source": str(tmp_path / "lines.jsonl")}),
+        ("One.\nTwo.", {"source": str(tmp_path / "notes.txt")}),
+    ]
+
+
+def test_markdown_is_cut_at_its_headings(tmp_path: Path):
+    (tmp_path / "doors.md").write_text(DOORS.replace("\n", "\r\n"))
+    items = list(read_items(str(tmp_path), split="heading"))
+    assert [item.metadata.get("headings") for item in items] == [None, ["Doors"], ["Doors", "The blue one"], ["Keys"]]
+    assert "\n\n".join(item.text or "" for item in items) == DOORS.strip(), "nothing is lost, indentation neither"
+
+
+def test_texts_are_cut_by_size(tmp_path: Path):
+    words = " ".join(f"word{n}" for n in range(400))
+    (tmp_path / "long.txt").write_text(f"{words}\n\nA last paragraph.")
+    items = list(read_items(str(tmp_path), split="size"))
+    assert max(len(item.text or "") for item in items) <= 1000 and items[-1].text == "A last paragraph."
+    assert " ".join(item.text or "" for item in items[:-1]) == words
+    (tmp_path / "long.txt").write_text(f"# Words\n{words}\n# Last\nA last paragraph.")
+    under = [item.metadata["headings"] for item in read_items(str(tmp_path), split="heading", size=2000)]
+    assert under == [["Words"], ["Words"], ["Words"], ["Last"]], "the heading ends a line"
+
+
+def test_pages_of_a_pdf_file(tmp_path: Path):
+    write_pdf(tmp_path / "doors.pdf", "The blue door.", "", "The brass key.")
+    read = [(item.text, item.image, item.metadata["page"]) for item in read_items(str(tmp_path))]
+    assert read == [("The blue door.", None, 1), ("The brass key.", None, 3)]
+    shown = list(read_items(str(tmp_path / "doors.pdf"), page_pictures=True))
+    assert [(item.text, item.metadata["page"]) for item in shown] == [
+        ("The blue door.", 1),
+        (None, 2),
+        ("The brass key.", 3),
+    ]
+    assert all(isinstance(item.image, Image.Image) and item.image.size == (400, 200) for item in shown)
+    tiny_picture(1).save(tmp_path / "scanned.pdf")
+    with pytest.raises(InvalidItemError, match=r"scanned.pdf holds no text: it may be scanned. .*--page-pictures"):
+        list(read_items(str(tmp_path / "scanned.pdf")))
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "library"), [("a.pdf", None, "pypdfium2"), ("a.txt", "size", "langchain_text_splitters")]
+)
+def test_a_missing_library_is_named_at_once(tmp_path: Path, monkeypatch, name: str, split, library: str):
+    monkeypatch.setitem(sys.modules, library, None)
+    (tmp_path / name).write_text("A text.")
+    with pytest.raises(ModuleNotFoundError, match=library):
+        read_items(str(tmp_path), split=split)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}', r"a.jsonl, line 2: .*txt: Extra inputs.*Each line is an object"),
+        ("a.jsonl", b'{"text": "a"', "line 1: .*Each line is an object"),
+        ("a.jsonl", b"{}", "line 1: MemoryItem has neither text nor image"),
+        ("a.txt", b"caf\xe9", "a.txt is no UTF-8 text: .*Convert it to UTF-8"),
+        ("a.pdf", b"%PDF-1.4", "a.pdf cannot be opened: .*Pass a whole PDF file without a password"),
+        ("a.tex", b"", "Nothing in .*a.tex is .jsonl, .txt, .md, .pdf or a picture. Convert"),
+    ],
+)
+def test_sources_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidItemError, match=message):
+        list(read_items(str(tmp_path / name)))
+
+
+def test_a_folder_without_anything_to_read(tmp_path: Path):
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"from a telephone")
+    (tmp_path / "IMG_1.txt").write_text("Its caption.")
+    with pytest.raises(InvalidItemError, match="Nothing in .* is .jsonl, .txt, .md, .pdf or a picture. Convert"):
+        read_items(str(tmp_path))
+
+
+def test_a_byte_order_mark_and_braces_in_texts_are_no_obstacle(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "From Windows."}\n')
+    (tmp_path / "b.txt").write_text("{curly} words\n", encoding="utf-8-sig")
+    assert [item.text for item in read_items(str(tmp_path))] == ["From Windows.", "{curly} words"]
+
+
+def test_a_source_that_does_not_exist(tmp_path: Path):
+    with pytest.raises(InvalidItemError, match=r"nothing.jsonl does not exist. Pass a file, a folder, or -"):
+        read_items(str(tmp_path / "nothing.jsonl"))
+
+
+def test_a_line_with_a_url_for_a_picture_is_named(tmp_path: Path):
+    (tmp_path / "items.jsonl").write_text('{"image": "https://example.org/a.png"}')
+    with pytest.raises(InvalidItemError, match=r"items.jsonl, line 1: Image https://example.org/a.png is a URL"):
+        list(read_items(str(tmp_path / "items.jsonl")))
+
+
+def test_lines_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"text": "One."}\nTwo.\n{"broken'))
+    items = read_items("-")
+    assert next(items) == MemoryItem(text="One.")
+    assert next(items) == MemoryItem(text="Two.", metadata={"source": "standard input"})
