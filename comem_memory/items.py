@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +26,7 @@ from comem_memory.store import (
     Writer,
     decode_block,
     find,
+    to_export,
     write_folder,
 )
 from comem_memory.types import MemoryHit, MemoryItem, Metadata, notes_of, own_metadata, repaired
@@ -512,21 +512,26 @@ class ItemMemory:
 
     # -- moving -------------------------------------------------------------------------------------------------
 
-    def export(self, folder: str | Path, *, progress: bool | None = None) -> int:
+    def export(self, folder: str | Path, *, where: Filter | None = None, progress: bool | None = None) -> int:
         """Writes this namespace to a folder that `load` reads anywhere: vectors, keys, texts and pictures.
 
         Superseded items are written too, so that loading it restores their history.
+
+        Args:
+            folder: A new folder, or an empty one.
+            where: A filter on metadata and times, as in `search`: only what matches is written.
+            progress: Show a bar; by default on a terminal.
 
         Returns:
             How many items it holds, superseded ones included.
 
         Raises:
+            QueryError: An unknown filter operator.
             StoreLocationError: The folder is not empty, or the picture of an item is gone.
             CorruptBlockError: An item's stored vectors are damaged; the message names it.
         """
-        total = len(self.store.ids(namespace=self.name, history=True))
-        stored = itertools.chain.from_iterable(self.store.scan(namespace=self.name, history=True))
-        records = (replace(record, image=self._pictures.find(record.image)) for record in stored)
+        total = len(self.store.ids(namespace=self.name, where=where, history=True))
+        records = to_export(self.store, self._pictures, namespace=self.name, where=where)
         return write_folder(Path(folder), self.store.identity, tracked(records, "exporting", progress, total=total))
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -20,11 +21,18 @@ from helpers.server_process import server_process
 from typer.testing import CliRunner
 
 import comem_memory
-from comem_memory import ContinuousMemory, MemoryItem, opening
+from comem_memory import ContinuousMemory, mini, opening
 from comem_memory.cli import app as cli
-from comem_memory.errors import ComemError, EncoderMismatchError, InvalidItemError, ModelError, QueryError
+from comem_memory.errors import (
+    ComemError,
+    EncoderMismatchError,
+    InvalidItemError,
+    ItemTooLongError,
+    ModelError,
+    QueryError,
+    StoreLocationError,
+)
 from comem_memory.evaluation.comparison import SOURCES
-from comem_memory.files import read_items
 from comem_memory.mini import minilm_directory
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.server.tokens import new_token
@@ -136,19 +144,131 @@ def test_commands_use_the_server_that_has_the_directory_open(
     assert opened["namespaces"] == {"default": 2}
 
 
-def test_stats_load_no_model(comem: Comem, jsonl: Path, tmp_path: Path):
-    comem("add", jsonl)
+def test_what_needs_no_model_loads_none(comem: Comem, jsonl: Path, tmp_path: Path):
     script = """
 import json, sys
 from comem_memory.cli.app import app
 import comem_memory.cli
-app(["stats", "--json"], standalone_mode=False)
+for command in ("stats", "list", "history cat", "namespaces", "delete door", "config", "clear --yes"):
+    app([*command.split(), "--json"], standalone_mode=False)
 print(json.dumps(sorted({"torch", "transformers"} & set(sys.modules))))
 """
     for within in (nullcontext(), server_process(tmp_path / "memory")):
+        comem("add", jsonl)
         with within:
-            stats, loaded = run(script).splitlines()
-            assert json.loads(stats)["namespaces"] == {"default": 3} and json.loads(loaded) == []
+            told = [json.loads(line) for line in run(script).splitlines()]
+        stats, listed, history, namespaces, deleted, config, cleared, loaded = told
+        assert stats["namespaces"] == namespaces == {"default": 3} and loaded == []
+        assert [item["text"] for item in listed["items"]][:2] == ["A plain line.", "The cat [/b] sleeps :smile:"]
+        assert [item["id"] for item in history] == ["cat"]
+        assert deleted == {"deleted": 1, "count": 2} and cleared == {"deleted": 2}
+        assert ("server.json" in config["url"]["source"]) == (not isinstance(within, nullcontext))
+
+
+def test_items_are_listed_newest_first_in_pages(comem: Comem, tmp_path: Path):
+    lines = [{"id": f"{n}", "text": f"Note {n}.", "metadata": {"even": n % 2 == 0}} for n in range(5)]
+    (tmp_path / "notes.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    comem("add", tmp_path / "notes.jsonl")
+
+    def page(*options: object) -> list[str]:
+        return [item["id"] for item in json.loads(comem("list", *options, "--json"))["items"]]
+
+    assert page() == ["4", "3", "2", "1", "0"] and page("--limit", 2, "--offset", 2) == ["2", "1"]
+    assert page("--where", '{"even": true}') == ["4", "2", "0"]
+    shown = comem("list", "--limit", 2)
+    assert "Note 4." in shown and "2 of 5 items in namespace 'default'. Older ones: --offset 2" in shown
+    assert "Older" not in comem("list", "--limit", 2, "--offset", 3)
+
+
+def test_filters_choose_what_is_found_asked_deleted_and_exported(comem: Comem, jsonl: Path, tmp_path: Path):
+    comem("add", jsonl)
+    new = ("--where", '{"year": {"$gte": 2020}}')
+    found = json.loads(comem("search", "cat", "-k", 9, *new, "--json"))
+    assert [hit["id"] for hit in found] == ["door"]
+    assert len(json.loads(comem("ask", "Which key?", "-k", 9, *new, "--json"))["hits"]) == 1
+    assert json.loads(comem("export", tmp_path / "new", *new, "--json")) == {"exported": 1}
+    assert json.loads(comem("delete", "cat", *new, "--json")) == {"deleted": 0, "count": 3}
+    assert json.loads(comem("delete", *new, "--json")) == {"deleted": 1, "count": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "a", "--where", "{a"], "Invalid value for '--where': '{a' is no JSON"),
+        (["list", "--where", '{"a": {"$near": 1}}'], "The filter cannot be understood at {'$near': 1}"),
+        (["delete"], "Pass ids or --where. To delete everything in a namespace: comem clear."),
+        (["add", "notes.md", "--size", "100"], "Pass --split heading or --split size."),
+    ],
+)
+def test_what_is_wrong_with_options_is_said_before_anything_is_opened(arguments: list[str], message: str):
+    done = CliRunner().invoke(cli.app, ["--model", "no/such-model", "-d", "/nowhere", *arguments])
+    assert done.exit_code == 2 and message in " ".join(done.output.replace("│", " ").split())
+
+
+def test_everything_of_a_namespace_is_cleared_when_it_is_wanted(comem: Comem, jsonl: Path):
+    comem("add", jsonl)
+    comem("add", "-", stdin='{"id": "new", "text": "The green door.", "supersedes": "door"}')
+    assert [item["superseded_by"] for item in json.loads(comem("history", "door", "--json"))] == ["new", None]
+    assert "The green door." in comem("history", "new")
+    comem("-n", "bob", "add", jsonl)
+    refused = CliRunner().invoke(cli.app, ["clear"], input="n\n")
+    assert refused.exit_code == 1 and "Delete all 3 items of namespace 'default'? [y/N]" in refused.output
+    assert json.loads(comem("namespaces", "--json")) == {"bob": 3, "default": 3}
+    assert "4 deleted" in comem("clear", stdin="y\n"), "what was superseded goes too"
+    assert json.loads(comem("namespaces", "--json")) == {"bob": 3}
+    assert "bob" in comem("namespaces") and json.loads(comem("clear", "--yes", "--json")) == {"deleted": 0}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["search", "a"], ["ask", "a"], ["list"], ["namespaces"], ["stats"], ["describe", "a"], ["delete", "a"]),
+        ["history", "a"],
+        *(["clear", "--yes"], ["export", "new"], ["reencode"], ["rekey"], ["vacuum"], ["backup", "new"]),
+    ],
+    ids=" ".join,
+)
+def test_what_reads_makes_no_directory(comem: Comem, tmp_path: Path, arguments: list[str]):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "comem.json").write_text('{"format_version": 1}')
+    with pytest.raises(StoreLocationError, match=f"There is no memory in {tmp_path}/note. {tmp_path}/notes holds one."):
+        comem("-d", tmp_path / "note", *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def test_settings_are_told_with_where_they_come_from(comem: Comem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("COMEM_SERVER_TOKEN", "sesame")
+    monkeypatch.setenv("COMEM_SERVER_HEADER", "X-Key:sesame")
+    monkeypatch.delenv("COMEM_ADAPTER")
+    monkeypatch.delenv("COMEM_MODEL")
+    shown = comem("--server", "http://ada:sesame@localhost:8000", "config", "--json")
+    assert "sesame" not in shown and "sesame" not in comem("config")
+    told = {name: tuple(one.values()) for name, one in json.loads(shown).items()}
+    assert told["directory"] == (str(tmp_path / "memory"), "COMEM_DIRECTORY")
+    assert told["server"] == ("http://(hidden)@localhost:8000", "option")
+    assert told["server_token"] == ("(hidden)", "COMEM_SERVER_TOKEN")
+    assert told["server_header"] == (["X-Key:(hidden)"], "COMEM_SERVER_HEADER")
+    assert told["model"] == (mini.NAME, "default") and told["key"] == (opening.DEFAULT_KEY, "default")
+    assert not (tmp_path / "memory").exists()
+
+
+def test_shells_complete_commands_and_options(tmp_path: Path):
+    def completed(words: str, at: int) -> list[str]:
+        asked = {"_COMEM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", Path(sys.executable).with_name("comem")],
+            capture_output=True,
+            text=True,
+            env=os.environ | asked,
+            check=False,
+        )
+        assert "typer" in done.stderr and not {" torch", " chromadb", " PIL"} & {
+            line.rpartition("|")[2].rstrip() for line in done.stderr.splitlines()
+        }
+        return done.stdout.split()
+
+    assert completed("comem nam", 1) == ["namespaces"]
+    assert completed("comem add --split ", 3) == ["heading", "size"]
 
 
 def test_stats_of_a_token(comem: Comem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -167,7 +287,10 @@ def test_environment_variables_and_options(comem: Comem, jsonl: Path, tmp_path: 
     comem("add", jsonl)
     assert json.loads(comem("stats", "--json"))["namespaces"] == {"ann": 3}
     assert json.loads(comem("-n", "eve", "stats", "--json"))["items"] == 0
-    assert json.loads(comem("-d", tmp_path / "other", "stats", "--json"))["namespaces"] == {}
+    with pytest.raises(
+        StoreLocationError, match=f"There is no memory in {tmp_path}/other. {tmp_path}/memory holds one"
+    ):
+        comem("-d", tmp_path / "other", "stats")
 
 
 def test_another_adapter_is_refused_until_reencode(comem: Comem, jsonl: Path, tmp_path: Path):
@@ -206,8 +329,10 @@ def test_rekey_makes_the_keys_of_the_same_model_anew_once(comem: Comem, jsonl: P
 
 
 def test_standard_input(comem: Comem):
-    assert json.loads(comem("add", "-", "--json", stdin='A plain line.\n{"text": "b", "id": "b"}\n'))["count"] == 2
-    assert [hit["id"] for hit in json.loads(comem("search", "b", "-k", 1, "--json"))] == ["b"]
+    assert json.loads(comem("add", "-", "--json", stdin='{"text": "b", "id": "b"}\nA plain line.\n'))["count"] == 2
+    assert json.loads(comem("add", "-", "--json", stdin="A text\n\nof two paragraphs.\n"))["count"] == 3
+    found = json.loads(comem("list", "--json"))["items"]
+    assert [item["text"] for item in found] == ["A text\n\nof two paragraphs.", "A plain line.", "b"]
 
 
 def test_times_and_what_is_superseded(comem: Comem, tmp_path: Path):
@@ -223,6 +348,19 @@ def test_times_and_what_is_superseded(comem: Comem, tmp_path: Path):
         comem("add", tmp_path / "naive.jsonl")
 
 
+def test_a_text_is_one_item_or_one_a_piece(comem: Comem, tmp_path: Path):
+    (tmp_path / "long.md").write_text(
+        "# Doors\n\n" + "The blue door opens with the brass key. " * 30 + "\n# Keys\nBrass."
+    )
+    with pytest.raises(ItemTooLongError, match=r"comem add --split size, --truncate"):
+        comem("add", tmp_path / "long.md")
+    assert json.loads(comem("add", tmp_path / "long.md", "--split", "heading", "--size", 300, "--json"))["count"] > 3
+    [newest, *_] = json.loads(comem("list", "--json"))["items"]
+    assert newest["text"] == "# Keys\nBrass."
+    assert newest["metadata"] == {"source": str(tmp_path / "long.md"), "headings": ["Keys"]}
+    assert len(json.loads(comem("-n", "cut", "add", tmp_path / "long.md", "--truncate", "--json"))["ids"]) == 1
+
+
 def test_pictures_with_captions(comem: Comem, tmp_path: Path):
     folder = tmp_path / "pictures"
     (folder / "deep").mkdir(parents=True)
@@ -233,66 +371,18 @@ def test_pictures_with_captions(comem: Comem, tmp_path: Path):
     tiny_picture(3).save(folder / "bare.webp")
     (folder / "a.jsonl").write_text('{"id": "beside", "text": "Not a caption."}\n')
     (folder / "notes.md").write_text("One.\nTwo.\n")
-    (folder / "thesis.pdf").write_bytes(b"ignored")
+    (folder / "thesis.tex").write_bytes(b"ignored")
     (folder / "IMG_1.HEIC").write_bytes(b"from a telephone")
     (folder / "IMG_1.txt").write_text("The caption of a picture that is left out.")
-    with pytest.warns(UserWarning, match=r"also holds files that are left out: 1 .heic, 1 .pdf. Convert"):
-        assert json.loads(comem("add", folder, "--json"))["count"] == 6
+    with pytest.warns(UserWarning, match=r"also holds files that are left out: 1 .heic, 1 .tex. Convert"):
+        assert json.loads(comem("add", folder, "--json"))["count"] == 5
     hits = json.loads(comem("search", "a", "-k", 9, "--json"))
     found = {hit["text"]: hit for hit in hits}
-    assert set(found) == {"A caption\nof two lines.", "Upper case.", None, "Not a caption.", "One.", "Two."}
+    assert set(found) == {"A caption\nof two lines.", "Upper case.", None, "Not a caption.", "One.\nTwo."}
     assert found["Upper case."]["image"].endswith("B.JPG")
     assert found["Upper case."]["metadata"] == {"source": str(folder / "deep" / "B.JPG")}
     assert len(json.loads(comem("-n", "one", "add", folder / "a.png", "--json"))["ids"]) == 1
     assert json.loads(comem("-n", "one", "search", "caption", "--json"))[0]["text"] == "A caption\nof two lines."
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}', r"a.jsonl, line 2: .*txt: Extra inputs.*Each line is an object"),
-        ("a.jsonl", b'{"text": "a"', "line 1: .*Each line is an object"),
-        ("a.jsonl", b"{}", "line 1: MemoryItem has neither text nor image"),
-        ("a.txt", b"caf\xe9", "a.txt is no UTF-8 text: .*Convert it to UTF-8"),
-        ("a.pdf", b"", "Nothing in .*a.pdf is .jsonl, .txt, .md or a picture. Convert"),
-    ],
-)
-def test_sources_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InvalidItemError, match=message):
-        list(read_items(str(tmp_path / name)))
-
-
-def test_a_folder_without_anything_to_read(tmp_path: Path):
-    (tmp_path / "IMG_1.HEIC").write_bytes(b"from a telephone")
-    (tmp_path / "IMG_1.txt").write_text("Its caption.")
-    with pytest.raises(InvalidItemError, match="Nothing in .* is .jsonl, .txt, .md or a picture. Convert"):
-        list(read_items(str(tmp_path)))
-
-
-def test_a_byte_order_mark_and_braces_in_texts_are_no_obstacle(tmp_path: Path):
-    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "From Windows."}\n')
-    (tmp_path / "b.txt").write_text("{curly} words\n", encoding="utf-8-sig")
-    assert [item.text for item in read_items(str(tmp_path))] == ["From Windows.", "{curly} words"]
-
-
-def test_a_source_that_does_not_exist(tmp_path: Path):
-    with pytest.raises(InvalidItemError, match=r"nothing.jsonl does not exist. Pass a file, a folder, or -"):
-        list(read_items(str(tmp_path / "nothing.jsonl")))
-
-
-def test_a_line_with_a_url_for_a_picture_is_named(tmp_path: Path):
-    (tmp_path / "items.jsonl").write_text('{"image": "https://example.org/a.png"}')
-    with pytest.raises(InvalidItemError, match=r"items.jsonl, line 1: Image https://example.org/a.png is a URL"):
-        list(read_items(str(tmp_path / "items.jsonl")))
-
-
-def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
-    lines = io.StringIO("One.\nTwo.\n")
-    monkeypatch.setattr(sys, "stdin", lines)
-    items = read_items("-")
-    assert next(items) == MemoryItem(text="One.", metadata={"source": "standard input"})
-    assert next(items).text == "Two."
 
 
 @pytest.mark.parametrize(
@@ -307,7 +397,8 @@ def test_items_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
         (["--model", "no/such-model", "train", "runs", "--no-pictures"], "'no/such-model' cannot be loaded"),
     ],
 )
-def test_errors_are_typed(comem: Comem, arguments: list[str], message: str):
+def test_errors_are_typed(comem: Comem, jsonl: Path, arguments: list[str], message: str):
+    comem("add", jsonl)
     with pytest.raises(ComemError, match=message):
         comem(*arguments)
 
@@ -413,6 +504,11 @@ def test_help_reads_well():
         shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "100"})
         assert shown.exit_code == 0
         assert "Usage:" in shown.stdout
+
+
+def test_the_page_of_commands_says_what_they_say():
+    script = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "command_line.py"))
+    assert script["PAGE"].read_text(encoding="utf-8") == script["page"](), "python docs/command_line.py writes it anew"
 
 
 def test_the_version_is_told_without_a_memory(tmp_path: Path):

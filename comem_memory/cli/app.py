@@ -19,7 +19,7 @@ from rich.console import Console
 import comem_memory
 from comem_memory.cli.extras import how_to_install
 from comem_memory.cli.interrupts import Commands
-from comem_memory.errors import ComemError
+from comem_memory.errors import ComemError, QueryError
 
 if TYPE_CHECKING:
     from comem_memory.memory import ContinuousMemory
@@ -33,6 +33,19 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _filter(text: str) -> dict[str, Any]:
+    from comem_memory.store.filters import check_filter  # not for --help: it loads NumPy
+
+    try:
+        return check_filter(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"{text!r} is no JSON: {error}.") from error
+    except QueryError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 URL, NAMESPACE = "comem.url", "comem.namespace"
 """Where a context keeps what commands on items need besides what opens a memory."""
 console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)  # users' texts are shown as they are
@@ -100,6 +113,16 @@ Namespace = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Where = Annotated[
+    dict[str, Any] | None,
+    typer.Option(
+        "--where",
+        parser=_filter,
+        metavar="JSON",
+        help='Only items whose metadata and times match, as {"year": {"$gte": 2020}} or '
+        '{"comem.created_at": {"$gte": "2026-05-03T00:00:00Z"}}.',
+    ),
+]
 K = Annotated[int, typer.Option("-k", help="Items to recall.")]
 Question = Annotated[str | None, typer.Argument(help="Text to search with.")]
 ImageFile = Annotated[Path | None, typer.Option("--image", "-i", help="Picture to search with.")]
@@ -171,10 +194,20 @@ def open_memory(context: typer.Context, **other: Any) -> Iterator[ContinuousMemo
 
 
 @contextmanager
-def reach_memory(context: typer.Context) -> Iterator[ContinuousMemory]:
-    """The memory of a server that is named, or has the directory open; else as `open_memory`."""
+def reach_memory(context: typer.Context, *, new: bool = False) -> Iterator[ContinuousMemory]:
+    """The memory of a server that is named, or has the directory open; else as `open_memory`.
+
+    Args:
+        context: Of the command.
+        new: Where there is no memory, one is made, which else is refused.
+
+    Raises:
+        StoreLocationError: There is no memory, and not `new`.
+    """
     server = server_of(context)
     if server is None:
+        if not new:
+            check_there(context)
         with open_memory(context) as memory:
             yield memory
         return
@@ -183,6 +216,16 @@ def reach_memory(context: typer.Context) -> Iterator[ContinuousMemory]:
     url, token = server
     with ContinuousMemory.connect(url, token, namespace=context.meta[NAMESPACE]) as memory:
         yield memory
+
+
+def check_there(context: typer.Context) -> None:
+    """
+    Raises:
+        StoreLocationError: There is no memory in the directory, or at the Chroma server.
+    """
+    from comem_memory.cli import places  # not for --help: it loads chromadb
+
+    places.check_there(context.obj["persist_directory"], context.obj["chroma_url"])
 
 
 def server_of(context: typer.Context) -> tuple[str, str | None] | None:

@@ -1,37 +1,58 @@
-"""Commands on items: add, search, ask, describe, delete, stats."""
+"""Commands on items: add, search, list, history, namespaces, ask, describe, delete, clear, stats."""
 
 from __future__ import annotations
 
-from contextlib import closing
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column, Table
 
 from comem_memory.cli.app import (
-    NAMESPACE,
     AsJson,
     ImageFile,
     K,
     Question,
+    Where,
     app,
     console,
     print_json,
     reach_memory,
-    server_of,
 )
 from comem_memory.cli.bulk import add_with_ray
-from comem_memory.config import Mode
+from comem_memory.cli.kept import reach_kept, shown
+from comem_memory.config import Mode, Split
 from comem_memory.types import MemoryHit
+
+if TYPE_CHECKING:
+    from comem_memory.files import Reading
 
 
 @app.command()
 def add(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(help="A .jsonl, .txt or .md file, a picture, a folder of those, - for stdin.")
+        str, typer.Argument(help="A .jsonl, .txt, .md or .pdf file, a picture, a folder of those, - for stdin.")
     ],
+    split: Annotated[
+        Split | None,
+        typer.Option(
+            help="Texts and PDF pages become an item a piece: cut at the headings of Markdown, or by size (needs "
+            "comem-memory[split]); by default each is one item."
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most characters of a piece: 1000 with --split size; with --split heading, longer pieces stay whole "
+            "without it.",
+        ),
+    ] = None,
+    page_pictures: Annotated[
+        bool, typer.Option("--page-pictures", help="Items of PDF pages have the picture of their page too.")
+    ] = False,
     truncate: Annotated[bool, typer.Option(help="Cut texts that are too long.")] = False,
     ray: Annotated[
         Path | None,
@@ -44,18 +65,23 @@ def add(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each worker, with --ray.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Store items: JSON lines, one text a line, or pictures with a .txt beside.
+    """Store items: JSON lines, Markdown and other texts, PDF files, pictures with a .txt beside.
 
     A JSON line is an object with "text", "image", "id", "metadata", "said_at", "expires" and "supersedes", or some of
-    them; times in ISO 8601, as 2026-05-03T18:30:00+02:00, and for "expires" also P30D.
+    them; times in ISO 8601, as 2026-05-03T18:30:00+02:00, and for "expires" also P30D. A line that is no object is a
+    text. A text file is one item, a PDF file one a page; their metadata say the "source", and the "page" or "headings".
     """
+    if size is not None and split is None:
+        raise typer.BadParameter("--size is for --split. Pass --split heading or --split size.")
+    reading: Reading = {"split": split, "size": size, "page_pictures": page_pictures}
     if ray is not None:
-        add_with_ray(context, source, ray, as_json, truncate=truncate, concurrency=workers, num_gpus=gpus)
+        add_with_ray(context, source, ray, as_json, truncate=truncate, concurrency=workers, num_gpus=gpus, **reading)
         return
     from comem_memory.files import read_items  # not for --help: it loads Pillow and httpx
 
-    with reach_memory(context) as memory:
-        ids = memory.add(read_items(source), truncate=truncate)
+    items = read_items(source, **reading)  # what is wrong with the source is said before the model is loaded
+    with reach_memory(context, new=True) as memory:
+        ids = memory.add(items, truncate=truncate)
         if as_json:
             print_json({"ids": ids, "count": memory.count()})
         else:
@@ -64,17 +90,66 @@ def add(
 
 @app.command()
 def search(
-    context: typer.Context, text: Question = None, image: ImageFile = None, k: K = 3, as_json: AsJson = False
+    context: typer.Context,
+    text: Question = None,
+    image: ImageFile = None,
+    k: K = 3,
+    where: Where = None,
+    as_json: AsJson = False,
 ) -> None:
     """Find the items most similar to a text, a picture, or both."""
     with reach_memory(context) as memory:
-        hits = [_hit(hit) for hit in memory.search(text, image, k=k)]
+        hits = [_hit(hit) for hit in memory.search(text, image, k=k, where=where)]
     if as_json:
         print_json(hits)
     else:
-        table = Table("similarity", Column("id", overflow="fold"), "text", "image")
-        for hit in hits:
-            table.add_row(f"{hit['similarity']:.3f}", hit["id"], (hit["text"] or "")[:120], hit["image"])
+        console.print(_table("similarity", [f"{hit['similarity']:.3f}" for hit in hits], hits))
+
+
+@app.command(name="list")
+def list_(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Items at most.")] = 20,
+    offset: Annotated[int, typer.Option(min=0, help="Pass over so many newer items.")] = 0,
+    where: Where = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the items that were stored last, newest first; no model is loaded."""
+    with reach_kept(context) as kept:
+        items = kept.newest(limit=limit, offset=offset, where=where)
+        count = kept.count(where)
+    if as_json:
+        print_json({"items": items, "count": count})
+        return
+    console.print(_table("stored", [_stored(item) for item in items], items))
+    left = f" Older ones: --offset {offset + len(items)}" if offset + len(items) < count else ""
+    console.print(f"{len(items)} of {count} items in namespace {kept.namespace!r}.{left}")
+
+
+@app.command()
+def history(
+    context: typer.Context, id: Annotated[str, typer.Argument(help="The item.")], as_json: AsJson = False
+) -> None:
+    """Show an item with those that it took the place of or that took its place, oldest first; no model is loaded."""
+    with reach_kept(context) as kept:
+        items = kept.history(id)
+    if as_json:
+        print_json(items)
+    else:
+        console.print(_table("stored", [_stored(item) for item in items], items))
+
+
+@app.command()
+def namespaces(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show the namespaces that hold items, and how many; no model is loaded."""
+    with reach_kept(context) as kept:
+        counts, _, _ = kept.stats()
+    if as_json:
+        print_json(counts)
+    else:
+        table = Table(Column("namespace", overflow="fold"), Column("items", justify="right"))
+        for name, count in counts.items():
+            table.add_row(name, str(count))
         console.print(table)
 
 
@@ -90,12 +165,13 @@ def ask(
             help="Give the model the items' vectors, texts, both or none; by default as the adapter recommends."
         ),
     ] = None,
+    where: Where = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from memory, printing as the model writes."""
     with reach_memory(context) as memory:
         if as_json:
-            answer = memory.answer(question, image, k=k, mode=mode)
+            answer = memory.answer(question, image, k=k, where=where, mode=mode)
             print_json(
                 {
                     "answer": answer.text,
@@ -104,7 +180,7 @@ def ask(
                 }
             )
             return
-        for piece in memory.stream(question, image, k=k, mode=mode):
+        for piece in memory.stream(question, image, k=k, where=where, mode=mode):
             console.print(piece, end="")
         console.print()
 
@@ -125,25 +201,46 @@ def describe(
 @app.command()
 def delete(
     context: typer.Context,
-    ids: Annotated[list[str], typer.Argument(help="The items.")],
+    ids: Annotated[list[str] | None, typer.Argument(help="The items.")] = None,
+    where: Where = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete items by id."""
-    with reach_memory(context) as memory:
-        deleted = memory.delete(ids=ids)
+    """Delete items by id, by a filter, or by both; no model is loaded."""
+    if not ids and not where:
+        raise typer.BadParameter("Pass ids or --where. To delete everything in a namespace: comem clear.")
+    with reach_kept(context) as kept:
+        deleted = kept.delete(ids or None, where)
         if as_json:
-            print_json({"deleted": deleted, "count": memory.count()})
+            print_json({"deleted": deleted, "count": kept.count()})
         else:
-            console.print(f"{deleted} deleted, {memory.count()} left.")
+            console.print(f"{deleted} deleted, {kept.count()} left.")
+
+
+@app.command()
+def clear(
+    context: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete everything in a namespace, history and pictures too: how a user is forgotten; no model is loaded."""
+    with reach_kept(context) as kept:
+        if not yes:
+            typer.confirm(f"Delete all {kept.count()} items of namespace {kept.namespace!r}?", abort=True, err=True)
+        deleted = kept.clear()
+    if as_json:
+        print_json({"deleted": deleted})
+    else:
+        console.print(f"{deleted} deleted, those included that others took the place of.")
 
 
 @app.command()
 def stats(context: typer.Context, as_json: AsJson = False) -> None:
     """Show what the memory holds, and with which encoder; no model is loaded."""
-    namespace, counts, encoder, key = _contents(context)
+    with reach_kept(context) as kept:
+        counts, encoder, key = kept.stats()
     shown = {
-        "namespace": namespace,
-        "items": counts.get(namespace, 0),
+        "namespace": kept.namespace,
+        "items": counts.get(kept.namespace, 0),
         "namespaces": counts,
         "encoder": encoder,
         "retrieval_key": key,
@@ -157,43 +254,19 @@ def stats(context: typer.Context, as_json: AsJson = False) -> None:
         console.print(table)
 
 
-def _contents(context: typer.Context) -> tuple[str, dict[str, int], str | None, str | None]:
-    """Whose memory is meant, how many items each namespace holds, and what made their vectors and keys, if any."""
-    from comem_memory.store.filters import check_namespace
-
-    namespace: str = check_namespace(context.obj["namespace"])
-    if (server := server_of(context)) is not None:
-        from comem_memory.client.connection import Connection
-        from comem_memory.server.wire import MemoryInfo, Stats
-
-        named = {} if context.meta[NAMESPACE] is None else {"namespace": namespace}
-        with closing(Connection(*server)) as connection:
-            told = connection.get("/v1/stats", Stats)
-            namespace = connection.get("/v1/memory", MemoryInfo, named).namespace
-        return namespace, told.items, told.encoder, told.retrieval_key
-    from comem_memory.store.chroma import ChromaStore
-
-    directory, url = context.obj["persist_directory"], context.obj["chroma_url"]
-    if url is None and not any(ChromaStore.check_location(directory).glob("*")):
-        return namespace, {}, None, None
-    opened = ChromaStore.embedded(directory, identity=None) if url is None else ChromaStore.server(url, identity=None)
-    with closing(opened) as store:
-        counts = {name: store.count(namespace=name) for name in store.namespaces()}
-        return namespace, counts, str(store.identity.encoder), store.identity.key_name
-
-
 def _hit(hit: MemoryHit) -> dict[str, Any]:
-    return {
-        "id": hit.id,
-        "similarity": hit.similarity,
-        "text": hit.text,
-        "image": getattr(hit, "picture_url", None) or hit.image,
-        "metadata": hit.metadata,
-        "created_at": hit.created_at,
-        "truncated": hit.truncated,
-        "updated_at": hit.updated_at,
-        "said_at": hit.said_at,
-        "expires": hit.expires,
-        "supersedes": hit.supersedes,
-        "superseded_by": hit.superseded_by,
-    }
+    return shown(hit, getattr(hit, "picture_url", None) or hit.image)
+
+
+def _stored(item: dict[str, Any]) -> str:
+    return f"{datetime.fromisoformat(item['created_at']).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _table(first: str, values: list[str], items: list[dict[str, Any]]) -> Table:
+    """A line for each item, after a first column of its own, with the beginning of its text."""
+    pictures = any(item["image"] for item in items)
+    table = Table(first, Column("id", overflow="fold"), "text", *["image"] * pictures)
+    for value, item in zip(values, items, strict=True):
+        text = " ".join((item["text"] or "").split())[:120]
+        table.add_row(value, item["id"], text, *[item["image"]] * pictures)
+    return table

@@ -18,4 +18,4 @@ def mcp(context: typer.Context) -> None:
     from comem_memory.server.mcp_server import serve_stdio  # not for --help: it loads torch
 
     with ExitStack() as opened:
-        serve_stdio(lambda: opened.enter_context(reach_memory(context)))
+        serve_stdio(lambda: opened.enter_context(reach_memory(context, new=True)))

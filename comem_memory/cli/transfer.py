@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from comem_memory.cli.app import app, console, open_memory
+from comem_memory.cli.app import AsJson, Where, app, check_there, console, open_memory, print_json
+from comem_memory.cli.kept import reach_kept
 
 
 @app.command()
-def export(context: typer.Context, folder: Annotated[Path, typer.Argument(help="A new folder.")]) -> None:
-    """Write a namespace to a portable folder."""
-    with open_memory(context) as memory:
-        console.print(f"{memory.export(folder)} items written to {folder}.")
+def export(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    where: Where = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a namespace to a portable folder, history included; no model is loaded."""
+    with reach_kept(context) as kept:
+        written = kept.export(folder, where)
+    if as_json:
+        print_json({"exported": written})
+    else:
+        console.print(f"{written} items written to {folder}.")
 
 
 @app.command(name="import")
@@ -30,6 +41,7 @@ def import_(
 @app.command()
 def reencode(context: typer.Context) -> None:
     """Encode a memory again that another encoder wrote; an interrupted run resumes."""
+    check_there(context)
     with open_memory(context, reencode=True) as memory:
         console.print(f"{memory.count()} items in namespace {context.obj['namespace']!r}.")
 
@@ -41,13 +53,10 @@ def rekey(context: typer.Context) -> None:
     Only retrieval keys are made anew, from the kept texts and pictures; nothing is encoded. Made anew with the key that
     the memory has, they hold all of the text of long items that version 0.1.0 stored.
     """
-    from comem_memory.opening import find_store  # not for --help: it loads torch
+    from comem_memory.cli.places import open_kept  # not for --help: it loads chromadb
 
-    store = find_store(context.obj["persist_directory"], context.obj["chroma_url"], "comem")
-    written_with = None
-    if store is not None:
+    with closing(open_kept(context.obj["persist_directory"], context.obj["chroma_url"])) as store:
         written_with = store.identity.key_name
-        store.close()
     with open_memory(context, rekey=True) as memory:
         if memory.key.name == written_with:  # else opening it gave the items this key
             memory.rekey()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comem_memory.cli.app import app, console
-from comem_memory.errors import StoreLocationError
 
 if TYPE_CHECKING:
     from comem_memory.store import ChromaStore
@@ -37,10 +36,6 @@ def backup(context: typer.Context, folder: Annotated[Path, typer.Argument(help="
 
 
 def _open_store(context: typer.Context) -> ChromaStore:
-    """The store that is there, without its model."""
-    from comem_memory.opening import open_store  # not for --help: it loads torch
+    from comem_memory.cli.places import open_kept  # not for --help: it loads chromadb
 
-    directory, server = context.obj["persist_directory"], context.obj["chroma_url"]
-    if server is None and not directory.is_dir():  # which opening would make
-        raise StoreLocationError(f"There is no memory in {directory}. Pass the directory of one: comem --directory.")
-    return open_store(directory, server, "comem", None)
+    return open_kept(context.obj["persist_directory"], context.obj["chroma_url"])

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
         RecordSummary,
         identity_of,
     )
-    from comem_memory.store.filters import Filter, check_namespace
+    from comem_memory.store.filters import Filter, check_filter, check_namespace
     from comem_memory.store.finding import Found, find
     from comem_memory.store.identification import Given, ids_of
     from comem_memory.store.merging import merged
     from comem_memory.store.moments import now, to_date
     from comem_memory.store.pictures import PictureFolder
-    from comem_memory.store.portable import count_items, write_folder
+    from comem_memory.store.portable import count_items, to_export, write_folder
     from comem_memory.store.quotas import Quotas
     from comem_memory.store.servers import ChromaServer
     from comem_memory.store.writer import Writer, record_of
@@ -48,6 +48,7 @@ _HOME = {
     "Quotas": "quotas",
     "RecordSummary": "contract",
     "Writer": "writer",
+    "check_filter": "filters",
     "check_namespace": "filters",
     "count_items": "portable",
     "decode_block": "codec",
@@ -59,6 +60,7 @@ _HOME = {
     "now": "moments",
     "record_of": "writer",
     "to_date": "moments",
+    "to_export": "portable",
     "write_folder": "portable",
 }
 
@@ -78,6 +80,7 @@ __all__ = [
     "Quotas",
     "RecordSummary",
     "Writer",
+    "check_filter",
     "check_namespace",
     "count_items",
     "decode_block",
@@ -89,6 +92,7 @@ __all__ = [
     "now",
     "record_of",
     "to_date",
+    "to_export",
     "write_folder",
 ]
 

@@ -62,6 +62,11 @@ def check_location(directory: str | Path) -> Path:
     return path
 
 
+def holds_memory(directory: str | Path) -> bool:
+    """Whether a directory holds a memory, be it an empty one."""
+    return (Path(directory) / _MARKER).is_file()
+
+
 def to_directory(directory: str | Path) -> Connection:
     """A Chroma in a directory, made if missing, which one process at a time may open.
 

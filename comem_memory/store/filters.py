@@ -80,6 +80,16 @@ def _unknown(part: Any) -> QueryError:
     )
 
 
+def check_filter(where: Filter) -> Filter:
+    """The filter.
+
+    Raises:
+        QueryError: It cannot be understood.
+    """
+    _conditions(where)
+    return where
+
+
 def check_namespace(namespace: str) -> str:
     """The namespace.
 

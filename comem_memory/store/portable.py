@@ -17,6 +17,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ from safetensors.numpy import load_file, save_file
 from comem_memory.errors import EncoderMismatchError, StoreLocationError
 from comem_memory.files import PARTIAL, atomic_write
 from comem_memory.store.codec import b85decode, b85encode, decode_block
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord
+from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore
+from comem_memory.store.filters import Filter
+from comem_memory.store.pictures import PictureFolder
 from comem_memory.types import MemoryItem, Metadata, own_metadata
 
 FORMAT_VERSION = 2
@@ -57,6 +60,14 @@ class _Line(BaseModel):
     expires: str | None = None
     supersedes: tuple[str, ...] = ()
     superseded_by: str | None = None
+
+
+def to_export(
+    store: MemoryStore, pictures: PictureFolder, *, namespace: str, where: Filter | None = None
+) -> Iterator[MemoryRecord]:
+    """Records of a namespace, superseded ones too, as `write_folder` takes them: with the paths of their pictures."""
+    for record in itertools.chain.from_iterable(store.scan(namespace=namespace, where=where, history=True)):
+        yield replace(record, image=pictures.find(record.image))
 
 
 def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryRecord]) -> int:

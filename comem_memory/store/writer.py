@@ -30,6 +30,7 @@ from comem_memory.progress import progress_bar
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store.codec import Precision, encode_block
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary, identity_of
+from comem_memory.store.deleting import delete_items, remove_expired
 from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.identification import Given, made_ids, stored_ids
 from comem_memory.store.merging import merged, merged_metadata
@@ -156,11 +157,7 @@ class Writer:
         """Deletes what matches both, each unless `None`, with the pictures; returns how many items."""
         self.store.check_open(writing=True)  # before the lock, which in a child of a fork nobody may release
         with self._lock:
-            self._remove_expired()
-            deleted = self.store.delete(namespace=self.namespace, ids=ids, where=where)
-            for id in deleted:
-                self.pictures.drop(namespace=self.namespace, id=id)
-        return len(deleted)
+            return delete_items(self.store, self.pictures, namespace=self.namespace, ids=ids, where=where)
 
     def reencode(self, *, batch_size: int, progress: bool | None) -> int:
         migration = self.store.begin_migration(self.identity)
@@ -250,7 +247,7 @@ class Writer:
             for old in self.store.summaries(list(superseded), namespace=self.namespace):
                 if old.superseded_by != superseded[old.id]:
                     self.store.supersede([old.id], by=superseded[old.id], namespace=self.namespace)
-            self._remove_expired(CHUNK)
+            remove_expired(self.store, self.pictures, CHUNK)
 
     def _superseded(self, chunk: Sequence[PreparedItem]) -> dict[str, str]:
         """Which items are superseded, and by which, once those of a chunk are stored, one after the other.
@@ -393,10 +390,6 @@ class Writer:
         self.store.put(records)
         for record in records:
             self.pictures.drop(namespace=record.namespace, id=record.id, except_for=record.image)
-
-    def _remove_expired(self, limit: int | None = None) -> None:
-        for namespace, id in self.store.remove_expired(limit):
-            self.pictures.drop(namespace=namespace, id=id)
 
 
 def record_of(one: PreparedItem, key: np.ndarray, block: str, moment: str, *, image: str | None) -> MemoryRecord:
