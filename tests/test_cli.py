@@ -454,6 +454,19 @@ def test_main_puts_an_error_on_one_line(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "error: two lines [bold]of[/bold] text\n"
 
 
+def test_what_nobody_expected_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    def fails() -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err.startswith("error: KeyError: 'a defect'. This is a defect of comem-memory")
+    monkeypatch.setenv("COMEM_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        cli.main()
+
+
 def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Any):
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # as it was, when the test ends
     monkeypatch.setattr(cli, "app", lambda: warnings.warn("Files are left out.", stacklevel=1))

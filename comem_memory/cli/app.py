@@ -253,26 +253,31 @@ def print_json(value: Any) -> None:
 
 
 def main() -> None:
-    """Runs the command; what a user can mend is one line on standard error and exit code 1."""
+    """Runs the command; what goes wrong is one line on standard error and exit code 1."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # of a character that the terminal lacks, the command does not fail
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         with _progress_on_standard_error():
             app()
-    except ComemError as error:
-        fail(str(error))
-    except ModuleNotFoundError as error:
-        if error.name is None:
+    except Exception as error:
+        if os.environ.get("COMEM_TRACEBACK"):
             raise
-        fail(f"{error}. Install what has it: {how_to_install(error.name)}")
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
-            raise
-        fail(
+        fail(_told(error))
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, and what to do."""
+    if isinstance(error, ComemError | OSError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        return f"{error}. Install what has it: {how_to_install(error.name)}"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        return (
             f"{str(error).partition('.')[0]}. docs/guides/precision.md has settings that take less memory; a training "
             "goes on with --gradient-checkpointing when it is given again."
         )
+    return f"{type(error).__name__}: {error}. This is a defect of comem-memory: COMEM_TRACEBACK=1 shows where it lies."
 
 
 @contextmanager
