@@ -284,7 +284,8 @@ def _told(error: Exception) -> str:
 def _progress_on_standard_error() -> Iterator[None]:
     """Lines tell of long work where standard error is no terminal, which has bars."""
     if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # those of transformers would be one long line
+        for name in ("TQDM_DELAY", "TQDM_MININTERVAL"):  # seconds, of the bars that other libraries draw
+            os.environ.setdefault(name, "5")
     logger, handler = logging.getLogger("comem_memory.progress"), logging.StreamHandler()
     before = logger.level
     logger.setLevel(logging.INFO)
