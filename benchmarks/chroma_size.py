@@ -39,7 +39,7 @@ def made_up_keys(count: int, *, seed: int) -> np.ndarray:
     return keys
 
 
-def _whole(key: np.ndarray) -> np.ndarray:
+def whole(key: np.ndarray) -> np.ndarray:
     """(384,) -> (1368,): with the pictures' part, which is zero."""
     return np.pad(key, (0, KEY_DIMENSION - TEXT_PART))
 
@@ -66,7 +66,7 @@ def fill(folder: Path, items: int, minutes: float) -> tuple[int, str]:
     before = sum(store.count(namespace=name) for name in store.namespaces())
     began, worked, done = time.monotonic(), time.process_time(), before
     while done < items and time.monotonic() - began < 60 * minutes:
-        store.put([_record(n, names[n], keys[n], blocks[n % 64]) for n in range(done, min(done + BATCH, items))])
+        store.put([made_up_record(n, names[n], keys[n], blocks[n % 64]) for n in range(done, min(done + BATCH, items))])
         done = min(done + BATCH, items)
         if done // BATCH % 150 == 0:
             print(f"{done} items, {(done - before) / (time.monotonic() - began):.0f} a second", file=sys.stderr)
@@ -75,11 +75,11 @@ def fill(folder: Path, items: int, minutes: float) -> tuple[int, str]:
     return done, f"{added} in {seconds:.0f} s, {worked:.0f} s of the CPU" if added else "before"
 
 
-def _record(number: int, namespace: str, key: np.ndarray, block: str) -> MemoryRecord:
+def made_up_record(number: int, namespace: str, key: np.ndarray, block: str) -> MemoryRecord:
     return MemoryRecord(
         id=f"{number:08d}",
         namespace=str(namespace),
-        key=_whole(key),
+        key=whole(key),
         block=block,
         text=f"{number}. {TEXT}",
         created_at=f"2026-01-01T00:00:00.{number % 1_000_000:06d}+00:00",
@@ -94,7 +94,7 @@ def measure(folder: Path, items: int, stored: int) -> dict[str, object]:
     questions = made_up_keys(QUESTIONS, seed=3)
     empty, began = process.memory_info().rss, time.process_time()
     store = ChromaStore.embedded(folder, identity=None)
-    store.search(_whole(questions[0]), namespace="crowd", k=5)
+    store.search(whole(questions[0]), namespace="crowd", k=5)
     start = time.process_time() - began
     rows = []
     for name in sorted(set(names), key=lambda name: int((names == name).sum())):
@@ -106,7 +106,7 @@ def measure(folder: Path, items: int, stored: int) -> dict[str, object]:
                 scores = of_namespace @ question
                 best = {f"{numbers[n]:08d}" for n in np.argsort(-scores, kind="stable")[:k]}
                 began = time.process_time()
-                hits = store.search(_whole(question), namespace=str(name), k=k)
+                hits = store.search(whole(question), namespace=str(name), k=k)
                 seconds.append(time.process_time() - began)
                 recalls.append(len(best & {record.id for record, _ in hits}) / len(best))
             times = float(np.median(seconds)), float(max(seconds))
