@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from pathlib import Path
 
 from comem_memory.errors import StoreLocationError
@@ -51,9 +52,14 @@ def check_directory(directory: Path) -> None:
 
 def _memories_near(directory: Path) -> list[Path]:
     """Directories beside it that hold a memory, those of similar names if there are any, at most three."""
-    parent = directory.parent
-    if not parent.is_dir():
-        return []
-    found = {one.name: one for one in sorted(parent.iterdir()) if one.is_dir() and ChromaStore.holds_memory(one)}
+    found: dict[str, Path] = {}
+    with suppress(OSError):
+        found = {one.name: one for one in sorted(directory.parent.iterdir()) if _holds_memory(one)}
     similar = difflib.get_close_matches(directory.name, found)
     return [found[name] for name in similar or list(found)[:3]]
+
+
+def _holds_memory(path: Path) -> bool:
+    with suppress(OSError):  # others' directories, which cannot be looked into
+        return ChromaStore.holds_memory(path)
+    return False
