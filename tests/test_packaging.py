@@ -21,6 +21,7 @@ EXTRAS = {
     "comem_memory/server": ("server",),
     "comem_memory/server/tracing.py": ("tracing",),
     "comem_memory/synthesis": ("train",),
+    "comem_memory/ui": ("ui",),
     "integrations/langchain": ("langchain",),
     "integrations/llama_index": ("llama-index",),
 }

@@ -28,6 +28,7 @@ def serve(
         bool, typer.Option("--plain-http", help="Listen beyond this machine without TLS: the network is private.")
     ] = False,
     grace: Annotated[float, typer.Option(min=0, help="Seconds to finish what runs, when told to stop.")] = 30.0,
+    ui: Annotated[bool, typer.Option("--ui", help="Show the memory in browsers, too, at /ui.")] = False,
     log: Annotated[Path | None, typer.Option(help="File of the access log; default: standard error.")] = None,
     tracing: Annotated[
         bool, typer.Option("--tracing", help="Send OpenTelemetry spans; the OTEL_ variables say where.")
@@ -52,8 +53,15 @@ def serve(
     def ready(url: str) -> None:
         console.print(f"Serving {directory or context.obj['chroma_url']} on {url}")
 
+    add = None
+    if ui:
+        from comem_memory.ui import mount  # an extra of its own
+
+        add = mount
     with open_memory(context) as memory:
-        running.serve(memory, address, bound, settings, grace=grace, directory=directory, tracing=tracing, ready=ready)
+        running.serve(
+            memory, address, bound, settings, grace=grace, directory=directory, tracing=tracing, add=add, ready=ready
+        )
 
 
 @app.command()

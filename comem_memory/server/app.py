@@ -20,7 +20,11 @@ from comem_memory.server.tokens import Tokens
 
 
 def create_app(
-    memory: ContinuousMemory, settings: ServerSettings | None = None, *, tokens: Tokens | None = None
+    memory: ContinuousMemory,
+    settings: ServerSettings | None = None,
+    *,
+    tokens: Tokens | None = None,
+    api: bool = True,
 ) -> FastAPI:
     """An ASGI app that serves a memory, every namespace of it, to those who have a token.
 
@@ -28,6 +32,7 @@ def create_app(
         memory: The memory as it was opened, not a view of a namespace; whoever opened it closes it.
         settings: Limits.
         tokens: Who may do what; without them everyone may do everything, so that only loopback may reach the app.
+        api: The routes for clients; without them there is what the caller adds, alone.
     """
     served = Served(memory, settings or ServerSettings(), tokens)
     mcp = McpEndpoint(served)
@@ -49,7 +54,8 @@ def create_app(
     app.state.served = served
     app.add_middleware(Observer, served=served)
     handle_errors(app)
-    for routes in (routes_health, routes_items, routes_answers, routes_memory, openai_routes):
-        app.include_router(routes.router, max_body_size=served.settings.max_body_bytes)
-    app.router.routes.append(Route("/mcp", mcp, methods=["POST"]))
+    if api:
+        for routes in (routes_health, routes_items, routes_answers, routes_memory, openai_routes):
+            app.include_router(routes.router, max_body_size=served.settings.max_body_bytes)
+        app.router.routes.append(Route("/mcp", mcp, methods=["POST"]))
     return app

@@ -127,6 +127,9 @@ def serve(
     grace: float,
     directory: Path | None = None,
     tracing: bool = False,
+    own_token: str | None = None,
+    api: bool = True,
+    add: Callable[[FastAPI], object] | None = None,
     ready: Callable[[str], None],
 ) -> None:
     """Serves a memory until the process is told to stop (SIGTERM, SIGINT).
@@ -142,12 +145,19 @@ def serve(
         grace: Seconds that running requests are given.
         directory: The memory's directory, in which the server is announced to processes of this machine.
         tracing: Send spans, as the standard variables of OpenTelemetry say.
+        own_token: What opens everything to whoever starts the server; then a token is wanted without a file of them,
+            too.
+        api: The routes for clients.
+        add: Is called with the app, to add to it.
         ready: Is called with the URL when requests are taken.
     """
-    local = secrets.token_urlsafe(32)
-    tokens = None if address.tokens is None else Tokens(address.tokens, {local: Access("local")})
-    app = create_app(memory, settings, tokens=tokens)
-    if tokens is None:  # else a page that a browser shows could reach it, under a name that leads to this machine
+    local = own_token or secrets.token_urlsafe(32)
+    wanted = address.tokens is not None or own_token is not None
+    tokens = Tokens(address.tokens, {local: Access("local")}) if wanted else None
+    app = create_app(memory, settings, tokens=tokens, api=api)
+    if add is not None:
+        add(app)
+    if address.tokens is None:  # else a page of another site could reach it, under a name that leads to this machine
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     with ExitStack() as running:
         running.callback(bound.close)

@@ -25,7 +25,8 @@ class Served:
 
     def __init__(self, memory: ContinuousMemory, settings: ServerSettings, tokens: Tokens | None) -> None:
         self.memory, self.settings, self.tokens = memory, settings, tokens
-        here = isinstance(memory.backbone, Backbone)  # where one answer waits for the other anyway
+        # Where the model is here, one answer waits for the other anyway; a connected memory has none to show.
+        here = isinstance(getattr(memory, "backbone", None), Backbone)
         self.answers = Queue(settings.answers_at_once or (1 if here else 64), settings.answers_waiting)
         self.writes = Queue(settings.writes_at_once, settings.writes_waiting)
         self.metrics = Metrics(self.answers, self.writes)

@@ -20,12 +20,14 @@ paths = {name: Path(given[name]) for name in ("tokens", "certificate", "key") if
 address = Address(host=given.get("host", "127.0.0.1"), **paths)
 log_to(Path(given["log"]) if "log" in given else None)
 bound = address.bind()
+if "ui" in given:
+    from comem_memory.ui import mount
 with tiny_memory(directory) as memory:
     if "window" in given:
         memory.encoder.backbone.model.config.get_text_config().max_position_embeddings = given["window"]
     serve(
         memory, address, bound, ServerSettings(**given.get("settings", {})), grace=given.get("grace", 30),
-        directory=directory, ready=lambda url: print(url, flush=True),
+        directory=directory, add=mount if "ui" in given else None, ready=lambda url: print(url, flush=True),
     )
 print("closed", flush=True)
 """
@@ -58,8 +60,8 @@ def server_process(directory: Path, **given: Any) -> Iterator[ServerProcess]:
 
     Args:
         directory: The memory's directory.
-        **given: host, tokens, certificate, key, log, grace, settings, a dict of `ServerSettings`, and window, the
-            tokens that the model reads.
+        **given: host, tokens, certificate, key, log, grace, settings, a dict of `ServerSettings`, window, the tokens
+            that the model reads, and ui, to show the page.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(directory), json.dumps(given, default=str)],

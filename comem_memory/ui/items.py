@@ -1,0 +1,91 @@
+"""The tab of items: newest first, or as a search finds them while it is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from nicegui import events, ui
+
+from comem_memory.server.pictures import checked
+from comem_memory.types import MemoryHit
+from comem_memory.ui.cards import show_card
+from comem_memory.ui.visitor import Visitor
+
+PAGE = 24
+"""Items that are shown at a time: rows of two, three and four cards are full."""
+
+
+class Items:
+    """The items of the namespace that is shown.
+
+    Args:
+        visitor: Who looks.
+        opened: Is called with the id of an item that is chosen.
+    """
+
+    def __init__(self, visitor: Visitor, opened: Callable[[str], Awaitable[None]]) -> None:
+        self._visitor, self._opened = visitor, opened
+        self._offset, self._asked, self._picture = 0, 0, b""
+        with ui.row().classes("line"):
+            self._words = ui.input(placeholder="Search by words", on_change=self.restart)
+            self._words.props('debounce=300 clearable outlined dense aria-label="Search"').classes("grow")
+            upload = ui.upload(on_upload=self._search_by, auto_upload=True).props("accept=image/*").classes("hidden")
+            by_picture = ui.button(icon="image_search").props('flat round aria-label="Search by a picture"')
+            by_picture.tooltip("Search by a picture")
+            by_picture.on("click", js_handler=f"() => getElement({upload.id}).pickFiles()")  # browsers want a gesture
+            self._without = ui.button(icon="hide_image", on_click=self._search_without).props("flat round")
+            self._without.tooltip("Search without the picture").set_visibility(False)
+        self._upload = upload
+        self._note = ui.label().classes("muted note")
+        self._cards = ui.element("div").classes("cards")
+        with ui.row().classes("line"):
+            self._newer = ui.button("Newer", icon="chevron_left", on_click=lambda: self._turn(-PAGE)).props("flat")
+            self._older = ui.button("Older", icon="chevron_right", on_click=lambda: self._turn(PAGE)).props("flat")
+
+    async def restart(self) -> None:
+        """Shows the first page."""
+        self._offset = 0
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Shows what is stored now."""
+        self._asked += 1
+        asked, words, picture = self._asked, (self._words.value or "").strip(), self._picture or None
+        with self._visitor.told():
+            memory = self._visitor.memory
+            if words or picture:
+                hits = await memory.asearch(words or None, picture, k=PAGE)
+                note = "" if hits else "Nothing here would be recalled for this. What is nearest:"
+                hits = hits or await memory.asearch(words or None, picture, k=PAGE, min_similarity=-1)
+                total = 0
+            else:
+                total = await memory.acount()
+                hits = await memory.anewest(limit=PAGE, offset=self._offset) if total else []
+                note = f"{self._offset + 1} to {self._offset + len(hits)} of {total}" if hits else "Nothing is stored."
+            if asked == self._asked:  # else something else was typed meanwhile
+                self._show(hits, words, note, total)
+
+    def _show(self, hits: list[MemoryHit], words: str, note: str, total: int) -> None:
+        self._note.set_text(note)
+        self._cards.clear()
+        with self._cards:
+            for hit in hits:
+                show_card(hit, self._visitor.namespace, self._opened, words)
+        self._newer.set_visibility(total > 0 and self._offset > 0)
+        self._older.set_visibility(total > self._offset + PAGE)
+
+    async def _turn(self, by: int) -> None:
+        self._offset = max(0, self._offset + by)
+        await self.refresh()
+
+    async def _search_by(self, event: events.UploadEventArguments) -> None:
+        with self._visitor.told():
+            self._picture = checked(await event.file.read(), self._visitor.served.settings) or b""
+            self._without.set_visibility(True)
+        self._upload.reset()
+        await self.restart()
+
+    async def _search_without(self) -> None:
+        self._picture = b""
+        self._without.set_visibility(False)
+        await self.restart()

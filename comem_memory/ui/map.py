@@ -1,0 +1,102 @@
+"""The tab of the map: every item a point, alike ones together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+from nicegui import events, ui
+
+from comem_memory.types import MemoryHit, leaves
+from comem_memory.ui.cards import shown
+from comem_memory.ui.projection import MOST, fields, groups, plane, sample
+from comem_memory.ui.visitor import Visitor
+
+NAMESPACE = "namespace (all that are open)"
+_drawing = asyncio.Lock()
+"""One map is computed at a time, whoever asks: it takes all cores."""
+
+
+class Map:
+    """A map of the namespace that is shown, or of all that are open.
+
+    Args:
+        visitor: Who looks.
+        opened: Is called with namespace and id of an item whose point is chosen.
+    """
+
+    def __init__(self, visitor: Visitor, opened: Callable[[str, str], Awaitable[None]]) -> None:
+        self._visitor, self._opened = visitor, opened
+        self._hits, self._namespaces = list[MemoryHit](), list[str]()
+        self._points = np.zeros((0, 2))
+        with ui.row().classes("line"):
+            self._colour = ui.select([NAMESPACE], label="Colour", on_change=self._chosen).props("outlined dense")
+            self._colour.classes("grow")
+            self._button = ui.button("Draw again", icon="refresh", on_click=self.draw).props("flat")
+        self._note = ui.label().classes("muted note")
+        self._chart = ui.element("div").classes("full")
+
+    async def draw(self) -> None:
+        """Computes the map of what is stored now."""
+        self._button.props("loading")
+        self._note.set_text("Computing the map …")
+        with self._visitor.told():
+            every = self._colour.value == NAMESPACE
+            names = await self._visitor.namespaces() if every else [self._visitor.namespace]
+            memories = [self._visitor.view(name) for name in names]
+            async with _drawing:
+                found = await asyncio.to_thread(
+                    lambda: [(one.name, hit) for one in memories for hit in sample(one, max(1, MOST // len(memories)))]
+                )
+                self._namespaces, self._hits = [name for name, _ in found], [hit for _, hit in found]
+                self._points = await asyncio.to_thread(plane, self._hits) if found else np.zeros((0, 2))
+            self._colour.set_options([NAMESPACE, *fields(self._hits)])
+        self._button.props(remove="loading")
+        self._show()
+
+    async def _chosen(self) -> None:
+        every, drawn = self._colour.value == NAMESPACE, len(set(self._namespaces)) > 1
+        await self.draw() if every or drawn else self._show()
+
+    def _show(self) -> None:
+        count = len(self._hits)
+        self._note.set_text(
+            f"{count} items by their vectors. Choose a point to open its item." if count else "Nothing."
+        )
+        values = [self._value(at) for at in range(count)]
+        series: dict[str, list[dict[str, Any]]] = {}
+        for at, group in enumerate(groups(values)):
+            name = " ".join((self._hits[at].text or "a picture")[:80].split())
+            point = {"value": [float(number) for number in self._points[at]], "name": name, "at": at}
+            series.setdefault(group, []).append(point)
+        self._chart.clear()
+        with self._chart:
+            ui.echart(_options(series), on_point_click=self._open).classes("map")
+
+    def _value(self, at: int) -> str:
+        if self._colour.value == NAMESPACE:
+            return self._namespaces[at]
+        return shown(leaves(self._hits[at].metadata).get(self._colour.value or "", "—"))
+
+    async def _open(self, event: events.EChartPointClickEventArguments) -> None:
+        data: Any = event.data  # a point as `_show` made it
+        at: int = data["at"]
+        await self._opened(self._namespaces[at], self._hits[at].id)
+
+
+def _options(series: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Of ECharts; what it shows of users' texts it draws on a canvas, where nothing is read as HTML."""
+    axis = {"show": False, "scale": True}
+    return {
+        "tooltip": {"renderMode": "richText", "formatter": "{b}", "confine": True},
+        "legend": {"type": "scroll", "bottom": 0, "textStyle": {"color": "#888"}, "show": len(series) > 1},
+        "grid": {"left": 8, "right": 8, "top": 8, "bottom": 40},
+        "xAxis": axis,
+        "yAxis": axis,
+        "series": [
+            {"type": "scatter", "name": name, "symbolSize": 11, "data": points, "itemStyle": {"opacity": 0.8}}
+            for name, points in series.items()
+        ],
+    }

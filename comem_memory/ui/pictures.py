@@ -1,0 +1,62 @@
+"""Pictures of items, scaled down once."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+from nicegui import ui
+
+from comem_memory.errors import ItemNotFoundError
+from comem_memory.files import load_image
+from comem_memory.server.access import readable
+from comem_memory.types import MemoryHit
+from comem_memory.ui.guard import PATH, session_of
+from comem_memory.ui.sessions import Sessions
+
+SMALL, LARGE = 480, 1280
+"""Most pixels of a picture's longer side, on a card and alone."""
+KEPT = 1000
+"""Scaled pictures that are kept in memory; a small one takes about 20 kB."""
+
+
+def has_picture(hit: MemoryHit) -> bool:
+    """Whether an item has a picture; one that lies on a server is not fetched for that."""
+    return (getattr(hit, "picture_url", None) or hit.image) is not None
+
+
+def show_picture(hit: MemoryHit, namespace: str, *, large: bool = False) -> None:
+    """An item's picture on the page."""
+    image = ui.element("img").classes("picture")
+    query = {"namespace": namespace, "id": hit.id, "large": large, "version": hit.updated_at}
+    image.props["src"] = f"picture?{urlencode(query)}"  # `props(...)` would parse what users wrote
+    image.props["alt"] = hit.text or "A picture without a text"
+    image.props["loading"] = "lazy"
+
+
+def picture_routes(sessions: Sessions) -> APIRouter:
+    """The route of pictures, for those who may read the item."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get(f"{PATH}/picture")
+    def picture(request: Request, namespace: str, id: str, large: bool = False) -> Response:
+        access = sessions.access(session_of(request))
+        [hit] = readable(sessions.served, access, namespace).memory.get(id)
+        if hit.image is None or not Path(hit.image).is_file():
+            raise ItemNotFoundError(f"Item {id!r} has no picture.")
+        content = _scaled(hit.image, Path(hit.image).stat().st_mtime_ns, LARGE if large else SMALL)
+        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    return router
+
+
+@lru_cache(KEPT)
+def _scaled(path: str, _changed: int, side: int) -> bytes:
+    """A picture as JPEG; `_changed` tells a file from what it was before."""
+    picture, file = load_image(path), io.BytesIO()
+    picture.thumbnail((side, side))
+    picture.save(file, format="JPEG", quality=85)
+    return file.getvalue()
