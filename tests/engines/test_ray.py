@@ -230,7 +230,7 @@ def test_texts_are_cut_as_they_are_by_add(model: dict[str, Any], tmp_path: Path)
     (tmp_path / "doors.md").write_text("# Doors\nBlue.\n# Keys\nBrass.\n")
     cut = {"split": "heading", **model}
     assert encode(tmp_path / "doors.md", tmp_path / "shards", **cut) == EncodedDataset(2, 0, 0)
-    with pytest.raises(StoreLocationError, match=r"holds work with another --split"):
+    with pytest.raises(StoreLocationError, match=r"holds work with another --rows or --split"):
         encode(tmp_path / "doors.md", tmp_path / "shards", **model)
 
 
