@@ -56,11 +56,11 @@ class OneItem:
                     ui.label(shown(value))
             said = ui.element("div").classes("said")
             with ui.row().classes("line end"):
-                if self._visitor.access.writes:
-                    ui.button("Delete", icon="delete", on_click=lambda: self._delete(hit)).props("flat color=negative")
-                    ui.button("Edit", icon="edit", on_click=lambda: self._edit(hit)).props("flat")
                 describe = ui.button("What its vectors say", icon="psychology").props("flat")
                 describe.on_click(lambda: self._describe(hit, said))
+                if self._visitor.access.writes:
+                    ui.button("Edit", icon="edit", on_click=lambda: self._edit(hit)).props("flat")
+                    ui.button("Delete", icon="delete", on_click=lambda: self._delete(hit)).props("flat color=negative")
                 ui.button("Close", on_click=self._sheet.close).props("flat")
 
     async def _describe(self, hit: MemoryHit, said: ui.element) -> None:

@@ -374,7 +374,7 @@ def test_the_command_shows_the_memory_of_a_running_server(tmp_path: Path, visit:
 def test_a_thousand_items_stay_quick(
     server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None]
 ):
-    """First page, next page and search take at most three times as long as with ten items, and half a second."""
+    """The first page and a search take at most three times as long as with ten items, and half a second more."""
     taken = {}
     for count in (10, 1000):
         stored("eve", *(f"Note {number} about door {number % 7}." for number in range(count)))
