@@ -30,6 +30,7 @@ def demo(
             settings["namespace"] = "countries"  # apart from the private facts
     else:
         from comem_memory.cli.demonstration import run
+    console.print("Loading the model; its public weights are fetched and put together the first time ...")
     with open_memory(context, **settings) as memory:
         run(memory, console)
     where = f"-d {shlex.quote(str(directory))}" + (" -n countries" if countries else "")
