@@ -9,7 +9,7 @@ from PIL import Image
 
 from comem_memory import MemoryItem
 from comem_memory.errors import InvalidItemError
-from comem_memory.files import read_items
+from comem_memory.files import items_of, read_items
 from comem_memory.testing import tiny_picture
 
 DOORS = """Before any heading.
@@ -85,15 +85,25 @@ def test_texts_are_cut_by_size(tmp_path: Path):
     assert under == [["Words"], ["Words"], ["Words"], ["Last"]], "the heading ends a line"
 
 
+def test_a_heading_with_nothing_under_it_stays_with_what_follows(tmp_path: Path):
+    text = "# Doors\n\n## Front\n\nThe front door is blue.\n\nBack\n====\n\n# Cellar\nDamp.\n\n# Roof"
+    (tmp_path / "doors.md").write_text(text)
+    items = list(read_items(str(tmp_path), split="heading"))
+    assert [item.metadata["headings"] for item in items] == [["Doors", "Front"], ["Cellar"], ["Roof"]]
+    assert "\n\n".join(item.text or "" for item in items) == text
+
+
 def test_pages_of_a_pdf_file(tmp_path: Path):
-    write_pdf(tmp_path / "doors.pdf", "The blue door.", "", "The brass key.")
-    read = [(item.text, item.image, item.metadata["page"]) for item in read_items(str(tmp_path))]
+    write_pdf(tmp_path / "doors.pdf", "The blue door.", "", "The brass key.", "")
+    with pytest.warns(UserWarning, match=r"doors.pdf holds no text on page 2, 4, which is left out: .*--page-pictures"):
+        read = [(item.text, item.image, item.metadata["page"]) for item in read_items(str(tmp_path))]
     assert read == [("The blue door.", None, 1), ("The brass key.", None, 3)]
     shown = list(read_items(str(tmp_path / "doors.pdf"), page_pictures=True))
     assert [(item.text, item.metadata["page"]) for item in shown] == [
         ("The blue door.", 1),
         (None, 2),
         ("The brass key.", 3),
+        (None, 4),
     ]
     assert all(isinstance(item.image, Image.Image) and item.image.size == (400, 200) for item in shown)
     tiny_picture(1).save(tmp_path / "scanned.pdf")
@@ -135,6 +145,28 @@ def test_a_folder_without_anything_to_read(tmp_path: Path):
         read_items(str(tmp_path))
 
 
+def test_texts_beside_files_that_are_left_out_are_read_unless_these_are_pictures(tmp_path: Path):
+    for name in ("report.docx", "report.txt", "clip.mp4", "clip.txt", "IMG_1.heic", "IMG_1.txt", "a.md"):
+        (tmp_path / name).write_text(name)
+    with pytest.warns(UserWarning, match=r"left out: 1 .docx, 1 .heic, 1 .mp4\. Convert"):
+        assert [item.text for item in read_items(str(tmp_path))] == ["a.md", "clip.txt", "report.txt"]
+
+
+def test_what_cannot_be_read_is_an_item_of_items_of(tmp_path: Path):
+    write_pdf(tmp_path / "pages.pdf", "One.", "Two.", "Three.")
+    whole = (tmp_path / "pages.pdf").read_text()
+    (tmp_path / "pages.pdf").write_text(whole.replace("Kids[3 0 R 5 0 R", "Kids[3 0 R 99 0 R"))
+    first, error = items_of(tmp_path / "pages.pdf")
+    assert isinstance(first, MemoryItem) and first.text == "One."
+    assert isinstance(error, InvalidItemError) and "pages.pdf, page 2, cannot be read: " in str(error)
+    (tmp_path / "deep.jsonl").write_text('{"text": ' + "[" * 200_000 + "\nNext.")
+    error, after = items_of(tmp_path / "deep.jsonl")
+    assert isinstance(error, InvalidItemError) and "deep.jsonl, line 1: " in str(error)
+    assert isinstance(after, MemoryItem) and after.text == "Next."
+    [error] = items_of(tmp_path / "gone.txt")  # since the folder was looked through
+    assert isinstance(error, InvalidItemError) and "gone.txt cannot be read: No such file" in str(error)
+
+
 def test_a_byte_order_mark_and_braces_in_texts_are_no_obstacle(tmp_path: Path):
     (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "From Windows."}\n')
     (tmp_path / "b.txt").write_text("{curly} words\n", encoding="utf-8-sig")
@@ -157,3 +189,13 @@ def test_lines_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch):
     items = read_items("-")
     assert next(items) == MemoryItem(text="One.")
     assert next(items) == MemoryItem(text="Two.", metadata={"source": "standard input"})
+
+
+def test_standard_input_from_windows_and_its_lines(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO('\ufeff{"text": "From Windows."}\n'))
+    assert list(read_items("-")) == [MemoryItem(text="From Windows.")]
+    monkeypatch.setattr(sys, "stdin", io.StringIO('\ufeff\n\n{"text": "One."}\n{"broken'))
+    items = read_items("-")
+    assert next(items) == MemoryItem(text="One.")
+    with pytest.raises(InvalidItemError, match="standard input, line 4: "):
+        next(items)

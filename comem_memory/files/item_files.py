@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
+from textwrap import shorten
 from typing import TypedDict, Unpack
 
 from PIL import Image
@@ -21,6 +22,8 @@ from comem_memory.files.splitting import check_splitter, pieces
 from comem_memory.types import MemoryItem, Metadata, picture_path
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+UNREAD_PICTURES = {".heic", ".heif", ".svg", ".jxl", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf"}
+"""Suffixes of pictures that nothing here reads, whose captions are left out with them."""
 TEXT_SUFFIXES = {".txt", ".md"}
 READ_SUFFIXES = {".jsonl", ".pdf"} | TEXT_SUFFIXES | IMAGE_SUFFIXES
 KINDS = ".jsonl, .txt, .md, .pdf or a picture"
@@ -75,9 +78,9 @@ def item_files(source: str | Path) -> list[Path]:
     if not path.exists():
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
     files = sorted(_visible(path)) if path.is_dir() else [path]
-    pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+    pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | UNREAD_PICTURES}
     others = {file for file in files if file.suffix.lower() not in READ_SUFFIXES}
-    captions = {file.with_suffix(".txt") for file in (*pictures, *others)}
+    captions = {file.with_suffix(".txt") for file in pictures}
     readable = [file for file in files if file not in others and file not in captions]
     if not readable:
         raise InvalidItemError(f"Nothing in {path} is {KINDS}. Convert what should be read.")
@@ -95,7 +98,7 @@ def items_of(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | In
 
     A line of a `.jsonl` file is an object with the fields of `MemoryItem`, or a text. Another text is one item, or one
     a piece; a PDF file one a page, or one a piece. A picture is an item whose text is in the `.txt` file of the same
-    name, if there is one. All but those of JSON lines have their file as `source` in their metadata, pages their
+    name, if there is one. All but objects in JSON lines have their file as `source` in their metadata, pages their
     number as `page`, and pieces the `headings` that they stand under.
     """
     try:
@@ -111,6 +114,10 @@ def items_of(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | In
             yield from _text_items(_text(file), {"source": str(file)}, **reading)
     except InvalidItemError as error:
         yield error
+    except OSError as error:
+        yield InvalidItemError(
+            f"{file} cannot be read: {error.strerror or error}. See that it is there and may be read."
+        )
 
 
 def _is_pdf(file: Path) -> bool:
@@ -126,10 +133,14 @@ def _raised(one: MemoryItem | InvalidItemError) -> MemoryItem:
 def _piped(**reading: Unpack[Reading]) -> Iterator[MemoryItem | InvalidItemError]:
     name = "standard input"
     lines = _decoded(sys.stdin, name)
-    first = list(itertools.islice(itertools.dropwhile(str.isspace, lines), 1))
-    if first and first[0].lstrip().startswith("{"):
-        return _json_items(itertools.chain(first, lines), name, Path())
-    return _text_items("".join([*first, *lines]), {"source": name}, **reading)
+    begun = list[str]()  # as far as the first line that is not blank
+    for line in lines:
+        begun.append(line if begun else line.removeprefix("\ufeff"))  # a byte order mark
+        if begun[-1].strip():
+            break
+    if begun and begun[-1].lstrip().startswith("{"):
+        return _json_items(itertools.chain(begun, lines), name, Path())
+    return _text_items("".join([*begun, *lines]), {"source": name}, **reading)
 
 
 def _text_items(
@@ -145,20 +156,26 @@ def _text_items(
 
 
 def _pages(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | InvalidItemError]:
-    """Pages with neither text nor picture are left out."""
-    found = False
+    """Pages with neither text nor picture are left out, of which a warning tells."""
+    found, left_out = False, list[int]()
     for number, (text, picture) in enumerate(pages(file, pictures=reading.get("page_pictures", False)), 1):
         metadata: Metadata = {"source": str(file), "page": number}
         made = list(_text_items(text, metadata, image=picture, **reading))
         if not made and picture is not None:
             made = [MemoryItem(image=picture, metadata=metadata)]
-        found = found or bool(made)
+        if made:
+            found = True
+        else:
+            left_out.append(number)
         yield from made
+    how = (
+        "it may be scanned. Store pages as pictures too (comem add --page-pictures), or have the text recognised first."
+    )
     if not found:
-        yield InvalidItemError(
-            f"{file} holds no text: it may be scanned. Store its pages as pictures too (comem add --page-pictures), "
-            "or have its text recognised first."
-        )
+        yield InvalidItemError(f"{file} holds no text: {how}")
+    elif left_out:
+        numbers = shorten(", ".join(map(str, left_out)), 100, placeholder=" ...")
+        warnings.warn(f"{file} holds no text on page {numbers}, which is left out: {how}", stacklevel=2)
 
 
 def _visible(folder: Path) -> Iterator[Path]:
@@ -196,7 +213,7 @@ def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[Memor
             if isinstance(fields.get("image"), str):
                 fields["image"] = folder / picture_path(fields["image"])
             yield MemoryItem(**fields)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield InvalidItemError(
                 f"{name}, line {number}: {error} "
                 "Each line is an object with the fields of MemoryItem (text, image, id, metadata, said_at, expires, "

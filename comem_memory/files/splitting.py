@@ -42,19 +42,21 @@ def pieces(text: str, split: Split, size: int | None = None) -> Iterator[tuple[s
 
 
 def _sections(text: str) -> Iterator[tuple[str, list[str]]]:
-    """What stands before the first heading, and under each, verbatim."""
+    """What stands before the first heading, and under each, verbatim; one with nothing under it goes with the next."""
     from markdown_it import MarkdownIt  # LangChain's splitter for Markdown takes the indentation from lines
 
     lines = text.replace("\r\n", "\n").split("\n")  # as Markdown counts them
     tokens = MarkdownIt("commonmark").parse("\n".join(lines))
     headings = [at for at, token in enumerate(tokens) if token.type == "heading_open" and token.level == 0]
-    found = [((tokens[at].map or [0])[0], int(tokens[at].tag[1:]), tokens[at + 1].content) for at in headings]
+    found = [(tokens[at].map or [0, 0], int(tokens[at].tag[1:]), tokens[at + 1].content) for at in headings]
     under: dict[int, str] = {}
-    start = 0
-    for line, level, title in [*found, (len(lines), 0, "")]:
-        yield "\n".join(lines[start:line]), list(under.values())
+    start = body = 0
+    for (line, end), level, title in [*found, ([len(lines), len(lines)], 0, "")]:
+        if line == len(lines) or any(map(str.strip, lines[body:line])):
+            yield "\n".join(lines[start:line]), list(under.values())
+            start = line
         under = {above: name for above, name in under.items() if above < level} | {level: title}
-        start = line
+        body = end
 
 
 def _of_size(text: str, size: int) -> list[str]:
