@@ -64,6 +64,18 @@ def test_a_directory_is_copied_while_it_is_written_to(tmp_path: Path):
             assert "new" in ids_of(store)
 
 
+def test_a_backup_that_is_stopped_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with closing(ChromaStore.embedded(tmp_path / "memory", identity=identity())) as store:
+        store.put([record("a")])
+        monkeypatch.setattr(shutil, "copyfile", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            store.backup(tmp_path / "copy")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["memory"]
+
+
 def test_a_backup_takes_no_place_that_is_taken_and_leaves_nothing_half(tmp_path: Path):
     with closing(ChromaStore.embedded(tmp_path / "memory", identity=identity())) as store:
         store.put([record("a")])

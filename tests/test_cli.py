@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -488,6 +489,32 @@ def test_a_missing_library_is_named_with_the_extra(comem: Comem, tmp_path: Path,
     *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and "matplotlib" in line and "pip install 'comem-memory[notebooks]'" in line
     assert not (tmp_path / "report").exists()
+    monkeypatch.setattr(cli, "app", lambda: import_module("no_such.module"))
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = "error: No module named 'no_such'. Install the package that has the module no_such.\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "how"),
+    [
+        (["add", "notes.jsonl"], "what is done is kept, and the same command goes on from there"),
+        (["add", "-"], "what is done is kept, and the same command goes on if it is given the same input again"),
+        (["train", "new"], "what was done up to the last checkpoint is kept, and the same command goes on from there"),
+        (["backup", "new"], "nothing was changed; the same command begins again"),
+    ],
+)
+def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], how: str):
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.jsonl").write_text("A note.")
+    for module, name in (("items", "reach_memory"), ("train", "load_backbone"), ("upkeep", "_open_store")):
+        monkeypatch.setattr(import_module(f"comem_memory.cli.{module}"), name, stopped)
+    result = CliRunner().invoke(cli.app, arguments, input="A note.")
+    assert (result.exit_code, result.stderr) == (130, f"\nstopped: {how}.\n")
 
 
 def test_a_gpu_that_is_too_small_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Any):
@@ -533,6 +560,7 @@ def test_the_guide_shows_every_command_with_options_that_there_are():
     for line in re.findall(r"\bcomem (-[^`\n;]+|[a-z-]+[^`\n;]*)", guide):
         words = line.replace("|", " | ").split(" | ")[0].split()
         command = next((word for word in words if word in program.commands), None)
+        assert words[0].startswith("-") or words[0].strip("(),.:") in program.commands, line
         if command is not None:
             shown.add(command)
             options = {one for parent in (program, program.commands[command]) for p in parent.params for one in p.opts}

@@ -118,11 +118,20 @@ def test_every_declared_dependency_has_the_version_it_was_tested_with():
         ("matplotlib.pyplot", "notebooks"),
         ("opentelemetry.instrumentation", "tracing"),
         ("ray", "ray"),
+        ("langchain_text_splitters", "split"),
+        ("pypdfium2", "pdf"),
     ],
 )
 def test_what_is_missing_is_told_with_its_extra(module: str, extra: str):
     assert how_to_install(module) == f"pip install 'comem-memory[{extra}]'"
-    assert how_to_install("bitsandbytes") == "pip install bitsandbytes"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["PIL", "yaml", "google.protobuf", "langchain_openai", "comem_memory.chat", "nltk", "pyarrow", "bitsandbytes"],
+)
+def test_no_package_is_made_up_for_a_module_that_no_extra_brings(module: str):
+    assert how_to_install(module) is None
 
 
 def test_every_package_is_listed():

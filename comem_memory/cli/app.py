@@ -271,7 +271,10 @@ def _told(error: Exception) -> str:
     if isinstance(error, ComemError | OSError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
-        return f"{error}. Install what has it: {how_to_install(error.name)}"
+        how = how_to_install(error.name)
+        return f"{error}. Install " + (
+            f"what has it: {how}" if how else f"the package that has the module {error.name}."
+        )
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return (
             f"{str(error).partition('.')[0]}. docs/guides/precision.md has settings that take less memory; a training "

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from comem_memory.errors import StoreInUseError, StoreLocationError
-from comem_memory.files import TemporaryFolder, atomic_write
+from comem_memory.files import TemporaryFolder, atomic_folder, atomic_write
 from comem_memory.store.connections import Connection, check_process, one_at_a_time, start_here
 from comem_memory.store.library import embedded_client
 
@@ -160,22 +160,24 @@ def copy_directory(directory: str | Path, target: str | Path) -> Path:
     source, target = check_location(directory), Path(target).resolve()
     if target.exists():
         raise StoreLocationError(f"{target} exists. Pass the path of a new directory.")
-    unfinished = target.with_name(target.name + ".partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
     ignored = shutil.ignore_patterns(_LOCK, "server.json")
+
+    def fill(folder: Path) -> None:
+        try:
+            shutil.copytree(source, folder, ignore=ignored, copy_function=_copy_what_is_there, dirs_exist_ok=True)
+        except shutil.Error as error:
+            failures = [one for one in error.args[0] if not _is_gone(Path(one[0]), source / _PICTURES)]
+            if failures:
+                raise shutil.Error(failures) from error
+
     try:
-        shutil.copytree(source, unfinished, ignore=ignored, copy_function=_copy_what_is_there)
+        atomic_folder(target, fill)
     except OSError as error:
-        failures = error.args[0] if isinstance(error, shutil.Error) else [(source, unfinished, error)]
-        left = [(path, why) for path, _, why in failures if not _is_gone(Path(path), source / _PICTURES)]
-        if left:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            path, why = left[0]
-            raise StoreLocationError(
-                f"{path} cannot be copied to {target}: {why}. Nothing is left there. Pass a directory that can be "
-                "written and has the space, and see that all files of the memory can be read."
-            ) from error
-    unfinished.rename(target)
+        path, _, why = error.args[0][0] if isinstance(error, shutil.Error) else (source, target, error)
+        raise StoreLocationError(
+            f"{path} cannot be copied to {target}: {why}. Nothing is left there. Pass a directory that can be "
+            "written and has the space, and see that all files of the memory can be read."
+        ) from error
     return target
 
 
