@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -532,7 +533,8 @@ class ItemMemory:
         """
         total = len(self.store.ids(namespace=self.name, where=where, history=True))
         records = to_export(self.store, self._pictures, namespace=self.name, where=where)
-        return write_folder(Path(folder), self.store.identity, tracked(records, "exporting", progress, total=total))
+        with closing(tracked(records, "exporting", progress, total=total)) as shown:
+            return write_folder(Path(folder), self.store.identity, shown)
 
     def close(self) -> None:
         """Lets go of the directory or server, and of pictures kept for a memory without a directory."""

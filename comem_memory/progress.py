@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Generator, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
@@ -83,8 +83,12 @@ def progress_bar(
 
 def tracked(
     work: Iterable[T], what: str, shown: bool | None = None, *, total: int | None = None, **settings: Any
-) -> Iterator[T]:
-    """The elements of something that has a length, or `total` elements, with a `progress_bar` over them."""
+) -> Generator[T, None, None]:
+    """The elements of something that has a length, or `total` elements, with a `progress_bar` over them.
+
+    A `for` loop that fails ends the bar. What else takes the elements does so within `contextlib.closing`: a traceback
+    may keep the generator, and with it the bar.
+    """
     with progress_bar(what, shown, total=len(work) if isinstance(work, Sized) else total, **settings) as bar:
         for one in work:
             yield one

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -206,6 +207,37 @@ def test_an_export_that_fails_leaves_no_folder_and_can_be_given_again(
         target.load(tmp_path)
     (tmp_path / "away.bmp").rename(tmp_path / "own.bmp")
     assert source.export(tmp_path / "export") == 5
+    with pytest.raises(StoreLocationError, match="not an empty folder"):
+        source.export(tmp_path / "export")
+    assert target.load(tmp_path / "export") == 5
+
+
+def test_an_export_that_fails_keeps_the_users_empty_folder_and_ends_its_bar(
+    source: ContinuousMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(portable, "SHARD", 1)  # so that it fails before all items are taken
+    (tmp_path / "own.bmp").unlink()
+    (tmp_path / "export").mkdir()
+    with pytest.raises(StoreLocationError, match="is gone") as caught:
+        source.export(tmp_path / "export", progress=True)
+    assert list((tmp_path / "export").iterdir()) == []
+    for thread in threading.enumerate():
+        if thread.name == "comem-progress":
+            thread.join(5)
+            assert not thread.is_alive(), f"kept by the traceback of {caught.value}"
+
+
+def test_of_exports_that_begin_in_one_folder_the_first_is_written(
+    source: ContinuousMemory, target: ContinuousMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make = Path.mkdir
+
+    def later(path: Path, *arguments: Any, **named: Any) -> None:
+        monkeypatch.setattr(Path, "mkdir", make)
+        assert source.export(tmp_path / "export") == 5
+        path.mkdir(*arguments, **named)
+
+    monkeypatch.setattr(Path, "mkdir", later)
     with pytest.raises(StoreLocationError, match="not an empty folder"):
         source.export(tmp_path / "export")
     assert target.load(tmp_path / "export") == 5

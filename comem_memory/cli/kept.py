@@ -110,7 +110,8 @@ class _Stored(Kept):
 
         total = len(self._store.ids(namespace=self.namespace, where=where, history=True))
         records = to_export(self._store, self._pictures, namespace=self.namespace, where=where)
-        return write_folder(folder, self._store.identity, tracked(records, "exporting", total=total))
+        with closing(tracked(records, "exporting", total=total)) as shown:
+            return write_folder(folder, self._store.identity, shown)
 
     def _shown(self, records: Sequence[MemoryRecord]) -> list[dict[str, Any]]:
         return [shown(record, self._pictures.find(record.image)) for record in records]

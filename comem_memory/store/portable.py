@@ -17,6 +17,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,23 +74,33 @@ def to_export(
 def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryRecord]) -> int:
     """Writes records shard by shard; the manifest comes last, so that an unfinished folder is recognised.
 
-    What fails or is interrupted leaves no folder, unless the process is killed.
+    What fails or is interrupted leaves nothing, and an empty folder that was there, unless the process is killed.
 
     Raises:
         StoreLocationError: The folder is not empty, or an item's picture is gone.
         CorruptBlockError: An item's stored vectors are damaged.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StoreLocationError(f"{folder} is not an empty folder. Export to a new one.")
+    taken = StoreLocationError(f"{folder} is not an empty folder. Export to a new one.")
+    there = folder.exists()
+    if there and (not folder.is_dir() or any(folder.iterdir())):
+        raise taken
+    try:
+        (folder / "pictures").mkdir(parents=True)
+    except FileExistsError:  # another export began there meanwhile
+        raise taken from None
     try:
         return _write(folder, identity, records)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder / "pictures", ignore_errors=True)
+        with suppress(OSError):  # why it failed is what is told
+            for file in (folder / MANIFEST, folder / "items.jsonl", *folder.glob("vectors-*.safetensors")):
+                file.unlink(missing_ok=True)
+            if not there:
+                folder.rmdir()
         raise
 
 
 def _write(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryRecord]) -> int:
-    (folder / "pictures").mkdir(parents=True)
     given, count = iter(records), 0
     with (folder / "items.jsonl").open("w", encoding="utf-8") as lines:
         for number in itertools.count():
@@ -111,7 +122,7 @@ def _write(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryR
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     sha256 = {file.relative_to(folder).as_posix(): _sha256(file) for file in files}
     manifest = _Manifest(format_version=FORMAT_VERSION, identity=identity, items=count, sha256=sha256)
-    atomic_write(folder / "export.json", manifest.model_dump_json(indent=2) + "\n")
+    atomic_write(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     return count
 
 
