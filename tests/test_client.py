@@ -123,7 +123,9 @@ class TestItems:
         memory.close()
         assert not kept.exists()
 
-    def test_finding_counting_changing_and_forgetting(self, both: tuple[ContinuousMemory, ContinuousMemory]):
+    def test_finding_counting_changing_and_forgetting(
+        self, both: tuple[ContinuousMemory, ContinuousMemory], monkeypatch: pytest.MonkeyPatch
+    ):
         for one in both:
             one.update("tea", text="Ada drinks black tea.", metadata={"year": 2022})
             one.add(MemoryItem(id="milk", text="Ada drinks milk now.", supersedes="tea"))
@@ -141,6 +143,10 @@ class TestItems:
         assert told(memory.scan()) == told(local.scan())
         assert [hit.id for hit in memory.newest()] == [hit.id for hit in local.newest()] == ["milk", "cat", "door"]
         assert [hit.id for hit in memory.newest(limit=1, offset=1, where={"year": 2020})] == []
+        with monkeypatch.context() as patch:
+            patch.setattr("comem_memory.client.remote_memory.PAGE", 2)
+            assert told(memory.newest()) == told(local.newest())
+            assert told(memory.newest(limit=2, offset=1)) == told(local.newest(limit=2, offset=1)) != []
         assert [hit.id for hit in memory.history("milk")] == ["tea", "milk"]
         assert [hit.superseded_by for hit in memory.get(["tea", "milk", "none"], skip_missing=True)] == ["milk", None]
         assert memory.get([]) == []

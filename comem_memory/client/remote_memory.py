@@ -255,15 +255,16 @@ class RemoteMemory(ContinuousMemory):
 
     def newest(self, *, limit: int = 20, offset: int = 0, where: Filter | None = None) -> list[MemoryHit]:
         check_page(limit, offset)
-        found: list[MemoryHit] = []
+        found: dict[str, MemoryHit] = {}  # what others add meanwhile moves items on, and they come again
         while len(found) < limit:
             asked = min(limit - len(found), PAGE)
-            ask = request(wire.NewestRequest, limit=asked, offset=offset + len(found), where=where)
+            ask = request(wire.NewestRequest, limit=asked, offset=offset, where=where)
             page = self._hits("items/newest", ask)
-            found += page
-            if len(page) < asked:
+            if not page:  # a short one may have lost what was deleted while it was read
                 break
-        return found
+            found |= {hit.id: hit for hit in page if hit.id not in found}
+            offset += asked
+        return list(found.values())
 
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> np.ndarray:
         most = self._about.limits.max_items

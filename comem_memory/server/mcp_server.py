@@ -114,7 +114,7 @@ def _remember(memory: ContinuousMemory, asked: Remember, limits: ServerSettings 
     if limits is not None:
         checked(image, limits)
     item = MemoryItem(text=asked.text, image=image, expires=asked.expires, supersedes=asked.supersedes)
-    [id] = memory.add(item, truncate=True)
+    [id] = memory.add(item, truncate=True, progress=False)
     return Remembered(id=id)
 
 

@@ -220,4 +220,5 @@ def _remember(memory: ContinuousMemory, turns: Sequence[Message]) -> list[str]:
     """Stores what the user said last, as far as it states something, as agents keep it; returns the items' ids."""
     at = question_turn(turns)
     kept = [] if at is None else kept_of(turns[at], memory, where={BY: KEEPER})
-    return memory.add([with_notes(item, {BY: KEEPER}) for item in kept], truncate=True) if kept else []
+    items = [with_notes(item, {BY: KEEPER}) for item in kept]
+    return memory.add(items, truncate=True, progress=False) if items else []

@@ -116,4 +116,5 @@ class _Steps(ProgressCallback):
         self._bar = bar
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.training_bar, self.current_step = self._bar, 0
+        self.training_bar, self.current_step = self._bar, state.global_step
+        self._bar.initial = self._bar.n = state.global_step  # what an earlier run did took no time of this one
