@@ -1,6 +1,7 @@
 """`comem demo`: what it prints, that it encodes nothing twice, and that it can be stopped."""
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_stopped_gone_on_and_run_again(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    arguments = [*tiny, "demo", "--directory", str(tmp_path / "demo")]
+    arguments = [*tiny, "-n", "ada", "demo", "--directory", str(tmp_path / "demo")]
     command = [sys.executable, "-c", STOPPED, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
@@ -72,7 +73,8 @@ def test_stopped_gone_on_and_run_again(tiny: list[str], tmp_path: Path, monkeypa
         [summed_up] = [line for line in lines if line.startswith("Of 10 questions right: ")]
         assert [int(number) for number in re.findall(r"(\d+) with", summed_up)] == right
     assert all(one["question"] in first.stdout for one in questions())
-    assert f"comem -d {tmp_path / 'demo'} ask" in first.stdout
+    [hint] = re.findall(r'^  comem (.* ask ".*")$', first.stdout, re.MULTILINE)
+    assert CliRunner().invoke(cli.app, [*shlex.split(hint), "--json"], catch_exceptions=False).exit_code == 0
 
 
 def test_no_question_holds_its_answer_and_every_answer_is_stored():

@@ -10,6 +10,16 @@ import typer
 
 from comem_memory.cli.app import NAMESPACE, app, console, open_memory
 
+REOPENED = {
+    "-d": "persist_directory",
+    "-n": "namespace",
+    "--model": "model",
+    "--adapter": "adapter",
+    "--key": "key",
+    "--answering-url": "answering_url",
+}
+"""Options that open the demo's memory again, and the settings that they stand for."""
+
 
 @app.command()
 def demo(
@@ -33,12 +43,14 @@ def demo(
     console.print("Loading the model; its public weights are fetched and put together the first time ...")
     with open_memory(context, **settings) as memory:
         run(memory, console)
-    where = f"-d {shlex.quote(str(directory))}" + (" -n countries" if countries else "")
+    opened = {option: (context.obj | settings)[name] for option, name in REOPENED.items()}
+    opened["-n"] = None if opened["-n"] == "default" else opened["-n"]
+    where = shlex.join(word for option, value in opened.items() if value is not None for word in (option, str(value)))
     question = "What is the capital of Latvia?" if countries else "Who leads the Lantern project?"
     console.print(
         f"The memory is in {directory}; running this again encodes nothing again. Try next:\n"
         f'  comem {where} ask "{question}"\n'
-        f"  comem {where} add my-notes.txt    # a fact a line; then ask about yours\n"
+        f"  comem {where} add my-notes.jsonl    # a fact a line; then ask about yours\n"
         f"  comem {where} ui    # look at what it holds, in the browser\n"
         "  notebooks/ and docs/ of the project: agents, pictures, servers, your own model"
     )
