@@ -8,13 +8,13 @@ from pathlib import Path
 
 from nicegui import events, ui
 
-from comem_memory.errors import InvalidItemError
+from comem_memory.errors import InvalidItemError, LimitError
 from comem_memory.files import TemporaryFolder
 from comem_memory.files.item_files import IMAGE_SUFFIXES, KINDS
 from comem_memory.types import MemoryItem
 from comem_memory.ui.dropped import items_in, keep
 from comem_memory.ui.one_item import parsed
-from comem_memory.ui.visitor import Visitor
+from comem_memory.ui.visitor import Visitor, loading
 
 
 class Adding:
@@ -59,20 +59,26 @@ class Adding:
         self._sheet.open()
 
     async def _keep(self, event: events.UploadEventArguments) -> None:
-        self._files[event.file.name] = await event.file.read()
+        with self._visitor.told():
+            _ = self._visitor.writing  # asked before anything is kept
+            name, content = event.file.name, await event.file.read()
+            most = self._visitor.served.settings.max_body_bytes
+            others = sum(len(one) for other, one in self._files.items() if other != name)
+            if others + len(content) > most:  # the browser's own check can be left out
+                raise LimitError(f"The files have more than {most} bytes together. Add them in parts.")
+            self._files[name] = content
 
     async def _add(self) -> None:
-        self._button.props("loading")
-        with self._visitor.told():
+        with self._visitor.told(), loading(self._button):
             memory, served = self._visitor.writing, self._visitor.served
             items = await asyncio.to_thread(self._items)
             async with served.writes.turn():
                 ids = await memory.aadd(items, truncate=True, progress=False)
             served.metrics.items_added.inc(len(ids))
+            self._files.clear()
             self._sheet.close()
             ui.notify(f"Added {len(ids)} item{'s' * (len(ids) != 1)}.", type="positive")
             await self._changed()
-        self._button.props(remove="loading")
 
     def _items(self) -> list[MemoryItem]:
         """

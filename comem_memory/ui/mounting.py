@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nicegui
 from fastapi import FastAPI, Request
 from nicegui import ui
 
@@ -35,5 +36,6 @@ def mount(app: FastAPI) -> Sessions:
         ui.timer(0, Page(visitor).refresh, once=True)  # the page is there before the store is asked
 
     app.add_middleware(Guard, sessions=sessions)
+    nicegui.app.max_body_size = served.settings.max_body_bytes  # a mounted app has a limit of its own
     ui.run_with(app, mount_path=PATH, tailwind=False, binding_refresh_interval=None, show_welcome_message=False)
     return sessions

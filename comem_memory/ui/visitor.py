@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from nicegui import Client, ui
 
-from comem_memory.errors import ComemError, TokenError
+from comem_memory.errors import BusyError, ComemError, TokenError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.server.access import readable, writable
-from comem_memory.server.problems import problem_of, status_of
+from comem_memory.server.problems import FAILED, problem_of, status_of
 from comem_memory.server.served import Served
 from comem_memory.server.tokens import Access
 from comem_memory.ui.guard import LOGIN
@@ -88,14 +88,32 @@ class Visitor:
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Within it, what goes wrong is told on the page."""
+        """Within it, what goes wrong is told on the page; a server that stops waits for its end."""
         with self.client:  # what asked for it may be gone from the page meanwhile
+            self.served.in_flight += 1
             try:
+                if self.served.stopping:
+                    raise BusyError("This server is stopping. Try again later.")
                 yield
-            except ComemError as error:
-                if status_of(error) >= 500:
-                    logger.error("The page failed", exc_info=error)
-                said = problem_of(error).detail
-                ui.notify(said, type="negative", multi_line=True, close_button=True, timeout=10_000)
-                if isinstance(error, TokenError):
-                    ui.navigate.to(LOGIN)
+            except Exception as error:
+                self._tell(error)
+            finally:
+                self.served.in_flight -= 1
+
+    def _tell(self, error: Exception) -> None:
+        if not isinstance(error, ComemError) or status_of(error) >= 500:
+            logger.error("The page failed", exc_info=error)
+        said = problem_of(error).detail if isinstance(error, ComemError) else FAILED
+        ui.notify(said, type="negative", multi_line=True, close_button=True, timeout=10_000)
+        if isinstance(error, TokenError):
+            ui.navigate.to(LOGIN)
+
+
+@contextmanager
+def loading(button: ui.button) -> Iterator[None]:
+    """Within it, a button shows that something goes on."""
+    button.props("loading")
+    try:
+        yield
+    finally:
+        button.props(remove="loading")
