@@ -13,6 +13,8 @@ from comem_memory.ui.sessions import Sessions
 
 PATH = "/ui"
 LOGIN = f"{PATH}/login"
+ASSETS = f"{PATH}/_nicegui/"
+"""Files of NiceGUI, the same for everyone, of which a page takes many; but what is below `client/` is a page's own."""
 HEADERS = {
     # Vue compiles templates in the browser, and NiceGUI writes scripts into the page. Nothing goes to another host.
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
@@ -48,7 +50,9 @@ class Guard:
         try:
             if foreign(asking):
                 raise AccessError("Pages of other sites do not reach this one.")
-            if scope["path"] != LOGIN:
+            if scope["path"].startswith(ASSETS) and not scope["path"].startswith(f"{ASSETS}client/"):
+                self.sessions.token(session_of(asking))
+            elif scope["path"] != LOGIN:
                 self.sessions.access(session_of(asking))
         except ComemError as error:
             if scope["type"] == "websocket":

@@ -22,6 +22,9 @@ SMALL, LARGE = 480, 1280
 KEPT = 1000
 """Scaled pictures that are kept in memory; a small one takes about 20 kB."""
 
+CACHED = {"Cache-Control": "private, max-age=3600", "Vary": "Cookie"}
+"""A browser keeps pictures, for one session."""
+
 
 def has_picture(hit: MemoryHit) -> bool:
     """Whether an item has a picture; one that lies on a server is not fetched for that."""
@@ -48,7 +51,7 @@ def picture_routes(sessions: Sessions) -> APIRouter:
         if hit.image is None or not Path(hit.image).is_file():
             raise ItemNotFoundError(f"Item {id!r} has no picture.")
         content = _scaled(hit.image, Path(hit.image).stat().st_mtime_ns, LARGE if large else SMALL)
-        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+        return Response(content, media_type="image/jpeg", headers=CACHED)
 
     return router
 

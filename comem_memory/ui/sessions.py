@@ -51,11 +51,19 @@ class Sessions:
             TokenError: There is no such session, or its token was revoked.
             RateLimitError: Its owner asks too often.
         """
+        return self.served.access(self.token(name))
+
+    def token(self, name: str | None) -> str | None:
+        """The token of a session, `None` where there are no tokens; it counts as no request and may be revoked.
+
+        Raises:
+            TokenError: There is no such session.
+        """
         if self.served.tokens is None:
-            return self.served.access(None)
+            return None
         if name is None or name not in self._tokens:
             raise TokenError("This page wants a token. Sign in again.")
-        return self.served.access(self._tokens[name])
+        return self._tokens[name]
 
     def end(self, name: str | None) -> None:
         """Forgets a session."""
