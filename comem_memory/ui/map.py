@@ -30,7 +30,7 @@ class Map:
     def __init__(self, visitor: Visitor, opened: Callable[[str, str], Awaitable[None]]) -> None:
         self._visitor, self._opened = visitor, opened
         self._hits, self._namespaces = list[MemoryHit](), list[str]()
-        self._points = np.zeros((0, 2))
+        self._points, self._asked = np.zeros((0, 2)), 0
         with ui.row().classes("line"):
             self._colour = ui.select([NAMESPACE], label="Colour", on_change=self._chosen).props("outlined dense")
             self._colour.classes("grow")
@@ -40,25 +40,44 @@ class Map:
 
     async def draw(self) -> None:
         """Computes the map of what is stored now."""
+        self._asked += 1
+        asked = self._asked
         self._button.props("loading")
         self._note.set_text("Computing the map …")
-        with self._visitor.told():
-            every = self._colour.value == NAMESPACE
-            names = await self._visitor.namespaces() if every else [self._visitor.namespace]
-            memories = [self._visitor.view(name) for name in names]
-            async with _drawing:
-                found = await asyncio.to_thread(
-                    lambda: [(one.name, hit) for one in memories for hit in sample(one, max(1, MOST // len(memories)))]
-                )
-                self._namespaces, self._hits = [name for name, _ in found], [hit for _, hit in found]
-                self._points = await asyncio.to_thread(plane, self._hits) if found else np.zeros((0, 2))
-            self._colour.set_options([NAMESPACE, *fields(self._hits)])
-        self._button.props(remove="loading")
-        self._show()
+        try:
+            with self._visitor.told():
+                every = self._colour.value == NAMESPACE
+                names = await self._visitor.namespaces() if every else [self._visitor.namespace]
+                async with _drawing:
+                    if asked != self._asked:  # another was asked for while this one waited
+                        return
+                    memories = [self._visitor.view(name) for name in names]
+                    found = await asyncio.to_thread(
+                        lambda: [
+                            (one.name, hit) for one in memories for hit in sample(one, max(1, MOST // len(memories)))
+                        ]
+                    )
+                    points = await asyncio.to_thread(plane, [hit for _, hit in found]) if found else np.zeros((0, 2))
+                if asked == self._asked:
+                    self._namespaces, self._hits = [name for name, _ in found], [hit for _, hit in found]
+                    self._points = points
+                    self._colour.set_options([NAMESPACE, *fields(self._hits)])
+                    self._show()
+                return
+            if asked == self._asked:
+                self._note.set_text("The map could not be computed.")
+        finally:
+            if asked == self._asked:
+                self._button.props(remove="loading")
 
     async def _chosen(self) -> None:
-        every, drawn = self._colour.value == NAMESPACE, len(set(self._namespaces)) > 1
-        await self.draw() if every or drawn else self._show()
+        if self._colour.value == NAMESPACE or len(set(self._namespaces)) > 1:
+            await self.draw()
+            return
+        with self._visitor.told():
+            for name in {*self._namespaces}:
+                self._visitor.view(name)  # the token may have been revoked since
+            self._show()
 
     def _show(self) -> None:
         count = len(self._hits)
