@@ -26,6 +26,8 @@ MODES: dict[Mode, str] = {
 }
 LONGEST = 128
 """Tokens of an answer."""
+MOST = 20
+"""Items that are recalled."""
 
 
 class Asking:
@@ -33,16 +35,16 @@ class Asking:
 
     Args:
         visitor: Who asks.
-        opened: Is called with the id of a recalled item that is chosen.
+        opened: Is called with namespace and id of a recalled item that is chosen.
     """
 
-    def __init__(self, visitor: Visitor, opened: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, visitor: Visitor, opened: Callable[[str, str], Awaitable[None]]) -> None:
         self._visitor, self._opened = visitor, opened
         self._running: asyncio.Task[None] | None = None
         with ui.row().classes("line"):
             self._question = ui.input(placeholder="Ask the memory").props('outlined dense aria-label="Question"')
             self._question.classes("grow").on("keydown.enter", self._ask)
-            self._k = ui.number("Items", value=3, min=1, max=20, precision=0).props("outlined dense").classes("few")
+            self._k = ui.number("Items", value=3, min=1, max=MOST, precision=0).props("outlined dense").classes("few")
             ui.button("Ask", on_click=self._ask)
         self._answers: dict[Mode, tuple[ui.label, ui.label]] = {}
         with ui.element("div").classes("answers"):
@@ -63,10 +65,11 @@ class Asking:
     def _ask(self) -> None:
         self._stop()
         if question := self._question.value.strip():
-            self._running = background_tasks.create(self._all(question, int(self._k.value or 3)))
+            self._running = background_tasks.create(self._all(question, min(max(int(self._k.value or 3), 1), MOST)))
 
     async def _all(self, question: str, k: int) -> None:
         """One mode after the other: each has the model for itself, so that their times can be compared."""
+        namespace = self._visitor.namespace  # another may be chosen meanwhile
         for said, numbers in self._answers.values():
             said.set_text("")
             numbers.set_text("waits for its turn")
@@ -74,20 +77,23 @@ class Asking:
         self._note.set_visibility(False)
         for mode, (said, numbers) in self._answers.items():
             with self._visitor.told():
-                self._show(await self._one(question, k, mode, said, numbers), question)
+                hits = await self._one(namespace, question, k, mode, said, numbers)
+                self._show(hits, namespace, question)
                 continue
             numbers.set_text("failed")
 
-    def _show(self, hits: list[MemoryHit], question: str) -> None:
+    def _show(self, hits: list[MemoryHit], namespace: str, question: str) -> None:
         """What was recalled, which is the same in every mode that recalls."""
         if hits and not self._note.visible:
             self._note.set_visibility(True)
             with self._recalled:
                 for hit in hits:
-                    show_card(hit, self._visitor.namespace, self._opened, question)
+                    show_card(hit, namespace, self._opened, question)
 
-    async def _one(self, question: str, k: int, mode: Mode, said: ui.label, numbers: ui.label) -> list[MemoryHit]:
-        memory, served = self._visitor.memory, self._visitor.served
+    async def _one(
+        self, namespace: str, question: str, k: int, mode: Mode, said: ui.label, numbers: ui.label
+    ) -> list[MemoryHit]:
+        memory, served = self._visitor.view(namespace), self._visitor.served
         most = min(LONGEST, served.settings.max_new_tokens)
         first, hits = None, list[MemoryHit]()
         timed = in_turn(served, lambda stopped: _timed(memory, question, k, mode, most, stopped))

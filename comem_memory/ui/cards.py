@@ -9,25 +9,29 @@ from nicegui import ui
 
 from comem_memory.types import MemoryHit, leaves
 from comem_memory.ui.pictures import has_picture, show_picture
-from comem_memory.ui.words import show_text, words_of
+from comem_memory.ui.words import cut, show_text, words_of
 
 FACTS = 3
 """Values of metadata on a card; alone an item shows all."""
+SHOWN = 600
+"""Characters of a text on a card; alone an item shows all."""
 MARKED = 4
 """Letters of a word that is marked: shorter ones stand in most texts."""
 WAYS = {"meaning": "by meaning", "terms": "by exact term"}
 
 
-def show_card(hit: MemoryHit, namespace: str, opened: Callable[[str], Awaitable[None]], asked: str = "") -> None:
+def show_card(hit: MemoryHit, namespace: str, opened: Callable[[str, str], Awaitable[None]], asked: str = "") -> None:
     """A card of an item, and why it was found.
 
     Args:
         hit: The item.
         namespace: Whose it is.
-        opened: Is called with its id when it is chosen.
+        opened: Is called with namespace and id when it is chosen.
         asked: The words that were searched with, which are marked.
     """
-    card = ui.card().classes("item").on("click", lambda: opened(hit.id)).on("keydown.enter", lambda: opened(hit.id))
+    card = ui.card().classes("item")
+    for way in ("click", "keydown.enter"):
+        card.on(way, lambda: opened(namespace, hit.id))
     card.props('tabindex=0 role="button"')
     wanted = {word for word in words_of(asked) if len(word) >= MARKED or not word.isalpha()}
     with card:
@@ -39,7 +43,7 @@ def show_card(hit: MemoryHit, namespace: str, opened: Callable[[str], Awaitable[
                 ui.label(f"{hit.similarity:.2f}").classes("number")
                 ui.label(", ".join(WAYS[way] for way in hit.found_by)).classes("muted")
         if hit.text:
-            show_text(hit.text, lambda word: word in wanted)
+            show_text(cut(hit.text, SHOWN), lambda word: word in wanted)
         with ui.row().classes("facts"):
             ui.label(moment(hit.said_at or hit.created_at)).classes("muted")
             for name, value in list(leaves(hit.metadata).items())[:FACTS]:

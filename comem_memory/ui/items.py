@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from nicegui import events, ui
 
+from comem_memory.errors import LimitError
 from comem_memory.server.pictures import checked
 from comem_memory.types import MemoryHit
 from comem_memory.ui.cards import show_card
@@ -20,16 +21,17 @@ class Items:
 
     Args:
         visitor: Who looks.
-        opened: Is called with the id of an item that is chosen.
+        opened: Is called with namespace and id of an item that is chosen.
     """
 
-    def __init__(self, visitor: Visitor, opened: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, visitor: Visitor, opened: Callable[[str, str], Awaitable[None]]) -> None:
         self._visitor, self._opened = visitor, opened
         self._offset, self._asked, self._picture = 0, 0, b""
         with ui.row().classes("line"):
             self._words = ui.input(placeholder="Search by words", on_change=self.restart)
             self._words.props('debounce=300 clearable outlined dense aria-label="Search"').classes("grow")
-            upload = ui.upload(on_upload=self._search_by, auto_upload=True).props("accept=image/*").classes("hidden")
+            upload = ui.upload(on_upload=self._search_by, auto_upload=True)
+            upload.props("accept=image/*").classes("hidden")
             by_picture = ui.button(icon="image_search").props('flat round aria-label="Search by a picture"')
             by_picture.tooltip("Search by a picture")
             by_picture.on("click", js_handler=f"() => getElement({upload.id}).pickFiles()")  # browsers want a gesture
@@ -80,7 +82,11 @@ class Items:
 
     async def _search_by(self, event: events.UploadEventArguments) -> None:
         with self._visitor.told():
-            self._picture = checked(await event.file.read(), self._visitor.served.settings) or b""
+            _ = self._visitor.memory  # asked before anything is read
+            limits = self._visitor.served.settings
+            if event.file.size() > limits.max_picture_bytes:
+                raise LimitError(f"The picture has more than {limits.max_picture_bytes} bytes. Scale it down.")
+            self._picture = checked(await event.file.read(), limits) or b""
             self._without.set_visibility(True)
         self._upload.reset()
         await self.restart()

@@ -15,7 +15,10 @@ from comem_memory.types import MemoryHit, leaves
 from comem_memory.ui.cards import moment, shown
 from comem_memory.ui.pictures import has_picture, show_picture
 from comem_memory.ui.visitor import Visitor
-from comem_memory.ui.words import show_text, words_of
+from comem_memory.ui.words import cut, show_text, words_of
+
+COMPARED = 5000
+"""Characters of a text whose lost words are marked: each piece of it is an element of the page."""
 
 
 class OneItem:
@@ -49,7 +52,7 @@ class OneItem:
             if has_picture(hit):
                 show_picture(hit, self._visitor.namespace, large=True)
             if hit.text:
-                show_text(hit.text, lambda _: False)
+                ui.label(hit.text).classes("text")
             with ui.element("div").classes("table"):
                 for name, value in (_facts(hit) | leaves(hit.metadata)).items():
                     ui.label(name).classes("muted")
@@ -81,10 +84,10 @@ class OneItem:
                 if description.text:
                     with ui.element("div"):
                         ui.label("The text; what its vectors do not say is marked").classes("muted")
-                        show_text(description.text, lambda word: word not in kept, "lost")
+                        show_text(cut(description.text, COMPARED), lambda word: word not in kept, "lost")
                 with ui.element("div"):
                     ui.label("What its vectors say").classes("muted")
-                    show_text(description.restated or "(nothing)", lambda _: False)
+                    ui.label(description.restated or "(nothing)").classes("text")
             return
         said.clear()
 

@@ -13,7 +13,7 @@ from comem_memory.memory import ContinuousMemory
 from comem_memory.server.access import public_name
 from comem_memory.types import MemoryHit, MemoryItem
 from comem_memory.ui.cards import show_card
-from comem_memory.ui.visitor import Visitor
+from comem_memory.ui.visitor import Visitor, loading
 
 COMPARED = 16
 """Items that are encoded again: the newest."""
@@ -29,14 +29,14 @@ class Overview:
     Args:
         visitor: Who looks.
         chosen: Is called with a namespace that is chosen.
-        opened: Is called with the id of an item that is chosen.
+        opened: Is called with namespace and id of an item that is chosen.
     """
 
     def __init__(
         self,
         visitor: Visitor,
         chosen: Callable[[str], Awaitable[None]],
-        opened: Callable[[str], Awaitable[None]],
+        opened: Callable[[str, str], Awaitable[None]],
     ) -> None:
         self._visitor, self._chosen, self._opened = visitor, chosen, opened
         memory = visitor.served.memory
@@ -70,8 +70,7 @@ class Overview:
                     ui.label(f"{count} item{'s' * (count != 1)}")
 
     async def _compare(self) -> None:
-        self._button.props("loading")
-        with self._visitor.told():
+        with self._visitor.told(), loading(self._button):
             memory = self._visitor.memory
             async with self._visitor.served.writes.turn():
                 found = await asyncio.to_thread(drift, memory)
@@ -82,8 +81,7 @@ class Overview:
                 ui.label(f"{len(drifted)} of {len(found)} items differ; the lowest cosine is {lowest:.4f}.")
                 with ui.element("div").classes("cards"):
                     for hit in drifted:
-                        show_card(hit, self._visitor.namespace, self._opened)
-        self._button.props(remove="loading")
+                        show_card(hit, memory.name, self._opened)
 
 
 def drift(memory: ContinuousMemory, most: int = COMPARED) -> list[tuple[MemoryHit, float]]:

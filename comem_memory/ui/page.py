@@ -47,13 +47,13 @@ class Page:
                     ui.tab(name, icon=icon)
         with ui.tab_panels(self._tabs, value="Items", animated=False).classes("panels"):
             with ui.tab_panel("Items"):
-                self._items = Items(visitor, sheet.open)
+                self._items = Items(visitor, self._open_in)
             with ui.tab_panel("Ask"):
-                Asking(visitor, sheet.open)
+                Asking(visitor, self._open_in)
             with ui.tab_panel("Map"):
                 self._map = Map(visitor, self._open_in)
             with ui.tab_panel("Store"):
-                self._store = Overview(visitor, self._show, sheet.open)
+                self._store = Overview(visitor, self._show, self._open_in)
         self._sheet = sheet
         self._tabs.on_value_change(self._turned)
 
@@ -89,7 +89,8 @@ class Page:
 
     async def _open_in(self, namespace: str, id: str) -> None:
         await self._show(namespace)
-        await self._sheet.open(id)
+        if namespace == self._visitor.namespace:  # else it may not be seen
+            await self._sheet.open(id)
 
     def _leave(self) -> None:
         self._visitor.sessions.end(self._visitor.session)

@@ -17,6 +17,11 @@ def words_of(text: str) -> set[str]:
     return {word.casefold() for word in _WORD.findall(text)}
 
 
+def cut(text: str, most: int) -> str:
+    """A text's beginning, of as many characters at most, and `…` where it goes on."""
+    return text if len(text) <= most else f"{text[:most].rstrip()} …"
+
+
 def pieces(text: str, marked: Callable[[str], bool]) -> list[tuple[str, bool]]:
     """A text in pieces, each with whether it is marked.
 

@@ -227,6 +227,44 @@ def test_who_may_only_read_changes_nothing(
     expect(page.get_by_role("button", name="What its vectors say")).to_be_visible()
     for name in ("Add", "Edit", "Delete"):
         expect(page.get_by_role("button", name=name)).to_have_count(0)
+    page.evaluate(  # to every element that may take files, the sheet of adding among them, which is not shown
+        "async () => { for (let id = 1; id < document.querySelector('.q-uploader').id.slice(1); id++) {"
+        "const form = new FormData(); form.append('file', new Blob(['A key.']), 'key.txt');"
+        "await fetch(`_nicegui/client/${window.clientId}/upload/${id}`, {method: 'POST', body: form}) } }"
+    )
+    expect(page.get_by_text("for reading only")).to_be_visible()
+
+
+def test_an_upload_that_does_not_tell_its_length_is_cut(tmp_path: Path, visit: Visit):
+    with server_process(tmp_path, ui=True, settings={"max_body_bytes": 20_000}) as server:
+        page = visit(f"{server.url}/ui/")
+        page.locator(".q-uploader").first.wait_for(state="attached")
+        client, last = page.evaluate(
+            "() => [window.clientId, Number(document.querySelector('.q-uploader').id.slice(1))]"
+        )
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+        url, headers = (
+            f"{server.url}/ui/_nicegui/client/{client}/upload/{last}",
+            {"Content-Type": "multipart/form-data; boundary=x"},
+        )
+        long = (head if part == 0 else b"a" * 1000 for part in range(100))
+        assert httpx.post(url, content=long, headers=headers).status_code == 413
+
+
+def test_a_long_text_is_cut_on_its_card_and_whole_alone(server: ServerProcess, tokens: dict[str, str], visit: Visit):
+    text = "door key " * 2000 + "end"
+    headers = {"Authorization": f"Bearer {tokens['admin']}"}
+    url, sent = f"{server.url}/v1/items?namespace=long", {"items": [{"text": text}], "truncate": True}
+    assert httpx.post(url, json=sent, headers=headers, timeout=120).status_code == 200
+    page = visit(link(server, tokens["admin"]))
+    page.get_by_label("Namespace").fill("long")
+    page.get_by_label("Namespace").press("Enter")
+    page.get_by_label("Search", exact=True).fill("door")
+    expect(page.locator(".why")).to_have_count(1)
+    shown = page.locator(".item .text").text_content()
+    assert shown is not None and len(shown) < 700 and shown.endswith("…")
+    page.locator(".item").click()
+    expect(page.locator(".sheet .text")).to_have_text(text)
 
 
 def test_a_revoked_token_shows_nothing_more(
