@@ -235,7 +235,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             temporary: TemporaryFolder | None = None
             pictures: Path | None = None
             if persist_directory is not None:
-                pictures = Path(persist_directory) / "pictures" / collection_name
+                pictures = ChromaStore.picture_directory(persist_directory, collection_name)
             elif chroma_url is None:
                 temporary = TemporaryFolder("comem-pictures-")
                 opened.callback(temporary.remove)

@@ -255,7 +255,9 @@ def stats(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _hit(hit: MemoryHit) -> dict[str, Any]:
-    return shown(hit, getattr(hit, "picture_url", None) or hit.image)
+    from comem_memory.client.served_hits import place_of_picture  # not for --help: it loads torch
+
+    return shown(hit, place_of_picture(hit))
 
 
 def _stored(item: dict[str, Any]) -> str:

@@ -81,7 +81,7 @@ class _Stored(Kept):
         from comem_memory.store import PictureFolder
 
         self._store, self.namespace = store, namespace
-        self._pictures = PictureFolder(directory / "pictures" / "comem")
+        self._pictures = PictureFolder(store.picture_directory(directory))
 
     def stats(self) -> tuple[dict[str, int], str | None, str | None]:
         counts = {name: self._store.count(namespace=name) for name in self._store.namespaces()}

@@ -48,6 +48,11 @@ class ServedHit(MemoryHit):
         return MemoryHit, tuple(getattr(self, field.name) for field in fields(MemoryHit))
 
 
+def place_of_picture(hit: MemoryHit) -> str | None:
+    """A picture's path, or its URL where it lies on a server, from which it is not fetched for that."""
+    return hit.picture_url if isinstance(hit, ServedHit) else hit.image
+
+
 class Answered:
     """What the hits of one answer of a server have in common.
 

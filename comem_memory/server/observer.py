@@ -21,6 +21,12 @@ ALWAYS = ("/health", "/ready", "/metrics")
 """Paths that are answered while the server stops, too."""
 
 
+def foreign(headers: Headers) -> bool:
+    """Whether a page of another site asks; browsers tell the origin of whatever changes something."""
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
+
+
 class Observer:
     """An ASGI middleware.
 
@@ -59,8 +65,7 @@ class Observer:
         if self.served.stopping and scope["path"] not in ALWAYS:
             return BusyError("This server is stopping. Try again later.")
         headers, most = Headers(scope=scope), self.served.settings.max_body_bytes
-        origin = headers.get("origin")
-        if self.served.tokens is None and origin is not None and origin.partition("://")[2] != headers.get("host"):
+        if self.served.tokens is None and foreign(headers):
             return AccessError("Pages of other sites do not reach a server without tokens. Give it tokens: comem token")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > most:

@@ -14,7 +14,14 @@ from comem_memory.errors import QueryError, StoreLocationError
 from comem_memory.store.collection import OpenCollection
 from comem_memory.store.connections import Connection, to_process
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary
-from comem_memory.store.directories import check_location, copy_directory, holds_memory, to_directory, vacuum_directory
+from comem_memory.store.directories import (
+    check_location,
+    copy_directory,
+    holds_memory,
+    picture_directory,
+    to_directory,
+    vacuum_directory,
+)
 from comem_memory.store.filters import Filter, scoped
 from comem_memory.store.ids import SEPARATOR, chroma_id
 from comem_memory.store.library import Collection, InternalError
@@ -99,6 +106,7 @@ class ChromaStore(MemoryStore):
 
     check_location = staticmethod(check_location)
     holds_memory = staticmethod(holds_memory)
+    picture_directory = staticmethod(picture_directory)
     vacuum = staticmethod(vacuum_directory)
 
     @classmethod

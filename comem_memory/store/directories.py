@@ -27,6 +27,11 @@ _PICTURES = "pictures"
 logger = logging.getLogger(__name__)
 
 
+def picture_directory(directory: str | Path, collection_name: str = "comem") -> Path:
+    """Where the pictures of a memory lie that is in a directory, or has one beside its server."""
+    return Path(directory) / _PICTURES / collection_name
+
+
 def check_location(directory: str | Path) -> Path:
     """The absolute path of a directory that can be opened as a memory, or created; writes nothing.
 

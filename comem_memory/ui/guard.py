@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from comem_memory.errors import AccessError, BusyError, ComemError, TokenError
+from comem_memory.server.observer import foreign
 from comem_memory.server.problems import answer_to
 from comem_memory.ui.sessions import Sessions
 
@@ -48,7 +49,7 @@ class Guard:
 
         asking = HTTPConnection(scope)
         try:
-            if foreign(asking):
+            if foreign(asking.headers):
                 raise AccessError("Pages of other sites do not reach this one.")
             if scope["path"].startswith(ASSETS) and not scope["path"].startswith(f"{ASSETS}client/"):
                 self.sessions.token(session_of(asking))
@@ -71,12 +72,6 @@ def cookie(asking: HTTPConnection) -> str:
 def session_of(asking: HTTPConnection) -> str | None:
     """The session that a browser says it has."""
     return asking.cookies.get(cookie(asking))
-
-
-def foreign(asking: HTTPConnection) -> bool:
-    """Whether a page of another site asks; browsers tell the origin of whatever changes something."""
-    origin = asking.headers.get("origin")
-    return origin is not None and origin.partition("://")[2] != asking.headers.get("host")
 
 
 def _refusal(error: ComemError, asking: HTTPConnection) -> ASGIApp:

@@ -9,11 +9,12 @@ from typing import Any
 from nicegui import ui
 
 from comem_memory.answers import Description
+from comem_memory.client.served_hits import place_of_picture
 from comem_memory.errors import InvalidItemError
 from comem_memory.server.answering import in_turn
 from comem_memory.types import MemoryHit, leaves
 from comem_memory.ui.cards import moment, shown
-from comem_memory.ui.pictures import has_picture, show_picture
+from comem_memory.ui.pictures import show_picture
 from comem_memory.ui.visitor import Visitor
 from comem_memory.ui.words import cut, show_text, words_of
 
@@ -49,7 +50,7 @@ class OneItem:
     def _show(self, hit: MemoryHit) -> None:
         self._card.clear()
         with self._card:
-            if has_picture(hit):
+            if place_of_picture(hit) is not None:
                 show_picture(hit, self._visitor.namespace, large=True)
             if hit.text:
                 ui.label(hit.text).classes("text")

@@ -26,11 +26,6 @@ CACHED = {"Cache-Control": "private, max-age=3600", "Vary": "Cookie"}
 """A browser keeps pictures, for one session."""
 
 
-def has_picture(hit: MemoryHit) -> bool:
-    """Whether an item has a picture; one that lies on a server is not fetched for that."""
-    return (getattr(hit, "picture_url", None) or hit.image) is not None
-
-
 def show_picture(hit: MemoryHit, namespace: str, *, large: bool = False) -> None:
     """An item's picture on the page."""
     image = ui.element("img").classes("picture")
