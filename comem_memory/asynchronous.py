@@ -13,7 +13,7 @@ from comem_memory.conversion import Addable
 from comem_memory.encoder import EncodedItems
 from comem_memory.model import Message
 from comem_memory.threads import iterate_in_thread, run_in_thread
-from comem_memory.types import MemoryHit
+from comem_memory.types import MemoryHit, Page
 
 
 class AsyncTwins:
@@ -51,7 +51,7 @@ class AsyncTwins:
         """`history` in a worker thread."""
         return await asyncio.to_thread(self.history, id)
 
-    async def anewest(self: Any, **kwargs: Any) -> list[MemoryHit]:
+    async def anewest(self: Any, **kwargs: Any) -> Page[MemoryHit]:
         """`newest` in a worker thread."""
         return await asyncio.to_thread(self.newest, **kwargs)
 

@@ -30,7 +30,7 @@ from comem_memory.store import (
     to_export,
     write_folder,
 )
-from comem_memory.types import MemoryHit, MemoryItem, Metadata, notes_of, own_metadata, repaired
+from comem_memory.types import MemoryHit, MemoryItem, Metadata, Page, notes_of, own_metadata, repaired
 
 
 class ItemMemory:
@@ -342,8 +342,8 @@ class ItemMemory:
         """
         return self.store.ids(namespace=self.name, where=where, history=history)
 
-    def newest(self, *, limit: int = 20, offset: int = 0, where: Filter | None = None) -> list[MemoryHit]:
-        """The items that were stored last, newest first, or of those that match a filter.
+    def newest(self, *, limit: int = 20, offset: int = 0, where: Filter | None = None) -> Page[MemoryHit]:
+        """The items that were stored last, newest first, or of those that match a filter; `total` says how many do.
 
         Args:
             limit: How many items at most.
@@ -356,7 +356,7 @@ class ItemMemory:
         """
         check_page(limit, offset)
         found = self.store.newest(namespace=self.name, limit=limit, offset=offset, where=where)
-        return [self._hit(record) for record in found]
+        return Page(map(self._hit, found), found.total)
 
     def same_content(self, items: Sequence[MemoryItem]) -> list[list[str]]:
         """For each item, the ids of what is stored with the same text and image, superseded ones too.

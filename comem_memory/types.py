@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -328,3 +328,24 @@ class MemoryHit:
     superseded_by: str | None = None
     found_by: tuple[str, ...] = ()
     notes: Metadata = field(default_factory=dict, repr=False)
+
+    @property
+    def image_location(self) -> str | None:
+        """Where the stored image is: its path, or its URL at a server, from which it is not fetched for that."""
+        return self.image
+
+
+T = TypeVar("T")
+
+
+class Page(list[T]):
+    """Some of many.
+
+    Args:
+        some: These.
+        total: How many there are.
+    """
+
+    def __init__(self, some: Iterable[T], total: int) -> None:
+        super().__init__(some)
+        self.total = total

@@ -115,6 +115,8 @@ class TestItems:
             memory.add(MemoryItem(id=id, image=image))
         hits = memory.search(image=path, k=3)
         assert {hit.id for hit in hits} == {"path", "bytes", "opened"}
+        assert all(str(hit.image_location).startswith("http") for hit in hits)
+        assert [str(one) for one in Path(hits[0].image or "").parent.iterdir()] == [hits[0].image]  # no other came
         assert all(same_picture(hit.image, FLAG.image) and hit.image != str(path) for hit in hits)
         memory.update("path", image=tiny_picture(3))
         [changed] = memory.get("path")
@@ -142,10 +144,12 @@ class TestItems:
         assert memory.count() == local.count() == 3
         assert told(memory.scan()) == told(local.scan())
         assert [hit.id for hit in memory.newest()] == [hit.id for hit in local.newest()] == ["milk", "cat", "door"]
-        assert [hit.id for hit in memory.newest(limit=1, offset=1, where={"year": 2020})] == []
+        beyond = memory.newest(limit=1, offset=1, where={"year": 2020})
+        assert beyond == [] and beyond.total == 1
         with monkeypatch.context() as patch:
             patch.setattr("comem_memory.client.remote_memory.PAGE", 2)
             assert told(memory.newest()) == told(local.newest())
+            assert memory.newest().total == local.newest(limit=1).total == 3
             assert told(memory.newest(limit=2, offset=1)) == told(local.newest(limit=2, offset=1)) != []
         assert [hit.id for hit in memory.history("milk")] == ["tea", "milk"]
         assert [hit.superseded_by for hit in memory.get(["tea", "milk", "none"], skip_missing=True)] == ["milk", None]

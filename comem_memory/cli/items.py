@@ -23,7 +23,6 @@ from comem_memory.cli.app import (
 from comem_memory.cli.bulk import add_with_ray
 from comem_memory.cli.kept import reach_kept, shown
 from comem_memory.config import Mode, Split
-from comem_memory.types import MemoryHit
 
 if TYPE_CHECKING:
     from comem_memory.files import Reading
@@ -99,7 +98,7 @@ def search(
 ) -> None:
     """Find the items most similar to a text, a picture, or both."""
     with reach_memory(context) as memory:
-        hits = [_hit(hit) for hit in memory.search(text, image, k=k, where=where)]
+        hits = [shown(hit, hit.image_location) for hit in memory.search(text, image, k=k, where=where)]
     if as_json:
         print_json(hits)
     else:
@@ -117,13 +116,12 @@ def list_(
     """Show the items that were stored last, newest first; no model is loaded."""
     with reach_kept(context) as kept:
         items = kept.newest(limit=limit, offset=offset, where=where)
-        count = kept.count(where)
     if as_json:
-        print_json({"items": items, "count": count})
+        print_json({"items": items, "count": items.total})
         return
     console.print(_table("stored", [_stored(item) for item in items], items))
-    left = f" Older ones: --offset {offset + len(items)}" if offset + len(items) < count else ""
-    console.print(f"{len(items)} of {count} items in namespace {kept.namespace!r}.{left}")
+    left = f" Older ones: --offset {offset + len(items)}" if offset + len(items) < items.total else ""
+    console.print(f"{len(items)} of {items.total} items in namespace {kept.namespace!r}.{left}")
 
 
 @app.command()
@@ -176,7 +174,7 @@ def ask(
                 {
                     "answer": answer.text,
                     "prompt_tokens": answer.prompt_tokens,
-                    "hits": [_hit(hit) for hit in answer.hits],
+                    "hits": [shown(hit, hit.image_location) for hit in answer.hits],
                 }
             )
             return
@@ -252,12 +250,6 @@ def stats(context: typer.Context, as_json: AsJson = False) -> None:
         for name, value in shown.items():
             table.add_row(name, str(value))
         console.print(table)
-
-
-def _hit(hit: MemoryHit) -> dict[str, Any]:
-    from comem_memory.client.served_hits import place_of_picture  # not for --help: it loads torch
-
-    return shown(hit, place_of_picture(hit))
 
 
 def _stored(item: dict[str, Any]) -> str:

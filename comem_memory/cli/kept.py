@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from comem_memory.cli.app import NAMESPACE, server_of
 from comem_memory.errors import NotServedError
+from comem_memory.types import Page
 
 if TYPE_CHECKING:
     import typer
 
     from comem_memory.client.connection import Connection
-    from comem_memory.server.wire import Hit, Stats
+    from comem_memory.server.wire import Hit, Hits, Newest, Stats
     from comem_memory.store import ChromaStore, Filter, MemoryRecord
     from comem_memory.types import MemoryHit
 
@@ -33,7 +34,7 @@ class Kept(ABC):
     def count(self, where: Filter | None = None) -> int: ...
 
     @abstractmethod
-    def newest(self, *, limit: int, offset: int, where: Filter | None) -> list[dict[str, Any]]:
+    def newest(self, *, limit: int, offset: int, where: Filter | None) -> Page[dict[str, Any]]:
         """As `ItemMemory.newest`, each item as `shown`."""
 
     @abstractmethod
@@ -90,8 +91,9 @@ class _Stored(Kept):
     def count(self, where: Filter | None = None) -> int:
         return self._store.count(namespace=self.namespace, where=where)
 
-    def newest(self, *, limit: int, offset: int, where: Filter | None) -> list[dict[str, Any]]:
-        return self._shown(self._store.newest(namespace=self.namespace, limit=limit, offset=offset, where=where))
+    def newest(self, *, limit: int, offset: int, where: Filter | None) -> Page[dict[str, Any]]:
+        found = self._store.newest(namespace=self.namespace, limit=limit, offset=offset, where=where)
+        return Page(self._shown(found), found.total)
 
     def history(self, id: str) -> list[dict[str, Any]]:
         return self._shown(self._store.history(id, namespace=self.namespace))
@@ -134,11 +136,13 @@ class _Served(Kept):
     def count(self, where: Filter | None = None) -> int:
         return self._post("count", self._wire.FilterRequest(where=where), self._wire.Count).count
 
-    def newest(self, *, limit: int, offset: int, where: Filter | None) -> list[dict[str, Any]]:
-        return self._shown("newest", self._wire.NewestRequest(limit=limit, offset=offset, where=where))
+    def newest(self, *, limit: int, offset: int, where: Filter | None) -> Page[dict[str, Any]]:
+        ask = self._wire.NewestRequest(limit=limit, offset=offset, where=where)
+        found: Newest = self._post("newest", ask, self._wire.Newest)
+        return Page(self._shown(found), found.total)
 
     def history(self, id: str) -> list[dict[str, Any]]:
-        return self._shown("history", self._wire.HistoryRequest(id=id))
+        return self._shown(self._post("history", self._wire.HistoryRequest(id=id), self._wire.Hits))
 
     def delete(self, ids: Sequence[str] | None, where: Filter | None) -> int:
         ask = self._wire.DeleteRequest(ids=None if ids is None else list(ids), where=where)
@@ -153,9 +157,8 @@ class _Served(Kept):
             "comem --directory DIRECTORY export FOLDER."
         )
 
-    def _shown(self, route: str, ask: Any) -> list[dict[str, Any]]:
-        hits: list[Hit] = self._post(route, ask, self._wire.Hits).hits
-        return [shown(hit, hit.image and str(self._connection.url.join(hit.image))) for hit in hits]
+    def _shown(self, found: Hits) -> list[dict[str, Any]]:
+        return [shown(hit, hit.image and str(self._connection.url.join(hit.image))) for hit in found.hits]
 
     def _post(self, route: str, ask: Any, answer: type[Any], **how: Any) -> Any:
         return self._connection.post(f"/v1/items/{route}", ask, answer, {"namespace": self.namespace}, **how)

@@ -29,7 +29,7 @@ from comem_memory.progress import progress_bar
 from comem_memory.retrieval import SearchOptions, check_options
 from comem_memory.server import wire
 from comem_memory.store import Filter, Precision, check_namespace
-from comem_memory.types import MemoryHit, MemoryItem, Metadata
+from comem_memory.types import MemoryHit, MemoryItem, Metadata, Page
 
 PAGE = 256
 """Items that are read at once where all are."""
@@ -253,18 +253,21 @@ class RemoteMemory(ContinuousMemory):
                 return
             after = page.next
 
-    def newest(self, *, limit: int = 20, offset: int = 0, where: Filter | None = None) -> list[MemoryHit]:
+    def newest(self, *, limit: int = 20, offset: int = 0, where: Filter | None = None) -> Page[MemoryHit]:
         check_page(limit, offset)
         found: dict[str, MemoryHit] = {}  # what others add meanwhile moves items on, and they come again
+        total = 0
         while len(found) < limit:
             asked = min(limit - len(found), PAGE)
             ask = request(wire.NewestRequest, limit=asked, offset=offset, where=where)
-            page = self._hits("items/newest", ask)
-            if not page:  # a short one may have lost what was deleted while it was read
+            page = self._post("items/newest", ask, wire.Newest)
+            total = page.total
+            if not page.hits:  # a short one may have lost what was deleted while it was read
                 break
-            found |= {hit.id: hit for hit in page if hit.id not in found}
+            hits = Answered(self._connection, self.name, page.hits).hits
+            found |= {hit.id: hit for hit in hits if hit.id not in found}
             offset += asked
-        return list(found.values())
+        return Page(found.values(), total)
 
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> np.ndarray:
         most = self._about.limits.max_items

@@ -40,17 +40,11 @@ class ServedHit(MemoryHit):
         return self.__dict__["_answer"].vectors_of(self.id)
 
     @property
-    def picture_url(self) -> str | None:
-        """Where the server gives the picture, to those who have a token."""
+    def image_location(self) -> str | None:
         return self.__dict__["_answer"].picture_url(self.id)
 
     def __reduce__(self) -> Any:
         return MemoryHit, tuple(getattr(self, field.name) for field in fields(MemoryHit))
-
-
-def place_of_picture(hit: MemoryHit) -> str | None:
-    """A picture's path, or its URL where it lies on a server, from which it is not fetched for that."""
-    return hit.picture_url if isinstance(hit, ServedHit) else hit.image
 
 
 class Answered:
@@ -83,6 +77,7 @@ class Answered:
         return self._vectors[id]
 
     def picture_url(self, id: str) -> str | None:
+        """Where the server gives a hit's picture, to those who have a token."""
         where = self._pictures[id]
         return None if where is None else str(self._connection.url.join(where))
 

@@ -130,7 +130,7 @@ def _recall(memory: ContinuousMemory, asked: Recall, _: object) -> Found:
         RecalledItem(
             id=hit.id,
             text=hit.text,
-            has_picture=hit.image is not None,
+            has_picture=hit.image_location is not None,
             similarity=round(hit.similarity or 0.0, 4),
             created_at=hit.created_at,
             said_at=hit.said_at,

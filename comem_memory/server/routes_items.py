@@ -26,6 +26,7 @@ from comem_memory.server.wire import (
     Ids,
     IdsRequest,
     ListRequest,
+    Newest,
     NewestRequest,
     Page,
     PostponeRequest,
@@ -71,10 +72,10 @@ def list_(view: Readable, request: ListRequest) -> Page:
 
 
 @router.post("/items/newest", responses=declared())
-def newest(view: Readable, request: NewestRequest) -> Hits:
+def newest(view: Readable, request: NewestRequest) -> Newest:
     """The items that were stored last, newest first, a page at a time."""
     hits = view.memory.newest(limit=request.limit, offset=request.offset, where=request.where)
-    return Hits(hits=[view.hit(hit, vectors=request.vectors) for hit in hits])
+    return Newest(hits=[view.hit(hit, vectors=request.vectors) for hit in hits], total=hits.total)
 
 
 @router.post("/items/ids", responses=declared())

@@ -355,7 +355,7 @@ class Page(Hits):
 
 
 class NewestRequest(FilterRequest):
-    """A page of the items that match, newest first."""
+    """A page of the items that match, newest first, to ask for."""
 
     limit: int = Field(20, ge=1, le=1000)
     """How many items at most."""
@@ -363,6 +363,13 @@ class NewestRequest(FilterRequest):
     """How many newer ones to pass over."""
     vectors: bool = False
     """Send the items' vectors too."""
+
+
+class Newest(Hits):
+    """Items, newest first."""
+
+    total: int
+    """How many match."""
 
 
 class Count(Wire):

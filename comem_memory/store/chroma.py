@@ -46,6 +46,7 @@ from comem_memory.store.records import (
 )
 from comem_memory.store.servers import ChromaServer
 from comem_memory.store.times import CURRENT, alive, expired, expires_at, expiring_after, hidden, superseded
+from comem_memory.types import Page
 
 FEW = 1000
 """Records that are compared with a search key one by one."""
@@ -286,10 +287,10 @@ class ChromaStore(MemoryStore):
         for batch in batches(self.ids(namespace=namespace, where=where, history=history), batch_size):
             yield self.get(batch, namespace=namespace)
 
-    def newest(self, *, namespace: str, limit: int, offset: int = 0, where: Filter | None = None) -> list[MemoryRecord]:
+    def newest(self, *, namespace: str, limit: int, offset: int = 0, where: Filter | None = None) -> Page[MemoryRecord]:
         with self._opened.access() as collection:
             found = newest_ids(collection, _findable(namespace, where), most=offset + limit)
-            return list(read(collection, found[offset:], namespace).values())
+            return Page(read(collection, found[offset:], namespace).values(), found.total)
 
     def namespaces(self) -> list[str]:
         with self._opened.access() as collection:

@@ -13,7 +13,7 @@ import numpy as np
 from comem_memory.config import EncoderFingerprint, Settings
 from comem_memory.errors import ItemNotFoundError
 from comem_memory.store.filters import Filter
-from comem_memory.types import Metadata
+from comem_memory.types import Metadata, Page
 
 if TYPE_CHECKING:
     from comem_memory.encoder import DeferredEncoder, MemoryEncoder
@@ -302,8 +302,8 @@ class MemoryStore(ABC):
         """
 
     @abstractmethod
-    def newest(self, *, namespace: str, limit: int, offset: int = 0, where: Filter | None = None) -> list[MemoryRecord]:
-        """Records, all or those that match a filter, newest first, equally new ones by id downwards.
+    def newest(self, *, namespace: str, limit: int, offset: int = 0, where: Filter | None = None) -> Page[MemoryRecord]:
+        """Records, all or those that match a filter, newest first, equally new ones by id downwards; and how many.
 
         Args:
             namespace: The only namespace that is looked at.

@@ -49,7 +49,7 @@ from comem_memory.store.parts import count_of, joined, split
 from comem_memory.store.quotas import Quotas, check_quotas, is_too_long
 from comem_memory.store.references import BLOCK, block_of, reference_for
 from comem_memory.store.times import CURRENT, MOMENT, TIME_KEYS, UPDATED_AT, alive, expires_at, superseded
-from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, Metadata, leaves, zoned
+from comem_memory.types import CHAT_PREFIX, RESERVED_PREFIX, Metadata, Page, leaves, zoned
 
 BATCH = 64
 """Records a request."""
@@ -114,8 +114,8 @@ def any_after(collection: Collection, moment: int) -> bool:
     return bool(matching_ids(collection, where, limit=1))
 
 
-def newest_ids(collection: Collection, where: Filter, *, most: int) -> list[str]:
-    """Chroma ids of the newest records that match, newest first.
+def newest_ids(collection: Collection, where: Filter, *, most: int) -> Page[str]:
+    """Chroma ids of the newest records that match, newest first, and how many match.
 
     Chroma orders nothing, and reads all metadata of a record or none. So a few records tell how new those are that are
     wanted, until not many more match.
@@ -126,6 +126,7 @@ def newest_ids(collection: Collection, where: Filter, *, most: int) -> list[str]
         most: How many.
     """
     ids = matching_ids(collection, where)
+    total = len(ids)
     while len(ids) > most + SAMPLED:
         step = len(ids) // SAMPLED
         sample = read_summaries(collection, ids[::step]).values()
@@ -138,7 +139,8 @@ def newest_ids(collection: Collection, where: Filter, *, most: int) -> list[str]
         else:
             break  # many are equally new, or of earlier versions
     found = read_summaries(collection, ids)
-    return sorted(found, key=lambda id: (found[id].created_at, found[id].id), reverse=True)[:most]
+    newest = sorted(found, key=lambda id: (found[id].created_at, found[id].id), reverse=True)
+    return Page(newest[:most], total)
 
 
 def ids_holding(collection: Collection, term: str, namespace: str, *, limit: int) -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from nicegui import ui
 
-from comem_memory.client.served_hits import place_of_picture
 from comem_memory.types import MemoryHit, leaves
 from comem_memory.ui.pictures import show_picture
 from comem_memory.ui.words import cut, show_text, words_of
@@ -36,7 +35,7 @@ def show_card(hit: MemoryHit, namespace: str, opened: Callable[[str, str], Await
     card.props('tabindex=0 role="button"')
     wanted = {word for word in words_of(asked) if len(word) >= MARKED or not word.isalpha()}
     with card:
-        if place_of_picture(hit) is not None:
+        if hit.image_location is not None:
             show_picture(hit, namespace)
         if hit.similarity is not None:
             with ui.row().classes("why"):

@@ -61,8 +61,8 @@ class Items:
                 hits = hits or await memory.asearch(words or None, picture, k=PAGE, min_similarity=-1)
                 total = 0
             else:
-                total = await memory.acount()
-                hits = await memory.anewest(limit=PAGE, offset=self._offset) if total else []
+                hits = page = await memory.anewest(limit=PAGE, offset=self._offset)
+                total = page.total
                 note = f"{self._offset + 1} to {self._offset + len(hits)} of {total}" if hits else "Nothing is stored."
             if asked == self._asked:  # else something else was typed meanwhile
                 self._show(hits, words, note, total)

@@ -9,7 +9,6 @@ from typing import Any
 from nicegui import ui
 
 from comem_memory.answers import Description
-from comem_memory.client.served_hits import place_of_picture
 from comem_memory.errors import InvalidItemError
 from comem_memory.server.answering import in_turn
 from comem_memory.types import MemoryHit, leaves
@@ -50,7 +49,7 @@ class OneItem:
     def _show(self, hit: MemoryHit) -> None:
         self._card.clear()
         with self._card:
-            if place_of_picture(hit) is not None:
+            if hit.image_location is not None:
                 show_picture(hit, self._visitor.namespace, large=True)
             if hit.text:
                 ui.label(hit.text).classes("text")

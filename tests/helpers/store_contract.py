@@ -95,9 +95,12 @@ class StoreContract:
         expected = [f"{n:04}" for n in range(1199, -1, -1)]
 
         def page(limit: int, offset: int = 0, **other: Any) -> list[str]:
-            return [r.id for r in store.newest(namespace="ann", limit=limit, offset=offset, **other)]
+            found = store.newest(namespace="ann", limit=limit, offset=offset, **other)
+            assert found.total == store.count(namespace="ann", **other)
+            return [r.id for r in found]
 
         assert page(3) == expected[:3] and page(3, 500) == expected[500:503] and page(5, 1197) == expected[1197:]
+        assert page(3, 1200) == []
         assert page(2, 1, where={"even": True}) == ["1196", "1194"]
         store.put([record(f"same {n:03}", created_at=at(1300)) for n in range(400)])
         assert page(2, 399) == ["same 000", "1199"], "equally new ones come by id, downwards"
