@@ -12,6 +12,10 @@ Mode = Literal["memory", "text", "both", "none"]
 """What of the recalled items a model is given: their vectors before the prompt, their texts and pictures in it (plain
 retrieval-augmented prompting), both, or nothing."""
 
+Order = Literal["best_last", "best_first"]
+"""Where among the recalled items the best one stands in the prompt: last, next to the question (arXiv 2505.17670), or
+first, as the authors' agents have it (arXiv 2510.09038)."""
+
 Split = Literal["heading", "size"]
 """Where texts are cut into items: at the headings of Markdown, or by size, where a paragraph, line or word ends."""
 
@@ -86,6 +90,8 @@ class EncoderConfig(Settings):
     the text's other tokens, corrected by LoRA and Q-Former; `None` where these alone make it, as the authors' do."""
     recommended_mode: Mode = "memory"
     """How to answer unless the user says otherwise: `both` as long as the vectors alone answer less than text does."""
+    order: Order = "best_last"
+    """In which order the model reads recalled items, as the encoder was trained; it changes no vector."""
     library_version: str
     """Version of this library that saved it."""
 

@@ -525,14 +525,19 @@ def test_an_adapter_recommends_how_to_answer(tmp_path: Path):
     assert MemoryEncoder.from_pretrained(tmp_path, tiny_backbone()).encoder_config.recommended_mode == "both"
 
 
-def test_an_adapter_from_before_the_recommended_mode_answers_from_memory(saved: Path, tmp_path: Path):
+def test_an_older_adapter_lacks_settings_that_change_no_vector(saved: Path, tmp_path: Path):
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / CONFIG_FILE).read_text())
-    assert config.pop("recommended_mode") == "memory"
+    assert (config.pop("recommended_mode"), config.pop("order")) == ("memory", "best_last")
     (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
     older = MemoryEncoder.from_pretrained(tmp_path, tiny_backbone())
     assert older.encoder_config.recommended_mode == "memory"
-    assert older.fingerprint == MemoryEncoder.from_pretrained(saved, tiny_backbone()).fingerprint
+    assert older.encoder_config.order == "best_last"
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config | {"order": "best_first"}))
+    first = MemoryEncoder.from_pretrained(tmp_path, tiny_backbone())
+    assert first.encoder_config.order == "best_first"
+    saved_fingerprint = MemoryEncoder.from_pretrained(saved, tiny_backbone()).fingerprint
+    assert older.fingerprint == first.fingerprint == saved_fingerprint
 
 
 def test_another_base_model_is_refused(saved: Path):

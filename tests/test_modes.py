@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 from helpers.saved import save_tiny
 from helpers.scripted import Scripted
 from langchain.agents import create_agent
@@ -161,6 +162,19 @@ def test_a_memory_follows_its_encoders_recommendation():
         memory.encoder.encoder_config = config.model_copy(update={"recommended_mode": "both"})
         assert ContinuousMemory(memory.encoder, memory.key, memory.store).mode == "both"
         assert ContinuousMemory(memory.encoder, memory.key, memory.store, mode="text").mode == "text"
+
+
+@pytest.mark.parametrize(("order", "first"), [("best_last", 1), ("best_first", 0)])
+def test_a_model_reads_items_in_its_encoders_order(order: str, first: int):
+    with tiny_memory() as memory:
+        memory.add(ITEMS[1:])
+        memory.encoder.encoder_config = memory.encoder.encoder_config.model_copy(update={"order": order})
+        prompt, vectors, hits = memory.prepare(QUESTION, k=2, mode="both")
+        assert [hit.id for hit in hits] == [hit.id for hit in memory.search(QUESTION, k=2)], "hits come best first"
+        read = [hits[first], hits[1 - first]]
+        assert vectors is not None and torch.equal(vectors, torch.cat([hit.memory_embeddings for hit in read]))
+        text = memory.backbone.prompts.tokenizer.decode(prompt["input_ids"][0])
+        assert text.index(read[0].text) < text.index(read[1].text)  # type: ignore[arg-type]
 
 
 def test_an_unknown_mode_is_refused_at_once(memory: ContinuousMemory):

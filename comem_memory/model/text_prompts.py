@@ -96,7 +96,7 @@ def retrieval_content(
 
     Args:
         question: The user's own words.
-        items: What was found, the best last.
+        items: What was found, in the order in which it is read.
         picture: The picture that goes with the question.
         supports_images: Whether the model takes pictures; they are left out else.
         template: Where items and question stand; see `TEXT_PROMPTS`.
@@ -115,7 +115,7 @@ def with_items(
 
     Args:
         content: The parts of the turn: texts and pictures.
-        items: What was found, the best last.
+        items: What was found, in the order in which it is read.
         template: See `TEXT_PROMPTS`.
         supports_images: Whether the items' pictures are shown.
     """
