@@ -47,8 +47,8 @@ from comem_memory.integrations.langchain import (
     ComemRetriever,
     last_turn,
 )
+from comem_memory.integrations.langchain.giving import _warn_of_sharing
 from comem_memory.integrations.langchain.messages import memory_block, to_messages
-from comem_memory.integrations.langchain.middleware import _warn_of_sharing
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store import ChromaStore, identity_of
 from comem_memory.testing import tiny_memory, tiny_picture
