@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from comem_memory.model import Backbone
     from comem_memory.retrieval import RetrievalKey
     from comem_memory.store import ChromaServer, ChromaStore
+    from comem_memory.trajectory import Step, Trajectory
     from comem_memory.types import MemoryHit, MemoryItem
 
     __version__: str
@@ -31,6 +32,8 @@ _HOME = {
     "MemoryHit": "types",
     "MemoryItem": "types",
     "RetrievalKey": "retrieval.keys",
+    "Step": "trajectory",
+    "Trajectory": "trajectory",
 }
 
 __all__ = [
@@ -46,6 +49,8 @@ __all__ = [
     "MemoryHit",
     "MemoryItem",
     "RetrievalKey",
+    "Step",
+    "Trajectory",
 ]
 
 

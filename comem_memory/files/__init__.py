@@ -1,5 +1,6 @@
 """Files of this machine: pictures, items to read, cache and temporary folders, atomic writes, resumable work."""
 
+from comem_memory.files.agent_messages import trajectory_of
 from comem_memory.files.atomic import PARTIAL, atomic_folder, atomic_write
 from comem_memory.files.cache import cache_directory, cached, made_once
 from comem_memory.files.images import (
@@ -15,6 +16,7 @@ from comem_memory.files.item_files import Reading, item_files, items_of, read_it
 from comem_memory.files.resumable import NOTE, claim, file_stats, open_work, refuse_existing
 from comem_memory.files.splitting import check_splitter
 from comem_memory.files.temporary import TemporaryFolder
+from comem_memory.files.trajectory_files import TrajectoryFormat, read_trajectories
 
 __all__ = [
     "MODEL_PIXELS",
@@ -22,6 +24,7 @@ __all__ = [
     "PARTIAL",
     "Reading",
     "TemporaryFolder",
+    "TrajectoryFormat",
     "as_png",
     "at_most",
     "atomic_folder",
@@ -40,5 +43,7 @@ __all__ = [
     "named_picture",
     "open_work",
     "read_items",
+    "read_trajectories",
     "refuse_existing",
+    "trajectory_of",
 ]

@@ -23,9 +23,8 @@ from langchain_core.messages.tool import tool_call
 from comem_memory.chat import NamedItems, ToolCall
 from comem_memory.config import Mode
 from comem_memory.files import load_image, named_picture
+from comem_memory.files.encoded_pictures import decoded, from_data_url
 from comem_memory.model import Message
-
-from ..pictures import decoded, from_data_url
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The bytes of pictures that messages carry as base64."""
+"""The bytes of pictures that messages and saved runs carry as base64."""
 
 from __future__ import annotations
 
