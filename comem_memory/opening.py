@@ -8,7 +8,7 @@ from typing import Any
 
 from comem_memory import mini
 from comem_memory.convert import cached_adapter, is_checkpoint
-from comem_memory.encoder import DeferredEncoder, MemoryEncoder, read_config
+from comem_memory.encoder import ANSWERING_FOLDER, DeferredEncoder, MemoryEncoder, read_config
 from comem_memory.errors import AdapterError, CheckpointError, ModelError, StoreLocationError
 from comem_memory.model import AnsweringModel, Backbone, Prompts, ServedModel, load_config, load_processor
 from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
@@ -153,6 +153,9 @@ def open_models(
     others = {name: value for name, value in model_kwargs.items() if name != "revision"}
     encoder: MemoryEncoder | DeferredEncoder
     backbone: AnsweringModel[Any]
+    adapter, model, model_kwargs = _located(model, adapter, model_kwargs)
+    if answering_model is None and (adapter / ANSWERING_FOLDER).is_dir():
+        answering_model = str(adapter / ANSWERING_FOLDER)
     if answering_url is not None:
         encoder = defer_encoder(model, adapter, model_kwargs)
         base, revision = encoder.encoder_config.base_model, encoder.encoder_config.base_revision

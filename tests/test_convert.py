@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -29,6 +29,7 @@ from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_key
 
 WEIGHTS = load_file(FOLDER / SINGLE_FILE)
 UPDATED = (FOLDER / "lora_updated_keys.txt").read_text().split()
+CHANGED = [name for name in UPDATED if name.startswith("model.layers.")][:3]
 Weights = dict[str, torch.Tensor]
 
 
@@ -238,12 +239,25 @@ def test_an_update_that_bfloat16_cannot_carry_is_named(base: Path, tmp_path: Pat
 # -- a frozen model that is not the base ---------------------------------------------------------------------
 
 
+def load_weights(folder: Path) -> Weights:
+    files = WeightFiles(folder)
+    return {name: files.read(name) for name in files.tensors}
+
+
+def assert_what_answers(folder: Path, checkpoint: Weights) -> None:
+    """Layers and norm of `model_inf`, all else the encoder's, as stored."""
+    for name, weight in load_weights(folder).items():
+        inner = name.startswith(("model.layers.", "model.norm."))
+        held = checkpoint[f"model_inf.{name}" if inner else name]
+        assert weight.dtype == held.dtype and torch.equal(weight, held), name
+
+
 @pytest.fixture
 def two_loras(tmp_path: Path) -> Path:
     """As the authors' training leaves it: `model_inf` has an update of its own."""
     generator = torch.Generator().manual_seed(1)
     weights = dict(WEIGHTS)
-    for name in UPDATED[:3]:
+    for name in CHANGED:
         rows, columns = weights[name].shape
         update = torch.randn(rows, 2, generator=generator) @ torch.randn(2, columns, generator=generator)
         weights[f"model_inf.{name}"] = weights[f"model_inf.{name}"] + 0.01 * update
@@ -252,7 +266,7 @@ def two_loras(tmp_path: Path) -> Path:
 
 def test_a_changed_frozen_model_is_reported(base: Path, two_loras: Path, tmp_path: Path):
     report = convert(two_loras, base, tmp_path / "adapter")
-    assert {d.name for d in report.frozen_differences} == {f"model_inf.{name}" for name in UPDATED[:3]}
+    assert {d.name for d in report.frozen_differences} == {f"model_inf.{name}" for name in CHANGED}
     assert "--frozen from-checkpoint" in " ".join(report.findings)
     assert furthest(memories(tmp_path / "adapter", base)) < 1e-4, "vectors come from the encoder's weights alone"
 
@@ -264,11 +278,81 @@ def test_the_checkpoints_own_frozen_model(base: Path, two_loras: Path, tmp_path:
     assert report.frozen_model == str(frozen)
     assert report.lora.r == 6, "the encoder's update less the frozen model's"
     assert furthest(memories(tmp_path / "adapter", frozen)) < 1e-4
-    stored, checkpoint = WeightFiles(frozen), WeightFiles(two_loras)
-    assert all(torch.equal(stored.read(name), checkpoint.read(f"model_inf.{name}")) for name in stored.tensors)
+    assert_what_answers(frozen, load_weights(two_loras))
     assert (frozen / "preprocessor_config.json").exists()
     with pytest.raises(AdapterError, match="other weights"):
         load(tmp_path / "adapter", base)
+
+
+@pytest.mark.parametrize("frozen", get_args(FrozenWeights))
+def test_shards_of_two_dtypes(tmp_path: Path, frozen: FrozenWeights):
+    """The encoder merged in float16 beside a `model_inf` in bfloat16, as the agents' checkpoints hold them."""
+    stock = {n.removeprefix("model_inf."): w.bfloat16() for n, w in WEIGHTS.items() if n.startswith("model_inf.")}
+    updates = {name: WEIGHTS[name] - WEIGHTS[f"model_inf.{name}"] for name in UPDATED}
+    encoder = {name: (weight.float() + updates.get(name, 0)).half() for name, weight in stock.items()}
+    qformer = {name: w.half() for name, w in WEIGHTS.items() if name.startswith("knowledge_processor.")}
+    weights = {f"model_inf.{name}": w for name, w in stock.items()} | encoder | qformer
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", weights, shards=3)
+    dtypes = {frozenset(w.dtype for w in load_file(file).values()) for file in checkpoint.glob("*.safetensors")}
+    assert dtypes == {frozenset([torch.float16, torch.bfloat16])}, "in every shard"
+    report = convert(checkpoint, save_checkpoint(tmp_path / "base", stock), tmp_path / "adapter", frozen)
+    assert not report.frozen_differences and not report.lost
+    lora = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    found = {n: 2 * lora[n.replace("_A.", "_B.")] @ lora[n] for n in lora if "_A." in n}
+    assert len(found) == len(UPDATED)
+    for name, update in updates.items():
+        module = name.removesuffix(".weight").replace("model.", "model.language_model.", 1)
+        module = module.replace("visual.", "model.visual.", 1)
+        own = update if frozen != "from-checkpoint" or name.startswith("model.layers.") else torch.zeros_like(update)
+        made = found[f"base_model.model.{module}.lora_A.weight"]
+        assert (made - own).norm() < 3e-3 * update.norm(), "up to float16's rounding; bfloat16's is 8 times that"
+    made_qformer = load_file(tmp_path / "adapter" / "qformer.safetensors")
+    assert torch.equal(made_qformer["query_tokens"], qformer["knowledge_processor.latents"])
+    if frozen != "base":
+        own_model = "frozen" if frozen == "from-checkpoint" else "answering"
+        assert_what_answers(tmp_path / "adapter" / own_model, weights)
+
+
+@torch.no_grad()
+def test_an_encoder_of_another_base_than_the_model_that_answers(base: Path, tmp_path: Path):
+    """As UI-TARS with a Qwen2.5-VL inside: every tensor differs, and only the encoder's base makes its update small."""
+    generator = torch.Generator().manual_seed(5)
+    other = {
+        n.removeprefix("model_inf."): w + 0.3 * w.std().nan_to_num(1) * torch.randn(w.shape, generator=generator)
+        for n, w in WEIGHTS.items()
+        if n.startswith("model_inf.")
+    }
+    updates = {name: WEIGHTS[name] - WEIGHTS[f"model_inf.{name}"] for name in UPDATED}
+    weights = WEIGHTS | {name: weight + updates.get(name, 0) for name, weight in other.items()}
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", weights, shards=2)
+    others = save_checkpoint(tmp_path / "other", other)
+    for wrong, frozen in ((base, "base"), (others, "from-checkpoint")):
+        with pytest.raises(
+            CheckpointError, match=r"is not low-rank.* would leave out \d+% of its norm.*--frozen apart"
+        ) as refused:
+            convert(checkpoint, wrong, tmp_path / "wrong", frozen)  # type: ignore[arg-type]
+        print(refused.value)
+        shutil.rmtree(tmp_path / "wrong.converting")
+    report = convert(checkpoint, others, tmp_path / "adapter", "apart")
+    assert report.lora.r == 4 and not report.lost
+    assert report.frozen_model == str(others)
+    assert report.answering_model == str(tmp_path / "adapter" / "answering")
+    assert f"It answers, from {report.answering_model}, and the base model only encodes." in report.findings[1]
+
+    expected = vectors(merged(tmp_path / "merged", weights))
+    difference = float((memories(tmp_path / "adapter", others) - expected).abs().max())
+    print(f"another base: largest difference {difference:.1e}")
+    assert difference < 1e-4
+
+    def stock(folder: Path) -> Any:
+        return AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+
+    outer, inner = stock(tmp_path / "merged"), stock(base)
+    given: dict[str, Any] = {}
+    outer.model.language_model.register_forward_pre_hook(lambda _, __, kwargs: given.update(kwargs), with_kwargs=True)
+    outer(**knowledge(0))
+    logits = outer.lm_head(inner.model.language_model(**given).last_hidden_state)  # as the authors' `forward`
+    torch.testing.assert_close(stock(tmp_path / "adapter" / "answering")(**knowledge(0)).logits, logits)
 
 
 def test_what_no_lora_carries_is_reported(base: Path, tmp_path: Path):
@@ -344,7 +428,7 @@ def test_the_wrong_models_and_folders(base: Path, tmp_path: Path):
         convert_checkpoint("no/such", base=base, out=out)
     with pytest.raises(CheckpointError, match="'no/such' is neither"):
         convert_checkpoint(FOLDER, base="no/such", out=out)
-    with pytest.raises(ValueError, match="frozen is 'published'. Pass one of base, from-checkpoint, or None"):
+    with pytest.raises(ValueError, match="frozen is 'published'. Pass one of base, from-checkpoint, apart, or None"):
         convert(FOLDER, base, out, "published")  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="64 is not a multiple of 5 heads"):
         convert_checkpoint(FOLDER, base=base, out=out, num_attention_heads=5)
@@ -489,6 +573,8 @@ def test_a_tied_head_is_in_no_file(tmp_path: Path, frozen: FrozenWeights):
     back = WeightFiles(tmp_path / "back")
     assert back.tensors.keys() == weights.keys()
     for name, weight in weights.items():
+        if frozen == "from-checkpoint" and name.startswith("model_inf.visual."):
+            weight = weights[name.removeprefix("model_inf.")]  # the tower that the authors' code sees with
         torch.testing.assert_close(back.read(name), weight, atol=1e-6 if name in UPDATED else 0, rtol=0)
 
 
@@ -645,6 +731,30 @@ def test_a_checkpoint_answers_with_its_own_frozen_model(
     assert answering == str(folder / "frozen")
     assert torch.equal(WeightFiles(folder / "frozen").read(name.removeprefix("model_inf.")), weights[name])
     assert (found - expected).abs().max() < 1e-4, "the encoder is the same"
+
+
+def test_a_checkpoint_of_two_base_models_answers_with_a_second_model(
+    tiny: tuple[Path, Path, torch.Tensor], cache: Path, tmp_path: Path
+):
+    base, checkpoint, expected = tiny
+    weights = load_weights(checkpoint)
+    tiny_backbone("qwen2_5_vl", seed=1).model.save_pretrained(tmp_path / "inner")
+    weights |= {f"model_inf.{name}": weight for name, weight in load_weights(tmp_path / "inner").items()}
+    (tmp_path / "two").mkdir()
+    shutil.copyfile(checkpoint / "config.json", tmp_path / "two" / "config.json")
+    save_file(weights, tmp_path / "two" / SINGLE_FILE)
+    found, encoding = remember(str(base), tmp_path / "two")
+    assert (found - expected).abs().max() < 1e-4
+    assert encoding == str(base)
+    [folder] = converted(cache)
+    assert_what_answers(folder / "answering", weights)
+    with ContinuousMemory.from_pretrained(adapter=folder, key=tiny_key()) as memory:
+        assert memory.backbone.name == str(folder / "answering")
+        assert memory.encoder.backbone.name == str(base)
+        memory.add(MemoryItem(text=DOOR))
+        assert memory.answer("What opens it?", max_new_tokens=2).hits
+    with ContinuousMemory.from_pretrained(adapter=folder, answering_model=str(base), key=tiny_key()) as memory:
+        assert memory.backbone.name == str(base), "unless told otherwise"
 
 
 def test_an_interrupted_conversion_is_no_adapter(

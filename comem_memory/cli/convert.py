@@ -13,10 +13,11 @@ from comem_memory.cli.app import AsJson, app, console, print_json
 @app.command()
 def convert(
     checkpoint: Annotated[str, typer.Argument(help="Folder, .safetensors file or hub name, in the authors' layout.")],
-    base: Annotated[str, typer.Option(help="Model that it was trained from: folder or hub name.")],
+    base: Annotated[str, typer.Option(help="Model that its encoder was trained from: folder or hub name.")],
     out: Annotated[Path, typer.Option(help="New folder for the adapter; rerun to resume.")],
     frozen: Annotated[
-        Literal["base", "from-checkpoint"], typer.Option(help="Whose weights answer beside the adapter, see above.")
+        Literal["base", "from-checkpoint", "apart"],
+        typer.Option(help="Whose weights answer beside the adapter, see above."),
     ] = "base",
     exact: Annotated[
         bool,
@@ -33,9 +34,11 @@ def convert(
 
     The authors' training code also puts a LoRA into the model that answers (model_inf), so a checkpoint may need its
     own frozen weights. --frozen base lets the published base model answer: right where model_inf is that model, else
-    the answers come from another model than the encoder was trained for. --frozen from-checkpoint writes model_inf to
-    OUT/frozen, to be loaded as the model instead: right in any case, but a second model on disk. The report says
-    whether they differ.
+    the answers come from another model than the encoder was trained for. --frozen from-checkpoint writes the
+    checkpoint's own model to OUT/frozen, to be loaded instead: right where both were trained from one base model, but a
+    second model on disk. --frozen apart writes it to OUT/answering, from where it answers beside the base model, which
+    then only encodes: right in any case, also where the encoder comes from another base model than model_inf (UI-TARS
+    with a Qwen2.5-VL that answers), but two models in memory. The report says whether they differ.
     """
     from comem_memory.convert import convert_checkpoint
 

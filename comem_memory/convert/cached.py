@@ -18,7 +18,7 @@ from comem_memory.model import PROMPT_VERSION
 
 logger = logging.getLogger(__name__)
 
-CONVERSION = 1
+CONVERSION = 2
 """Grows whenever a conversion comes out differently, so that no older cache folder is taken for it."""
 BASES = {
     ("Qwen2VLForConditionalGeneration_new", 3584): "Qwen/Qwen2-VL-7B-Instruct",
@@ -26,6 +26,14 @@ BASES = {
 }
 """The base model of each of the authors' classes, by class and hidden size: their Qwen2.5 class loads it as `model_inf`
 (`qwenVL_inference2.py` of their code), and we take it that their Qwen2 class does the same."""
+
+
+AGENTS = {
+    "WenyiWU0111/lora_qformer_test_V4-700_merged": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "WenyiWU0111/lora_qformer_uitars_test_V1-400_merged": "ByteDance-Seed/UI-TARS-1.5-7B",
+}
+"""The released checkpoints of the authors' agents (arXiv 2510.09038), with the base models of their encoders, as their
+README and `llm_config.py` name them: the files have class and tensors of the others."""
 
 
 def is_checkpoint(name_or_path: str | Path) -> bool:
@@ -45,7 +53,7 @@ def is_checkpoint(name_or_path: str | Path) -> bool:
 
 
 def cached_adapter(checkpoint: str | Path, base: str | None = None) -> Path:
-    """The adapter folder of a checkpoint; its own frozen model answers where that is not the base model.
+    """The adapter folder of a checkpoint; its own model answers where that is not the base model.
 
     The folder is made in the cache folder (`$COMEM_CACHE`, or `~/.cache/comem`) the first time, which takes long for a
     large model and goes on where it stopped. It is made anew when the files of checkpoint or base model change. The
@@ -76,7 +84,9 @@ def cached_adapter(checkpoint: str | Path, base: str | None = None) -> Path:
 
 
 def _told_base(checkpoint: str | Path) -> str:
-    """The base model that a checkpoint's class stands for, or that its `_name_or_path` names."""
+    """The base model that a checkpoint's name or class stands for, or that its `_name_or_path` names."""
+    if base := AGENTS.get(str(checkpoint)):
+        return base
     config = _read_json(_description(checkpoint) / "config.json")
     for architecture in config.get("architectures") or []:
         if base := BASES.get((architecture, config.get("hidden_size", 0))):

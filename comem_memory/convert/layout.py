@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -31,6 +32,15 @@ MODEL_TYPES = ("qwen2", "qwen2_vl", "qwen2_5_vl")
 def to_authors(parameter: str) -> str:
     """The name that a parameter of transformers 5 has in 4.49, and so in the authors' and published checkpoints."""
     return parameter.replace("model.language_model.", "model.", 1).replace("model.visual.", "visual.", 1)
+
+
+def answering(parameter: str) -> str:
+    """Where a checkpoint holds a weight of the model that answers, by the stored name of that weight.
+
+    Of `model_inf` the authors' code runs the layers and the last norm. Question and picture are embedded, and the next
+    token is told, by the encoder's own embeddings, vision tower and head (`forward` of their inference classes).
+    """
+    return FROZEN + parameter if parameter.startswith(("model.layers.", "model.norm.")) else parameter
 
 
 def to_authors_qformer(parameter: str) -> str:
@@ -78,14 +88,14 @@ class BaseModel:
             "Pass the complete base model, as published or as save_pretrained writes it.",
         )
 
-    def fingerprint(self, files: WeightFiles, prefix: str = "") -> str:
+    def fingerprint(self, files: WeightFiles, stored: Callable[[str], str] = str) -> str:
         """The `Backbone.fingerprint` of this model with other weights.
 
         Args:
             files: The files that hold the weights.
-            prefix: What stands before the stored names in these files.
+            stored: Gives the name that a weight has in these files.
         """
-        return weights_fingerprint(files.read(prefix + name) for name in self.shapes)
+        return weights_fingerprint(files.read(stored(name)) for name in self.shapes)
 
     def encoder(self, name: str, fingerprint: str, qformer: QFormerConfig, lora: LoraSettings) -> MemoryEncoder:
         """A memory encoder without weights on this model: it tells the names and shapes of an adapter's weights.

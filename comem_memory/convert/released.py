@@ -9,17 +9,18 @@ from typing import get_args
 import torch
 
 from comem_memory.config import LoraSettings, QFormerConfig, Settings
-from comem_memory.convert.layout import FROZEN, BaseModel, check_checkpoint, qformer_config, read_qformer
-from comem_memory.convert.lowrank import Update, decompose
+from comem_memory.convert.layout import FROZEN, BaseModel, answering, check_checkpoint, qformer_config, read_qformer
+from comem_memory.convert.lowrank import MAX_RANK, Update, decompose
 from comem_memory.convert.report import ConversionReport, FrozenWeights, MatrixReport, TensorDifference
 from comem_memory.convert.weights import WeightFiles, local_path, relative_difference, write_shards, write_tensors
-from comem_memory.encoder import AdapterWeights, Weights, load_weights_file, write_adapter
+from comem_memory.encoder import ANSWERING_FOLDER, AdapterWeights, Weights, load_weights_file, write_adapter
 from comem_memory.errors import CheckpointError
 from comem_memory.files import atomic_write, open_work, refuse_existing
 from comem_memory.model import torch_defaults
 from comem_memory.progress import tracked
 
 FROZEN_FOLDER, REPORT_FILE = "frozen", "convert.json"
+HEAD = "lm_head.weight"
 LORA_SCALE = 2
 """`lora_alpha` over `r` in the authors' training (32 / 16)."""
 
@@ -53,8 +54,15 @@ def convert_checkpoint(
 
     - `frozen="base"`: the base model's published weights answer. This is right where `model_inf` is the base model;
       else the answers come from another model than the encoder was trained for.
-    - `frozen="from-checkpoint"`: `model_inf` answers; it is written to `out/frozen`, and the LoRA is relative to it.
-      This is right in any case, but needs a second model on disk, and the LoRA may have twice the rank.
+    - `frozen="from-checkpoint"`: the checkpoint's own model answers; it is written to `out/frozen`, and the LoRA is
+      relative to it. This is right where both come from one base model, but needs a second model on disk, and the LoRA
+      may have twice the rank.
+    - `frozen="apart"`: the checkpoint's own model answers, from `out/answering`, and the LoRA is relative to the base
+      model. This is right in any case, also where the encoder comes from another base model than `model_inf`: that of
+      the encoder is then `base`. It takes two models in memory, as the authors' code does.
+
+    The checkpoint's own model has the layers and the last norm of `model_inf`, and the encoder's embeddings, vision
+    tower and head, for that is what the authors' code computes with.
 
     An exact adapter keeps each matrix's whole update as a LoRA of full rank, so the adapter also gives the vectors of
     an encoder that was trained without a LoRA. It is larger than the base model: for an (m, n) matrix
@@ -66,9 +74,10 @@ def convert_checkpoint(
 
     Args:
         checkpoint: The checkpoint, a folder, a safetensors file, or a hub name.
-        base: The base model that the checkpoint was trained from, a folder or a hub name.
+        base: The base model that the encoder was trained from, a folder or a hub name.
         out: The folder to make, which must not exist.
-        frozen: Which weights answer; `None` takes the base model's where `model_inf` is the same, else `model_inf`.
+        frozen: Which weights answer; `None` takes the base model's where `model_inf` is the same, else the
+            checkpoint's own, apart where the encoder's layers differ from `model_inf`'s by more than a LoRA.
         exact: Whether the updates are kept whole.
         num_attention_heads: Heads of the Q-Former, which the checkpoint does not tell.
 
@@ -109,17 +118,20 @@ def convert_checkpoint(
     )
     adapter = work / "adapter"
     adapter.mkdir(exist_ok=True)
-    if frozen == "base":
-        frozen_name, fingerprint = base_model.name, base_model.fingerprint(base_model.files)
+    if frozen == "from-checkpoint":
+        _write_own(adapter / FROZEN_FOLDER, source, base_model)
+        frozen_name, fingerprint = str(out.resolve() / FROZEN_FOLDER), base_model.fingerprint(source, answering)
     else:
-        _write_frozen(adapter / FROZEN_FOLDER, source, base_model)
-        frozen_name, fingerprint = str(out.resolve() / FROZEN_FOLDER), base_model.fingerprint(source, FROZEN)
+        frozen_name, fingerprint = base_model.name, base_model.fingerprint(base_model.files)
+    if frozen == "apart":
+        _write_own(adapter / ANSWERING_FOLDER, source, base_model)
     _write_adapter(adapter, work, source, base_model, (frozen_name, fingerprint), qformer, lora)
     report = ConversionReport(
         checkpoint=str(checkpoint),
         base_model=base_model.name,
         frozen=frozen,
         frozen_model=frozen_name,
+        answering_model=str(out.resolve() / ANSWERING_FOLDER) if frozen == "apart" else None,
         exact=exact,
         dtype=str(source.read(next(iter(base_model.linears))).dtype).removeprefix("torch."),
         lora=lora,
@@ -139,8 +151,11 @@ def convert_checkpoint(
 
 def _fitting(source: WeightFiles, base: BaseModel) -> FrozenWeights:
     """`base` where `model_inf` is the base model, up to the checkpoint's rounding."""
-    differ = any(relative_difference(source.read(FROZEN + name), base.files.read(name)) for name in base.shapes)
-    return "from-checkpoint" if differ else "base"
+    if not any(relative_difference(source.read(FROZEN + name), base.files.read(name)) for name in base.shapes):
+        return "base"
+    layer = next(name for name in base.linears if answering(name) != name)
+    update, _ = decompose(source.read(layer), source.read(answering(layer)), frozen_was_rounded=True)
+    return "from-checkpoint" if update.is_low_rank else "apart"
 
 
 def _examine(
@@ -153,19 +168,23 @@ def _examine(
     file = folder / f"{name}.json"
     if file.exists():
         return TensorFindings.model_validate_json(file.read_bytes())
-    outer, inner, published = source.read(name), source.read(FROZEN + name), base.files.read(name)
-    reference = published if frozen == "base" else inner
-    difference = relative_difference(inner, published)
+    outer, published = source.read(name), base.files.read(name)
+    reference = source.read(answering(name)) if frozen == "from-checkpoint" else published
+    difference = relative_difference(source.read(FROZEN + name), published)
     if name not in base.linears:
-        found = TensorFindings(frozen_difference=difference, lost=relative_difference(outer, reference))
+        kept = frozen == "apart" and name == HEAD  # the encoder has no use for it
+        found = TensorFindings(frozen_difference=difference, lost=0 if kept else relative_difference(outer, reference))
     else:
         rounded = frozen == "from-checkpoint"
         update, factors = decompose(outer, reference, frozen_was_rounded=rounded, exact=exact)
         if not (exact or update.is_low_rank):
+            most = min(MAX_RANK, min(update.shape) // 2)
             raise CheckpointError(
                 f"The update of {name} is not low-rank: at least {update.rank} singular values stand above the "
-                f"rounding noise. Pass the base model that the checkpoint was trained from, not {base.name}; or, if "
-                "the checkpoint was trained without a LoRA, keep its whole updates: comem convert --exact."
+                f"rounding noise, and a LoRA of rank {most} would leave out "
+                f"{update.quality(most).relative_error:.0%} of its norm. Pass the base model that the checkpoint's "
+                f"encoder was trained from ({base.name} was passed), and --frozen apart if model_inf comes from "
+                "another one; or, if it was trained without a LoRA, keep its whole updates: comem convert --exact."
             )
         write_tensors(folder / f"{name}.safetensors", {"a": factors.a, "b": factors.b / LORA_SCALE})
         found = TensorFindings(frozen_difference=difference, update=update)
@@ -200,18 +219,18 @@ def _write_adapter(
     write_adapter(adapter, encoder.encoder_config, encoder.lora_config, trained)
 
 
-def _write_frozen(folder: Path, source: WeightFiles, base: BaseModel) -> None:
-    """Writes `model_inf` as a folder that transformers loads."""
+def _write_own(folder: Path, source: WeightFiles, base: BaseModel) -> None:
+    """Writes the checkpoint's own model that answers as a folder that transformers loads."""
     folder.mkdir(exist_ok=True)
     write_shards(
         folder,
-        {name: source.empty(FROZEN + name) for name in base.shapes},
-        lambda name: source.read(FROZEN + name),
+        {name: source.empty(answering(name)) for name in base.shapes},
+        lambda name: source.read(answering(name)),
         shard_bytes=source.shard_bytes,
-        description="writing model_inf",
+        description="writing the model that answers",
     )
     base.copy_processor(folder)
-    base.model.config.dtype = source.read(FROZEN + next(iter(base.linears))).dtype
+    base.model.config.dtype = next(source.tensors[answering(n)].dtype for n in base.linears if answering(n) != n)
     base.model.config.architectures = [type(base.model).__name__]
     base.model.config.save_pretrained(folder)
 

@@ -10,9 +10,10 @@ from rich.table import Table
 from comem_memory.config import LoraSettings, Settings
 from comem_memory.convert.lowrank import Quality
 
-FrozenWeights = Literal["base", "from-checkpoint"]
-"""Which weights answer beside a converted encoder, and which its LoRA is taken relative to: the published ones of the
-base model, or the checkpoint's own `model_inf`, which the authors' training code may have changed."""
+FrozenWeights = Literal["base", "from-checkpoint", "apart"]
+"""Which weights answer beside a converted encoder, and which its LoRA is taken relative to: for both the published ones
+of the base model; for both the checkpoint's own, `model_inf`, which the authors' training code may have changed; or the
+base model's for the encoder and the checkpoint's own, as a second model, for answers."""
 ROWS = 10
 """Matrices and tensors that the table shows, the worst first; `convert.json` has all of them."""
 TOO_SMALL = 0.1
@@ -50,6 +51,8 @@ class ConversionReport(Settings):
     frozen: FrozenWeights
     frozen_model: str
     """The model that the adapter belongs to: load it with this one."""
+    answering_model: str | None = None
+    """A second model that answers, which is loaded with the adapter whose folder it is in, if there is one."""
     exact: bool
     """Whether the updates were kept whole."""
     dtype: str
@@ -91,6 +94,8 @@ class ConversionReport(Settings):
                     "Convert with --frozen from-checkpoint to answer with model_inf."
                     if self.frozen == "base"
                     else f"It answers, from {self.frozen_model}; the published base model does not fit this adapter."
+                    if self.frozen == "from-checkpoint"
+                    else f"It answers, from {self.answering_model}, and the base model only encodes."
                 )
             )
         else:

@@ -2,6 +2,7 @@
 
 from comem_memory.encoder.adapter_files import (
     ADAPTER_FILES,
+    ANSWERING_FOLDER,
     CONFIG_FILE,
     READER_FILE,
     AdapterWeights,
@@ -20,6 +21,7 @@ from comem_memory.encoder.qformer import QFormer
 
 __all__ = [
     "ADAPTER_FILES",
+    "ANSWERING_FOLDER",
     "CHUNK",
     "CONFIG_FILE",
     "READER_FILE",

@@ -7,6 +7,7 @@
 | `adapter_model.safetensors`, `adapter_config.json` | the LoRA, in the format of peft |
 | `qformer.safetensors` | the Q-Former |
 | `reader_prompts.safetensors` | the reader prompts, if the encoder has any |
+| `answering/` | a model of its own that answers, if the encoder's base model does not: of converted checkpoints alone |
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from comem_memory.model import PROMPT_VERSION, Backbone
 
 CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"
 READER_FILE, READER_PROMPTS = "reader_prompts.safetensors", ("reader_prompt", "restate_prompt")
-FINGERPRINT_FILE = "fingerprint.json"
+FINGERPRINT_FILE, ANSWERING_FOLDER = "fingerprint.json", "answering"
 ADAPTER_FILES = (CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE)
 """Files without which no folder is an adapter; `adapter_config.json` is for peft alone."""
 Weights = dict[str, torch.Tensor]
