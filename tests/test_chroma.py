@@ -237,12 +237,12 @@ def test_one_process_at_a_time_which_may_open_it_twice(tmp_path: Path):
     second = ChromaStore.embedded(str(tmp_path), identity=identity())
     first.put([record("a")])
     assert ids_of(second) == ["a"]
-    assert f"chroma run --path {tmp_path / 'chroma'}" in run(OPEN_IN_ANOTHER, tmp_path)
+    assert f"chroma run --path {tmp_path / 'chroma'}" in run(OPEN_IN_ANOTHER, tmp_path, forked=True)
     first.close()
     assert ids_of(second) == ["a"]
-    assert "Another process" in run(OPEN_IN_ANOTHER, tmp_path)
+    assert "Another process" in run(OPEN_IN_ANOTHER, tmp_path, forked=True)
     second.close()
-    assert run(OPEN_IN_ANOTHER, tmp_path) == "opened"
+    assert run(OPEN_IN_ANOTHER, tmp_path, forked=True) == "opened"
 
 
 def test_what_was_acknowledged_survives_a_killed_process_and_its_lock_does_not(tmp_path: Path):
@@ -258,6 +258,7 @@ def test_what_was_acknowledged_survives_a_killed_process_and_its_lock_does_not(t
         """,
         tmp_path,
         kill=True,
+        forked=True,
     )
     assert acknowledged == "acknowledged"
     store = ChromaStore.embedded(tmp_path, identity=identity())
@@ -564,6 +565,7 @@ def test_a_killed_process_leaves_the_old_collection_until_its_commit(filled: Cal
         """,
         tmp_path / "memory",
         kill=True,
+        forked=True,
     )
     assert moved == "2"
     store = filled()

@@ -379,6 +379,8 @@ def test_the_report_resumes_and_says_what_made_it(
 ):
     monkeypatch.setattr(report, "KS", (1, 10))
     monkeypatch.setattr(report, "FACTS", (1, 2))
+    monkeypatch.setattr(report, "TIMED", 2)
+    monkeypatch.setattr("comem_memory.evaluation.comparison.MAX_NEW_TOKENS", 4)
     real, compared = report.compare, list[str]()
 
     def stops(view: ContinuousMemory, questions: QuestionSet, **settings: Any) -> Any:

@@ -23,7 +23,7 @@ from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.integrations.langchain import ChatComem, ComemRetriever, ComemVectorStore
 from comem_memory.testing import tiny_memory, tiny_picture
 
-STANDARD_PARAMS = {"temperature": 0, "max_tokens": 100, "stop": []}
+STANDARD_PARAMS = {"temperature": 0, "max_tokens": 64, "stop": []}
 """LangChain's standard parameters without `timeout` and `max_retries`, which a model in this process has no use for."""
 
 
@@ -85,7 +85,7 @@ class TestChatComem(WhatItCan, ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"memory": self.memory, "k": 1, "allow_image_urls": True}
+        return STANDARD_PARAMS | {"memory": self.memory, "k": 1, "allow_image_urls": True}
 
     @pytest.mark.xfail(
         reason="A model of 135M parameters rarely decides by itself to call a tool; tool_choice='any' makes it."

@@ -783,7 +783,7 @@ class Namespaces(RuleBasedStateMachine):
 
 def test_namespaces_never_leak(llava: MemoryEncoder):
     machine = type("Machine", (Namespaces,), {"encoder": llava})
-    limits = settings(max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    limits = settings(max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
     case = machine.TestCase
     case.settings = limits
     case().runTest()
@@ -830,6 +830,7 @@ def test_a_second_process_is_told_the_way_out(llava: MemoryEncoder, tmp_path: Pa
                 print(error)
             """,
             tmp_path / "memory",
+            forked=True,
         )
         assert "Another process" in said
         assert f"chroma run --path {tmp_path / 'memory' / 'chroma'}" in said
@@ -837,7 +838,7 @@ def test_a_second_process_is_told_the_way_out(llava: MemoryEncoder, tmp_path: Pa
 
 
 NURSERY = """
-    # Imports once, then forks: workers that are killed, and an inspector after each. Chroma is opened in forks only.
+    # Forks workers that are killed; each first inspects what those before it left. Chroma is opened in forks only.
     import json, os, random
     from pathlib import Path
     import torch
@@ -862,16 +863,19 @@ NURSERY = """
         return pid, os.fdopen(readable)
 
     def worker(say, seed):
-        add_for_ever(embedded(encoder, directory), seed, say)
-
-    def inspector(say):
         memory = embedded(encoder, directory)
-        say(json.dumps(inspect(memory, acknowledged)))
-        memory.close()
+        say(json.dumps(inspect(memory, acknowledged)) + "\\n")
+        if seed <= 20:
+            add_for_ever(memory, seed, say)
 
     acknowledged, count, lost, torn = {}, 0, 0, 0
-    for seed in range(1, 21):
+    for seed in range(1, 22):
         pid, lines = fork(lambda say: worker(say, seed))
+        found = json.loads(lines.readline())
+        lost, torn = lost + found[0], torn + found[1]
+        if seed > 20:
+            os.waitpid(pid, 0)
+            break
         first = lines.readline()  # the first chunk is stored
         time.sleep(rng.uniform(0.0, 0.4))
         os.kill(pid, 9)
@@ -880,16 +884,12 @@ NURSERY = """
             id, version = line.split()
             acknowledged[id] = int(version)
             count += 1
-        pid, answer = fork(inspector)
-        found = json.loads(answer.read())
-        os.waitpid(pid, 0)
-        lost, torn = lost + found[0], torn + found[1]
     print(json.dumps({"kills": 20, "acknowledged": count, "lost": lost, "torn": torn}))
 """
 
 
 def test_twenty_kills_in_the_middle_of_add_lose_and_tear_nothing(tmp_path: Path):
-    found = json.loads(run(NURSERY, tmp_path / "memory"))
+    found = json.loads(run(NURSERY, tmp_path / "memory", forked=True))
     print(f"\nkill -9, {found}")
     assert found["kills"] == 20
     assert found["acknowledged"] >= 80
@@ -994,6 +994,7 @@ def test_a_killed_reencode_resumes(llava: MemoryEncoder, other: MemoryEncoder, t
         """,
         tmp_path,
         kill=True,
+        forked=True,
     )
     assert moved == "two chunks"
     with embedded(llava, tmp_path) as memory:

@@ -170,6 +170,14 @@ def test_a_picture_is_asked_about_by_name(pictures: list[Picture]):
 # -- training ------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches enough to see that a recipe trains, not that it teaches."""
+    monkeypatch.setattr(data, "TYPICAL", 8)
+    monkeypatch.setattr(data, "DEVELOPMENT_BATCHES", 1)
+    monkeypatch.setattr(train, "TYPICAL_TEXTS", 4)
+
+
 class InterruptAt(TrainerCallback):
     def __init__(self, step: int) -> None:
         self.step = step
@@ -319,8 +327,8 @@ def test_a_checkpoint_is_an_adapter_folder(tmp_path: Path):
     assert loaded.fingerprint == trainer.encoder.fingerprint
 
 
+@pytest.mark.usefixtures("few")
 def test_the_recipe_makes_an_adapter_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(data, "TYPICAL", 8)
     recipe = TrainingRecipe(prompt_steps=1, steps=3, warm_start_steps=2, pictures=False)
 
     def train(seed: int = 0, **changes: Any) -> MemoryEncoder:
@@ -349,6 +357,7 @@ def test_the_recipe_makes_an_adapter_and_resumes(tmp_path: Path, monkeypatch: py
         train()
 
 
+@pytest.mark.usefixtures("few")
 def test_a_trained_adapter_recommends_the_recipes_mode(tmp_path: Path):
     _, adapter = save_tiny(tmp_path)
     recipe = TrainingRecipe(prompt_steps=1, steps=1, pictures=False, gradient_checkpointing=True, start=adapter)
@@ -365,6 +374,7 @@ def test_the_start_is_fitted_to_different_texts_of_a_bounded_length():
     assert warm_start.up_to(10, encoder, texts) == ["a" * 30]
 
 
+@pytest.mark.usefixtures("few")
 def test_a_trained_adapter_can_be_trained_on_with_fresh_items(tmp_path: Path):
     _, adapter = save_tiny(tmp_path)
 
@@ -392,6 +402,7 @@ def test_questions_see_several_items_after_the_first_steps():
         assert max(counts[:16]) == 1 and max(counts[16:]) == most
 
 
+@pytest.mark.usefixtures("few")
 def test_an_item_becomes_as_many_vectors_as_asked_for(tmp_path: Path):
     recipe = TrainingRecipe(prompt_steps=1, steps=2, warm_start_steps=2, pictures=False, gradient_checkpointing=True)
     train_encoder(tiny_backbone("llava"), tmp_path, recipe.model_copy(update={"vectors": 3}))
@@ -417,6 +428,7 @@ def test_query_tokens_of_another_number_lie_between_those_of_the_start(tmp_path:
         MemoryEncoder.create(tiny_backbone("llava"), num_query_tokens=4, num_attention_heads=4).load_weights(adapter)
 
 
+@pytest.mark.usefixtures("few")
 def test_training_goes_on_with_the_settings_of_its_start(tmp_path: Path):
     recipe = TrainingRecipe(prompt_steps=1, steps=1, pictures=False, gradient_checkpointing=True, start=tmp_path)
     lora = LoraSettings(r=4, lora_alpha=4)
@@ -428,8 +440,8 @@ def test_training_goes_on_with_the_settings_of_its_start(tmp_path: Path):
         train_encoder(tiny_backbone("llava", seed=5), tmp_path / "other", recipe)
 
 
-def test_the_start_is_drawn_from_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(data, "TYPICAL", 8)
+@pytest.mark.usefixtures("few")
+def test_the_start_is_drawn_from_the_seed(tmp_path: Path):
     recipe = TrainingRecipe(prompt_steps=1, steps=1, warm_start_steps=1, pictures=False, gradient_checkpointing=True)
     first, again, other = (
         train_encoder(

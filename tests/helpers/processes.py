@@ -14,6 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from helpers.forked import Forked
+
 NO_RIGHT_TO_WRITE = ("setpriv", "--bounding-set=-dac_override")
 """Starts a program that root's right to write everywhere is taken from; permissions then hold for root too."""
 NO_PASSWD_ENTRY = ("unshare", "--user", "--map-user=4242")
@@ -36,24 +38,27 @@ def why_not_read_only() -> str | None:
     return "A read-only mount needs Linux, and the rights to make one (root)."
 
 
-def run(script: str, *arguments: object, kill: bool = False, within: Sequence[str] = ()) -> str:
+def run(script: str, *arguments: object, kill: bool = False, forked: bool = False, within: Sequence[str] = ()) -> str:
     """Run a script in another process; with `kill`, kill it as soon as it prints.
 
     Args:
         script: The script.
         *arguments: The script's arguments.
         kill: Whether to kill it as soon as it prints.
+        forked: Save the seconds of importing the library: see `Forked`.
         within: A command that starts the other process.
     """
     setup = f"""
         import sys, time
         sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]!r}
     """
-    process = subprocess.Popen(
-        [*within, sys.executable, "-c", textwrap.dedent(setup) + textwrap.dedent(script), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    whole, given = textwrap.dedent(setup) + textwrap.dedent(script), [*map(str, arguments)]
+    process: Forked | subprocess.Popen[str]
+    if forked:
+        process = Forked(whole, given)
+    else:
+        command = [*within, sys.executable, "-c", whole, *given]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     output = process.stdout.readline()
     if kill:

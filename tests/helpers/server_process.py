@@ -1,12 +1,12 @@
 """A server in a process of its own, as `comem serve` runs one, with a tiny memory in a directory."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from helpers.forked import Forked
 
 SCRIPT = """
 import json, sys
@@ -40,8 +40,7 @@ class ServerProcess:
         process: Its process, which said where it is.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
+    def __init__(self, process: Forked) -> None:
         self.process, self.url = process, process.stdout.readline().strip()
 
     def signal(self, number: int) -> None:
@@ -49,7 +48,6 @@ class ServerProcess:
 
     def ended(self) -> tuple[int, str]:
         """Waits for its end: exit code, and the last that it printed."""
-        assert self.process.stdout is not None
         rest = self.process.stdout.read().strip()
         return self.process.wait(60), rest
 
@@ -63,13 +61,8 @@ def server_process(directory: Path, **given: Any) -> Iterator[ServerProcess]:
         **given: host, tokens, certificate, key, log, grace, settings, a dict of `ServerSettings`, window, the tokens
             that the model reads, and ui, to show the page.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(directory), json.dumps(given, default=str)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = Forked(SCRIPT, [str(directory), json.dumps(given, default=str)])
     try:
         yield ServerProcess(process)
     finally:
         process.kill()
-        process.communicate()
