@@ -45,6 +45,39 @@ def test_the_cache_is_that_of_the_model(backbone: Backbone, folder: Path):
     assert plan.cache_of_item == halves * 8 // 10
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen2_5_vl"])
+def test_what_training_on_an_item_keeps_is_what_autograd_saves(family: Any, tmp_path: Path):
+    backbone = tiny_backbone(family)
+    backbone.model.config.save_pretrained(tmp_path)
+    backbone.model.to(torch.bfloat16)
+    encoder = MemoryEncoder.create(backbone, num_attention_heads=4, max_length=2048)
+    encoder.gradient_checkpointing_enable()
+    encoder.train()
+    own = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
+
+    def saved(tokens: int) -> int:
+        seen: dict[int, torch.UntypedStorage] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                seen[storage.data_ptr()] = storage
+            return tensor
+
+        ids = torch.full((1, tokens), 20)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu"):
+            encoder({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        return sum(storage.nbytes() for storage in seen.values())
+
+    text = backbone.model.config.get_text_config()
+    a_layer_again = 2 * (28 * text.hidden_size + 8 * text.intermediate_size)
+    plan = make_plan(str(tmp_path), items=1, key_dimension=8)
+    of_pictures = 4 * 2 * 2 * 32 if family == "qwen2_5_vl" else 0  # 4 patches, 2 layers of 32 numbers of 2 bytes
+    kept = plan.learning[512] / 512 - a_layer_again - of_pictures
+    assert kept == pytest.approx((saved(768) - saved(256)) / 512, rel=0.03)
+    assert plan.learning[15_000] > plan.reading[15_000] > plan.reading[6000]
+
+
 def test_the_store_grows_with_its_items(tmp_path: Path):
     tiny_backbone("llama").model.config.save_pretrained(tmp_path)
     one, many = (make_plan(str(tmp_path), items=n, key_dimension=100) for n in (1, 10_000_000))

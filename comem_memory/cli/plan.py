@@ -1,6 +1,7 @@
 """What `comem doctor` tells: the memory that a model and a store of items need, and whether this machine has it.
 
-It is counted from the model's settings, without loading its weights. Activations are not counted: leave a fifth free.
+It is counted from the model's settings, without loading its weights. Of activations those of one item are counted, by
+the length of the encoder's window; leave a fifth free for others.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import psutil
 import torch
 from rich.filesize import decimal
 from rich.table import Table
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from comem_memory.config import LoraSettings, QFormerConfig
 from comem_memory.encoder import QFormer, linear_names
@@ -25,6 +29,8 @@ BYTES_TO_TRAIN = 16
 DISK = (12_000, 2.0)
 """What an item takes on disk in an embedded Chroma after `comem vacuum`: a number of bytes, and a multiple of the bytes
 of its block (`benchmarks/storage.py --random`). In int8 vectors that have something in common take less."""
+WINDOWS = (512, 2048, 6000, 15_000)
+"""Tokens of an item whose activations are counted: of a text, of a page, of an agent's steps with their screenshots."""
 LINKS = 140
 """Bytes of an item in the HNSW index beside its key: 16 links, and twice as many on the ground level."""
 
@@ -71,6 +77,9 @@ class Plan:
         items: Number of items in the store.
         disk: Size of the store on disk, by the precision of its vectors.
         index: Memory that the store's index takes.
+        reading: What it takes beside the weights to encode one item, by its tokens.
+        learning: What it takes beside weights and `training` to train on one item at a time with gradient
+            checkpointing, by its tokens.
     """
 
     model: str
@@ -85,6 +94,8 @@ class Plan:
     items: int
     disk: dict[str, int]
     index: int
+    reading: dict[int, int]
+    learning: dict[int, int]
 
     def needed(self, load: str) -> int:
         """Bytes that answering takes: weights, adapter and a conversation's cache.
@@ -120,6 +131,7 @@ def make_plan(model: str, *, items: int, key_dimension: int, name: str | None = 
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     cache_of_token = 2 * text.num_hidden_layers * heads * width * 2
+    reading, learning = _bytes_of_token(empty, config)
     fixed, times = DISK
     num_query_tokens = qformer.config.num_query_tokens
     block = torch.ones(num_query_tokens, text.hidden_size)
@@ -141,7 +153,30 @@ def make_plan(model: str, *, items: int, key_dimension: int, name: str | None = 
         items=items,
         disk={p: items * (fixed + round(times * len(encode_block(block, p)))) for p in PRECISIONS},
         index=items * (4 * key_dimension + LINKS),
+        reading={window: reading * window for window in WINDOWS},
+        learning={window: learning * window for window in WINDOWS},
     )
+
+
+def _bytes_of_token(model: PreTrainedModel, config: PretrainedConfig) -> tuple[int, int]:
+    """Bytes that a token of an item takes in bf16 when it is encoded, and when the encoder is trained on it.
+
+    Encoding, the widest layer decides. Training keeps the input of every layer, of the vision tower too, whose patches
+    are more than the tokens; 4 numbers of the last norm and 39 of the Q-Former, as autograd's hooks for saved tensors
+    count them; and all of one layer, which is computed again, with as much for gradients. With attention that keeps no
+    scores of token by token (SDPA on a GPU).
+    """
+    text = config.get_text_config()
+    width, inner = text.hidden_size, text.intermediate_size
+    decoder = {id(layer) for layer in model.get_decoder().modules()}
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    inputs = {id(layer): next(m for m in layer.modules() if isinstance(m, nn.Linear)).in_features for layer in layers}
+    own = sum(size for layer, size in inputs.items() if layer in decoder)
+    tower = sum(size for layer, size in inputs.items() if layer not in decoder)
+    vision = getattr(config, "vision_config", None)
+    patches = getattr(vision, "spatial_merge_size", 1) ** 2  # of a token
+    kept = 2 * (own + patches * tower) + (4 + 39) * width
+    return 16 * inner, kept + 2 * (28 * width + 8 * inner)
 
 
 def devices() -> list[Device]:
@@ -155,7 +190,8 @@ def devices() -> list[Device]:
 
 
 def tables(plan: Plan, on: Sequence[Device]) -> list[Table]:
-    """Two tables: what each way of loading the model needs and where it fits, and what the store needs.
+    """Three tables: what each way of loading the model needs and where it fits, what an item takes by its length, and
+    what the store needs.
 
     Args:
         plan: What is needed.
@@ -170,12 +206,19 @@ def tables(plan: Plan, on: Sequence[Device]) -> list[Table]:
     model.caption = (
         f"{plan.model}: {plan.parameters:,} parameters, adapter {plan.trained:,}; with {decimal(plan.cache)} for a "
         f"conversation of {CONTEXT} tokens, each item recalled takes {decimal(plan.cache_of_item)}; activations are "
-        "not counted. Fits to answer / to train: into 80% of what is free of "
+        "not counted here. Fits to answer / to train: into 80% of what is free of "
         f"{', '.join(f'{d.name} ({decimal(d.free)} of {decimal(d.total)})' for d in on)}"
+    )
+    items = Table("an item of", "to encode it", "to train on it")
+    for window in WINDOWS:
+        items.add_row(f"{window:,} tokens", decimal(plan.reading[window]), decimal(plan.learning[window]))
+    items.caption = (
+        "Activations on a GPU beside the weights in bf16, about: one item at a time, all of it pictures (to train: "
+        "--questions 1 --max-memories 1 --gradient-checkpointing). A CPU takes several times as much"
     )
     store = Table(
         "stored as", "an item", "on disk", caption=f"{plan.items:,} items in Chroma; {decimal(plan.index)} RAM"
     )
     for precision, size in plan.disk.items():
         store.add_row(precision, decimal(size // max(1, plan.items)), decimal(size))
-    return [model, store]
+    return [model, items, store]
