@@ -174,9 +174,9 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
                 `persist_directory` then holds only pictures that were added without a path.
             collection_name: One memory of several in a directory or server.
             key: How items are found: hub name or folder of a CLIP or SigLIP model, which embeds texts and pictures, or
-                of a sentence-transformers model for texts, beside EfficientNet-Lite0 for pictures; or a `RetrievalKey`
-                of any embedders. "multilingual-e5-small", the default, and "all-MiniLM-L6-v2", for English, need no
-                model hub. A memory that was written with all-MiniLM-L6-v2, the default up to version 0.1.0, is opened
+                of a sentence-transformers model for texts, beside EfficientNet-Lite0 for pictures; `concatenated:` and
+                the name of a CLIP model for the key of CoMEM's agents; or a `RetrievalKey` of any embedders.
+                "multilingual-e5-small", the default, and "all-MiniLM-L6-v2", for English, need no model hub. A memory that was written with all-MiniLM-L6-v2, the default up to version 0.1.0, is opened
                 with it by default.
             precision: How the vectors are stored; see `codec`.
             mode: How recalled items are given to the model; by default as the adapter recommends.

@@ -11,12 +11,14 @@ from comem_memory.convert import cached_adapter, is_checkpoint
 from comem_memory.encoder import ANSWERING_FOLDER, DeferredEncoder, MemoryEncoder, read_config
 from comem_memory.errors import AdapterError, CheckpointError, ModelError, StoreLocationError
 from comem_memory.model import AnsweringModel, Backbone, Prompts, ServedModel, load_config, load_processor
-from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
+from comem_memory.retrieval import ConcatenatedKey, EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
 from comem_memory.store import ChromaServer, ChromaStore, CollectionIdentity, MemoryStore
 
 DEFAULT_KEY = "multilingual-e5-small"
 KEYS = {DEFAULT_KEY: mini.e5_directory, "all-MiniLM-L6-v2": mini.minilm_directory}
 """Models for texts that keys are made of without a model hub, by the name that `open_key` takes for each."""
+CONCATENATED = "concatenated:"
+"""Before the hub name or folder of a CLIP model, `open_key` takes it for a `ConcatenatedKey`."""
 MIN_SIMILARITY = {DEFAULT_KEY: 0.16}
 """Where a question's answer is at least so similar, 98 times in 100, by the name of the model for texts: measured in
 eleven languages (docs/guides/retrieval.md)."""
@@ -74,7 +76,8 @@ def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
     """The retrieval key that is meant: this one, one of a model's embedders, or the default one.
 
     A CLIP or SigLIP model embeds texts and pictures, a sentence-transformers model texts and, if it takes them,
-    pictures; otherwise EfficientNet-Lite0 embeds these.
+    pictures; otherwise EfficientNet-Lite0 embeds these. `concatenated:` before it is the key of CoMEM's agents
+    (`ConcatenatedKey`).
 
     Args:
         key: A retrieval key, one of `KEYS`, or the hub name or folder of such a model; `None` for the default key.
@@ -88,6 +91,8 @@ def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
     if key is None:
         return default_key()
     name = str(key)
+    if name.startswith(CONCATENATED):
+        return ConcatenatedKey(name.removeprefix(CONCATENATED))
     text = SentenceTransformerEmbedder(KEYS[name]() if name in KEYS else name)
     pictures = None if name in KEYS else text.for_images()  # which loads the model
     image = pictures or EfficientNetEmbedder(mini.efficientnet_weights())

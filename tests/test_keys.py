@@ -282,6 +282,34 @@ def test_clip_is_the_model_s_own_similarity(tiny_clip: Path):
     assert by_text.name != by_image.name
 
 
+def test_the_agents_key_is_the_cosine_of_both_features_beside_each_other(tiny_clip: Path):
+    model, processor = CLIPModel.from_pretrained(tiny_clip), CLIPProcessor.from_pretrained(tiny_clip)
+
+    def features(text: str | None, image: Image.Image | None) -> np.ndarray:
+        """One after the other as the agents' code has them, zeros for what is missing."""
+        parts = [torch.zeros(24), torch.zeros(24)]
+        with torch.inference_mode():
+            if text is not None:
+                words = processor(text=[text], return_tensors="pt", padding=True, truncation=True, max_length=16)
+                parts[0] = model.get_text_features(**words).pooler_output[0]
+            if image is not None:
+                parts[1] = model.get_image_features(**processor(images=[image], return_tensors="pt")).pooler_output[0]
+        return torch.cat(parts).numpy()
+
+    long = "shop a: buy the cheapest lamp that has a good rating " * 3
+    items = [("shop a: buy a lamp", noise(0)), ("wiki b: find a town", None), (None, noise(1)), (long, noise(2))]
+    asked = [("shop a: buy a chair", noise(3)), ("shop a: buy a chair", None), (None, noise(3))]
+    key = open_key(f"concatenated:{tiny_clip}")
+    found = key.item_keys(*zip(*items, strict=True)) @ np.stack([key.query_key(*one) for one in asked]).T
+    for row, item in enumerate(items):
+        for column, one in enumerate(asked):
+            a, b = features(*item), features(*one)
+            assert found[row, column] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-5)
+    assert key.name != open_key(tiny_clip).name
+    with pytest.raises(QueryError, match="nothing to search for"):
+        key.query_key(" ")
+
+
 @pytest.fixture(scope="module")
 def tiny_siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from comem_memory.lazy import lazily
 
 if TYPE_CHECKING:
+    from comem_memory.retrieval.concatenated_key import ConcatenatedKey
     from comem_memory.retrieval.efficientnet_embedder import EfficientNetEmbedder
     from comem_memory.retrieval.embedders import Embedder, QueryEmbedder, embed_questions
     from comem_memory.retrieval.keys import PROBE, RetrievalKey
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from comem_memory.retrieval.terms import asked_terms, terms_of
 
 _HOME = {
+    "ConcatenatedKey": "concatenated_key",
     "EfficientNetEmbedder": "efficientnet_embedder",
     "Embedder": "embedders",
     "PROBE": "keys",
@@ -34,6 +36,7 @@ _HOME = {
 
 __all__ = [
     "PROBE",
+    "ConcatenatedKey",
     "EfficientNetEmbedder",
     "Embedder",
     "QueryEmbedder",

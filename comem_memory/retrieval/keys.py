@@ -95,8 +95,7 @@ class RetrievalKey:
                 f"Item {name} has nothing to be found by: {self._embeds()}. "
                 "Add that part to the item, or give the memory a RetrievalKey with both embedders."
             )
-        text_scale, image_scale = self._scales
-        return np.concatenate([text_scale * text, image_scale * image], axis=1)
+        return self._joined(text, image)
 
     def query_key(
         self,
@@ -134,6 +133,11 @@ class RetrievalKey:
             if by_text or by_image:
                 share = by_text**2 / (by_text**2 + by_image**2)
         return self._query(t, i, share)
+
+    def _joined(self, text: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Keys of items, (n, D), from both parts of each."""
+        text_scale, image_scale = self._scales
+        return np.concatenate([text_scale * text, image_scale * image], axis=1)
 
     def _query(self, text: np.ndarray, image: np.ndarray, share: float) -> np.ndarray:
         text_scale, image_scale = self._scales

@@ -17,6 +17,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from comem_memory.errors import ModelError
 from comem_memory.files import load_image
+from comem_memory.model import torch_defaults
 from comem_memory.retrieval.embedders import TorchEmbedder
 
 TWO_TOWERS = ("clip", "siglip")
@@ -107,6 +108,16 @@ class SentenceTransformerEmbedder(TorchEmbedder):
     def embed_queries(self, inputs: Sequence[Any]) -> np.ndarray:
         """n questions, texts or PIL images -> (n, dimension) float32, rows of unit length."""
         return self._embed(inputs, lambda some: self._encoded(some, "encode_query", self._query_prompt))
+
+    def features(self, inputs: Sequence[Any]) -> np.ndarray:
+        """n texts, without prompts and cut at the model's window, or n PIL images -> (n, dimension) float32, of the
+        length that the model gives them."""
+        model: Any = self._model
+        if isinstance(self._probe, Image.Image):
+            inputs = [load_image(one) for one in inputs]
+        with self._lock, torch_defaults(), torch.inference_mode():
+            vectors: torch.Tensor = model.encode(inputs, prompt="", convert_to_tensor=True, show_progress_bar=False)
+        return vectors.float().cpu().numpy()
 
     def _vectors(self, inputs: Sequence[Any]) -> torch.Tensor:
         return self._encoded(inputs, "encode_document", self._item_prompt)
