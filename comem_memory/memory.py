@@ -176,8 +176,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             key: How items are found: hub name or folder of a CLIP or SigLIP model, which embeds texts and pictures, or
                 of a sentence-transformers model for texts, beside EfficientNet-Lite0 for pictures; `concatenated:` and
                 the name of a CLIP model for the key of CoMEM's agents; or a `RetrievalKey` of any embedders.
-                "multilingual-e5-small", the default, and "all-MiniLM-L6-v2", for English, need no model hub. A memory that was written with all-MiniLM-L6-v2, the default up to version 0.1.0, is opened
-                with it by default.
+                "multilingual-e5-small", the default, and "all-MiniLM-L6-v2", for English, need no model hub. A memory
+                that was written with all-MiniLM-L6-v2, the default up to version 0.1.0, is opened with it by default.
             precision: How the vectors are stored; see `codec`.
             mode: How recalled items are given to the model; by default as the adapter recommends.
             text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
