@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 import comem_memory
 from comem_memory.errors import ComemError, InvalidItemError, QueryError
-from comem_memory.integrations.pictures import decoded, from_data_url
+from comem_memory.files.encoded_pictures import decoded, from_data_url
 from comem_memory.memory import ContinuousMemory
 from comem_memory.server.pictures import checked
 from comem_memory.server.settings import ServerSettings
