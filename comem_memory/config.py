@@ -19,6 +19,10 @@ first, as the authors' agents have it (arXiv 2510.09038)."""
 Split = Literal["heading", "size"]
 """Where texts are cut into items: at the headings of Markdown, or by size, where a paragraph, line or word ends."""
 
+Layout = Literal["knowledge", "trajectory"]
+"""How an encoder reads an item of several parts (`model.content_layout`): as CoMEM's authors lay out an item of one
+picture and text, step by step, or as the agents' authors lay out a trajectory."""
+
 
 class Settings(BaseModel):
     """Frozen, and an unknown key is an error rather than a silent typo."""
@@ -77,6 +81,8 @@ class EncoderConfig(Settings):
     """Version of the encoder prompt; vectors made with another prompt are not comparable."""
     max_length: int = Field(gt=0)
     """Longest item in tokens: picture, text and turn markers."""
+    layout: Layout = "knowledge"
+    """How items are laid out for the encoder."""
     qformer: QFormerConfig
     """Shape of the Q-Former."""
     lora: LoraSettings = LoraSettings()

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from comem_memory.content import repaired
 from comem_memory.conversion import Addable
 from comem_memory.encoder import DeferredEncoder, EncodedItems, MemoryEncoder, encode_items, item_hash
 from comem_memory.errors import NotPicklableError, QueryError
@@ -30,7 +31,7 @@ from comem_memory.store import (
     to_export,
     write_folder,
 )
-from comem_memory.types import MemoryHit, MemoryItem, Metadata, Page, notes_of, own_metadata, repaired
+from comem_memory.types import MemoryHit, MemoryItem, Metadata, Page, notes_of, own_metadata
 
 
 class ItemMemory:
@@ -189,10 +190,11 @@ class ItemMemory:
         *,
         text: str | None = None,
         image: Any = None,
+        content: Any = None,
         metadata: Metadata | None = None,
         truncate: bool = False,
     ) -> None:
-        """Changes a stored item; it is encoded again if its text or image changes.
+        """Changes a stored item; it is encoded again if its text, image or content changes.
 
         Its `created_at` stays, and its `updated_at` is now. What it said before is gone; an item that `supersedes` it
         keeps it as history.
@@ -201,6 +203,7 @@ class ItemMemory:
             id: The id of the item.
             text: The new text; `None` keeps the old one. It takes the place of all of a history's message.
             image: The new picture; `None` keeps the old one.
+            content: The new content, as in `MemoryItem`; then text and image, unless they are given, are its own.
             metadata: The new metadata, instead of all the old; `None` keeps these.
             truncate: Encode the beginning of a text that is too long; hits then say `truncated`.
 
@@ -210,7 +213,7 @@ class ItemMemory:
             ItemTooLongError: The text exceeds the encoder's window, and not `truncate`.
             EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
-        self._writer.update(id, text=text, image=image, metadata=metadata, truncate=truncate)
+        self._writer.update(id, text=text, image=image, content=content, metadata=metadata, truncate=truncate)
 
     def delete(self, *, ids: str | Sequence[str] | None = None, where: Filter | None = None) -> int:
         """Deletes items by id, by a filter on their metadata, or by both; returns how many.
@@ -385,6 +388,8 @@ class ItemMemory:
             supersedes=record.supersedes,
             superseded_by=record.superseded_by,
             found_by=found_by,
+            content=self._pictures.content(record),
+            left_out=record.left_out,
         )
 
     def search(

@@ -435,10 +435,10 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
 
     def _as_encoded(self, hit: MemoryHit) -> MemoryHit:
         """A hit with as much of its text as the encoder read, so that a long one fits a prompt as well."""
-        if not hit.truncated or hit.text is None:
+        if not hit.truncated or not hit.full_text:
             return hit
         window = self._encoder.encoder_config.max_length
-        return replace(hit, text=self._encoder.prompts.beginning(hit.text, window))
+        return replace(hit, text=self._encoder.prompts.beginning(hit.full_text, window), content=None)
 
     def answer(
         self,

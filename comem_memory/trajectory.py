@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from comem_memory.content import picture_path
 from comem_memory.errors import InvalidItemError, shortened
-from comem_memory.types import Metadata, picture_path, zoned
+from comem_memory.types import Metadata, zoned
 
 SUCCESS = "success"
 """The outcome that goes without saying."""

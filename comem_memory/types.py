@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from comem_memory.content import content_parts, picture_of, pictures_of, repaired, texts_of, with_texts
 from comem_memory.errors import InvalidItemError, shortened
 
 if TYPE_CHECKING:
@@ -31,12 +31,22 @@ _CHROMA_PREFIXES = ("chroma:", "$", "#")
 
 
 class MemoryItem(BaseModel):
-    """One text, one image, or both: what the encoder turns into 8 vectors ("knowledge" in arXiv 2505.17670).
+    """A text, an image, or several of both: what the encoder turns into 8 vectors ("knowledge" in arXiv 2505.17670).
+
+    With `content`, an item is several texts and pictures in their order: a document with figures, the frames of a clip,
+    the screenshots and actions of an agent (`Trajectory`). It is encoded whole; text and image are then what it is
+    found by and shown as. Each picture, with the text behind it, is a step.
 
     Args:
-        text: The item's text.
-        image: A path, encoded image bytes (PNG, JPEG, ...), or a `PIL.Image.Image`.
-        id: Unique within a namespace; by default a hash of text and image, so that adding twice changes nothing.
+        text: The item's text; with `content` by default its texts, a line each.
+        image: A path, encoded image bytes (PNG, JPEG, ...), or a `PIL.Image.Image`; with `content` by default its
+            first picture.
+        content: Texts and pictures in their order: a `str` is a text, a `Path`, bytes or a `PIL.Image.Image` a picture;
+            or parts of chat messages, `{"type": "text", "text": ...}` and `{"type": "image", "image": ...}` (or
+            `"base64": ...`). One picture and one text are the same as `image` and `text`.
+        thin: Whether steps of `content` may be left out where it is too long for the encoder's window: first those
+            that repeat the one before, then so that the first, the last and every n-th stay.
+        id: Unique within a namespace; by default a hash of the content, so that adding twice changes nothing.
         metadata: Texts, numbers and booleans to filter on, in lists and dicts or not (a filter names `{"author":
             {"name": "Ada"}}` as `author.name`). Entries that are `None` are left out, tuples become lists. Keys must
             not begin with `comem.`, `chroma:`, `$` or `#`. Without an id, an item of another `source` is an item of its
@@ -58,6 +68,8 @@ class MemoryItem(BaseModel):
 
     text: str | None = None
     image: Any = Field(default=None, repr=False)
+    content: tuple[Any, ...] | None = Field(default=None, repr=False)
+    thin: bool = False
     id: str | None = None
     metadata: Metadata = Field(default_factory=dict)
     said_at: datetime | None = None
@@ -97,33 +109,37 @@ class MemoryItem(BaseModel):
 
     @field_validator("image")
     @classmethod
-    def _image_kind(cls, image: Any) -> Any:
-        if image is None or isinstance(image, bytes | Path):
-            return image
-        if isinstance(image, str):
-            return picture_path(image)
-        if hasattr(image, "convert") and hasattr(image, "size"):  # a PIL image, without importing Pillow here
-            return image
-        raise InvalidItemError(
-            f"MemoryItem.image is a {type(image).__name__}. Pass a path, encoded image bytes or a PIL image."
-        )
+    def _picture(cls, image: Any) -> Any:
+        return None if image is None else picture_of(image)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_content(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or fields.get("content") is None:
+            return fields
+        parts = content_parts(fields["content"])
+        said, shown = texts_of(parts), pictures_of(parts)
+        own = "\n".join(said) or None, next(iter(shown), None)
+        text = fields["text"] if _has_text(fields.get("text")) else own[0]
+        image = own[1] if fields.get("image") is None else picture_of(fields["image"])
+        is_short = len(said) < 2 and len(shown) < 2 and (text, image) == own
+        return fields | {"text": text, "image": image, "content": None if is_short else parts}
 
     @model_validator(mode="after")
     def _storable(self) -> MemoryItem:
         name = f"MemoryItem {shortened(self.id)!r}" if self.id else "MemoryItem"
-        if not (self.text and self.text.strip()) and self.image is None:
+        if not _has_text(self.text) and self.image is None:
             raise InvalidItemError(f"{name} has neither text nor image. Pass text=..., image=..., or both.")
         if self.id is not None and not is_name(self.id):
             raise InvalidItemError(
                 f"{name}: an id must not be empty and must have no control characters. Pass another id, or none."
             )
         _check_metadata(name, self.metadata)
-        if isinstance(self.image, Path) and not is_storable(str(self.image)):
-            raise InvalidItemError(
-                f"{name}: the name of the picture {shortened(str(self.image))!r} is not UTF-8, and cannot be stored. "
-                "Rename the file."
-            )
         return self
+
+
+def _has_text(text: Any) -> bool:
+    return bool(text.strip()) if isinstance(text, str) else text is not None
 
 
 def leaves(metadata: Metadata) -> Metadata:
@@ -191,20 +207,6 @@ def _check_value(name: str, value: Any) -> None:
         raise InvalidItemError(f"{name} is not finite or beyond 64 bits. Store it as a text.")
 
 
-def picture_path(name: str | Path) -> Path:
-    """The path of a picture.
-
-    Raises:
-        InvalidItemError: It is a URL.
-    """
-    if re.match(r"(https?|ftp|data|file):", str(name), re.IGNORECASE):
-        raise InvalidItemError(
-            f"Image {shortened(name)} is a URL, and a memory fetches none. Fetch it (a data: URL: decode it) and "
-            "pass the bytes, or the path of a file."
-        )
-    return Path(name)
-
-
 def zoned(time: Any) -> datetime:
     """A datetime with a timezone, or the text of one in ISO 8601, as a datetime.
 
@@ -236,16 +238,6 @@ def is_storable(value: Any) -> bool:
     if isinstance(value, int | float):
         return abs(value) < 2**63  # which infinity and NaN are not
     return not isinstance(value, str) or repaired(value) == value
-
-
-def repaired(text: str) -> str:
-    """The text with halves of characters (surrogates) joined where two make one, and U+FFFD for each that is alone.
-
-    Python lets them into a text, for instance from JSON of a text that was cut; no tokenizer or store takes them.
-    """
-    if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _repaired(value: Any) -> Any:
@@ -298,11 +290,12 @@ class MemoryHit:
         id: Unique within the namespace.
         memory_embeddings: (num_query_tokens, hidden_size), float32, on the CPU.
         similarity: How close the item is to the query, -1 to 1, larger is closer; `None` from `get`.
-        text: The text that was encoded.
-        image: Path of the stored image.
+        text: The text that was encoded; with `content`, the text that it is found by.
+        image: Path of the stored image; with `content`, of the one that it is found by.
         metadata: The item's own metadata.
         created_at: ISO 8601, UTC; what was stored later has the greater text, even if the system's clock was put back.
-        truncated: The text was longer than the encoder's window and its end is not in the vectors.
+        truncated: The item was longer than the encoder's window: the end of its text, or of `content` what `left_out`
+            names, is not in the vectors.
         updated_at: When it was changed last, in the form of `created_at`, which it equals until then.
         said_at: When it was said or happened, ISO 8601, in the timezone it was given in.
         expires: When it is to be forgotten, ISO 8601, UTC.
@@ -311,6 +304,8 @@ class MemoryHit:
         found_by: How `search` came by it: `meaning` if it is among the items most similar to the query, `terms` if it
             holds a code or name that the question asks for, or both; empty from `get`.
         notes: What adapters noted about it (`with_notes`), which neither they nor models show.
+        content: Texts and paths of stored pictures in their order, of an item that has several.
+        left_out: Places in `content` of what is not in the vectors.
     """
 
     id: str
@@ -328,11 +323,18 @@ class MemoryHit:
     superseded_by: str | None = None
     found_by: tuple[str, ...] = ()
     notes: Metadata = field(default_factory=dict, repr=False)
+    content: tuple[str | Path, ...] | None = None
+    left_out: tuple[int, ...] = ()
 
     @property
     def image_location(self) -> str | None:
         """Where the stored image is: its path, or its URL at a server, from which it is not fetched for that."""
         return self.image
+
+    @property
+    def full_text(self) -> str:
+        """All that it says: its text, and the texts of its content if they do not stand in it."""
+        return with_texts(self.text, self.content or ())
 
 
 T = TypeVar("T")

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from comem_memory.chat import item_of, parts_of, text_of
+from comem_memory.content import repaired
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
 from comem_memory.store import Filter
-from comem_memory.types import CHAT_PREFIX, MESSAGE_NOTE, MemoryHit, MemoryItem, Metadata, repaired, with_notes
+from comem_memory.types import CHAT_PREFIX, MESSAGE_NOTE, MemoryHit, MemoryItem, Metadata, with_notes
 
 from .failures import OnError, deliver
 from .keeping import stated

@@ -45,6 +45,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 import comem_memory.encoder.prepared as prepared_module
 import comem_memory.store.writer as writer_module
 from comem_memory import Backbone, ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem, opening
+from comem_memory.content import repaired
 from comem_memory.errors import (
     AdapterError,
     CheckpointError,
@@ -69,7 +70,6 @@ from comem_memory.retrieval import RetrievalKey
 from comem_memory.store import MemoryRecord, directories, identity_of
 from comem_memory.testing import LetterEmbedder, tiny_backbone, tiny_encoder, tiny_key, tiny_picture
 from comem_memory.testing.tiny_models import CHATML
-from comem_memory.types import repaired
 
 
 @pytest.fixture(scope="module")

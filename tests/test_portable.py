@@ -299,9 +299,9 @@ def test_what_is_no_export_is_refused(source: ContinuousMemory, target: Continuo
     for path in (tmp_path / "nowhere", tmp_path / "pictures", tmp_path / "own.bmp"):
         with pytest.raises(StoreLocationError, match="not a finished export"):
             target.load(path)
-    manifest = json.loads((folder / "export.json").read_text()) | {"format_version": 3}
+    manifest = json.loads((folder / "export.json").read_text()) | {"format_version": 4}
     (folder / "export.json").write_text(json.dumps(manifest))
-    with pytest.raises(StoreLocationError, match=r"format version 3.*Upgrade"):
+    with pytest.raises(StoreLocationError, match=r"format version 4.*Upgrade"):
         target.load(folder)
 
 

@@ -87,7 +87,7 @@ def lay_out(
     """
     turns, mode = list(messages), check_mode(mode)
     if hits and mode in ("text", "both"):
-        items = [PromptItem(hit.text, hit.image, hit.said_at) for hit in _as_read(hits, order)]
+        items = [PromptItem(hit.full_text, hit.image, hit.said_at) for hit in _as_read(hits, order)]
         at = question_turn(turns)
         if at is None:  # nobody has asked yet
             turns, at = [*turns, {"role": "user", "content": []}], len(turns)

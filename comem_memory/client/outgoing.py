@@ -10,11 +10,12 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from comem_memory.chat import ChatSettings, NamedItems
-from comem_memory.errors import QueryError, shortened
+from comem_memory.content import repaired
+from comem_memory.errors import InvalidItemError, QueryError, shortened
 from comem_memory.files import as_png, load_image
 from comem_memory.model import Message
 from comem_memory.server import wire
-from comem_memory.types import MemoryItem, plain, repaired
+from comem_memory.types import MemoryItem, plain
 
 
 def request(kind: type[wire.Wire], **given: Any) -> Any:
@@ -60,7 +61,17 @@ def item(given: MemoryItem) -> wire.Item:
     Raises:
         InvalidItemError: Its picture cannot be opened.
     """
+    check_content(given.content)
     return wire.Item.of(given, picture(given.image))
+
+
+def check_content(content: Any) -> None:
+    """
+    Raises:
+        InvalidItemError: There is content of several parts.
+    """
+    if content is not None:
+        raise InvalidItemError("An item of several parts cannot be sent to a server. Open the memory itself.")
 
 
 def length_of(sent: wire.Item) -> int:

@@ -191,9 +191,11 @@ class RemoteMemory(ContinuousMemory):
         *,
         text: str | None = None,
         image: Any = None,
+        content: Any = None,
         metadata: Metadata | None = None,
         truncate: bool = False,
     ) -> None:
+        outgoing.check_content(content)
         picture = outgoing.picture(image)
         ask = request(wire.UpdateRequest, id=id, text=text, image=picture, metadata=metadata, truncate=truncate)
         self._post("items", ask, wire.Wire, method="PATCH")

@@ -106,4 +106,5 @@ def _known(hit: wire.Hit) -> dict[str, Any]:
     """Fields of a hit besides picture and vectors."""
     plain = {field.name: getattr(hit, field.name) for field in fields(MemoryHit) if field.name in wire.Hit.model_fields}
     del plain["image"], plain["memory_embeddings"]
-    return plain | {"supersedes": tuple(hit.supersedes), "found_by": tuple(hit.found_by)}
+    whole = {"content": None, "left_out": ()}
+    return plain | whole | {"supersedes": tuple(hit.supersedes), "found_by": tuple(hit.found_by)}

@@ -252,6 +252,8 @@ def adapter_fingerprint(config: EncoderConfig, weights: AdapterWeights) -> Encod
     settings += "".join(f" {module} {alpha}" for module, alpha in sorted(config.lora.alpha_pattern.items()))
     if config.function_tokens is not None:
         settings += f" copies but {' '.join(map(str, config.function_tokens))}"
+    if config.layout != "knowledge":
+        settings += f" layout {config.layout}"
     return EncoderFingerprint(
         base_model=config.base_model,
         base_revision=config.base_revision,

@@ -48,9 +48,9 @@ class DeferredEncoder:
                 self._loaded = self._load()
             return self._loaded
 
-    def inputs(self, text: str | None, image: Image.Image | None, *, truncate: bool = False) -> EncoderInputs:
+    def inputs(self, text: str | None = None, image: Image.Image | None = None, **settings: Any) -> EncoderInputs:
         """As `MemoryEncoder.inputs`."""
-        return self.loaded.inputs(text, image, truncate=truncate)
+        return self.loaded.inputs(text, image, **settings)
 
     def encode(self, inputs: Sequence[EncoderInputs], **settings: Any) -> torch.Tensor:
         """As `MemoryEncoder.encode`."""

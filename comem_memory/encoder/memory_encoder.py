@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from comem_memory.config import EncoderConfig, EncoderFingerprint, LoraSettings, Mode, QFormerConfig
+from comem_memory.content import with_texts
 from comem_memory.encoder.adapter_files import (
     READER_PROMPTS,
     AdapterWeights,
@@ -29,8 +30,16 @@ from comem_memory.encoder.adapter_files import (
 )
 from comem_memory.encoder.copied_tokens import CopiedTokens, copies
 from comem_memory.encoder.qformer import QFormer
-from comem_memory.errors import AdapterError
-from comem_memory.model import PROMPT_VERSION, Backbone, ModelInputs, Prompts, quantization_of, torch_defaults
+from comem_memory.errors import AdapterError, ItemTooLongError
+from comem_memory.model import (
+    PROMPT_VERSION,
+    Backbone,
+    ModelInputs,
+    Prompts,
+    content_inputs,
+    quantization_of,
+    torch_defaults,
+)
 
 MAX_LENGTH = 2048
 """Longest item in tokens, unless the encoder is made for another length."""
@@ -56,7 +65,9 @@ class EncoderInputs(NamedTuple):
     copied: list[list[int]]
     """Ids of the tokens that each vector copies; empty for an encoder that copies none."""
     truncated: bool
-    """Whether the end of the text did not fit and was left out."""
+    """Whether something did not fit and was left out: the end of the text, or what `left_out` names."""
+    left_out: tuple[int, ...] = ()
+    """Places of the parts of its content that are not in it."""
 
 
 class MemoryEncoder(nn.Module):
@@ -210,24 +221,59 @@ class MemoryEncoder(nn.Module):
             return self.backbone.hidden_states(batch)
 
     def inputs(
-        self, text: str | None = None, image: Image.Image | None = None, *, truncate: bool = False
+        self,
+        text: str | None = None,
+        image: Image.Image | None = None,
+        *,
+        content: Sequence[str | Image.Image] | None = None,
+        truncate: bool = False,
+        thin: bool = False,
     ) -> EncoderInputs:
         """One item as the encoder reads it, for `encode`.
 
         Args:
             text: The item's text, which may be left out where there is a picture.
             image: The item's picture, which may be left out where there is a text.
-            truncate: Whether a text that is too long is cut, which the result then tells.
+            content: Texts and pictures in their order, which are read in place of the picture, and of a text that they
+                hold.
+            truncate: Whether what is too long is cut, which the result then tells: steps of the content are left out,
+                and where the first and last do not fit, text and picture stand for it, of which a text is cut.
+            thin: Whether steps of the content may be left out.
 
         Raises:
             ItemTooLongError: The item has more than `encoder_config.max_length` tokens and `truncate` is off, or its
                 picture alone has.
             InvalidItemError: There is a picture, but the model takes none.
         """
-        tensors, text_ids, truncated = self.backbone.prompts.encoder_inputs(
-            text, image, max_length=self.encoder_config.max_length, truncate=truncate
+        config, prompts = self.encoder_config, self.backbone.prompts
+        if content is None and config.layout == "trajectory":
+            content = [part for part in (image, text) if part]
+        if content is not None:
+            own = text if text and with_texts(text, content) != text else None
+            try:
+                laid_out = content_inputs(
+                    prompts,
+                    content,
+                    text=own,
+                    layout=config.layout,
+                    max_length=config.max_length,
+                    thin=thin or truncate,
+                )
+                return self._inputs(laid_out.tensors, laid_out.text_ids, laid_out.left_out)
+            except ItemTooLongError:
+                if not truncate:
+                    raise
+        tensors, text_ids, truncated = prompts.encoder_inputs(
+            text, image, max_length=config.max_length, truncate=truncate
         )
-        return EncoderInputs(tensors, self._copied.of(text_ids) if self._copied else [], truncated)
+        left_out = tuple(n for n, part in enumerate(content or ()) if part is not image)
+        return self._inputs(tensors, text_ids, left_out, truncated)
+
+    def _inputs(
+        self, tensors: ModelInputs, text_ids: list[int], left_out: tuple[int, ...], truncated: bool = False
+    ) -> EncoderInputs:
+        copied = self._copied.of(text_ids) if self._copied else []
+        return EncoderInputs(tensors, copied, truncated or bool(left_out), left_out)
 
     def encode(
         self,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
+from comem_memory.content import pictures_of
 from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
 from comem_memory.errors import InvalidItemError, shortened
@@ -20,6 +22,10 @@ CHUNK_PIXELS = 64_000_000
 """Pixels of opened pictures, 3 bytes each, with which a chunk is full even if it has fewer items."""
 
 
+Content = tuple[str | Image.Image, ...]
+"""The parts of an item that has several, their pictures opened."""
+
+
 @dataclass(frozen=True)
 class PreparedItem:
     """An item with all that is found out about it before it is encoded.
@@ -30,6 +36,7 @@ class PreparedItem:
         picture: The item's picture, opened, if it has one.
         content_hash: Of `content_hash`.
         inputs: The item as the encoder reads it.
+        content: The parts of an item that has several.
     """
 
     item: MemoryItem
@@ -37,11 +44,18 @@ class PreparedItem:
     picture: Image.Image | None
     content_hash: str
     inputs: EncoderInputs
+    content: Content | None = None
 
     @property
     def supersedes(self) -> tuple[str, ...]:
         """The ids of the other items that it takes the place of."""
         return tuple(id for id in superseded_ids(self.item) if id != self.id)
+
+    @property
+    def pixels(self) -> int:
+        """Of all its pictures."""
+        shown = pictures_of((self.picture,) if self.content is None else self.content)
+        return sum(picture.width * picture.height for picture in shown if picture is not None)
 
 
 def prepare(item: MemoryItem, encoder: MemoryEncoder | DeferredEncoder, *, truncate: bool) -> PreparedItem:
@@ -53,25 +67,47 @@ def prepare(item: MemoryItem, encoder: MemoryEncoder | DeferredEncoder, *, trunc
         truncate: Whether a text that is too long is cut.
 
     Raises:
-        InvalidItemError: Its picture cannot be opened, or the model takes no pictures.
+        InvalidItemError: A picture cannot be opened, or the model takes no pictures.
         ItemTooLongError: The item does not fit the encoder's window and `truncate` is off, or its picture alone does
             not.
     """
     try:
-        picture = None if item.image is None else load_image(item.image)
-        inputs = encoder.inputs(item.text, picture, truncate=truncate)
+        picture, content = opened(item)
+        inputs = encoder.inputs(item.text, picture, content=content, truncate=truncate, thin=item.thin)
     except InvalidItemError as error:
         name = item.id or (item.text or "")[:40]
         raise type(error)(f"Item {shortened(name)!r}: {error}" if name else str(error)) from error
-    content = content_hash(item.text, picture)
-    return PreparedItem(item, item.id or content[:32], picture, content, inputs)
+    hashed = content_hash(item.text, picture, content)
+    return PreparedItem(item, item.id or hashed[:32], picture, hashed, inputs, content)
 
 
-def content_hash(text: str | None, picture: Image.Image | None) -> str:
+def opened(item: MemoryItem) -> tuple[Image.Image | None, Content | None]:
+    """An item's picture and content, each picture opened once.
+
+    Raises:
+        InvalidItemError: A picture cannot be opened.
+    """
+    known: dict[int, Image.Image] = {}
+
+    def open_once(given: Any) -> Image.Image:
+        if id(given) not in known:
+            known[id(given)] = load_image(given)
+        return known[id(given)]
+
+    content = item.content and tuple(part if isinstance(part, str) else open_once(part) for part in item.content)
+    return None if item.image is None else open_once(item.image), content
+
+
+def content_hash(text: str | None, picture: Image.Image | None, content: Content | None = None) -> str:
     """SHA-256 of text and pixels, in hexadecimal: items of the same content are told by it."""
     digest = hashlib.sha256((text or "").encode() + b"\0")
     if picture is not None:
         digest.update(image_digest(picture))
+    for part in content or ():
+        if isinstance(part, str):
+            digest.update(b"text" + hashlib.sha256(part.encode()).digest())
+        else:
+            digest.update(b"image" + image_digest(part))
     return digest.hexdigest()
 
 
@@ -79,9 +115,9 @@ def item_hash(item: MemoryItem) -> str:
     """`content_hash` of an item.
 
     Raises:
-        InvalidItemError: Its picture cannot be opened.
+        InvalidItemError: A picture cannot be opened.
     """
-    return content_hash(item.text, None if item.image is None else load_image(item.image))
+    return content_hash(item.text, *opened(item))
 
 
 def in_chunks(prepared: Iterable[PreparedItem]) -> Iterator[list[PreparedItem]]:
@@ -90,7 +126,7 @@ def in_chunks(prepared: Iterable[PreparedItem]) -> Iterator[list[PreparedItem]]:
     pixels = 0
     for one in prepared:
         chunk.append(one)
-        pixels += 0 if one.picture is None else one.picture.width * one.picture.height
+        pixels += one.pixels
         if len(chunk) == CHUNK or pixels >= CHUNK_PIXELS:
             yield chunk
             chunk, pixels = [], 0

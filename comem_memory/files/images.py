@@ -14,9 +14,9 @@ import httpx
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from comem_memory.content import picture_path
 from comem_memory.errors import InvalidItemError, shortened
 from comem_memory.files.atomic import atomic_write
-from comem_memory.types import picture_path
 
 MAX_PIXELS = 89_478_485
 """Pillow's decompression-bomb limit, which Pillow itself only warns about up to twice this size."""

@@ -16,10 +16,11 @@ from typing import TypedDict, Unpack
 from PIL import Image
 
 from comem_memory.config import Split
+from comem_memory.content import picture_path
 from comem_memory.errors import InvalidItemError
 from comem_memory.files.pdf import pages
 from comem_memory.files.splitting import check_splitter, pieces
-from comem_memory.types import MemoryItem, Metadata, picture_path
+from comem_memory.types import MemoryItem, Metadata
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 UNREAD_PICTURES = {".heic", ".heif", ".svg", ".jxl", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf"}

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from PIL import Image
 
+from comem_memory.content import repaired
 from comem_memory.errors import InvalidItemError, ItemTooLongError
 from comem_memory.files import MODEL_PIXELS, at_most
 from comem_memory.model.ambient import torch_defaults
-from comem_memory.types import repaired
 
 ModelInputs = dict[str, torch.Tensor]
 """Inputs of the model's forward. Tensors shaped like `input_ids` run along the tokens; all others
@@ -98,9 +98,7 @@ class Prompts:
         """
         parts: list[Message] = [{"type": "image", "image": image}] if image is not None else []
         user: Message = {"role": "user", "content": [*parts, {"type": "text", "text": ENCODER_INSTRUCTION}]}
-        head = self._render([user], add_generation_prompt=True)
-        if (start := head.find(CHATML_USER)) > 0:
-            head = head[start:]  # without the template's own system turn
+        head = self.without_system(self.render([user], add_generation_prompt=True))
         body, end = self.text_ids(text or ""), self.turn_end_ids
         if image is None:
             inputs = self.tokenize(head, [])
@@ -122,6 +120,10 @@ class Prompts:
                 "(comem add --split size, --truncate)."
             )
         return _append(inputs, body[:room] + end), body[:room], truncated
+
+    def without_system(self, turns: str) -> str:
+        """The turns of a ChatML model from its first user's on, without the template's own system turn."""
+        return turns[max(0, turns.find(CHATML_USER)) :]
 
     def _scaled_down(self, turn: str, image: Image.Image, most: int) -> ModelInputs:
         """The turn with its picture made so small that both take at most so many tokens, if that can be had."""
@@ -175,11 +177,15 @@ class Prompts:
             if part["type"] == "image"
         ]
         kwargs = {"tools": list(tools)} if tools else {}
-        return self._render(messages, add_generation_prompt=True, **kwargs), images
+        return self.render(messages, add_generation_prompt=True, **kwargs), images
 
     def text_ids(self, text: str) -> list[int]:
         """The tokens of a text, in which nothing is taken for a special token, such as one that ends a turn."""
-        return list(self.tokenizer(self._escape(repaired(text)), add_special_tokens=False).input_ids)
+        return list(self.tokenizer(self.safe_text(text), add_special_tokens=False).input_ids)
+
+    def safe_text(self, text: str) -> str:
+        """The text with nothing in it that is taken for a special token."""
+        return self._escape(repaired(text))
 
     def beginning(self, text: str, tokens: int) -> str:
         """At most so many tokens of a text, from its beginning."""
@@ -187,17 +193,21 @@ class Prompts:
         return text if len(ids) <= tokens else str(self.tokenizer.decode(ids[:tokens]))
 
     @cached_property
-    def turn_end_ids(self) -> list[int]:
-        """The tokens that end an item's text in the encoder, as the chat template ends an assistant's turn.
+    def turn_end(self) -> str:
+        """What ends an item's text in the encoder, as the chat template ends an assistant's turn.
 
         `<end_of_turn>` and a line break for Gemma, whose end-of-sequence token is another one. Templates that write
         no special token there leave it to the end-of-sequence token.
         """
         said = "TEXT"
         turns = [{"role": "user", "content": ENCODER_INSTRUCTION}, {"role": "assistant", "content": said}]
-        end = self._render(turns).rpartition(said)[2]
-        ids = list(self.tokenizer(end, add_special_tokens=False).input_ids)
-        return ids if set(ids) & set(self._markers.values()) else [self.tokenizer.eos_token_id]
+        end = self.render(turns).rpartition(said)[2]
+        return end if any(marker in end for marker in self._markers) else str(self.tokenizer.eos_token)
+
+    @cached_property
+    def turn_end_ids(self) -> list[int]:
+        """The tokens of `turn_end`."""
+        return list(self.tokenizer(self.turn_end, add_special_tokens=False).input_ids)
 
     def answer_ids(self, answer: str) -> list[int]:
         """The tokens of an answer and the one that ends its turn."""
@@ -211,7 +221,8 @@ class Prompts:
             token: i for token, i in [*named, *self.tokenizer.added_tokens_encoder.items()] if len(token.strip()) > 1
         }
 
-    def _render(self, messages: Sequence[Message], **kwargs: Any) -> str:
+    def render(self, messages: Sequence[Message], **kwargs: Any) -> str:
+        """Messages as the model's chat template writes them, with no special tokens in what they say."""
         safe = [self._safe(message) for message in messages]
         return str(self.processor.apply_chat_template(safe, tokenize=False, **kwargs))
 

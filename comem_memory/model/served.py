@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from transformers import GenerationConfig
 
+from comem_memory.content import repaired
 from comem_memory.errors import GrammarError, InvalidItemError, ModelConnectionError, ModelError, PromptTooLongError
 from comem_memory.files import MODEL_PIXELS, as_png, at_most
 from comem_memory.http_clients import hung_up_when, unsendable
@@ -30,7 +31,6 @@ from comem_memory.model.answering import AnsweringModel, Constraint, until
 from comem_memory.model.loading import load_config, load_generation_config, load_processor
 from comem_memory.model.prefix_cache import PrefixCache
 from comem_memory.model.prompts import Message, Prompts
-from comem_memory.types import repaired
 
 TEMPLATE = "{% for message in messages %}{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endfor %}"
 """Repeats the texts of a conversation as they are, for prompts that are laid out already."""

@@ -10,9 +10,10 @@ from typing import Any, TypedDict
 import numpy as np
 from PIL import Image
 
-from comem_memory.encoder import content_hash
+from comem_memory.content import as_json
+from comem_memory.encoder import item_hash
 from comem_memory.errors import InvalidItemError, shortened
-from comem_memory.files import as_png, load_image
+from comem_memory.files import as_png
 from comem_memory.types import MemoryItem
 
 
@@ -33,7 +34,10 @@ def row_of(given: MemoryItem | InvalidItemError) -> Row:
     """The row of an item, or of the error in its place; not `hashed` yet."""
     if isinstance(given, InvalidItemError):
         return Row(fields="{}", picture=b"", error=str(given), identity="", content_hash="")
-    fields = given.model_dump(mode="json", exclude_unset=True, exclude={"image"})
+    fields = given.model_dump(mode="json", exclude_unset=True, exclude={"image", "content"})
+    if given.content is not None:
+        encoded = (as_png(part) if isinstance(part, Image.Image) else part for part in given.content)
+        fields["content"] = [as_json(part) for part in encoded]
     picture = given.image
     if picture is not None and not isinstance(picture, bytes | Image.Image):
         fields, picture = fields | {"image": str(picture)}, None
@@ -46,15 +50,20 @@ def row_of(given: MemoryItem | InvalidItemError) -> Row:
     )
 
 
+def item_in(row: Row) -> MemoryItem:
+    """The item of a row without an error."""
+    fields = json.loads(row["fields"])
+    return MemoryItem(**fields | ({"image": row["picture"]} if row["picture"] else {}))
+
+
 def hashed(row: Row) -> Row:
     """The row with its identity, for which its picture is opened."""
     fields = json.loads(row["fields"])
-    text, image, id = (fields.get(name) for name in ("text", "image", "id"))
-    image = row["picture"] or image
+    text, id = (fields.get(name) for name in ("text", "id"))
     error, content = row["error"], ""
     if not error:
         try:
-            content = content_hash(text, None if image is None else load_image(image))
+            content = item_hash(item_in(row))
         except InvalidItemError as caught:
             error = f"Item {shortened(id or text or '')!r}: {caught}"
     other = error or (id and f"id {id}")

@@ -6,6 +6,7 @@ whichever worker makes it, and however many there are.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -25,12 +26,13 @@ from comem_memory.encoder import MemoryEncoder, PreparedItem, encode_prepared, i
 from comem_memory.errors import DuplicateIdError, InvalidItemError
 from comem_memory.files import atomic_folder
 from comem_memory.opening import load_encoder, open_key
-from comem_memory.ray.rows import Row
+from comem_memory.ray.rows import Row, item_in
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store import (
     CollectionIdentity,
     Given,
     MemoryRecord,
+    PictureReference,
     Precision,
     encode_block,
     identity_of,
@@ -139,7 +141,8 @@ class ShardEncoder:
                     errors.append(f"Item {one.id!r}: {error}")
                     continue
                 image = None if one.item.image is None else str(one.item.image)
-                yield record_of(one, key, block, self.settings.moment, image=image)
+                content = tuple(p if isinstance(p, str) else PictureReference(str(p)) for p in one.item.content or ())
+                yield record_of(one, key, block, self.settings.moment, image=image, content=content)
 
     def _prepared(self, items: dict[str, MemoryItem], errors: list[str]) -> Iterator[PreparedItem]:
         for id, item in items.items():
@@ -175,20 +178,25 @@ def _items(rows: Sequence[Row], pictures: Path, errors: list[str]) -> dict[str, 
     ids = ids_of([Given(f.get("id"), row["content_hash"], f.get("metadata", {})) for row, f in given], (), {})
     contents: dict[str, str] = {}
     items: dict[str, MemoryItem] = {}
-    for id, (row, fields) in zip(ids, given, strict=True):
+    for id, (row, _) in zip(ids, given, strict=True):
         if contents.setdefault(id, row["content_hash"]) != row["content_hash"]:
             errors.append(str(DuplicateIdError(f"Two items have the id {id!r}. Give each its own id.")))
             continue
-        if row["picture"]:
-            fields["image"] = _kept(row, pictures)
-        item = MemoryItem(**fields)
+        item = _with_files(item_in(row), pictures)
         items[id] = merged(items[id], item) if id in items else item
     return items
 
 
-def _kept(row: Row, pictures: Path) -> Path:
-    """A file of the picture that came without a path, as it was encoded."""
-    kind = Image.open(io.BytesIO(row["picture"])).format or "png"
-    file = pictures / f"{row['content_hash']}.{kind.lower()}"
-    file.write_bytes(row["picture"])
-    return file
+def _with_files(item: MemoryItem, pictures: Path) -> MemoryItem:
+    """The item with files of the pictures that came without a path, as they were encoded."""
+
+    def kept(part: Any) -> Any:
+        if not isinstance(part, bytes):
+            return part
+        kind = Image.open(io.BytesIO(part)).format or "png"
+        file = pictures / f"{hashlib.sha256(part).hexdigest()}.{kind.lower()}"
+        file.write_bytes(part)
+        return file
+
+    content = item.content and tuple(kept(part) for part in item.content)
+    return item.model_copy(update={"image": kept(item.image), "content": content})

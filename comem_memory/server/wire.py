@@ -158,7 +158,7 @@ class Item(Asked):
             item: The item.
             image: The encoded file of its picture, if it has one.
         """
-        given = item.model_dump(mode="json", include=item.model_fields_set - {"image"})
+        given = item.model_dump(mode="json", include=item.model_fields_set - {"image", "content", "thin"})
         metadata = given.pop("metadata", {})
         own = {"metadata": own_metadata(metadata)} if "metadata" in item.model_fields_set else {}
         notes = {"notes": notes} if (notes := notes_of(metadata)) else {}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         MemoryRecord,
         MemoryStore,
         Migration,
+        PictureReference,
         RecordSummary,
         identity_of,
     )
@@ -44,6 +45,7 @@ _HOME = {
     "Migration": "contract",
     "PRECISIONS": "codec",
     "PictureFolder": "pictures",
+    "PictureReference": "contract",
     "Precision": "codec",
     "Quotas": "quotas",
     "RecordSummary": "contract",
@@ -76,6 +78,7 @@ __all__ = [
     "MemoryStore",
     "Migration",
     "PictureFolder",
+    "PictureReference",
     "Precision",
     "Quotas",
     "RecordSummary",

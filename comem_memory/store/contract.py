@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from comem_memory.config import EncoderFingerprint, Settings
+from comem_memory.content import pictures_of, texts_of, with_texts
 from comem_memory.errors import ItemNotFoundError
 from comem_memory.store.filters import Filter
 from comem_memory.types import Metadata, Page
@@ -18,6 +19,12 @@ from comem_memory.types import Metadata, Page
 if TYPE_CHECKING:
     from comem_memory.encoder import DeferredEncoder, MemoryEncoder
     from comem_memory.retrieval import RetrievalKey
+
+
+class PictureReference(NamedTuple):
+    """A stored picture among the texts of an item's content."""
+
+    reference: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +37,15 @@ class RecordSummary:
         image: Reference to the stored image.
         metadata: The item's own metadata, and what adapters note under `comem.chat.`.
         created_at: ISO 8601, UTC; of two records the later has the greater text.
-        content_hash: Hash of text and image.
-        truncated: The end of the text is not in the vectors.
+        content_hash: Hash of texts and images.
+        truncated: The end of the text, or what `left_out` names, is not in the vectors.
         updated_at: When it was changed last, in the form of `created_at`, which it is by default.
         said_at: When it was said, ISO 8601, in the timezone it was given in.
         expires: From when on it is not returned, ISO 8601, UTC.
         supersedes: Ids of the items that it took the place of.
         superseded_by: Id of the item that took its place; `None` for a current item.
+        content: Texts and references to stored images in their order, of an item that has several.
+        left_out: Places in `content` of what is not in the vectors.
     """
 
     id: str
@@ -51,10 +60,19 @@ class RecordSummary:
     expires: str | None = None
     supersedes: tuple[str, ...] = ()
     superseded_by: str | None = None
+    content: tuple[str | PictureReference, ...] = ()
+    left_out: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.updated_at:
             object.__setattr__(self, "updated_at", self.created_at)
+
+    @property
+    def pictures(self) -> list[str]:
+        """References to all its stored images, each once."""
+        references = [self.image] if self.image is not None else []
+        references += [part.reference for part in pictures_of(self.content)]
+        return list(dict.fromkeys(references))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +88,11 @@ class MemoryRecord(RecordSummary):
     key: np.ndarray = field(repr=False, compare=False)
     block: str = field(repr=False)
     text: str | None = None
+
+    @property
+    def full_text(self) -> str:
+        """Its text, and the texts of its content if they do not stand in it."""
+        return with_texts(self.text, texts_of(self.content))
 
 
 class CollectionIdentity(Settings):

@@ -78,7 +78,7 @@ def find(
     if reranker is None:
         scores = ranking.fused([one.similarity for one in found], [rare.get(one.record.id, 0) for one in found])
     else:
-        scores = np.asarray(reranker.predict([(text, one.record.text or "") for one in found]), float).reshape(-1)
+        scores = np.asarray(reranker.predict([(text, one.record.full_text) for one in found]), float).reshape(-1)
     relevances = ranking.evenly(scores)
     if recency:
         now = datetime.now(UTC)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Collection
 from pathlib import Path
+from typing import overload
 
 from PIL import Image
 
 from comem_memory.errors import InvalidItemError
 from comem_memory.files import atomic_write, keep_picture
+from comem_memory.store.contract import RecordSummary
 from comem_memory.store.ids import chroma_id
 
 
@@ -25,7 +28,7 @@ class PictureFolder:
     def __init__(self, folder: Path | None) -> None:
         self.folder = None if folder is None else folder.resolve()
 
-    def keep(self, picture: Image.Image, path: Path | None, *, namespace: str, id: str, content_hash: str) -> str:
+    def keep(self, picture: Image.Image, path: Path | None, *, namespace: str, id: str, name: str) -> str:
         """The reference by which an item's picture is found again.
 
         Args:
@@ -33,7 +36,7 @@ class PictureFolder:
             path: Where it was opened from, if it was a file.
             namespace: The item's namespace.
             id: The item's id.
-            content_hash: SHA-256 of the item's text and pixels.
+            name: Of its file, the same for the same pixels of the same item alone.
 
         Raises:
             InvalidItemError: Neither a path nor a folder.
@@ -46,34 +49,44 @@ class PictureFolder:
                 f"Item {id!r} has a picture without a path, and this memory has no directory to keep it in. "
                 "Save the picture and pass its path, or open the memory with persist_directory=..."
             )
-        kept = self._of_item(self.folder, namespace, id) / f"{content_hash[:32]}.png"
+        kept = self._of_item(self.folder, namespace, id) / f"{name}.png"
         if not kept.is_file():
             keep_picture(picture, kept)
         return str(kept.relative_to(self.folder))
 
-    def copy(self, file: Path, *, namespace: str, id: str, content_hash: str) -> str:
+    def copy(self, file: Path, *, namespace: str, id: str, name: str) -> str:
         """The reference to a copy of a picture's file, in its own format, which is kept here as in `keep`."""
         assert self.folder is not None  # without it, the file itself is referred to
-        kept = self._of_item(self.folder, namespace, id) / f"{content_hash[:32]}{file.suffix}"
+        kept = self._of_item(self.folder, namespace, id) / f"{name}{file.suffix}"
         if not kept.is_file():
             atomic_write(kept, lambda partial: shutil.copyfile(file, partial), durable=True)
         return str(kept.relative_to(self.folder))
 
+    @overload
+    def find(self, reference: str) -> str: ...
+    @overload
+    def find(self, reference: None) -> None: ...
+    @overload
+    def find(self, reference: str | None) -> str | None: ...
     def find(self, reference: str | None) -> str | None:
         """The full path of a referenced picture; `None` for an item without one."""
         return reference if reference is None or self.folder is None else str(self.folder / reference)
 
-    def drop(self, *, namespace: str, id: str, except_for: str | None = None) -> None:
-        """Deletes what is kept for an item, except the picture that its record refers to now."""
+    def content(self, record: RecordSummary) -> tuple[str | Path, ...] | None:
+        """A record's content with the full paths of its pictures; `None` for an item without any."""
+        return tuple(one if isinstance(one, str) else Path(self.find(one.reference)) for one in record.content) or None
+
+    def drop(self, *, namespace: str, id: str, except_for: Collection[str] = ()) -> None:
+        """Deletes what is kept for an item, except the pictures that its record refers to now."""
         if self.folder is None:
             return
         folder = self._of_item(self.folder, namespace, id)
-        kept = None if except_for is None else self.folder / except_for
-        if kept is None or kept.parent != folder:
+        kept = {self.folder / reference for reference in except_for}
+        if not any(file.parent == folder for file in kept):
             shutil.rmtree(folder, ignore_errors=True)
             return
         for file in folder.iterdir():
-            if file != kept:
+            if file not in kept:
                 file.unlink(missing_ok=True)
 
     @staticmethod

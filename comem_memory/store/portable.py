@@ -3,7 +3,7 @@
 | file | content |
 |---|---|
 | `export.json` | format version, encoder and retrieval key, number of items, SHA-256 of every file; written last |
-| `items.jsonl` | per item all of a `RecordSummary` but its namespace, its text, and the file name of its picture |
+| `items.jsonl` | per item all of a `RecordSummary` but its namespace, its text, and the file names of its pictures |
 | `vectors-00000.safetensors`, ... | per 1000 items: `keys` (n, D) float32, `blocks` (bytes,) uint8, `ends` (n,) int64 |
 | `pictures/` | the items' pictures |
 
@@ -26,16 +26,18 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from comem_memory.content import pictures_of
 from comem_memory.errors import EncoderMismatchError, StoreLocationError
 from comem_memory.files import PARTIAL, atomic_write
 from comem_memory.store.codec import b85decode, b85encode, decode_block
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore
+from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, PictureReference
 from comem_memory.store.filters import Filter
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.types import MemoryItem, Metadata, own_metadata
 
-FORMAT_VERSION = 2
-"""Version 1 knew neither expiry nor superseded items, which its readers would take for current ones."""
+FORMAT_VERSION = 3
+"""Version 1 knew neither expiry nor superseded items, which its readers would take for current ones; version 2 no
+content of several parts, of which its readers would leave out all but one picture. Without such content it is 2."""
 SHARD = 1000
 MANIFEST = "export.json"
 
@@ -46,6 +48,13 @@ class _Manifest(BaseModel):
     items: int
     sha256: dict[str, str]
     """By file name, relative to the folder."""
+
+
+class _Picture(BaseModel):
+    """A picture among the texts of an item's content."""
+
+    picture: str
+    """File name."""
 
 
 class _Line(BaseModel):
@@ -61,6 +70,13 @@ class _Line(BaseModel):
     expires: str | None = None
     supersedes: tuple[str, ...] = ()
     superseded_by: str | None = None
+    content: tuple[str | _Picture, ...] = ()
+    left_out: tuple[int, ...] = ()
+
+    @property
+    def pictures(self) -> list[str]:
+        """File names."""
+        return [name for name in (self.picture, *(part.picture for part in pictures_of(self.content))) if name]
 
 
 def to_export(
@@ -68,7 +84,11 @@ def to_export(
 ) -> Iterator[MemoryRecord]:
     """Records of a namespace, superseded ones too, as `write_folder` takes them: with the paths of their pictures."""
     for record in itertools.chain.from_iterable(store.scan(namespace=namespace, where=where, history=True)):
-        yield replace(record, image=pictures.find(record.image))
+        content = tuple(
+            part if isinstance(part, str) else PictureReference(pictures.find(part.reference))
+            for part in record.content
+        )
+        yield replace(record, image=pictures.find(record.image), content=content)
 
 
 def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryRecord]) -> int:
@@ -101,7 +121,7 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
 
 
 def _write(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryRecord]) -> int:
-    given, count = iter(records), 0
+    given, count, version = iter(records), 0, 2
     with (folder / "items.jsonl").open("w", encoding="utf-8") as lines:
         for number in itertools.count():
             shard = list(itertools.islice(given, SHARD))
@@ -117,11 +137,13 @@ def _write(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryR
             }
             save_file(vectors, folder / f"vectors-{number:05d}.safetensors")
             for record in shard:
-                lines.write(_line(record, folder / "pictures", count).model_dump_json() + "\n")
+                line = _line(record, folder / "pictures", count)
+                lines.write(line.model_dump_json(exclude=None if record.content else {"content", "left_out"}) + "\n")
+                version = FORMAT_VERSION if record.content else version
                 count += 1
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     sha256 = {file.relative_to(folder).as_posix(): _sha256(file) for file in files}
-    manifest = _Manifest(format_version=FORMAT_VERSION, identity=identity, items=count, sha256=sha256)
+    manifest = _Manifest(format_version=version, identity=identity, items=count, sha256=sha256)
     atomic_write(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     return count
 
@@ -191,19 +213,23 @@ def _sha256(file: Path) -> str:
 
 
 def _line(record: MemoryRecord, pictures: Path, number: int) -> _Line:
-    picture = None
-    if record.image is not None:
-        source = Path(record.image)
-        picture = f"{number:08d}{source.suffix}"
+    copies: dict[str, str] = {}
+    for place, path in enumerate(record.pictures):
+        source = Path(path)
         if not source.is_file():
             raise StoreLocationError(
                 f"The picture of item {record.id!r}, {source}, is gone. Restore it or delete the item."
             )
-        shutil.copyfile(source, pictures / picture)
+        copies[path] = f"{number:08d}{f'-{place}' if place else ''}{source.suffix}"
+        shutil.copyfile(source, pictures / copies[path])
     return _Line(
         id=record.id,
         text=record.text,
-        picture=picture,
+        picture=None if record.image is None else copies[record.image],
+        content=tuple(
+            part if isinstance(part, str) else _Picture(picture=copies[part.reference]) for part in record.content
+        ),
+        left_out=record.left_out,
         metadata=record.metadata,
         created_at=record.created_at,
         content_hash=record.content_hash,
@@ -226,18 +252,23 @@ def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
                 vectors = load_file(folder / f"vectors-{number:05d}.safetensors")
                 blocks = np.split(vectors["blocks"], vectors["ends"][:-1])
                 for line, key, block in zip(shard, vectors["keys"], blocks, strict=True):
-                    if line.picture is not None and f"pictures/{line.picture}" not in manifest.sha256:
-                        raise ValueError(f"it holds no picture {line.picture!r}")
-                    image = None if line.picture is None else (folder / "pictures" / line.picture).resolve()
+                    if missing := [name for name in line.pictures if f"pictures/{name}" not in manifest.sha256]:
+                        raise ValueError(f"it holds no picture {missing[0]!r}")
+                    paths = {name: (folder / "pictures" / name).resolve() for name in line.pictures}
+                    image = None if line.picture is None else paths[line.picture]
+                    content = [one if isinstance(one, str) else paths[one.picture] for one in line.content]
                     own = own_metadata(line.metadata)
                     times = {"said_at": line.said_at, "expires": line.expires}
-                    MemoryItem(id=line.id, text=line.text, image=image, metadata=own, **times)  # checks as add() does
+                    given = {"text": line.text, "image": image, "content": content or None}
+                    MemoryItem(id=line.id, metadata=own, **given, **times)  # checks as add() does
+                    record = line.model_dump(exclude={"picture", "content"})
                     yield MemoryRecord(
                         namespace="",
                         key=key,
                         block=b85encode(block.tobytes()),
                         image=None if image is None else str(image),
-                        **line.model_dump(exclude={"picture"}),
+                        content=tuple(one if isinstance(one, str) else PictureReference(str(one)) for one in content),
+                        **record,
                     )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise StoreLocationError(

@@ -39,7 +39,7 @@ import numpy as np
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
 from comem_memory.retrieval import terms_of
 from comem_memory.store.codec import int8_parts
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord, RecordSummary
+from comem_memory.store.contract import CollectionIdentity, MemoryRecord, PictureReference, RecordSummary
 from comem_memory.store.filters import Filter
 from comem_memory.store.ids import SEPARATOR, chroma_id, is_item
 from comem_memory.store.library import Collection, InternalError
@@ -67,7 +67,8 @@ IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
 
 _NAMES, _NESTED, _SUPERSEDES, _TEXT = "comem.names", "comem.nested", "comem.supersedes", "comem.text"
-_LONG = (BLOCK, _NAMES, _NESTED, _SUPERSEDES, _TEXT)
+_CONTENT = "comem.content"
+_LONG = (BLOCK, _NAMES, _NESTED, _SUPERSEDES, _TEXT, _CONTENT)
 """Texts of ours that may be in parts."""
 _KEY, _TERMS, _IMAGE, _SUPERSEDING = "comem.key", "comem.terms", "comem.image", "comem.superseding"
 _OPTIONAL = (*_LONG[2:], *map(count_of, _LONG), _TERMS, _IMAGE, _SUPERSEDING, *TIME_KEYS)
@@ -241,6 +242,7 @@ def _summary(stored: dict[str, Any]) -> dict[str, Any]:
         "content_hash": stored["comem.content_hash"],
         "truncated": stored["comem.truncated"],
         "supersedes": tuple(filter(None, (joined(_SUPERSEDES, stored) or "").split(SEPARATOR))),
+        **_read_content(joined(_CONTENT, stored)),
         **_read_times(stored),
     }
 
@@ -256,8 +258,24 @@ def _read_times(stored: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _read_content(stored: str | None) -> dict[str, Any]:
+    """Content and what is left out of it, as `_stored_content` writes them."""
+    if stored is None:
+        return {}
+    read = json.loads(stored)
+    content = tuple(part if isinstance(part, str) else PictureReference(part["image"]) for part in read["parts"])
+    return {"content": content, "left_out": tuple(read["left_out"])}
+
+
+def _stored_content(record: RecordSummary) -> str:
+    if not record.content:
+        return ""
+    parts = [part if isinstance(part, str) else {"image": part.reference} for part in record.content]
+    return json.dumps({"parts": parts, "left_out": record.left_out}, ensure_ascii=False)
+
+
 def _terms(record: MemoryRecord) -> list[str]:
-    return [chroma_id(record.namespace, term) for term in terms_of(record.text or "")]
+    return [chroma_id(record.namespace, term) for term in terms_of(record.full_text)]
 
 
 def _metadata(stored: dict[str, Any]) -> Metadata:
@@ -302,6 +320,7 @@ def _stored_metadata(
         _NESTED: json.dumps(nested) if nested else "",
         _SUPERSEDES: SEPARATOR.join(record.supersedes),
         _TEXT: record.text if record.text and quotas and len(record.text.encode()) > quotas.document_bytes else "",
+        _CONTENT: _stored_content(record),
     }
     most = quotas.value_bytes if quotas else None
     optional = {_IMAGE: record.image, _TERMS: _terms(record), _SUPERSEDING: len(record.supersedes) and 1}

@@ -25,11 +25,18 @@ from comem_memory.encoder import (
     prepare,
 )
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError, InvalidItemError
-from comem_memory.files import load_image
+from comem_memory.files import image_digest, load_image
 from comem_memory.progress import progress_bar
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store.codec import Precision, encode_block
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary, identity_of
+from comem_memory.store.contract import (
+    CollectionIdentity,
+    MemoryRecord,
+    MemoryStore,
+    PictureReference,
+    RecordSummary,
+    identity_of,
+)
 from comem_memory.store.deleting import delete_items, remove_expired
 from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.identification import Given, made_ids, stored_ids
@@ -120,22 +127,26 @@ class Writer:
                 bar.update(len(ids) - bar.n)  # what needed no encoding
         return ids
 
-    def update(self, id: str, *, text: str | None, image: Any, metadata: Metadata | None, truncate: bool) -> None:
+    def update(
+        self, id: str, *, text: str | None, image: Any, content: Any, metadata: Metadata | None, truncate: bool
+    ) -> None:
         self.store.check_open(writing=True)
         self.check_encoder()
         while True:
             [old] = self.store.require([id], namespace=self.namespace)
+            given = {"text": text, "image": image, "content": content}
+            kept = self._stored_content(old) if content is None else {}
             item = MemoryItem(
                 id=id,
-                text=old.text if text is None else text,
-                image=self.pictures.find(old.image) if image is None else image,
+                **kept | {name: value for name, value in given.items() if value is not None},
                 metadata=own_metadata(old.metadata) if metadata is None else metadata,
             )
             notes = notes_of(old.metadata)
             if item.text != old.text:
                 notes.pop(MESSAGE_NOTE, None)  # it says the old text
             item = with_notes(item, notes)
-            one = None if text is None and image is None else prepare(item, self.encoder, truncate=truncate)
+            unchanged = all(value is None for value in given.values())
+            one = None if unchanged else prepare(item, self.encoder, truncate=truncate)
             changed = [] if one is None or one.content_hash == old.content_hash else [one]
             made = self._encode(changed, batch_size=1)
             with self._lock:
@@ -148,8 +159,8 @@ class Writer:
                     self._put([replace(record, **{name: getattr(old, name) for name in _KEPT})])
                     return
                 new = replace(old, metadata=item.metadata, updated_at=updated_at)
-                if one is not None and self._is_gone(old.image):
-                    new = replace(new, image=self._keep_picture(one))
+                if one is not None and self._are_gone(old.pictures):
+                    new = replace(new, **self._keep_pictures(one))
                 self._put([new])
                 return
 
@@ -164,10 +175,15 @@ class Writer:
         encoded = 0
         with progress_bar("re-encoding", progress, total=migration.total, initial=migration.done) as bar:
             for old in migration.pending(CHUNK):
-                items = [MemoryItem(id=r.id, text=r.text, image=self.pictures.find(r.image)) for r in old]
+                items = [MemoryItem(id=record.id, **self._stored_content(record)) for record in old]
                 prepared = [prepare(item, self.encoder, truncate=True) for item in items]
                 made = zip(old, prepared, self._encode(prepared, batch_size, bar.update), strict=True)
-                migration.put([replace(o, key=k, block=b, truncated=p.inputs.truncated) for o, p, (k, b) in made])
+                migration.put(
+                    [
+                        replace(o, key=k, block=b, truncated=p.inputs.truncated, left_out=p.inputs.left_out)
+                        for o, p, (k, b) in made
+                    ]
+                )
                 encoded += len(old)
         migration.commit()
         return encoded
@@ -190,6 +206,11 @@ class Writer:
                 bar.update(len(old))
         migration.commit()
         return rekeyed
+
+    def _stored_content(self, record: MemoryRecord) -> dict[str, Any]:
+        """Text, image and content of a record, as fields of an item."""
+        image, content = self.pictures.find(record.image), self.pictures.content(record)
+        return {"text": record.text, "image": image, "content": content}
 
     def _picture(self, record: MemoryRecord) -> Image.Image | None:
         path = self.pictures.find(record.image)
@@ -277,7 +298,7 @@ class Writer:
     def _record(
         self, one: PreparedItem, key: np.ndarray, block: str, moment: str, supersedes: tuple[str, ...] = ()
     ) -> MemoryRecord:
-        record = record_of(one, key, block, moment, image=self._keep_picture(one))
+        record = record_of(one, key, block, moment, **self._keep_pictures(one))
         return replace(record, namespace=self.namespace, supersedes=supersedes)
 
     def _adopt(self, chunk: Sequence[MemoryRecord], taken: dict[str, tuple[str, str]]) -> None:
@@ -315,19 +336,36 @@ class Writer:
 
     def _adopted(self, record: MemoryRecord) -> MemoryRecord:
         """A record of another memory as one of this namespace, its picture kept where this memory keeps them."""
-        image = record.image
-        if image is not None and self.pictures.folder is not None:
-            load_image(image)  # what is no picture is not taken over
-            image = self.pictures.copy(
-                Path(image), namespace=self.namespace, id=record.id, content_hash=record.content_hash
-            )
-        return replace(record, namespace=self.namespace, image=image)
+        if self.pictures.folder is None:
+            return replace(record, namespace=self.namespace)
 
-    def _keep_picture(self, one: PreparedItem) -> str | None:
-        if one.picture is None:
-            return None
-        path = one.item.image if isinstance(one.item.image, Path) else None
-        return self.pictures.keep(one.picture, path, namespace=self.namespace, id=one.id, content_hash=one.content_hash)
+        def copied(path: str) -> str:
+            digest = image_digest(load_image(path))  # what is no picture is not taken over
+            name = digest.hex() if record.content else record.content_hash
+            return self.pictures.copy(Path(path), namespace=self.namespace, id=record.id, name=name[:32])
+
+        references = {path: copied(path) for path in record.pictures}
+        content = tuple(
+            part if isinstance(part, str) else PictureReference(references[part.reference]) for part in record.content
+        )
+        image = None if record.image is None else references[record.image]
+        return replace(record, namespace=self.namespace, image=image, content=content)
+
+    def _keep_pictures(self, one: PreparedItem) -> dict[str, Any]:
+        """The image and content of an item's record, its pictures kept."""
+
+        def keep(picture: Image.Image, given: Any) -> str:
+            path = given if isinstance(given, Path) else None
+            name = one.content_hash if one.content is None else image_digest(picture).hex()
+            return self.pictures.keep(picture, path, namespace=self.namespace, id=one.id, name=name[:32])
+
+        parts = zip(one.content or (), one.item.content or (), strict=True)
+        return {
+            "image": None if one.picture is None else keep(one.picture, one.item.image),
+            "content": tuple(
+                part if isinstance(part, str) else PictureReference(keep(part, given)) for part, given in parts
+            ),
+        }
 
     # -- under the lock -----------------------------------------------------------------------------------------
 
@@ -344,9 +382,9 @@ class Writer:
         new: dict[str, dict[str, Any]] = {}
         for one in prepared:
             old = stored[one.id]
-            image = self._keep_picture(one) if self._is_gone(old.image) else old.image
+            gone = self._are_gone(old.pictures)
             fields = {
-                "image": image,
+                **(self._keep_pictures(one) if gone else {"image": old.image, "content": old.content}),
                 "metadata": merged_metadata(old.metadata, one.item.metadata),
                 "supersedes": tuple(dict.fromkeys(old.supersedes + one.supersedes)),
                 "superseded_by": old.superseded_by if one.id in stay else None,
@@ -363,9 +401,9 @@ class Writer:
         same = [old for old in whole if old.content_hash == stored[old.id].content_hash]
         self._put([replace(old, **new[old.id]) for old in same])
 
-    def _is_gone(self, reference: str | None) -> bool:
-        path = self.pictures.find(reference)
-        return path is not None and not Path(path).is_file()
+    def _are_gone(self, references: Iterable[str]) -> bool:
+        """Whether the file of any of these pictures is gone."""
+        return not all(Path(self.pictures.find(reference)).is_file() for reference in references)
 
     def _put_new(
         self,
@@ -389,10 +427,18 @@ class Writer:
         self.check_encoder()  # another thread may have migrated the collection meanwhile
         self.store.put(records)
         for record in records:
-            self.pictures.drop(namespace=record.namespace, id=record.id, except_for=record.image)
+            self.pictures.drop(namespace=record.namespace, id=record.id, except_for=record.pictures)
 
 
-def record_of(one: PreparedItem, key: np.ndarray, block: str, moment: str, *, image: str | None) -> MemoryRecord:
+def record_of(
+    one: PreparedItem,
+    key: np.ndarray,
+    block: str,
+    moment: str,
+    *,
+    image: str | None,
+    content: tuple[str | PictureReference, ...],
+) -> MemoryRecord:
     """The record of a new item, of no namespace yet.
 
     Args:
@@ -401,6 +447,7 @@ def record_of(one: PreparedItem, key: np.ndarray, block: str, moment: str, *, im
         block: Its memory embeddings, packed.
         moment: When it is created, in the form of `created_at`.
         image: The reference to its picture.
+        content: Its content, with references to the pictures.
     """
     return MemoryRecord(
         id=one.id,
@@ -412,9 +459,11 @@ def record_of(one: PreparedItem, key: np.ndarray, block: str, moment: str, *, im
         metadata=one.item.metadata,
         created_at=moment,
         content_hash=one.content_hash,
-        truncated=one.inputs.truncated,
+        content=content,
         updated_at=moment,
         supersedes=one.supersedes,
+        truncated=one.inputs.truncated,
+        left_out=one.inputs.left_out,
         **_given_times(one.item),
     )
 

@@ -89,7 +89,8 @@ def drift(memory: ContinuousMemory, most: int = COMPARED) -> list[tuple[MemoryHi
     hits = memory.newest(limit=most)
     if not hits:
         return []
-    made = memory.encode([MemoryItem(text=hit.text, image=hit.image) for hit in hits], truncate=True)
+    items = [MemoryItem(text=hit.text, image=hit.image, content=hit.content) for hit in hits]
+    made = memory.encode(items, truncate=True)
     return [
         (hit, cosine_similarity(hit.memory_embeddings, vectors.float(), dim=-1).mean().item())
         for hit, vectors in zip(hits, made.vectors, strict=True)

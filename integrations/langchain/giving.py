@@ -227,7 +227,7 @@ class GivesMemory(AgentMiddleware[State, Any]):
 
 
 def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:
-    known = as_text(PromptItem(hit.text, hit.image, hit.said_at) for hit in reversed(hits))
+    known = as_text(PromptItem(hit.full_text, hit.image, hit.said_at) for hit in reversed(hits))
     if system is None:
         return SystemMessage(known)
     if isinstance(system.content, str):

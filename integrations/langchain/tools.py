@@ -44,7 +44,7 @@ def memory_tools(memory: ContinuousMemory, *, view_of: ViewOf | None = None, k: 
             hits = view(runtime).search(query, k=k)
         except ComemError as error:
             return str(error)
-        return "\n".join(f"{hit.id}: {hit.text or hit.image}" for hit in hits) or "Nothing is stored about this."
+        return "\n".join(f"{hit.id}: {hit.full_text or hit.image}" for hit in hits) or "Nothing is stored about this."
 
     @tool
     def forget(id: str, runtime: ToolRuntime) -> str:

@@ -51,7 +51,7 @@ def remembered(hits: Sequence[MemoryHit], mode: Mode | None = None) -> ChatMessa
         hits: The items, best first.
         mode: How a `ComemLLM` is given them; by default as it is set.
     """
-    text = as_text(PromptItem(hit.text, hit.image, hit.said_at) for hit in reversed(hits))
+    text = as_text(PromptItem(hit.full_text, hit.image, hit.said_at) for hit in reversed(hits))
     about = {MEMORY_IDS: [hit.id for hit in hits]} | ({} if mode is None else {MEMORY_MODE: mode})
     return ChatMessage(text, role=MessageRole.USER, additional_kwargs=about)
 

@@ -1,0 +1,148 @@
+"""Content of several parts: texts and pictures in their order, and the steps that they make."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+from comem_memory.errors import InvalidItemError, shortened
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Part = Union[str, Path, bytes, "Image.Image"]
+"""A text (`str`), or a picture: the path of a file, its encoded bytes, or an opened one."""
+
+
+def content_parts(given: Any) -> tuple[Part, ...]:
+    """The parts that a user names: texts, pictures, and parts of chat messages.
+
+    Args:
+        given: An iterable of `Part`, of `{"type": "text", "text": str}`, and of `{"type": "image", "image": ...}` with
+            a picture as `picture_of` takes it, or with its bytes as `"base64"`. A text in it is always a text, never a
+            path. Blank texts are left out.
+
+    Raises:
+        InvalidItemError: It is none of these, or nothing is left.
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidItemError(f"content is {shortened(repr(given))}. Pass a list of texts and pictures.")
+    parts = [_part(one) for one in given]
+    kept = tuple(one for one in parts if not isinstance(one, str) or one.strip())
+    if not kept:
+        raise InvalidItemError("content has neither text nor picture. Pass at least one.")
+    return kept
+
+
+def _part(given: Any) -> Part:
+    if isinstance(given, str):
+        return repaired(given)
+    if not isinstance(given, Mapping):
+        return picture_of(given)
+    if given.get("type") == "text" and isinstance(given.get("text"), str):
+        return repaired(given["text"])
+    if given.get("type") == "image" and given.get("image") is not None:
+        return picture_of(given["image"])
+    if given.get("type") == "image" and isinstance(given.get("base64"), str):
+        try:
+            return base64.b64decode(given["base64"], validate=True)
+        except binascii.Error as error:
+            raise InvalidItemError(
+                f"A picture of content has damaged base64: {error}. Encode its bytes again."
+            ) from error
+    raise InvalidItemError(
+        f'A part of content is {shortened(repr(dict(given)))}. Pass {{"type": "text", "text": ...}} or '
+        '{"type": "image", "image": ...}.'
+    )
+
+
+def as_json(part: Part) -> dict[str, str]:
+    """A part as `content_parts` takes it from JSON: of a picture without a path, the bytes.
+
+    Raises:
+        InvalidItemError: It is an opened picture, which has to be encoded first.
+    """
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if isinstance(part, bytes):
+        return {"type": "image", "base64": base64.b64encode(part).decode()}
+    if isinstance(part, Path):
+        return {"type": "image", "image": str(part)}
+    raise InvalidItemError("An opened picture is no JSON. Pass its encoded bytes.")
+
+
+def picture_of(given: Any) -> Any:
+    """A picture as it is kept in an item.
+
+    Args:
+        given: The path of a picture, its encoded bytes, or a `PIL.Image.Image`.
+
+    Raises:
+        InvalidItemError: It is something else, a URL, or a path that cannot be stored.
+    """
+    if isinstance(given, bytes):
+        return given
+    if isinstance(given, str | Path):
+        path = picture_path(given)
+        if repaired(str(path)) != str(path):
+            raise InvalidItemError(
+                f"The name of the picture {shortened(str(path))!r} is not UTF-8, and cannot be stored. Rename the file."
+            )
+        return path
+    if hasattr(given, "convert") and hasattr(given, "size"):  # a PIL image, without importing Pillow here
+        return given
+    raise InvalidItemError(f"A picture is a {type(given).__name__}. Pass a path, encoded image bytes or a PIL image.")
+
+
+def picture_path(name: str | Path) -> Path:
+    """The path of a picture.
+
+    Raises:
+        InvalidItemError: It is a URL.
+    """
+    if re.match(r"(https?|ftp|data|file):", str(name), re.IGNORECASE):
+        raise InvalidItemError(
+            f"Image {shortened(name)} is a URL, and a memory fetches none. Fetch it (a data: URL: decode it) and "
+            "pass the bytes, or the path of a file."
+        )
+    return Path(name)
+
+
+def texts_of(parts: Iterable[Any]) -> list[str]:
+    """The texts among the parts."""
+    return [part for part in parts if isinstance(part, str)]
+
+
+def pictures_of(parts: Iterable[Any]) -> list[Any]:
+    """The pictures among the parts."""
+    return [part for part in parts if not isinstance(part, str)]
+
+
+def steps_of(parts: Sequence[Any]) -> list[list[int]]:
+    """The places of the parts by step: a step is a run of pictures and the one text behind it, or either alone."""
+    steps: list[list[int]] = [[]]
+    for place, part in enumerate(parts):
+        steps[-1].append(place)
+        if isinstance(part, str):
+            steps.append([])
+    return [step for step in steps if step]
+
+
+def with_texts(text: str | None, parts: Iterable[Any]) -> str:
+    """A text, and below it the texts of the content unless they stand in it."""
+    said = "\n".join(texts_of(parts))
+    return said if not text else text if said in text else f"{text}\n{said}"
+
+
+def repaired(text: str) -> str:
+    """The text with halves of characters (surrogates) joined where two make one, and U+FFFD for each that is alone.
+
+    Python lets them into a text, for instance from JSON of a text that was cut; no tokenizer or store takes them.
+    """
+    if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
