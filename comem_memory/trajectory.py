@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from comem_memory.content import picture_path
+from comem_memory.content import picture_of
 from comem_memory.errors import InvalidItemError, shortened
 from comem_memory.types import Metadata, zoned
 
@@ -63,13 +62,7 @@ class Step(_Frozen):
     @field_validator("picture")
     @classmethod
     def _picture_kind(cls, picture: Any) -> Any:
-        if isinstance(picture, str):
-            return picture_path(picture)
-        if picture is None or isinstance(picture, bytes | Path) or hasattr(picture, "convert"):
-            return picture
-        raise InvalidItemError(
-            f"Step.picture is a {type(picture).__name__}. Pass a path, encoded image bytes or a PIL image."
-        )
+        return None if picture is None else picture_of(picture)
 
     @field_validator("action")
     @classmethod
