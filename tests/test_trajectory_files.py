@@ -46,7 +46,7 @@ def summary(trajectory: Trajectory) -> list[tuple[bytes | None, str | None, str]
     ("made", "says"),
     [
         (lambda: Step(action=" "), r"Step.action is empty. Say what the agent did"),
-        (lambda: Step(picture=5, action="click()"), r"Step.picture is a int. Pass a path, encoded image bytes"),
+        (lambda: Step(picture=5, action="click()"), r"A picture is a int. Pass a path, encoded image bytes"),
         (lambda: Step(picture="https://a/b.png", action="click()"), r"is a URL, and a memory fetches none"),
         (lambda: Step(action=None), r"Step cannot be made: action: .* Pass picture"),  # type: ignore[arg-type]
         (lambda: Trajectory(task="Buy", steps=[]), r"Trajectory.steps is empty. Pass at least one Step"),
