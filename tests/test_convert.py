@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from helpers.parity import EXPECTED, FOLDER, knowledge
+from helpers.parity import EXPECTED, FOLDER, knowledge, question
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
@@ -312,6 +312,21 @@ def test_shards_of_two_dtypes(tmp_path: Path, frozen: FrozenWeights):
     if frozen != "base":
         own_model = "frozen" if frozen == "from-checkpoint" else "answering"
         assert_what_answers(tmp_path / "adapter" / own_model, weights)
+
+
+@pytest.mark.parametrize("frozen", get_args(FrozenWeights))
+@torch.no_grad()
+def test_a_question_with_a_picture_is_answered_as_recorded(base: Path, tmp_path: Path, frozen: FrozenWeights):
+    """By the checkpoint's own model: the authors' code looks at the picture with the encoder's tower."""
+    report = convert(FOLDER, base, tmp_path / "adapter", frozen)
+    own = report.answering_model or report.frozen_model
+    stock = AutoModelForImageTextToText.from_pretrained(own, attn_implementation="eager", dtype=torch.float32)
+    backbone = Backbone(stock, None, name=own)
+    memory = memories(tmp_path / "adapter", report.frozen_model).flip(0).flatten(0, 1)
+    logits = backbone.logits(backbone.batch([question()], [memory]))
+    difference = float((logits - EXPECTED["prefill_logits"]).abs().max())
+    print(f"{frozen}: largest difference of a logit {difference:.1e}")
+    assert (difference < 1e-4) == (frozen != "base")
 
 
 def test_a_checkpoint_of_the_agents_reads_trajectories(base: Path, tmp_path: Path):
