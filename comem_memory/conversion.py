@@ -1,4 +1,4 @@
-"""What can be added to a memory: items, texts, and the documents and nodes of agent frameworks, told by their shape."""
+"""What can be added to a memory: items, texts, trajectories, and documents and nodes, which are told by their shape."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import binascii
 from typing import Any, Protocol, TypeGuard
 
 from comem_memory.errors import InvalidItemError, shortened
+from comem_memory.trajectory import Trajectory
 from comem_memory.types import RESERVED_PREFIX, MemoryItem
 
 
@@ -28,7 +29,7 @@ class NodeLike(Protocol):
     def get_content(self) -> str: ...
 
 
-Addable = MemoryItem | str | DocumentLike | NodeLike
+Addable = MemoryItem | Trajectory | str | DocumentLike | NodeLike
 """What `ContinuousMemory.add` takes."""
 
 
@@ -38,11 +39,11 @@ GIVEN = ("said_at", "expires", "supersedes")
 
 def is_one(given: Any) -> bool:
     """Whether it is one thing to add rather than several; texts, dictionaries and documents can be iterated too."""
-    return isinstance(given, MemoryItem | str | dict) or _is_document(given) or _is_node(given)
+    return isinstance(given, MemoryItem | Trajectory | str | dict) or _is_document(given) or _is_node(given)
 
 
 def to_item(given: Addable) -> MemoryItem:
-    """The item that a text, document or node becomes; a document's or node's id is the item's.
+    """The item that a text, trajectory, document or node becomes; a document's or node's id is the item's.
 
     `comem.said_at`, `comem.expires` and `comem.supersedes` in its metadata are the item's fields of these names; what
     else this library notes there (`comem.`) is left out.
@@ -55,6 +56,8 @@ def to_item(given: Addable) -> MemoryItem:
         return given
     if isinstance(given, str):
         return MemoryItem(text=given)
+    if isinstance(given, Trajectory):
+        return given.item()
     if _is_document(given):
         id, picture = getattr(given, "id", None), RESERVED_PREFIX + "image"
         if picture in given.metadata:
@@ -66,8 +69,8 @@ def to_item(given: Addable) -> MemoryItem:
     if _is_node(given):
         return MemoryItem(text=given.get_content(), image=_picture(given), id=given.node_id, **_fields(given.metadata))
     raise InvalidItemError(
-        f"{shortened(repr(given))} cannot be added. Pass MemoryItem(text=..., image=...), a text, or a document or "
-        "node of LangChain or LlamaIndex."
+        f"{shortened(repr(given))} cannot be added. Pass MemoryItem(text=..., image=...), a text, a Trajectory, or a "
+        "document or node of LangChain or LlamaIndex."
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from comem_memory.content import picture_of
 from comem_memory.errors import InvalidItemError, shortened
-from comem_memory.types import Metadata, zoned
+from comem_memory.types import MemoryItem, Metadata, zoned
 
 SUCCESS = "success"
 """The outcome that goes without saying."""
@@ -94,8 +94,7 @@ class Trajectory(_Frozen):
 
     Examples:
         >>> seen = Step(picture="results.png", action="click(element='Desk lamp, 20 EUR')")
-        >>> Trajectory(task="Buy a lamp", steps=[seen], domain="shop").task
-        'Buy a lamp'
+        >>> memory.add(Trajectory(task="Buy a lamp", steps=[seen], domain="shop"))             # doctest: +SKIP
     """
 
     takes = "task (a text) and steps (a list of Step); outcome, domain, metadata, id and said_at as in MemoryItem"
@@ -126,6 +125,27 @@ class Trajectory(_Frozen):
         if not steps:
             raise InvalidItemError("Trajectory.steps is empty. Pass at least one Step.")
         return steps
+
+    def item(self) -> MemoryItem:
+        """The trajectory as what a memory keeps: found by domain, task and first picture; long ones are thinned.
+
+        Raises:
+            InvalidItemError: Metadata that cannot be stored.
+        """
+        content: list[Any] = []
+        for step in self.steps:
+            content += [step.text] if step.picture is None else [step.picture, step.text]
+        if self.outcome != SUCCESS:
+            content.append(f"Outcome: {self.outcome}")
+        said = {"outcome": self.outcome} | ({} if self.domain is None else {"domain": self.domain})
+        return MemoryItem(
+            text=self.task if self.domain is None else f"{self.domain}: {self.task}",
+            content=content,
+            thin=True,
+            id=self.id,
+            metadata=self.metadata | said,
+            said_at=self.said_at,
+        )
 
 
 def action_text(name: str, arguments: Any = None) -> str:

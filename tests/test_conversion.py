@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 from llama_index.core.schema import Document as LlamaDocument
 from llama_index.core.schema import ImageNode, TextNode
 
-from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory import ContinuousMemory, MemoryItem, Step, Trajectory
 from comem_memory.errors import InvalidItemError, QueryError
 from comem_memory.testing import tiny_memory, tiny_picture
 
@@ -45,6 +45,24 @@ def png(seed: int) -> bytes:
     content = BytesIO()
     tiny_picture(seed).save(content, format="PNG")
     return content.getvalue()
+
+
+def test_trajectories_are_items(memory: ContinuousMemory):
+    steps = [
+        Step(picture=png(1), reasoning="I open it.", action="click()"),
+        Step(action="wait()"),
+        Step(action="stop()"),
+    ]
+    run = Trajectory(task="Buy a lamp", steps=steps, outcome="failure", domain="shop", metadata={"n": 1}, id="run")
+    item = run.item()
+    assert (item.text, item.id, item.thin) == ("shop: Buy a lamp", "run", True)
+    assert item.content == (png(1), "I open it.\nclick()", "wait()", "stop()", "Outcome: failure")
+    assert item.metadata == {"n": 1, "outcome": "failure", "domain": "shop"}
+    done = Trajectory(task="Buy a lamp", steps=[Step(picture=tiny_picture(2), action="stop()")])
+    assert memory.add(run) == ["run"] and len(memory.add(iter([run, done]))) == 2
+    [hit] = memory.get("run")
+    assert hit.content is not None and hit.content[1:] == item.content[1:] and same_picture(str(hit.content[0]), png(1))
+    assert [hit.text for hit in memory.scan(where={"outcome": "success"})] == ["Buy a lamp"]
 
 
 def test_texts_documents_and_nodes_can_be_added_alone_and_together(memory: ContinuousMemory):
