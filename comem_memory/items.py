@@ -13,11 +13,12 @@ from typing import Any, Self
 import numpy as np
 
 from comem_memory.content import repaired
-from comem_memory.conversion import Addable
+from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import DeferredEncoder, EncodedItems, MemoryEncoder, encode_items, item_hash
 from comem_memory.errors import NotPicklableError, QueryError
 from comem_memory.files import TemporaryFolder, load_image
 from comem_memory.progress import tracked
+from comem_memory.redaction import Redact, redacted
 from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options, embed_questions
 from comem_memory.store import (
     Filter,
@@ -37,6 +38,9 @@ from comem_memory.types import MemoryHit, MemoryItem, Metadata, Page, notes_of, 
 class ItemMemory:
     """What `ContinuousMemory` does without the model that answers; see there for what it is made of."""
 
+    redact: Redact | None = None
+    """Takes out of every text what must not be stored; adapters ask it where they note what was said."""
+
     def __init__(
         self,
         encoder: MemoryEncoder | DeferredEncoder,
@@ -48,12 +52,15 @@ class ItemMemory:
         picture_directory: Path | None,
         min_similarity: float | None,
         reranker: Reranker | None,
+        redact: Redact | None = None,
     ) -> None:
         check_options(min_similarity=min_similarity)
         self._encoder, self.key, self.store = encoder, key, store
-        self.min_similarity, self.reranker = min_similarity, reranker
+        self.min_similarity, self.reranker, self.redact = min_similarity, reranker, redact
         self._pictures = PictureFolder(picture_directory)
-        self._writer = Writer(encoder, key, store, self._pictures, namespace=namespace, precision=precision)
+        self._writer = Writer(
+            encoder, key, store, self._pictures, namespace=namespace, precision=precision, redact=redact
+        )
         self._temporary: TemporaryFolder | None = None
         self._is_view = False
 
@@ -137,7 +144,9 @@ class ItemMemory:
             InvalidItemError: A picture cannot be opened, or an item has nothing that the retrieval key embeds.
             ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
         """
-        return encode_items(items, self._encoder, self.key, truncate=truncate, batch_size=batch_size)
+        given: Iterable[Any] = [items] if is_one(items) else items  # type: ignore[assignment]
+        clean = (redacted(to_item(one), self.redact) for one in given)
+        return encode_items(clean, self._encoder, self.key, truncate=truncate, batch_size=batch_size)
 
     def add(
         self,
@@ -166,7 +175,7 @@ class ItemMemory:
 
         Args:
             items: One item, several, or a generator, of which one chunk at a time is in memory. In place of an item a
-                text, a document of LangChain, or a document or node of LlamaIndex, whose id the item gets.
+                text, a `Trajectory`, a document of LangChain, or a document or node of LlamaIndex, whose id it gets.
             truncate: Encode the beginning of texts that are too long; hits then say `truncated`.
             batch_size: Items per forward pass of the encoder.
             progress: Show a bar; by default on a terminal, elsewhere a line every few seconds of the logger
@@ -367,7 +376,7 @@ class ItemMemory:
         Raises:
             InvalidItemError: A picture cannot be opened.
         """
-        hashes = [item_hash(item) for item in items]
+        hashes = [item_hash(redacted(item, self.redact)) for item in items]
         stored = self.store.same_content(hashes, namespace=self.name)
         return [[one.id for one in stored if one.content_hash == wanted] for wanted in hashes]
 

@@ -48,6 +48,7 @@ from comem_memory.opening import (
     open_models,
     open_store,
 )
+from comem_memory.redaction import Redact
 from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options
 from comem_memory.store import ChromaServer, ChromaStore, Filter, MemoryStore, Precision, identity_of
 from comem_memory.types import MemoryHit
@@ -91,6 +92,9 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             the key was measured (`RetrievalKey`), for questions in words alone. -1 finds whatever is nearest.
         reranker: Orders what is found for a question by its own judgement, for instance sentence-transformers'
             `CrossEncoder`; at least 4 k items are shown to it.
+        redact: From a text to the same text without what must not be stored: passwords, addresses. Every text of an
+            item, its metadata and what adapters note with it goes through it before it is hashed, encoded or stored;
+            where it raises, nothing of the item is. Pictures, ids and names of metadata do not, nor what `load` reads.
 
     Examples:
         >>> memory = ContinuousMemory.from_pretrained()                                        # doctest: +SKIP
@@ -112,6 +116,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         text_prompt: str | None = None,
         min_similarity: float | None = None,
         reranker: Reranker | None = None,
+        redact: Redact | None = None,
     ) -> None:
         super().__init__(
             encoder,
@@ -122,6 +127,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             picture_directory=picture_directory,
             min_similarity=min_similarity,
             reranker=reranker,
+            redact=redact,
         )
         self.backbone: AnsweringModel[Any] = backbone or self.encoder.backbone
         check_hidden_size(encoder, self.backbone)
@@ -149,6 +155,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         text_prompt: str | None = None,
         min_similarity: float | None = None,
         reranker: Reranker | None = None,
+        redact: Redact | None = None,
         reencode: bool = False,
         rekey: bool = False,
         **model_kwargs: Any,
@@ -183,6 +190,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
             min_similarity: What is less similar to a question is not found; by default as the key was measured.
             reranker: Orders what is found; for instance sentence-transformers' `CrossEncoder`.
+            redact: Takes out of every text what must not be stored, before anything is made of it.
             reencode: If another encoder or retrieval key wrote this collection, encode its items again instead of
                 refusing.
             rekey: If another retrieval key wrote this collection, give its items new keys instead of refusing, as
@@ -252,6 +260,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
                 text_prompt=text_prompt,
                 min_similarity=min_similarity,
                 reranker=reranker,
+                redact=redact,
             )
             memory._temporary, memory._writer.identity = temporary, identity
             if not store.identity.matches(identity):

@@ -27,6 +27,7 @@ from comem_memory.encoder import (
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError, InvalidItemError
 from comem_memory.files import image_digest, load_image
 from comem_memory.progress import progress_bar
+from comem_memory.redaction import Redact, redacted, redacted_content, redacted_value
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store.codec import Precision, encode_block
 from comem_memory.store.contract import (
@@ -63,6 +64,7 @@ class Writer:
         pictures: Keeps what was added without a path.
         namespace: Whose items these are.
         precision: How vectors are stored.
+        redact: Takes out of every text what must not be stored.
     """
 
     def __init__(
@@ -74,9 +76,11 @@ class Writer:
         *,
         namespace: str,
         precision: Precision,
+        redact: Redact | None = None,
     ) -> None:
         self.encoder, self.key, self.store, self.pictures = encoder, key, store, pictures
         self.namespace, self.precision = check_namespace(namespace), precision
+        self.redact = redact
         self._lock = threading.RLock()
 
     def for_namespace(self, namespace: str, precision: Precision | None = None) -> Writer:
@@ -115,7 +119,8 @@ class Writer:
         ids: list[str] = []
         total = len(given) if isinstance(given, Sequence) else None
         with progress_bar("encoding", progress, total=total) as bar:
-            for chunk in in_chunks(prepare(to_item(one), self.encoder, truncate=truncate) for one in given):
+            clean = (redacted(to_item(one), self.redact) for one in given)
+            for chunk in in_chunks(prepare(one, self.encoder, truncate=truncate) for one in clean):
                 told = [Given(one.item.id, one.content_hash, one.item.metadata) for one in chunk]
                 named_as = stored_ids(told, self.store, self.namespace, seen)
                 named = [replace(one, id=id) for one, id in zip(chunk, named_as, strict=True)]
@@ -132,6 +137,8 @@ class Writer:
     ) -> None:
         self.store.check_open(writing=True)
         self.check_encoder()
+        text, metadata = redacted_value(text, self.redact), redacted_value(metadata, self.redact)
+        content = redacted_content(content, self.redact)
         while True:
             [old] = self.store.require([id], namespace=self.namespace)
             given = {"text": text, "image": image, "content": content}

@@ -250,7 +250,7 @@ class ComemMiddleware(GivesMemory[TurnState]):
 
     def _turns(self, messages: Sequence[AnyMessage]) -> list[Turn]:
         thread = str(ensure_config()["configurable"].get("thread_id", ""))
-        return turns_of(messages, thread=thread, by=self.name)
+        return turns_of(messages, thread=thread, by=self.name, redact=self.memory.redact)
 
     def _known(self, state: TurnState) -> Turns:
         return (state.get("comem_turns") or {}).get(self.name, Turns(said=None, settled={}))

@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
 from comem_memory.chat import item_of
 from comem_memory.memory import ContinuousMemory
+from comem_memory.redaction import Redact, redacted_value
 from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MemoryItem, with_notes
 
@@ -38,22 +39,24 @@ class Turn:
         said: What the user said.
         thread: The conversation's id, if it has one: ids of messages may be unique within it only.
         by: The name of the middleware that remembers it.
+        redact: The memory's, through which what was said goes before it is hashed.
     """
 
     messages: Sequence[AnyMessage]
     said: HumanMessage
     thread: str
     by: str
+    redact: Redact | None = None
 
     @cached_property
     def words(self) -> str:
         """Of what the user said."""
-        return _digest(json.dumps(self.said.content, default=str))
+        return _digest(json.dumps(redacted_value(self.said.content, self.redact), default=str))
 
     @cached_property
     def digest(self) -> str:
         """Of what the user said and what was answered."""
-        return _digest(self.words, answer_of(self.messages, self.said).strip())
+        return _digest(self.words, redacted_value(answer_of(self.messages, self.said).strip(), self.redact))
 
     @cached_property
     def unanswered(self) -> str:
@@ -71,11 +74,11 @@ class Turn:
         return _digest(str(self.said.id), self.words)
 
 
-def turns_of(messages: Sequence[AnyMessage], *, thread: str, by: str) -> list[Turn]:
-    """A conversation's turns, each begun by a message of the user's; `thread` and `by` as in `Turn`."""
+def turns_of(messages: Sequence[AnyMessage], *, thread: str, by: str, redact: Redact | None = None) -> list[Turn]:
+    """A conversation's turns, each begun by a message of the user's; the rest as in `Turn`."""
     starts = [at for at, message in enumerate(messages) if is_said(message)]
     ends = [*starts, len(messages)][1:]
-    return [Turn(messages[:end], messages[at], thread, by) for at, end in zip(starts, ends, strict=True)]  # type: ignore[arg-type]
+    return [Turn(messages[:end], messages[at], thread, by, redact) for at, end in zip(starts, ends, strict=True)]  # type: ignore[arg-type]
 
 
 def last_turn(messages: Sequence[AnyMessage]) -> MemoryItem | None:

@@ -30,6 +30,7 @@ from langgraph.store.base import (
 
 from comem_memory.errors import InvalidItemError, QueryError, StoreReadOnlyError, shortened
 from comem_memory.memory import ContinuousMemory
+from comem_memory.redaction import redacted_value
 from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import (
@@ -227,10 +228,10 @@ class ComemStore(BaseStore):
                 f"The value of key {shortened(op.key)!r} is not JSON: {error}. Put texts, numbers, booleans, None, and "
                 "lists and dicts of these."
             ) from error
-        plain = json.loads(written)
+        plain = redacted_value(json.loads(written), self.memory.redact)  # in a text of JSON secrets may be escaped
         text = self._text(op, plain)
         expires = None if op.ttl is None else timedelta(minutes=op.ttl)
-        notes: dict[str, Any] = {VALUE: written, INDEXED: text is not None} | dict(_leaves(plain, FIELD))
+        notes: dict[str, Any] = {VALUE: json.dumps(plain), INDEXED: text is not None} | dict(_leaves(plain, FIELD))
         lasting = {} if op.ttl is None else {TTL: op.ttl}
         return with_notes(MemoryItem(id=op.key, text=text or UNSAID, expires=expires), notes | lasting)
 

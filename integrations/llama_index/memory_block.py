@@ -17,6 +17,7 @@ from llama_index.core.memory.memory import BaseMemoryBlock
 from comem_memory.config import Mode
 from comem_memory.files import image_digest
 from comem_memory.memory import ContinuousMemory
+from comem_memory.redaction import redacted
 from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryHit, MemoryItem, with_notes
@@ -104,6 +105,7 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
         items = facts if facts is not None else (item for one in messages for item in self._kept(memory, one, where))
         notes = {BY: self.name} | ({} if session is None else {SESSION: session})
         for item in items:
+            item = redacted(item, memory.redact)
             named = item if item.id else item.model_copy(update={"id": _id(item, within)})
             memory.add(with_notes(named, notes), truncate=True, progress=False)
 
