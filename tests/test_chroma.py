@@ -48,13 +48,19 @@ class TestContract(StoreContract):
     """Chroma, wherever it is."""
 
 
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with five thousand records."""
+    directory = tmp_path_factory.mktemp("crowd")
+    with closing(ChromaStore.embedded(directory, identity=identity())) as store:
+        store.put([record(f"{i:04}", namespace="crowd", seed=i) for i in range(5000)])
+    return directory
+
+
 @pytest.mark.parametrize("few", [0, 1000])
-def test_three_items_among_five_thousand_others_are_all_found(
-    tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_three_items_among_five_thousand_others_are_all_found(crowd: Path, few: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("comem_memory.store.chroma.FEW", few)
-    store = ChromaStore.embedded(tmp_path, identity=identity())
-    store.put([record(f"{i:04}", namespace="crowd", seed=i) for i in range(5000)])
+    store = ChromaStore.embedded(crowd, identity=identity())
     query = key(4)
     far = [record(c, seed=9000 + i, key=(-query + 0.1 * key(i)).astype(np.float32)) for i, c in enumerate("abc")]
     store.put(far)

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from helpers.parity import EXPECTED, FOLDER, knowledge
+from helpers.parity import EXPECTED, FOLDER, knowledge, question
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.cli import app as cli
 from comem_memory.convert import ConversionReport, FrozenWeights, convert_checkpoint, export_checkpoint
+from comem_memory.convert.layout import AGENTS
 from comem_memory.convert.lowrank import decompose
 from comem_memory.convert.weights import INDEX_FILE, SINGLE_FILE, WeightFiles, write_shards
 from comem_memory.encoder import MemoryEncoder
@@ -311,6 +312,34 @@ def test_shards_of_two_dtypes(tmp_path: Path, frozen: FrozenWeights):
     if frozen != "base":
         own_model = "frozen" if frozen == "from-checkpoint" else "answering"
         assert_what_answers(tmp_path / "adapter" / own_model, weights)
+
+
+@pytest.mark.parametrize("frozen", get_args(FrozenWeights))
+@torch.no_grad()
+def test_a_question_with_a_picture_is_answered_as_recorded(base: Path, tmp_path: Path, frozen: FrozenWeights):
+    """By the checkpoint's own model: the authors' code looks at the picture with the encoder's tower."""
+    report = convert(FOLDER, base, tmp_path / "adapter", frozen)
+    own = report.answering_model or report.frozen_model
+    stock = AutoModelForImageTextToText.from_pretrained(own, attn_implementation="eager", dtype=torch.float32)
+    backbone = Backbone(stock, None, name=own)
+    memory = memories(tmp_path / "adapter", report.frozen_model).flip(0).flatten(0, 1)
+    logits = backbone.logits(backbone.batch([question()], [memory]))
+    difference = float((logits - EXPECTED["prefill_logits"]).abs().max())
+    print(f"{frozen}: largest difference of a logit {difference:.1e}")
+    assert (difference < 1e-4) == (frozen != "base")
+
+
+def test_a_checkpoint_of_the_agents_reads_trajectories(base: Path, tmp_path: Path):
+    plain = convert(FOLDER, base, tmp_path / "knowledge")
+    convert_checkpoint(FOLDER, base=base, out=tmp_path / "trajectory", layout="trajectory", num_attention_heads=4)
+    told = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("knowledge", "trajectory")]
+    settings = [(one["layout"], one["order"], one["recommended_mode"], one["max_length"]) for one in told]
+    window = load(tmp_path / "trajectory", base).backbone.max_length
+    assert settings[0][:3] == ("knowledge", "best_last", "memory")
+    assert settings[1] == ("trajectory", "best_first", "both", min(16384, window))
+    assert furthest(memories(tmp_path / "trajectory", plain.frozen_model)) < 1e-4, "the weights are the same"
+    with pytest.raises(ValueError, match="layout is 'steps'. Pass one of knowledge, trajectory, or None"):
+        convert_checkpoint(FOLDER, base=base, out=tmp_path / "other", layout="steps")  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -653,6 +682,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, torch.Te
     return folder / "base", folder / "checkpoint", encoder.encode([encoder.inputs(DOOR)])[0]
 
 
+COMMIT = "0123456789abcdef" * 2 + "01234567"
 DOOR = "The blue door opens with the brass key."
 
 
@@ -788,19 +818,36 @@ def test_a_checkpoint_on_the_hub(
         remember(name)
     with pytest.raises(CheckpointError, match=f"'{name}' is neither a file nor a folder, and the hub does not give it"):
         remember(str(base), name)
-    repository, commit = tmp_path / "hub" / f"models--{name.replace('/', '--')}", "0123456789abcdef" * 2 + "01234567"
+    repository = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
     (repository / "snapshots").mkdir(parents=True)
-    renamed(checkpoint, repository / "snapshots" / commit, _name_or_path=str(base))
+    renamed(checkpoint, repository / "snapshots" / COMMIT, _name_or_path=str(base))
     (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
+    (repository / "refs" / "main").write_text(COMMIT)
     found, answering = remember(name)
     assert (found - expected).abs().max() < 1e-4
     assert answering == str(base)
     [folder] = converted(cache)
     assert folder.name.startswith("continuous-memory-qwen2.5-800-")
-    for weights in (repository / "snapshots" / commit).glob("*.safetensors"):
+    for weights in (repository / "snapshots" / COMMIT).glob("*.safetensors"):
         weights.unlink()
     assert torch.equal(remember(name)[0], found), "the checkpoint's weights are needed once"
+
+
+def test_the_agents_checkpoints_are_known_by_name(
+    tiny: tuple[Path, Path, torch.Tensor], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    base, checkpoint, _ = tiny
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    [(name, told)] = [(name, told) for name, told in AGENTS.items() if "uitars" in name]
+    for repository, folder in ((name, checkpoint), (told, base)):
+        at = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+        shutil.copytree(folder, at / "snapshots" / COMMIT)
+        (at / "refs").mkdir()
+        (at / "refs" / "main").write_text(COMMIT)
+    with ContinuousMemory.from_pretrained(name, key=tiny_key()) as memory:
+        config = memory.encoder.encoder_config
+        assert (config.base_model, config.layout, config.order) == (told, "trajectory", "best_first")
+        assert memory.mode == "both"
 
 
 def test_the_authors_class_tells_the_base_model(tmp_path: Path):

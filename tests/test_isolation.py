@@ -220,7 +220,7 @@ def test_no_route_is_forgotten(worlds: dict[str, World]):
 
 
 @given(WRITES, READS)
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 def test_nobody_notices_anybody(
     worlds: dict[str, World], writes: list[tuple[str, Asked]], reads: tuple[tuple[str, Asked], ...]
 ):

@@ -578,7 +578,8 @@ def test_the_commands_make_a_corpus_and_train_on_it(tmp_path: Path, monkeypatch:
         comem("synthesize", tmp_path / "x", "--languages", "dutch", "--no-pictures")
     with pytest.raises(CorpusError, match="holds no train.jsonl"):
         comem("train", adapter, "--data", tmp_path)
-    comem("train", adapter, "--data", made, "--questions", 60, "--start", start, "--max-length", 300)
+    few = ("--questions", 60, "--prompt-steps", 1, "--max-length", 300)
+    comem("train", adapter, "--data", made, "--start", start, *few)
     loaded = MemoryEncoder.from_pretrained(adapter, tiny_backbone("llava"))
     assert loaded.encode([loaded.inputs("The door is blue.")]).shape == (1, 8, 64)
     assert (adapter / "checkpoint-3").is_dir()  # three times through the corpus

@@ -19,6 +19,13 @@ def convert(
         Literal["base", "from-checkpoint", "apart"],
         typer.Option(help="Whose weights answer beside the adapter, see above."),
     ] = "base",
+    layout: Annotated[
+        Literal["knowledge", "trajectory"] | None,
+        typer.Option(
+            help="How the encoder reads items: step by step as CoMEM's items, or as the trajectories of the authors' "
+            "agents, whose released checkpoints need no telling.  [default: knowledge]"
+        ),
+    ] = None,
     exact: Annotated[
         bool,
         typer.Option(
@@ -42,7 +49,9 @@ def convert(
     """
     from comem_memory.convert import convert_checkpoint
 
-    report = convert_checkpoint(checkpoint, base=base, out=out, frozen=frozen, exact=exact, num_attention_heads=heads)
+    report = convert_checkpoint(
+        checkpoint, base=base, out=out, frozen=frozen, layout=layout, exact=exact, num_attention_heads=heads
+    )
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from comem_memory.convert.layout import ARCHITECTURE_SUFFIX, to_authors_qformer
+from comem_memory.convert.layout import AGENTS, ARCHITECTURE_SUFFIX, to_authors_qformer
 from comem_memory.convert.released import convert_checkpoint
 from comem_memory.convert.weights import INDEX_FILE, local_path
 from comem_memory.errors import CheckpointError
@@ -26,14 +26,6 @@ BASES = {
 }
 """The base model of each of the authors' classes, by class and hidden size: their Qwen2.5 class loads it as `model_inf`
 (`qwenVL_inference2.py` of their code), and we take it that their Qwen2 class does the same."""
-
-
-AGENTS = {
-    "WenyiWU0111/lora_qformer_test_V4-700_merged": "Qwen/Qwen2.5-VL-7B-Instruct",
-    "WenyiWU0111/lora_qformer_uitars_test_V1-400_merged": "ByteDance-Seed/UI-TARS-1.5-7B",
-}
-"""The released checkpoints of the authors' agents (arXiv 2510.09038), with the base models of their encoders, as their
-README and `llm_config.py` name them: the files have class and tensors of the others."""
 
 
 def is_checkpoint(name_or_path: str | Path) -> bool:

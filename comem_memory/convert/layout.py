@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
-from comem_memory.config import LoraSettings, QFormerConfig
+from comem_memory.config import Layout, LoraSettings, QFormerConfig
 from comem_memory.convert.weights import INDEX_FILE, WeightFiles, local_path
 from comem_memory.encoder import MemoryEncoder, QFormer, Weights, encoder_config, linear_names
 from comem_memory.errors import CheckpointError
@@ -25,6 +25,14 @@ from comem_memory.model import Backbone, auto_class, weights_fingerprint
 FROZEN, QFORMER = "model_inf.", "knowledge_processor."
 ARCHITECTURE_SUFFIX = "_new"
 """The names of the authors' classes are those of the stock classes with this at the end."""
+AGENTS = {
+    "WenyiWU0111/lora_qformer_test_V4-700_merged": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "WenyiWU0111/lora_qformer_uitars_test_V1-400_merged": "ByteDance-Seed/UI-TARS-1.5-7B",
+}
+"""The released checkpoints of the authors' agents (arXiv 2510.09038), which read trajectories, with the base models of
+their encoders, as their README and `llm_config.py` name them: the files have class and tensors of the others."""
+TRAJECTORY_LENGTH = 16384
+"""Longest trajectory in tokens: the agents' longest, of 9 screenshots of 1280x720 pixels, take some 12,000."""
 MODEL_TYPES = ("qwen2", "qwen2_vl", "qwen2_5_vl")
 """The model families that the authors' code knows; `qwen2` is Qwen2 and Qwen2.5 without pictures."""
 
@@ -97,7 +105,14 @@ class BaseModel:
         """
         return weights_fingerprint(files.read(stored(name)) for name in self.shapes)
 
-    def encoder(self, name: str, fingerprint: str, qformer: QFormerConfig, lora: LoraSettings) -> MemoryEncoder:
+    def encoder(
+        self,
+        name: str,
+        fingerprint: str,
+        qformer: QFormerConfig,
+        lora: LoraSettings,
+        layout: Layout = "knowledge",
+    ) -> MemoryEncoder:
         """A memory encoder without weights on this model: it tells the names and shapes of an adapter's weights.
 
         Args:
@@ -105,16 +120,15 @@ class BaseModel:
             fingerprint: The fingerprint of the frozen model's weights.
             qformer: The shape of the Q-Former.
             lora: The settings of the LoRA.
+            layout: How the encoder reads items.
         """
         revision = self.revision if name == self.name else None
         backbone = Backbone(self.model, None, name=name, revision=revision)
-        config = encoder_config(
-            backbone,
-            fingerprint,
-            qformer,
-            lora,
-            recommended_mode="memory",  # as the authors answer with their checkpoints
-        )
+        if layout == "trajectory":  # as the agents' inference code answers: vectors and texts, the best item first
+            made = encoder_config(backbone, fingerprint, qformer, lora, TRAJECTORY_LENGTH, recommended_mode="both")
+            config = made.model_copy(update={"layout": layout, "order": "best_first"})
+        else:
+            config = encoder_config(backbone, fingerprint, qformer, lora, recommended_mode="memory")
         with torch.device("meta"):
             return MemoryEncoder(backbone, config)
 

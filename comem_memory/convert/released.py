@@ -8,8 +8,16 @@ from typing import get_args
 
 import torch
 
-from comem_memory.config import LoraSettings, QFormerConfig, Settings
-from comem_memory.convert.layout import FROZEN, BaseModel, answering, check_checkpoint, qformer_config, read_qformer
+from comem_memory.config import Layout, LoraSettings, QFormerConfig, Settings
+from comem_memory.convert.layout import (
+    AGENTS,
+    FROZEN,
+    BaseModel,
+    answering,
+    check_checkpoint,
+    qformer_config,
+    read_qformer,
+)
 from comem_memory.convert.lowrank import MAX_RANK, Update, decompose
 from comem_memory.convert.report import ConversionReport, FrozenWeights, MatrixReport, TensorDifference
 from comem_memory.convert.weights import WeightFiles, local_path, relative_difference, write_shards, write_tensors
@@ -43,6 +51,7 @@ def convert_checkpoint(
     base: str | Path,
     out: str | Path,
     frozen: FrozenWeights | None = "base",
+    layout: Layout | None = None,
     exact: bool = False,
     num_attention_heads: int = 16,
 ) -> ConversionReport:
@@ -70,7 +79,8 @@ def convert_checkpoint(
     conversion needs the space twice.
 
     An interrupted run goes on where it stopped, from the folder `out` + `.converting` beside `out`; `out` exists only
-    when it is complete. The adapter recommends to answer from its vectors alone, as the authors do.
+    when it is complete. The adapter recommends to answer as the authors do: from its vectors alone, or with texts
+    beside them where it reads trajectories.
 
     Args:
         checkpoint: The checkpoint, a folder, a safetensors file, or a hub name.
@@ -78,6 +88,8 @@ def convert_checkpoint(
         out: The folder to make, which must not exist.
         frozen: Which weights answer; `None` takes the base model's where `model_inf` is the same, else the
             checkpoint's own, apart where the encoder's layers differ from `model_inf`'s by more than a LoRA.
+        layout: How the encoder reads items, which the checkpoint does not tell; `None` takes "trajectory" for the hub
+            names of the agents' checkpoints (arXiv 2510.09038), "knowledge" for all others.
         exact: Whether the updates are kept whole.
         num_attention_heads: Heads of the Q-Former, which the checkpoint does not tell.
 
@@ -89,8 +101,10 @@ def convert_checkpoint(
             interrupted run was of something else, or an update is not low-rank (mostly: another base model).
         ValueError: `frozen` is something else.
     """
-    if frozen not in (None, *get_args(FrozenWeights)):
-        raise ValueError(f"frozen is {frozen!r}. Pass one of {', '.join(get_args(FrozenWeights))}, or None.")
+    for name, given, known in (("frozen", frozen, get_args(FrozenWeights)), ("layout", layout, get_args(Layout))):
+        if given not in (None, *known):
+            raise ValueError(f"{name} is {given!r}. Pass one of {', '.join(known)}, or None.")
+    layout = layout or ("trajectory" if str(checkpoint) in AGENTS else "knowledge")
     out = Path(out)
     refuse_existing(out, CheckpointError)
     base_model = BaseModel(Path(base).resolve() if Path(base).is_dir() else base)
@@ -125,7 +139,7 @@ def convert_checkpoint(
         frozen_name, fingerprint = base_model.name, base_model.fingerprint(base_model.files)
     if frozen == "apart":
         _write_own(adapter / ANSWERING_FOLDER, source, base_model)
-    _write_adapter(adapter, work, source, base_model, (frozen_name, fingerprint), qformer, lora)
+    _write_adapter(adapter, work, source, base_model, (frozen_name, fingerprint), qformer, lora, layout)
     report = ConversionReport(
         checkpoint=str(checkpoint),
         base_model=base_model.name,
@@ -200,6 +214,7 @@ def _write_adapter(
     frozen: tuple[str, str],
     qformer: QFormerConfig,
     lora: LoraSettings,
+    layout: Layout,
 ) -> None:
     """Writes the adapter folder from the factors that were found."""
     weights: Weights = {}
@@ -214,7 +229,7 @@ def _write_adapter(
             b, a = torch.nn.functional.pad(b, (0, lacking)), torch.nn.functional.pad(a, (0, 0, 0, lacking))
         weights[f"base_model.model.{module}.lora_A.weight"] = a
         weights[f"base_model.model.{module}.lora_B.weight"] = b
-    encoder = base.encoder(*frozen, qformer, lora)
+    encoder = base.encoder(*frozen, qformer, lora, layout)
     trained = AdapterWeights(weights, read_qformer(source, qformer), {})
     write_adapter(adapter, encoder.encoder_config, encoder.lora_config, trained)
 
