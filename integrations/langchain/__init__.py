@@ -13,6 +13,7 @@ from .remembering import last_turn
 from .retriever import ComemRetriever
 from .store import ComemStore
 from .tools import memory_tools
+from .trajectories import ComemTrajectoryMiddleware
 from .vector_store import ComemVectorStore
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ComemMiddleware",
     "ComemRetriever",
     "ComemStore",
+    "ComemTrajectoryMiddleware",
     "ComemVectorStore",
     "last_turn",
     "memory_block",
