@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from comem_memory.convert.layout import FROZEN, QFORMER, BaseModel, to_authors_qformer
-from comem_memory.convert.weights import local_path, write_shards
-from comem_memory.encoder import ADAPTER_FILES, read_config, read_weights
+from comem_memory.convert.layout import FROZEN, HEAD, QFORMER, BaseModel, to_authors_qformer
+from comem_memory.convert.weights import WeightFiles, local_path, write_shards
+from comem_memory.encoder import ADAPTER_FILES, ANSWERING_FOLDER, read_config, read_weights
 from comem_memory.errors import AdapterError, CheckpointError
 from comem_memory.files import open_work, refuse_existing
 from comem_memory.model import torch_defaults
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @torch_defaults()
 def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path) -> None:
-    """Writes the encoder's merged weights, the frozen model as `model_inf`, and the Q-Former, shard by shard.
+    """Writes the encoder's merged weights, the model that answers as `model_inf`, and the Q-Former, shard by shard.
 
     Merged matrices are float32, so that converting them back gives the same memory vectors up to float32 rounding;
     all other tensors keep their dtype. `config.json` is the base model's but for the class: the authors' code, which
@@ -60,22 +60,25 @@ def export_checkpoint(adapter: str | Path, *, base: str | Path, out: str | Path)
     weights = read_weights(adapter, encoder.adapter_weights)
     qformer = {to_authors_qformer(name): weight for name, weight in weights.qformer.items()}
     files = base_model.files
+    answers = WeightFiles(adapter / ANSWERING_FOLDER) if (adapter / ANSWERING_FOLDER).is_dir() else files
     tensors = {name: files.empty(name) for name in base_model.shapes}
-    frozen = {FROZEN + name: tensor for name, tensor in tensors.items()}
+    frozen = {FROZEN + name: answers.empty(name) for name in base_model.shapes}
     tensors |= {name: tensors[name].float() for name in base_model.linears}
     tensors |= frozen | {name: weight.to("meta") for name, weight in qformer.items()}
 
     def read(name: str) -> torch.Tensor:
         if name.startswith(QFORMER):
             return qformer[name]
-        weight = files.read(name.removeprefix(FROZEN))
+        if name.startswith(FROZEN) or name == HEAD:
+            return answers.read(name.removeprefix(FROZEN))
+        weight = files.read(name)
         if (module := base_model.linears.get(name)) is None:
             return weight
         a, b = (weights.lora[f"base_model.model.{module}.lora_{letter}.weight"].float() for letter in "AB")
         alpha = config.lora.alpha_pattern.get(module, config.lora.lora_alpha)
         return weight.float() + alpha / len(a) * b @ a
 
-    read_files = [*(adapter / name for name in ADAPTER_FILES), *files.files]
+    read_files = [*(adapter / name for name in ADAPTER_FILES), *sorted({*files.files, *answers.files})]
     work = open_work(out, "exporting", read_files, CheckpointError)
     unfinished = work / "checkpoint"
     unfinished.mkdir(exist_ok=True)

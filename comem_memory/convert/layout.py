@@ -22,7 +22,7 @@ from comem_memory.encoder import MemoryEncoder, QFormer, Weights, encoder_config
 from comem_memory.errors import CheckpointError
 from comem_memory.model import Backbone, auto_class, weights_fingerprint
 
-FROZEN, QFORMER = "model_inf.", "knowledge_processor."
+FROZEN, QFORMER, HEAD = "model_inf.", "knowledge_processor.", "lm_head.weight"
 ARCHITECTURE_SUFFIX = "_new"
 """The names of the authors' classes are those of the stock classes with this at the end."""
 AGENTS = {

@@ -12,6 +12,7 @@ from comem_memory.config import Layout, LoraSettings, QFormerConfig, Settings
 from comem_memory.convert.layout import (
     AGENTS,
     FROZEN,
+    HEAD,
     BaseModel,
     answering,
     check_checkpoint,
@@ -28,7 +29,6 @@ from comem_memory.model import torch_defaults
 from comem_memory.progress import tracked
 
 FROZEN_FOLDER, REPORT_FILE = "frozen", "convert.json"
-HEAD = "lm_head.weight"
 LORA_SCALE = 2
 """`lora_alpha` over `r` in the authors' training (32 / 16)."""
 
