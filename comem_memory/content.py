@@ -60,6 +60,11 @@ def _part(given: Any) -> Part:
     )
 
 
+def below(folder: Path, parts: Iterable[Part]) -> tuple[Part, ...]:
+    """The parts with relative paths taken from a folder."""
+    return tuple(folder / part if isinstance(part, Path) else part for part in parts)
+
+
 def as_json(part: Part) -> dict[str, str]:
     """A part as `content_parts` takes it from JSON: of a picture without a path, the bytes.
 

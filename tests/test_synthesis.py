@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.saved import save_tiny
 from helpers.splits import overlap
 from PIL import Image
@@ -42,6 +44,8 @@ from comem_memory.synthesis.topics import TOPICS
 from comem_memory.testing import tiny_backbone, tiny_key, tiny_picture
 from comem_memory.training import train
 from comem_memory.training.corpus_batches import CorpusBatches
+from comem_memory.training.memory_trainer import MemoryTrainer
+from comem_memory.training.trainer import training_arguments
 
 GROUPS = 40
 
@@ -463,6 +467,38 @@ def test_a_photo_is_kept_no_larger_than_models_see_it(tmp_path: Path):
         assert 0.99 * MODEL_PIXELS < picture.width * picture.height <= MODEL_PIXELS
 
 
+def test_own_items_of_several_pictures_are_trained_on_whole(tmp_path: Path):
+    lines = []
+    for n in range(4):
+        shown = [f"{n}-{step}.png" for step in range(3)]
+        for step, name in enumerate(shown):
+            tiny_picture(10 * n + step).save(tmp_path / name)
+        parts = [part for name in shown for part in ({"type": "image", "image": name}, f"Then came {name}.")]
+        asked = [{"question": f"What came in run {n}?", "answer": "pictures"}]
+        lines.append({"id": f"run-{n}", "text": f"Run {n}.", "content": parts, "questions": asked})
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    drafts = OwnDrafts(tmp_path / "own.jsonl", 1, tiny_key(), never)
+    synthesize(tmp_path / "own", drafts, samples=4, answers="known", read=never)
+    batches = CorpusBatches(tmp_path / "own", "train", questions=1, seed=1, num_batches=1, max_memories=1)
+    [item] = batches[0]["items"]
+    assert item.text.startswith("Run ")
+    assert item.content is not None
+    assert [isinstance(part, Path) for part in item.content] == [True, False] * 3
+
+    encoder = MemoryEncoder.create(tiny_backbone("qwen2_5_vl"), num_attention_heads=4, max_length=6000)
+    encoder.gradient_checkpointing_enable()
+    arguments = training_arguments(tmp_path / "out", steps=1, learning_rate=1e-3, eval_strategy="no", bf16=False)
+    trainer = MemoryTrainer(encoder, arguments, batches, [])
+    before = [parameter.detach().clone() for parameter in encoder.lora_parameters()]
+    assert trainer.train().training_loss > 0
+    changed = zip(before, encoder.lora_parameters(), strict=True)
+    assert any(not torch.equal(old, new) for old, new in changed)
+    [whole] = trainer._encode(batches[0])[0]
+    last = replace(item, content=(*item.content[:4], tiny_picture(99), item.content[5]))
+    [other] = trainer._encode(batches[0] | {"items": [last]})[0]
+    assert not torch.allclose(whole, other)
+
+
 def test_few_own_items_are_held_back_for_more_than_one_question(tmp_path: Path):
     splits = OwnDrafts(own_file(tmp_path), 1, tiny_key(), never)._split
     assert [len(splits[split]) for split in ("train", "development", "test")] == [14, 5, 5]
@@ -485,6 +521,8 @@ def test_neighbours_are_the_nearest(tmp_path: Path):
         (['{"text": "a"}', "plain"], "line 2: .*Each line is an object"),
         (['{"text": "a", "question": "b"}'], "line 1: .*Extra inputs"),
         (['{"image": "nowhere.png"}'], "line 1: there is no picture .*nowhere.png"),
+        (['{"content": ["a", {"type": "image", "image": "nowhere.png"}]}'], "line 1: there is no picture .*nowhere"),
+        (['{"content": []}'], "line 1: content has neither"),
         (['{"id": "a", "text": "a"}'] * 3, "two items of the same id"),
         (['{"text": "a"}'] * 2, "has 2 items. Training, development and test need one each"),
     ],

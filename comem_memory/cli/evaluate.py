@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comem_memory.cli.app import AsJson, app, console, open_memory, print_json
+from comem_memory.files import TrajectoryFormat
 
 if TYPE_CHECKING:
     from comem_memory.memory import ContinuousMemory
@@ -25,7 +26,9 @@ def evaluate(
         typer.Option(
             help="countries, flags; private notes: notes, notes-development; made-up items: worlds, agents, numbers, "
             "names, yes-no, which, not-in-memory, scenes, spanish, french, german, portuguese, italian; corpus, of "
-            "comem synthesize; or a benchmark: squad, locomo, infoseek, ...; or conversations, what an agent recalls"
+            "comem synthesize; or a benchmark: squad, locomo, infoseek, ...; next-actions, similar-actions: what an "
+            "agent does next, with the run that is asked about in memory or a similar one; or conversations, what an "
+            "agent recalls"
         ),
     ] = "countries",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions.")] = None,
@@ -35,10 +38,19 @@ def evaluate(
     k: Annotated[
         int | None, typer.Option(min=1, help="Search for so many items; else each question gets its own.")
     ] = None,
-    folder: Annotated[Path | None, typer.Option(help="Of a corpus or benchmark: where its files are.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Of a benchmark: which split, as its files are named; of a corpus, test.")
+    folder: Annotated[
+        Path | None, typer.Option(help="Of a corpus, a benchmark or an agent's runs: where the files are.")
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a benchmark, which split, as its files are named; of a corpus, test; of an agent's runs, of "
+            "Multimodal-Mind2Web."
+        ),
+    ] = None,
+    format: Annotated[
+        TrajectoryFormat, typer.Option(help="Of an agent's runs without --split: whose files they are.")
+    ] = "comem-agent",
     sources: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +72,15 @@ def evaluate(
     from comem_memory.evaluation.question_sets import question_set
 
     asked_sources = SOURCES if sources is None else [source.strip() for source in sources.split(",")]
-    asked = question_set(questions, num_facts=facts, searched=k is not None, folder=folder, split=split, limit=limit)
+    asked = question_set(
+        questions,
+        num_facts=facts,
+        searched=k is not None,
+        folder=folder,
+        split=split,
+        format=format,
+        limit=limit,
+    )
     with open_memory(context, persist_directory=None, chroma_url=None) as memory:
         comparison = compare(memory, asked, k=k, sources=asked_sources, batch_size=batch_size)
         if not as_json:

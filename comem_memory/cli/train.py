@@ -36,8 +36,8 @@ def synthesize(
     items: Annotated[
         Path | None,
         typer.Option(
-            help='Own items instead of made-up ones: lines of {"id", "text", "image", "questions": [{"question", '
-            '"answer"}]}. Without questions the base model writes some.'
+            help='Own items instead of made-up ones: lines of {"id", "text", "image", "content", "questions": '
+            '[{"question", "answer"}]}. Without questions the base model writes some.'
         ),
     ] = None,
 ) -> None:

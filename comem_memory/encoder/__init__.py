@@ -15,19 +15,27 @@ from comem_memory.encoder.adapter_files import (
 )
 from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.encoded import EncodedItems, encode_items, encode_prepared
-from comem_memory.encoder.memory_encoder import MemoryEncoder, encoder_config, linear_names
+from comem_memory.encoder.memory_encoder import (
+    BATCH_TOKENS,
+    EncoderInputs,
+    MemoryEncoder,
+    encoder_config,
+    linear_names,
+)
 from comem_memory.encoder.prepared import CHUNK, PreparedItem, content_hash, in_chunks, item_hash, prepare
 from comem_memory.encoder.qformer import QFormer
 
 __all__ = [
     "ADAPTER_FILES",
     "ANSWERING_FOLDER",
+    "BATCH_TOKENS",
     "CHUNK",
     "CONFIG_FILE",
     "READER_FILE",
     "AdapterWeights",
     "DeferredEncoder",
     "EncodedItems",
+    "EncoderInputs",
     "MemoryEncoder",
     "PreparedItem",
     "QFormer",

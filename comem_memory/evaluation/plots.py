@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from comem_memory.evaluation.comparison import Comparison
+from comem_memory.metrics import share_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,3 +24,34 @@ def draw_curve(axes: Axes, curve: Mapping[int, Comparison], sources: Sequence[st
     axes.set_ylim(0, 1)
     axes.set_xticks(list(curve), [f"{value:,}" for value in curve])
     axes.minorticks_off()
+
+
+def draw_shares(file: Path, right: Mapping[str, Mapping[str, Sequence[bool]]], label: str) -> None:
+    """Shares of right answers as bars with 95% intervals, by source, beside each other for each question set.
+
+    Args:
+        file: Where the picture is written.
+        right: Of each question set, whether each answer is right, by source.
+        label: Of the axis.
+
+    Raises:
+        ImportError: Matplotlib (extra `notebooks`) is not installed.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    width = 0.8 / len(right)
+    for number, (name, by_source) in enumerate(right.items()):
+        shares = [fmean(answers) for answers in by_source.values()]
+        ends = [share_interval(answers) for answers in by_source.values()]
+        errors = [[s - low for s, (low, _) in zip(shares, ends, strict=True)]]
+        errors += [[high - s for s, (_, high) in zip(shares, ends, strict=True)]]
+        places = [place + number * width for place in range(len(shares))]
+        axes.bar(places, shares, width, label=name, yerr=errors, capsize=3)
+    sources = list(next(iter(right.values())))
+    axes.set_xticks([place + width * (len(right) - 1) / 2 for place in range(len(sources))], sources)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel(label)
+    figure.legend(loc="outside upper center", ncols=len(right))
+    figure.savefig(file, dpi=110)
+    plt.close(figure)

@@ -1,4 +1,5 @@
-"""What can be asked: real countries by name or by flag, private notes, made-up items of the test split, benchmarks."""
+"""What can be asked: real countries by name or by flag, private notes, made-up items of the test split, benchmarks, and
+what an agent does next."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ from pathlib import Path
 from comem_memory.errors import BenchmarkError
 from comem_memory.evaluation import benchmarks
 from comem_memory.evaluation.benchmarks import BENCHMARKS, BenchmarkQuestion, Predictions
+from comem_memory.evaluation.benchmarks.multimodal_mind2web import trajectories
 from comem_memory.evaluation.comparison import EvaluationQuestion, QuestionSet
+from comem_memory.evaluation.next_actions import next_actions, own, similar
+from comem_memory.files import TrajectoryFormat, read_trajectories
 from comem_memory.synthesis import countries, languages
 from comem_memory.synthesis.corpus import read_corpus
 from comem_memory.types import MemoryItem
@@ -23,6 +27,8 @@ LANGUAGES = languages.LANGUAGES[1:]
 """Besides English."""
 MADE_UP = ("worlds", "agents", "numbers", "names", "yes-no", "which", "not-in-memory", "scenes", *LANGUAGES)
 """Sets of made-up items; see `of_worlds`."""
+NEXT_ACTIONS = {"next-actions": own, "similar-actions": similar}
+"""Sets about the steps of trajectories, with the one that is asked about in memory, or a similar one alone."""
 
 
 def question_set(
@@ -32,22 +38,28 @@ def question_set(
     searched: bool = False,
     folder: Path | None = None,
     split: str | None = None,
+    format: TrajectoryFormat = "comem-agent",
     limit: int | None = None,
 ) -> QuestionSet:
-    """A question set by its name: countries, flags, one of `NOTES` or `MADE_UP`, corpus, or a benchmark's.
+    """A question set by its name: countries, flags, one of `NOTES`, `MADE_UP` or `NEXT_ACTIONS`, corpus, or a
+    benchmark's.
 
     Args:
         name: Which.
         num_facts: Facts of an item about a country, see `of_countries`; for `countries` alone.
         searched: Items are all that there are, to be searched among; else, of a benchmark and of notes, only those
             that hold the answers.
-        folder: Where the files of a corpus or benchmark are.
-        split: Which part of a corpus or benchmark; of a corpus `test` unless given.
+        folder: Where the files of a corpus, of trajectories or of a benchmark are.
+        split: Which part of a corpus or benchmark; of a corpus `test` unless given. Trajectories with a split are
+            Multimodal-Mind2Web's.
+        format: Whose files trajectories without a split are.
         limit: So many questions; 300 of the endless made-up ones unless given.
 
     Raises:
-        BenchmarkError: There is no such set, a benchmark comes without folder or split, or as in `of_benchmark`.
+        BenchmarkError: There is no such set, a benchmark comes without folder or split, or as in `of_benchmark` and
+            `next_actions`.
         CorpusError: As in `of_corpus`.
+        InvalidItemError: As in `read_trajectories`.
     """
     if num_facts is not None and name != "countries":
         raise BenchmarkError(f"Only notes of countries have a number of facts. Leave it out for {name}.")
@@ -63,8 +75,13 @@ def question_set(
         if folder is None:
             raise BenchmarkError("Pass the folder of the corpus, which `comem synthesize` made.")
         return of_corpus(folder, split or "test", searched=searched, limit=limit)
+    if name in NEXT_ACTIONS:
+        if folder is None:
+            raise BenchmarkError("Pass the folder of the trajectories.")
+        given = trajectories(folder, split) if split else read_trajectories([folder], format)
+        return next_actions(name, NEXT_ACTIONS[name](given), searched=searched, limit=limit)
     if name not in BENCHMARKS:
-        known = ", ".join(("countries", "flags", *NOTES, *MADE_UP, "corpus", *BENCHMARKS))
+        known = ", ".join(("countries", "flags", *NOTES, *MADE_UP, "corpus", *NEXT_ACTIONS, *BENCHMARKS))
         raise BenchmarkError(f"There are no questions {name!r}. There are: {known}.")
     if folder is None or split is None:
         raise BenchmarkError(f"Pass folder and split of {name}: nothing is downloaded.")
@@ -203,7 +220,7 @@ def of_corpus(folder: Path, split: str = "test", *, searched: bool = False, limi
         for item in sample.items:
             if searched or (wanted and item.id in ids):
                 image = None if item.image is None else folder / item.image
-                items[item.id] = MemoryItem(id=item.id, text=item.text or None, image=image)
+                items[item.id] = MemoryItem(id=item.id, text=item.text or None, image=image, content=item.parts(folder))
     return QuestionSet(f"{folder.name}, {split}", list(items.values()), asked)
 
 

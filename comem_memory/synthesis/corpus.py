@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
+from comem_memory.content import Part, below, content_parts
 from comem_memory.errors import CorpusError
 from comem_memory.synthesis.splits import Split
 
@@ -28,6 +29,12 @@ class CorpusItem(BaseModel):
     """Empty where there is only the picture."""
     image: str | None
     """Relative to the folder."""
+    content: list[dict[str, str]] | None = None
+    """Of an item of several parts, as `MemoryItem` takes them; the paths of pictures are relative to the folder."""
+
+    def parts(self, folder: Path) -> tuple[Part, ...] | None:
+        """Its content, with pictures as paths that begin with the corpus folder."""
+        return None if self.content is None else below(folder, content_parts(self.content))
 
 
 class CorpusSample(BaseModel):

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from comem_memory.content import as_json, with_texts
 from comem_memory.errors import CorpusError
 from comem_memory.files import (
     MODEL_PIXELS,
@@ -55,7 +56,7 @@ def frozen_reader(backbone: Backbone) -> Reader:
             )
         prompts = []
         for question, items in asked:
-            shown = [PromptItem(item.text, item.image) for item in items]
+            shown = [PromptItem(with_texts(item.text, item.content or ()), item.image) for item in items]
             content = retrieval_content(
                 question, shown, supports_images=backbone.prompts.supports_images, template=TEXT_PROMPTS["plain"]
             )
@@ -161,9 +162,17 @@ def _sample(draft: Draft, id: str, group: int, corpus: Path) -> CorpusSample:
         question=draft.question,
         answer=draft.answer,
         right=list(draft.right),
-        items=[CorpusItem(id=i.id, text=i.text, image=_kept(i.image, corpus)) for i in draft.items],
+        items=[_item(one, corpus) for one in draft.items],
         gold=list(draft.gold),
     )
+
+
+def _item(item: DraftItem, corpus: Path) -> CorpusItem:
+    content = None
+    if item.content is not None:
+        parts = (one if isinstance(one, str) else Path(str(_kept(one, corpus))) for one in item.content)
+        content = [as_json(one) for one in parts]
+    return CorpusItem(id=item.id, text=item.text, image=_kept(item.image, corpus), content=content)
 
 
 def _kept(image: Any, corpus: Path) -> str | None:
@@ -196,6 +205,11 @@ configs:
     - {{name: id, dtype: string}}
     - {{name: text, dtype: string}}
     - {{name: image, dtype: string}}
+    - name: content
+      list:
+      - {{name: type, dtype: string}}
+      - {{name: text, dtype: string}}
+      - {{name: image, dtype: string}}
   - {{name: gold, list: int64}}
 ---
 
@@ -207,7 +221,8 @@ Made by `comem synthesize` of comem-memory with {json.dumps(settings)}.
 |---|---|
 {rows}
 
-A sample is a question, the items given with it (`image` is a path in this folder), the positions of those it is about
+A sample is a question, the items given with it (`image` is a path in this folder,
+`content` the parts of an item of several), the positions of those it is about
 (`gold`), and the answer to be learnt. No made-up name, value or pattern stands in two
 splits; own items are divided item by item.
 

@@ -17,11 +17,12 @@ from comem_memory.synthesis.splits import SPLITS, Split
 
 @dataclass(frozen=True)
 class DraftItem:
-    """A text, a picture (as `load_image` takes it), or both."""
+    """A text, a picture (as `load_image` takes it), or both; they stand for the content of an item of several parts."""
 
     id: str
     text: str
     image: Any = field(default=None, compare=False)
+    content: tuple[Any, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

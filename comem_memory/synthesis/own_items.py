@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from comem_memory.errors import CorpusError
+from comem_memory.content import below, content_parts, pictures_of
+from comem_memory.errors import CorpusError, InvalidItemError
 from comem_memory.files import MODEL_PIXELS, at_most, load_image
 from comem_memory.progress import tracked
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.synthesis.corpus import first_error
 from comem_memory.synthesis.drafts import Draft, DraftItem, Reader, in_order
 from comem_memory.synthesis.splits import SPLITS, Split
+from comem_memory.types import MemoryItem
 
 NEIGHBOURS = 9
 """Most other items that are given with one."""
@@ -39,11 +41,12 @@ class _OwnItem(BaseModel):
     id: str | None = None
     text: str = ""
     image: str | None = None
+    content: list[str | dict[str, str]] | None = None
     questions: list[_Question] | None = None
 
     @model_validator(mode="after")
     def _something(self) -> _OwnItem:
-        if not self.text.strip() and self.image is None:
+        if not self.text.strip() and self.image is None and self.content is None:
             raise ValueError("the item has neither text nor image")
         return self
 
@@ -52,8 +55,9 @@ class OwnDrafts:
     """One group an item; development and test have every twentieth item each, at least one.
 
     Args:
-        file: JSON lines {"id", "text", "image", "questions": [{"question", "answer"}]}; an image is a path relative to
-            the file's folder. Only text or image is required; an item without `questions` gets some by the reader.
+        file: JSON lines {"id", "text", "image", "content", "questions": [{"question", "answer"}]}; an image is a path
+            relative to the file's folder, content has the parts of a `MemoryItem`. Only text, image or content is
+            required; an item without `questions` gets some by the reader.
         seed: Decides the splits, and how many other items are given.
         key: Says which items are near.
         read: Writes questions where there are none.
@@ -124,15 +128,25 @@ def _load(file: Path) -> tuple[list[DraftItem], list[list[_Question] | None]]:
             except ValidationError as error:
                 raise CorpusError(
                     f"{file}, line {number}: {first_error(error)}. Each line is an object with text, image or both, "
-                    "and optionally id and questions, a list of objects with question and answer."
+                    "or content, and optionally id and questions, a list of objects with question and answer."
                 ) from error
-            image = None if one.image is None else file.parent / one.image
-            if image is not None and not image.is_file():
-                raise CorpusError(f"{file}, line {number}: there is no picture {image}. Correct the path.")
-            items.append(DraftItem(one.id or f"line-{number}", one.text, image))
+            items.append(_draft(one, f"{file}, line {number}", one.id or f"line-{number}", file.parent))
             questions.append(one.questions)
     if len({item.id for item in items}) < len(items):
         raise CorpusError(f"{file} has two items of the same id. Give each its own.")
     if len(items) < len(SPLITS):
         raise CorpusError(f"{file} has {len(items)} items. Training, development and test need one each; pass more.")
     return items, questions
+
+
+def _draft(given: _OwnItem, place: str, id: str, folder: Path) -> DraftItem:
+    image = None if given.image is None else folder / given.image
+    try:
+        content = None if given.content is None else below(folder, content_parts(given.content))
+        item = MemoryItem(text=given.text or None, image=image, content=content)
+    except InvalidItemError as error:
+        raise CorpusError(f"{place}: {error}") from error
+    for picture in (item.image, *pictures_of(item.content or ())):
+        if isinstance(picture, Path) and not picture.is_file():
+            raise CorpusError(f"{place}: there is no picture {picture}. Correct the path.")
+    return DraftItem(id, item.text or "", item.image, item.content)

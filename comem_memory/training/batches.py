@@ -21,6 +21,8 @@ class Item:
     """Empty where there is only the picture."""
     image: Any = None
     """As `load_image` takes it."""
+    content: tuple[Any, ...] | None = None
+    """Texts and pictures of an item of several parts, which is encoded from them."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ class Batches(Sequence[Batch]):
     def _samples(self, index: int) -> Sequence[Draft | CorpusSample]:
         """What is asked in this batch."""
 
-    def _image(self, image: Any) -> Any:
-        """The picture of a sample's item as `load_image` takes it."""
-        return image
+    def _item(self, item: Any) -> Item:
+        """A sample's item, with pictures as `load_image` takes them."""
+        return Item(item.text, item.image, item.content)
 
     def __len__(self) -> int:
         return self.num_batches
@@ -80,7 +82,7 @@ class Batches(Sequence[Batch]):
         to_restate = {item.id: item for one in drawn if one.question == RESTATE_INSTRUCTION for item in one.items}
         known = {item.id: item for items in seen for item in items} | to_restate
         position = {id: number for number, id in enumerate(known)}
-        items = [Item(item.text, self._image(item.image)) for item in known.values()]
+        items = [self._item(item) for item in known.values()]
         asked = [
             TrainingQuestion(sample.question, sample.answer, [position[item.id] for item in given])
             for sample, given in zip(samples, seen, strict=True)

@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from comem_memory.synthesis.corpus import CorpusSample, usable_samples
+from comem_memory.synthesis.corpus import CorpusItem, CorpusSample, usable_samples
 from comem_memory.synthesis.splits import Split
-from comem_memory.training.batches import Batches
+from comem_memory.training.batches import Batches, Item
 
 
 class CorpusBatches(Batches):
@@ -49,8 +49,11 @@ class CorpusBatches(Batches):
         places = range(index * self.questions, (index + 1) * self.questions)
         return [self._epoch(place // per_epoch)[place % per_epoch] for place in places]
 
-    def _image(self, image: str | None) -> Path | None:
-        return self.folder / image if image is not None and self.pictures else None
+    def _item(self, item: CorpusItem) -> Item:
+        if not self.pictures:
+            return Item(item.text)
+        image = None if item.image is None else self.folder / item.image
+        return Item(item.text, image, item.parts(self.folder))
 
     def _shuffled(self, epoch: int) -> list[CorpusSample]:
         numbers = sorted(self._groups)

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from comem_memory.encoder import MemoryEncoder
+from comem_memory.content import with_texts
+from comem_memory.encoder import BATCH_TOKENS, EncoderInputs, MemoryEncoder
 from comem_memory.files import load_image
 from comem_memory.model import TEXT_PROMPTS, ModelInputs, PromptItem, retrieval_content
 from comem_memory.training.batches import Batch, Item, TrainingQuestion
@@ -78,8 +79,16 @@ class MemoryTrainer(BatchTrainer):
         inputs = []
         for item in batch["items"]:
             picture = None if item.image is None else load_image(item.image)
-            inputs.append(self.encoder.inputs(item.text, picture, truncate=True))
-        return self.encoder.encode_batch(inputs), [not one.truncated for one in inputs]
+            content = item.content and [part if isinstance(part, str) else load_image(part) for part in item.content]
+            inputs.append(self.encoder.inputs(item.text, picture, content=content, truncate=True))
+        together: list[list[EncoderInputs]] = []  # in each forward pass
+        for one in inputs:
+            longest = max(item.tensors["input_ids"].shape[1] for item in (*(together[-1] if together else ()), one))
+            if together and longest * (len(together[-1]) + 1) <= BATCH_TOKENS:
+                together[-1].append(one)
+            else:
+                together.append([one])
+        return torch.cat([self.encoder.encode_batch(some) for some in together]), [not one.truncated for one in inputs]
 
     def _loss(
         self, asked: list[TrainingQuestion], prompt: torch.Tensor, memories: torch.Tensor | None, *contents: Any
@@ -126,9 +135,8 @@ class MemoryTrainer(BatchTrainer):
 
     def _read(self, item: Item) -> PromptItem:
         """The item as text, no more of it than fits the encoder's window."""
-        return PromptItem(
-            self.backbone.prompts.beginning(item.text, self.encoder.encoder_config.max_length), item.image
-        )
+        text = with_texts(item.text, item.content or ())
+        return PromptItem(self.backbone.prompts.beginning(text, self.encoder.encoder_config.max_length), item.image)
 
     def _prompt(self, asked: TrainingQuestion, content: Any) -> ModelInputs:
         return self.backbone.prompts.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)

@@ -77,7 +77,7 @@ def train_encoder(
         return MemoryEncoder.from_pretrained(output_dir, backbone)
     if not torch.cuda.is_available():
         # Compiling would have to see through the checkpoints.
-        speed_up_on_cpu(backbone, compiled=not recipe.gradient_checkpointing)
+        speed_up_on_cpu(backbone, max_length=config.max_length, compiled=not recipe.gradient_checkpointing)
     torch.manual_seed(recipe.seed)  # the LoRA's random start
     encoder = MemoryEncoder(backbone, config)
     if recipe.gradient_checkpointing:
