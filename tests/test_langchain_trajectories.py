@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 from helpers.scripted import Scripted
 from langchain.agents import create_agent
-from langchain.agents.middleware import HumanInTheLoopMiddleware, ModelRetryMiddleware, SummarizationMiddleware
+from langchain.agents.middleware import (
+    HumanInTheLoopMiddleware,
+    ModelRetryMiddleware,
+    PIIMiddleware,
+    SummarizationMiddleware,
+)
 from langchain.tools import tool
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -237,14 +242,16 @@ class TestOnce:
         [second] = [hit for hit in memory.scan() if 'click(label="Help")' in str(hit.content)]
         assert first.id != second.id and "Where we deliver" not in str(second.content)
 
-    def test_what_a_summary_takes_out_does_not_take_the_task(self, memory: ContinuousMemory):
+    def test_what_a_summary_takes_out_does_not_take_the_task_nor_bring_back_what_was_hidden(
+        self, memory: ContinuousMemory
+    ):
         summary = Scripted(answers=[AIMessage("A sum.")] * 8)
         shorten = SummarizationMiddleware(summary, trigger=("messages", 6), keep=("messages", 2))
-        agent_of(memory, [*calls(MOVE.actions), done()], around=[shorten]).invoke(
-            {"messages": [HumanMessage(MOVE.task)]}
-        )
+        hide = PIIMiddleware("email", strategy="redact")
+        agent = agent_of(memory, [*calls(MOVE.actions), done()], around=[hide, shorten])
+        agent.invoke({"messages": [HumanMessage(f"{MOVE.task} I am ada@example.com")]})
         [hit] = memory.scan()
-        assert hit.text == MOVE.task and 'click(label="Save")' in str(hit.content)
+        assert hit.text == f"{MOVE.task} I am [REDACTED_EMAIL]" and 'click(label="Save")' in str(hit.content)
 
 
 class TestApart:

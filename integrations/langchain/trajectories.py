@@ -40,7 +40,7 @@ class Run(TypedDict):
 
     Keys:
         said_id: Of the user's message.
-        task: What it says.
+        task: What it says as the model is shown it: other middleware may have hidden something.
         key: The id of the item that the run becomes.
         recalled: Ids of the items that the model is given in every call, best first.
     """
@@ -137,11 +137,19 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
             hits: list[MemoryHit] = []
             with tolerating(self.on_error, "what the memory holds"):
                 hits = self._search(view, messages, said)
-            run = Run(said_id=str(said.id), task=said.text, key=self._key(said), recalled=[hit.id for hit in hits])
-        return {"comem_runs": (state.get("comem_runs") or {}) | {self.name: run}}
+            run = Run(said_id=str(said.id), task="", key=self._key(said), recalled=[hit.id for hit in hits])
+        return self._update(state, run)
 
     async def abefore_agent(self, state: RunState, runtime: Any) -> dict[str, Any]:
         return await run_in_thread(lambda _: self.before_agent(state, runtime))
+
+    def before_model(self, state: RunState, runtime: Any) -> dict[str, Any] | None:
+        """Notes the task, which a summary may take out of the messages before the run ends."""
+        run = self._run(state)
+        shown = [message.text for message in state["messages"] if run is not None and message.id == run["said_id"]]
+        return (
+            self._update(state, Run(**run | {"task": shown[0]})) if run and shown and shown[0] != run["task"] else None
+        )
 
     def _search(self, view: ContinuousMemory, messages: Sequence[AnyMessage], said: HumanMessage) -> list[MemoryHit]:
         """Items for a task, but none of the runs that the messages show."""
@@ -179,7 +187,7 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
         """Stores the run as far as it came, in the place of what was stored of it."""
         on_error = self.on_error if error is None else "log"  # that the memory fails too hides no other error
         run, view = self._run(state), self._view(runtime)
-        if run is None:
+        if run is None or not run["task"].strip():
             return
         messages = _messages_of(run, state["messages"])
         read = trajectory_of(messages)
@@ -201,6 +209,9 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
 
     def _run(self, state: RunState) -> Run | None:
         return (state.get("comem_runs") or {}).get(self.name)
+
+    def _update(self, state: RunState, run: Run | None) -> dict[str, Any]:
+        return {"comem_runs": (state.get("comem_runs") or {}) | {self.name: run}}
 
 
 def _task_of(messages: Sequence[AnyMessage]) -> HumanMessage | None:
