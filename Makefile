@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-chroma test-lowest test-ray test-ui test-vllm docs lint format
+.PHONY: setup demo test test-chroma test-lowest test-notebook test-ray test-ui test-vllm docs lint format
 
 setup: $(VENV)/installed
 
@@ -35,6 +35,10 @@ test-ray: setup $(VENV)/ray
 $(VENV)/ray: constraints-ray.txt
 	rm -rf $@
 	$(BIN)/pip install --no-deps --target $@ --requirement constraints-ray.txt
+
+test-notebook: setup $(VENV)/ui
+	command -v chromium || apt-get install --yes chromium
+	PYTHONPATH=$(abspath $(VENV)/ui) $(BIN)/pytest -n 0 notebooks/06_browser_agent.ipynb
 
 test-ui: setup $(VENV)/ui
 	command -v chromium || apt-get install --yes chromium
