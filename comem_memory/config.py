@@ -23,6 +23,9 @@ Layout = Literal["knowledge", "trajectory"]
 """How an encoder reads an item of several parts (`model.content_layout`): as CoMEM's authors lay out an item of one
 picture and text, step by step, or as the agents' authors lay out a trajectory."""
 
+TrajectoryFormat = Literal["comem-agent", "browser-use", "messages"]
+"""Whose files runs of agents are in: CoMEM's authors', browser-use's, or messages of LangChain, LangGraph or OpenAI."""
+
 
 class Settings(BaseModel):
     """Frozen, and an unknown key is an error rather than a silent typo."""

@@ -194,6 +194,24 @@ def test_filters_choose_what_is_found_asked_deleted_and_exported(comem: Comem, j
     assert json.loads(comem("delete", *new, "--json")) == {"deleted": 1, "count": 2}
 
 
+def test_runs_of_agents_and_several_sources_are_added(comem: Comem, tmp_path: Path):
+    acted = {"role": "assistant", "tool_calls": [{"function": {"name": "click", "arguments": '{"x": 3}'}}]}
+    for name in ("lamp", "desk"):
+        run = [{"role": "user", "content": f"Buy a {name}"}, acted, {"role": "assistant", "content": "Done."}]
+        (tmp_path / f"{name}.json").write_text(json.dumps(run))
+    (tmp_path / "note.txt").write_text("A note.")
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.warns(UserWarning, match=r"other.json is left out: the agent called no tool and saw no picture"):
+        comem("add", "--format", "messages", *(tmp_path / f"{name}.json" for name in ("lamp", "desk", "other")))
+    assert json.loads(comem("add", tmp_path / "note.txt", tmp_path / "note.txt", "--json"))["count"] == 3
+    items = json.loads(comem("list", "--json"))["items"]
+    assert {item["text"]: item["metadata"].get("outcome") for item in items} == {
+        "Buy a lamp": "success",
+        "Buy a desk": "success",
+        "A note.": None,
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -201,6 +219,8 @@ def test_filters_choose_what_is_found_asked_deleted_and_exported(comem: Comem, j
         (["list", "--where", '{"a": {"$near": 1}}'], "The filter cannot be understood at {'$near': 1}"),
         (["delete"], "Pass ids or --where. To delete everything in a namespace: comem clear."),
         (["add", "notes.md", "--size", "100"], "Pass --split heading or --split size."),
+        (["add", "runs", "--format", "messages", "--split", "size"], "Leave out --ray, --split and --page-pictures."),
+        (["add", "a.txt", "b.txt", "--ray", "shards"], "--ray takes one source."),
     ],
 )
 def test_what_is_wrong_with_options_is_said_before_anything_is_opened(arguments: list[str], message: str):

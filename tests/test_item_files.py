@@ -1,16 +1,23 @@
 """Items are read from files: JSON lines, texts whole or in pieces, PDF files, pictures, folders of those."""
 
 import io
+import json
 import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from PIL import Image
 
 from comem_memory import MemoryItem
 from comem_memory.errors import InvalidItemError
-from comem_memory.files import items_of, read_items
+from comem_memory.files import items_of, read_items, video_frames
+from comem_memory.server.settings import ServerSettings
 from comem_memory.testing import tiny_picture
+from comem_memory.ui.dropped import items_in
 
 DOORS = """Before any heading.
 
@@ -111,8 +118,62 @@ def test_pages_of_a_pdf_file(tmp_path: Path):
         list(read_items(str(tmp_path / "scanned.pdf")))
 
 
+def write_clip(path: Path, *, seconds: int, second: Callable[[int], Image.Image]) -> None:
+    """A clip of two frames a second, each second of one picture."""
+    with av.open(str(path), "w") as clip:
+        stream = clip.add_stream("mpeg4", rate=2)
+        stream.width, stream.height = second(0).size
+        stream.pix_fmt = "yuv420p"
+        for at in range(2 * seconds):
+            clip.mux(stream.encode(av.VideoFrame.from_image(second(at // 2))))
+        clip.mux(stream.encode())
+
+
+def grey(second: int) -> Image.Image:
+    return Image.new("RGB", (64, 48), (10 * second,) * 3)
+
+
+def shades(frames: Sequence[Image.Image]) -> list[int]:
+    return [round(np.asarray(frame).mean() / 10) for frame in frames]
+
+
+def test_a_clip_is_an_item_of_its_frames(tmp_path: Path):
+    write_clip(tmp_path / "a.mp4", seconds=4, second=grey)
+    write_clip(tmp_path / "long.mp4", seconds=24, second=grey)
+    (tmp_path / "a.txt").write_text("How it gets light.")
+    first, long = read_items(str(tmp_path))
+    assert (first.text, first.thin, first.metadata) == (
+        "How it gets light.",
+        True,
+        {"source": str(tmp_path / "a.mp4")},
+    )
+    assert shades(first.content or ()) == [0, 1, 2, 3] and first.image == (first.content or ())[0]
+    assert shades(long.content or ())[::5] == [0, 7, 15, 22] and len(long.content or ()) == 16
+    assert shades(video_frames(tmp_path / "a.mp4", every=0.5)) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert MemoryItem(content=video_frames(tmp_path / "a.mp4", every=2)).content is not None
+    (tmp_path / "a.mp4").write_bytes(b"no clip")
+    with pytest.raises(InvalidItemError, match=r"Clip .*a.mp4 cannot be read: .*Pass a file that FFmpeg can open"):
+        video_frames(tmp_path / "a.mp4")
+    with pytest.raises(InvalidItemError, match=r"every is 0. Pass the seconds"):
+        video_frames(tmp_path / "a.mp4", every=0)
+
+
+def test_lines_with_content(tmp_path: Path):
+    tiny_picture(1).save(tmp_path / "p.png")
+    line = (
+        '{"text": "Both", "content": [{"type": "image", "image": "p.png"}, "One.", {"type": "text", "text": "Two."}]}'
+    )
+    (tmp_path / "lines.jsonl").write_text(line)
+    [item] = read_items(str(tmp_path / "lines.jsonl"))
+    assert item.text == "Both" and item.content == (tmp_path / "p.png", "One.", "Two.")
+    (tmp_path / "lines.jsonl").write_text('{"content": [{"type": "video"}]}')
+    with pytest.raises(InvalidItemError, match=r"lines.jsonl, line 1: A part of content is"):
+        list(read_items(str(tmp_path / "lines.jsonl")))
+
+
 @pytest.mark.parametrize(
-    ("name", "split", "library"), [("a.pdf", None, "pypdfium2"), ("a.txt", "size", "langchain_text_splitters")]
+    ("name", "split", "library"),
+    [("a.mp4", None, "av"), ("a.pdf", None, "pypdfium2"), ("a.txt", "size", "langchain_text_splitters")],
 )
 def test_a_missing_library_is_named_at_once(tmp_path: Path, monkeypatch, name: str, split, library: str):
     monkeypatch.setitem(sys.modules, library, None)
@@ -129,7 +190,7 @@ def test_a_missing_library_is_named_at_once(tmp_path: Path, monkeypatch, name: s
         ("a.jsonl", b"{}", "line 1: MemoryItem has neither text nor image"),
         ("a.txt", b"caf\xe9", "a.txt is no UTF-8 text: .*Convert it to UTF-8"),
         ("a.pdf", b"%PDF-1.4", "a.pdf cannot be opened: .*Pass a whole PDF file without a password"),
-        ("a.tex", b"", "Nothing in .*a.tex is .jsonl, .txt, .md, .pdf or a picture. Convert"),
+        ("a.tex", b"", "Nothing in .*a.tex is .jsonl, .txt, .md, .pdf, a picture or a clip. Convert"),
     ],
 )
 def test_sources_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str):
@@ -141,15 +202,17 @@ def test_sources_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, 
 def test_a_folder_without_anything_to_read(tmp_path: Path):
     (tmp_path / "IMG_1.HEIC").write_bytes(b"from a telephone")
     (tmp_path / "IMG_1.txt").write_text("Its caption.")
-    with pytest.raises(InvalidItemError, match="Nothing in .* is .jsonl, .txt, .md, .pdf or a picture. Convert"):
+    with pytest.raises(
+        InvalidItemError, match="Nothing in .* is .jsonl, .txt, .md, .pdf, a picture or a clip. Convert"
+    ):
         read_items(str(tmp_path))
 
 
 def test_texts_beside_files_that_are_left_out_are_read_unless_these_are_pictures(tmp_path: Path):
-    for name in ("report.docx", "report.txt", "clip.mp4", "clip.txt", "IMG_1.heic", "IMG_1.txt", "a.md"):
+    for name in ("report.docx", "report.txt", "song.ogg", "song.txt", "IMG_1.heic", "IMG_1.txt", "a.md"):
         (tmp_path / name).write_text(name)
-    with pytest.warns(UserWarning, match=r"left out: 1 .docx, 1 .heic, 1 .mp4\. Convert"):
-        assert [item.text for item in read_items(str(tmp_path))] == ["a.md", "clip.txt", "report.txt"]
+    with pytest.warns(UserWarning, match=r"left out: 1 .docx, 1 .heic, 1 .ogg\. Convert"):
+        assert [item.text for item in read_items(str(tmp_path))] == ["a.md", "report.txt", "song.txt"]
 
 
 def test_what_cannot_be_read_is_an_item_of_items_of(tmp_path: Path):
@@ -199,3 +262,19 @@ def test_standard_input_from_windows_and_its_lines(monkeypatch: pytest.MonkeyPat
     assert next(items) == MemoryItem(text="One.")
     with pytest.raises(InvalidItemError, match="standard input, line 4: "):
         next(items)
+
+
+def test_what_a_browser_dropped_names_no_other_picture(tmp_path: Path):
+    dropped = tmp_path / "dropped"
+    dropped.mkdir()
+    for path in (tmp_path / "private.png", dropped / "own.png"):
+        tiny_picture(1).save(path)
+    for name, error in [
+        ("own.png", nullcontext()),
+        ("../private.png", pytest.raises(InvalidItemError, match="dropped")),
+    ]:
+        line = {"content": [{"type": "image", "image": "own.png"}, {"type": "image", "image": name}]}
+        (dropped / "lines.jsonl").write_text(json.dumps(line))
+        with error:
+            items = list(items_in(dropped, ServerSettings()))
+    assert all(isinstance(part, bytes) for item in items for part in (item.image, *(item.content or ())))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,18 +24,30 @@ from comem_memory.cli.app import (
 )
 from comem_memory.cli.bulk import add_with_ray
 from comem_memory.cli.kept import reach_kept, shown
-from comem_memory.config import Mode, Split
+from comem_memory.config import Mode, Split, TrajectoryFormat
 
 if TYPE_CHECKING:
+    from comem_memory.conversion import Addable
     from comem_memory.files import Reading
 
 
 @app.command()
 def add(
     context: typer.Context,
-    source: Annotated[
-        str, typer.Argument(help="A .jsonl, .txt, .md or .pdf file, a picture, a folder of those, - for stdin.")
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A .jsonl, .txt, .md or .pdf file, a picture, a clip, a folder of those, - for stdin; or several.",
+        ),
     ],
+    format: Annotated[
+        TrajectoryFormat | None,
+        typer.Option(
+            help="Sources are .json or .jsonl files of agents' runs, or folders of them, and each run is an item: of "
+            "CoMEM's authors, of browser-use, or messages of LangChain, LangGraph or OpenAI."
+        ),
+    ] = None,
     split: Annotated[
         Split | None,
         typer.Option(
@@ -64,21 +78,32 @@ def add(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each worker, with --ray.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Store items: JSON lines, Markdown and other texts, PDF files, pictures with a .txt beside.
+    """Store items: JSON lines, texts, PDF files, pictures and clips with a .txt beside, runs of agents.
 
-    A JSON line is an object with "text", "image", "id", "metadata", "said_at", "expires" and "supersedes", or some of
-    them; times in ISO 8601, as 2026-05-03T18:30:00+02:00, and for "expires" also P30D. A line that is no object is a
-    text. A text file is one item, a PDF file one a page; their metadata say the "source", and the "page" or "headings".
+    A JSON line is an object with "text", "image", "content", "thin", "id", "metadata", "said_at", "expires" and
+    "supersedes", or some of them; times in ISO 8601, as 2026-05-03T18:30:00+02:00, and for "expires" also P30D; content
+    as [{"type": "text", "text": "..."}, {"type": "image", "image": "p.png"}]. A line that is no object is a text. A
+    text file is one item, a PDF file one a page; their metadata say the "source", and the "page" or "headings".
     """
     if size is not None and split is None:
         raise typer.BadParameter("--size is for --split. Pass --split heading or --split size.")
     reading: Reading = {"split": split, "size": size, "page_pictures": page_pictures}
+    if format is not None and (ray is not None or split is not None or page_pictures):
+        raise typer.BadParameter("--format reads whole runs. Leave out --ray, --split and --page-pictures.")
     if ray is not None:
-        add_with_ray(context, source, ray, as_json, truncate=truncate, concurrency=workers, num_gpus=gpus, **reading)
+        if len(sources) > 1:
+            raise typer.BadParameter("--ray takes one source. Pass a folder of the files.")
+        add_with_ray(
+            context, sources[0], ray, as_json, truncate=truncate, concurrency=workers, num_gpus=gpus, **reading
+        )
         return
-    from comem_memory.files import read_items  # not for --help: it loads Pillow and httpx
+    from comem_memory.files import read_items, read_trajectories  # not for --help: they load Pillow and httpx
 
-    items = read_items(source, **reading)  # what is wrong with the source is said before the model is loaded
+    items: Iterator[Addable]  # what is wrong with a source is said before the model is loaded
+    if format is None:
+        items = chain.from_iterable([read_items(source, **reading) for source in sources])
+    else:
+        items = read_trajectories(sources, format)
     with reach_memory(context, new=True) as memory:
         ids = memory.add(items, truncate=truncate)
         if as_json:

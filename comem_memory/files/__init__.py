@@ -16,7 +16,8 @@ from comem_memory.files.item_files import Reading, item_files, items_of, read_it
 from comem_memory.files.resumable import NOTE, claim, file_stats, open_work, refuse_existing
 from comem_memory.files.splitting import check_splitter
 from comem_memory.files.temporary import TemporaryFolder
-from comem_memory.files.trajectory_files import TrajectoryFormat, read_trajectories
+from comem_memory.files.trajectory_files import read_trajectories
+from comem_memory.files.video import video_frames
 
 __all__ = [
     "MODEL_PIXELS",
@@ -24,7 +25,6 @@ __all__ = [
     "PARTIAL",
     "Reading",
     "TemporaryFolder",
-    "TrajectoryFormat",
     "as_png",
     "at_most",
     "atomic_folder",
@@ -46,4 +46,5 @@ __all__ = [
     "read_trajectories",
     "refuse_existing",
     "trajectory_of",
+    "video_frames",
 ]

@@ -1,4 +1,4 @@
-"""Reading items from files: JSON lines, texts, PDF files, pictures, and folders of those."""
+"""Reading items from files: JSON lines, texts, PDF files, pictures, clips of video, and folders of those."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from PIL import Image
 
@@ -20,14 +20,16 @@ from comem_memory.content import picture_path
 from comem_memory.errors import InvalidItemError
 from comem_memory.files.pdf import pages
 from comem_memory.files.splitting import check_splitter, pieces
+from comem_memory.files.video import video_frames
 from comem_memory.types import MemoryItem, Metadata
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 UNREAD_PICTURES = {".heic", ".heif", ".svg", ".jxl", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf"}
 """Suffixes of pictures that nothing here reads, whose captions are left out with them."""
+VIDEO_SUFFIXES = {".mp4", ".mov", ".webm", ".mkv", ".avi"}
 TEXT_SUFFIXES = {".txt", ".md"}
-READ_SUFFIXES = {".jsonl", ".pdf"} | TEXT_SUFFIXES | IMAGE_SUFFIXES
-KINDS = ".jsonl, .txt, .md, .pdf or a picture"
+READ_SUFFIXES = {".jsonl", ".pdf"} | TEXT_SUFFIXES | IMAGE_SUFFIXES | VIDEO_SUFFIXES
+KINDS = ".jsonl, .txt, .md, .pdf, a picture or a clip"
 """What they are."""
 
 
@@ -57,7 +59,7 @@ def read_items(source: str, **reading: Unpack[Reading]) -> Iterator[MemoryItem]:
     Raises:
         InvalidItemError: The source does not exist or holds no such files, which is said at once; or a line is no item,
             a file cannot be read. The message names it.
-        ModuleNotFoundError: What splits by size, or reads PDF files, is needed and not installed.
+        ModuleNotFoundError: What splits by size, or reads PDF files or clips, is needed and not installed.
     """
     check_splitter(reading.get("split"), reading.get("size"))
     files = [] if source == "-" else item_files(source)
@@ -72,14 +74,14 @@ def item_files(source: str | Path) -> list[Path]:
 
     Raises:
         InvalidItemError: The source does not exist or holds no such files.
-        ModuleNotFoundError: One is a PDF file, and what reads these is not installed: `pip install
-            'comem-memory[pdf]'`.
+        ModuleNotFoundError: One is a PDF file or a clip, and what reads these is not installed: `pip install
+            'comem-memory[pdf,video]'`.
     """
     path = Path(source)
     if not path.exists():
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
     files = sorted(_visible(path)) if path.is_dir() else [path]
-    pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | UNREAD_PICTURES}
+    pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | UNREAD_PICTURES | VIDEO_SUFFIXES}
     others = {file for file in files if file.suffix.lower() not in READ_SUFFIXES}
     captions = {file.with_suffix(".txt") for file in pictures}
     readable = [file for file in files if file not in others and file not in captions]
@@ -91,6 +93,8 @@ def item_files(source: str | Path) -> list[Path]:
         warnings.warn(f"{path} also holds files that are left out: {kinds}. Convert what should be read.", stacklevel=3)
     if any(_is_pdf(file) for file in readable):
         import_module("pypdfium2")  # before other work is done
+    if any(_is_video(file) for file in readable):
+        import_module("av")
     return readable
 
 
@@ -98,15 +102,16 @@ def items_of(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | In
     """The items of one of `item_files`; in place of what is no item, an error that names it.
 
     A line of a `.jsonl` file is an object with the fields of `MemoryItem`, or a text. Another text is one item, or one
-    a piece; a PDF file one a page, or one a piece. A picture is an item whose text is in the `.txt` file of the same
-    name, if there is one. All but objects in JSON lines have their file as `source` in their metadata, pages their
-    number as `page`, and pieces the `headings` that they stand under.
+    a piece; a PDF file one a page, or one a piece. A picture is an item, and so is a clip with its frames; its text is
+    in the `.txt` file of the same name, if there is one. All but objects in JSON lines have their file as `source` in
+    their metadata, pages their number as `page`, and pieces the `headings` that they stand under.
     """
     try:
         if file.suffix.lower() in IMAGE_SUFFIXES:
-            caption = file.with_suffix(".txt")
-            text = _text(caption).strip() if caption.is_file() else ""
-            yield MemoryItem(text=text or None, image=file, metadata={"source": str(file)})
+            yield MemoryItem(text=_caption(file), image=file, metadata={"source": str(file)})
+        elif _is_video(file):
+            shown = video_frames(file)
+            yield MemoryItem(text=_caption(file), content=shown, thin=True, metadata={"source": str(file)})
         elif file.suffix.lower() == ".jsonl":
             yield from _json_items(_text_lines(file), str(file), file.parent)
         elif _is_pdf(file):
@@ -119,6 +124,16 @@ def items_of(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | In
         yield InvalidItemError(
             f"{file} cannot be read: {error.strerror or error}. See that it is there and may be read."
         )
+
+
+def _caption(file: Path) -> str | None:
+    """What the text file of the same name says."""
+    beside = file.with_suffix(".txt")
+    return (_text(beside).strip() if beside.is_file() else "") or None
+
+
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _is_pdf(file: Path) -> bool:
@@ -211,12 +226,17 @@ def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[Memor
             continue
         try:
             fields = json.loads(line)
-            if isinstance(fields.get("image"), str):
-                fields["image"] = folder / picture_path(fields["image"])
+            for named in (fields, *_picture_parts(fields.get("content"))):
+                if isinstance(named.get("image"), str):
+                    named["image"] = folder / picture_path(named["image"])
             yield MemoryItem(**fields)
         except (ValueError, RecursionError) as error:
             yield InvalidItemError(
                 f"{name}, line {number}: {error} "
-                "Each line is an object with the fields of MemoryItem (text, image, id, metadata, said_at, expires, "
-                "supersedes), or plain text."
+                "Each line is an object with the fields of MemoryItem (text, image, content, thin, id, metadata, "
+                "said_at, expires, supersedes), or plain text."
             )
+
+
+def _picture_parts(content: Any) -> list[dict[str, Any]]:
+    return [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []

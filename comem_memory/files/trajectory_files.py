@@ -6,17 +6,15 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from comem_memory.config import TrajectoryFormat
 from comem_memory.errors import InvalidItemError, shortened
 from comem_memory.files.agent_messages import Tell, read_messages
 from comem_memory.files.browser_use import read_browser_use
 from comem_memory.files.comem_agent import read_comem_agent
 from comem_memory.files.images import load_image
 from comem_memory.trajectory import Trajectory
-
-TrajectoryFormat = Literal["comem-agent", "browser-use", "messages"]
-"""Whose files they are: of CoMEM's authors, of browser-use, or messages of LangChain, LangGraph or OpenAI."""
 
 SUFFIXES = {".json", ".jsonl"}
 

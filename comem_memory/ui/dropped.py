@@ -45,15 +45,25 @@ def items_in(folder: Path, limits: ServerSettings) -> Iterator[MemoryItem]:
 
 
 def _of_browser(item: MemoryItem, folder: Path, limits: ServerSettings) -> MemoryItem:
-    changed: dict[str, Any] = {}
-    if isinstance(item.image, Path):
-        # Else a line of a file could name any picture of this machine, and whoever wrote it would see it.
-        if not item.image.resolve().is_relative_to(folder.resolve()) or not item.image.is_file():
-            raise InvalidItemError(
-                f"The picture {item.image.name!r} of an item was not dropped. Drop it beside its file."
-            )
-        changed["image"] = checked(item.image.read_bytes(), limits)
+    changed: dict[str, Any] = {"image": _dropped(item.image, folder, limits)}
+    if item.content is not None:
+        changed["content"] = [_dropped(part, folder, limits) for part in item.content]
     source = item.metadata.get("source")
     if isinstance(source, str) and source.startswith(f"{folder}/"):
         changed["metadata"] = item.metadata | {"source": Path(source).name}
     return MemoryItem(**dict(item) | changed)
+
+
+def _dropped(part: Any, folder: Path, limits: ServerSettings) -> Any:
+    """A part of an item, of a file its bytes.
+
+    Raises:
+        InvalidItemError: It is a file that was not dropped: else a line of a file could name any picture of this
+            machine, and whoever wrote it would see it.
+        LimitError: A picture is too large.
+    """
+    if not isinstance(part, Path):
+        return part
+    if not part.resolve().is_relative_to(folder.resolve()) or not part.is_file():
+        raise InvalidItemError(f"The picture {part.name!r} of an item was not dropped. Drop it beside its file.")
+    return checked(part.read_bytes(), limits)
