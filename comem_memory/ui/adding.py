@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from pathlib import Path
 
 from nicegui import events, ui
 
-from comem_memory.errors import InvalidItemError, LimitError
+from comem_memory.errors import InvalidItemError, LimitError, counted
 from comem_memory.files import TemporaryFolder
 from comem_memory.files.item_files import IMAGE_SUFFIXES, KINDS
 from comem_memory.types import MemoryItem
 from comem_memory.ui.dropped import items_in, keep
 from comem_memory.ui.one_item import parsed
 from comem_memory.ui.visitor import Visitor, loading
+
+_OF_OTHER_NAMES = (
+    "files => files.filter((file, at) => files.findIndex(one => one.name === file.name) === at"
+    " && !getElement({id}).$refs.qRef.files.some(one => one.name === file.name))"
+)
+"""Which of the files that are dropped a browser takes: one of each name."""
 
 
 class Adding:
@@ -40,9 +47,13 @@ class Adding:
                 max_file_size=most,
                 max_total_size=most,
                 on_upload=self._keep,
-                on_rejected=lambda: ui.notify(f"The server takes files of {most} bytes together.", type="negative"),
             ).props("flat bordered")
             self._upload.classes("full")
+            self._upload.props[":filter"] = _OF_OTHER_NAMES.format(id=self._upload.id)
+            self._upload.on(
+                "rejected", self._rejected, js_handler="(all) => emit(all.map(one => one.failedPropValidation))"
+            )
+            self._upload.on("removed", self._removed, js_handler="(files) => emit(files.map(file => file.name))")
             ui.label(
                 "A text and one picture become one item. Other files are read as comem add reads them: a line of JSON, "
                 "a text, a page of a PDF file and a picture are an item each."
@@ -68,6 +79,17 @@ class Adding:
                 raise LimitError(f"The files have more than {most} bytes together. Add them in parts.")
             self._files[name] = content
 
+    def _rejected(self, event: events.GenericEventArguments) -> None:
+        if "filter" in event.args:
+            said = "There is a file of that name already. Remove it first, or rename one of them."
+        else:
+            said = f"The server takes files of {self._visitor.served.settings.max_body_bytes} bytes together."
+        ui.notify(said, type="negative")
+
+    def _removed(self, event: events.GenericEventArguments) -> None:
+        for name in event.args:
+            self._files.pop(name, None)
+
     async def _add(self) -> None:
         with self._visitor.told(), loading(self._button):
             memory, served = self._visitor.writing, self._visitor.served
@@ -77,20 +99,20 @@ class Adding:
             served.metrics.items_added.inc(len(ids))
             self._files.clear()
             self._sheet.close()
-            ui.notify(f"Added {len(ids)} item{'s' * (len(ids) != 1)}.", type="positive")
+            ui.notify(f"Added {counted(len(ids), 'item')}.", type="positive")
             await self._changed()
 
     def _items(self) -> list[MemoryItem]:
         """
         Raises:
-            InvalidItemError, LimitError: As in `items_in`; or there is nothing to add.
+            InvalidItemError, LimitError: As in `items_in`; or there is nothing to add, or too much at a time.
         """
         limits, text, metadata = self._visitor.served.settings, self._text.value.strip(), parsed(self._metadata.value)
         folder = TemporaryFolder("comem-dropped-")
         try:
             for name, content in self._files.items():
                 keep(folder.path, name, content)
-            items = list(items_in(folder.path, limits)) if self._files else []
+            items = list(islice(items_in(folder.path, limits), limits.max_items + 1)) if self._files else []
         finally:
             folder.remove()
         one_picture = len(self._files) == 1 and Path(next(iter(self._files))).suffix.lower() in IMAGE_SUFFIXES
@@ -100,4 +122,6 @@ class Adding:
             items.append(MemoryItem(text=text))
         if not items:
             raise InvalidItemError("There is nothing to add. Write a text, or drop a file.")
+        if len(items) > limits.max_items:
+            raise LimitError(f"These are more than {limits.max_items} items. Add them in parts, or with comem add.")
         return [MemoryItem(**dict(item) | {"metadata": item.metadata | metadata}) for item in items]

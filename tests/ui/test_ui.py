@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -134,6 +135,55 @@ def test_files_are_dropped(
     expect(page.locator(".fact", has_text="source: door.png")).to_be_visible()  # and not where it lay meanwhile
 
 
+def test_only_files_that_stand_in_the_list_are_added(
+    server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None], tmp_path: Path
+):
+    stored("ada", "Lunch is at noon.")
+    files = [tmp_path / "one" / "note.txt", tmp_path / "one" / "key.txt", tmp_path / "two" / "note.txt"]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"In {file.parent.name}: {file.stem}.")
+    page = visit(link(server, tokens["ada"]))
+    page.get_by_role("button", name="Add").click()
+    chosen, listed = page.locator(".sheet input[type=file]"), page.locator(".q-uploader__file--uploaded")
+    chosen.set_input_files(files[:2])
+    expect(listed).to_have_count(2)
+    chosen.set_input_files(files[2])
+    expect(page.get_by_text("a file of that name already")).to_be_visible()
+    expect(listed).to_have_count(2)
+    listed.filter(has_text="key.txt").get_by_role("button").click()
+    expect(listed).to_have_count(1)
+    page.get_by_role("button", name="Add").last.click()
+    expect(page.locator(".item")).to_have_count(2)
+    assert {*cards(page)} == {"In one: note.", "Lunch is at noon."}
+
+
+def test_more_items_than_a_request_takes_are_none(
+    server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None]
+):
+    page = visit(link(server, tokens["ada"]))
+    page.get_by_role("button", name="Add").click()
+    lines = "\n".join(f"Note {number}." for number in range(257)).encode()
+    page.locator(".sheet input[type=file]").set_input_files(
+        {"name": "notes.jsonl", "mimeType": "application/json", "buffer": lines}
+    )
+    expect(page.locator(".q-uploader__file--uploaded")).to_have_count(1)
+    page.get_by_role("button", name="Add").last.click()
+    expect(page.get_by_text("more than 256 items")).to_be_visible()
+    assert _texts(server, tokens["admin"], "ada") == []
+
+
+def test_a_stop_waits_for_what_the_page_does(tmp_path: Path, visit: Visit):
+    with server_process(tmp_path, ui=True) as server:
+        page = visit(f"{server.url}/ui/")
+        page.get_by_role("tab", name="Ask").click()
+        page.get_by_label("Question").fill("Which door is blue?")
+        page.get_by_label("Question").press("Enter")
+        page.locator(".answer").first.wait_for()
+        server.signal(signal.SIGTERM)
+        assert server.ended() == (0, "closed")
+
+
 def test_a_dropped_file_names_no_picture_of_this_machine(
     server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None], tmp_path: Path
 ):
@@ -216,7 +266,8 @@ def test_namespaces_are_apart_by_token(
     both.get_by_label("Namespace").fill("bob")
     both.get_by_label("Namespace").press("Enter")
     expect(both.locator(".item")).to_have_text(re.compile("Bob's safe"))
-    assert both.context.request.get(url).status == 200
+    seen = both.context.request.get(url)
+    assert seen.status == 200 and seen.headers["vary"] == "Cookie"  # else the next session would see it in the cache
 
 
 def test_who_may_only_read_changes_nothing(
