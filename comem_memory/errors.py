@@ -1,6 +1,11 @@
 """What can go wrong. Each error is also the builtin a caller would guess, and its message says what to do."""
 
 
+def counted(number: int, what: str) -> str:
+    """How many there are, as messages say it: 1 item, 2 items."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def shortened(text: object) -> str:
     """What a message says of a text that may be long: its beginning and its end, 200 characters together."""
     whole = str(text)  # reprlib always quotes, and textwrap cuts at blanks, which encoded bytes lack

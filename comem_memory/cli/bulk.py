@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from comem_memory.cli.app import console, open_memory, print_json
+from comem_memory.errors import counted
 
 
 def add_with_ray(context: typer.Context, source: str, shards: Path, as_json: bool, **settings: Any) -> None:
@@ -31,7 +32,8 @@ def add_with_ray(context: typer.Context, source: str, shards: Path, as_json: boo
         print_json({**asdict(encoded), "count": count})
         return
     console.print(
-        f"{encoded.items} items in {shards}, {encoded.duplicates} duplicates left out, {encoded.errors} errors; "
+        f"{counted(encoded.items, 'item')} in {shards}, {counted(encoded.duplicates, 'duplicate')} left out, "
+        f"{counted(encoded.errors, 'error')}; "
         f"{count} in namespace {context.obj['namespace']!r}."
     )
     if encoded.errors:

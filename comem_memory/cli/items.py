@@ -25,6 +25,7 @@ from comem_memory.cli.app import (
 from comem_memory.cli.bulk import add_with_ray
 from comem_memory.cli.kept import reach_kept, shown
 from comem_memory.config import Mode, Split, TrajectoryFormat
+from comem_memory.errors import counted
 
 if TYPE_CHECKING:
     from comem_memory.conversion import Addable
@@ -109,7 +110,7 @@ def add(
         if as_json:
             print_json({"ids": ids, "count": memory.count()})
         else:
-            console.print(f"{len(ids)} items given, {memory.count()} in namespace {memory.name!r}.")
+            console.print(f"{counted(len(ids), 'item')} given, {memory.count()} in namespace {memory.name!r}.")
 
 
 @app.command()
@@ -146,7 +147,7 @@ def list_(
         return
     console.print(_table("stored", [_stored(item) for item in items], items))
     left = f" Older ones: --offset {offset + len(items)}" if offset + len(items) < items.total else ""
-    console.print(f"{len(items)} of {items.total} items in namespace {kept.namespace!r}.{left}")
+    console.print(f"{len(items)} of {counted(items.total, 'item')} in namespace {kept.namespace!r}.{left}")
 
 
 @app.command()
@@ -248,7 +249,9 @@ def clear(
     """Delete everything in a namespace, history and pictures too: how a user is forgotten; no model is loaded."""
     with reach_kept(context) as kept:
         if not yes:
-            typer.confirm(f"Delete all {kept.count()} items of namespace {kept.namespace!r}?", abort=True, err=True)
+            typer.confirm(
+                f"Delete all {counted(kept.count(), 'item')} of namespace {kept.namespace!r}?", abort=True, err=True
+            )
         deleted = kept.clear()
     if as_json:
         print_json({"deleted": deleted})

@@ -10,6 +10,7 @@ import typer
 
 from comem_memory.cli.app import AsJson, Where, app, check_there, console, open_memory, print_json
 from comem_memory.cli.kept import reach_kept
+from comem_memory.errors import counted
 
 
 @app.command()
@@ -25,7 +26,7 @@ def export(
     if as_json:
         print_json({"exported": written})
     else:
-        console.print(f"{written} items written to {folder}.")
+        console.print(f"{counted(written, 'item')} written to {folder}.")
 
 
 @app.command(name="import")
@@ -35,7 +36,7 @@ def import_(
 ) -> None:
     """Add the items of portable folders, in any order, again or not; nothing is encoded again."""
     with open_memory(context) as memory:
-        console.print(f"{memory.load(folders)} items read from {', '.join(map(str, folders))}.")
+        console.print(f"{counted(memory.load(folders), 'item')} read from {', '.join(map(str, folders))}.")
 
 
 @app.command()
@@ -43,7 +44,7 @@ def reencode(context: typer.Context) -> None:
     """Encode a memory again that another encoder wrote; an interrupted run resumes."""
     check_there(context)
     with open_memory(context, reencode=True) as memory:
-        console.print(f"{memory.count()} items in namespace {context.obj['namespace']!r}.")
+        console.print(f"{counted(memory.count(), 'item')} in namespace {context.obj['namespace']!r}.")
 
 
 @app.command()
@@ -60,4 +61,4 @@ def rekey(context: typer.Context) -> None:
     with open_memory(context, rekey=True) as memory:
         if memory.key.name == written_with:  # else opening it gave the items this key
             memory.rekey()
-        console.print(f"{memory.count()} items in namespace {context.obj['namespace']!r}.")
+        console.print(f"{counted(memory.count(), 'item')} in namespace {context.obj['namespace']!r}.")

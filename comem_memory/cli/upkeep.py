@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comem_memory.cli.app import app, console
+from comem_memory.errors import counted
 
 if TYPE_CHECKING:
     from comem_memory.store import ChromaStore
@@ -25,7 +26,7 @@ def vacuum(context: typer.Context) -> None:
         rewritten = store.repack()
     directory = context.obj["persist_directory"]
     store.vacuum(directory)
-    console.print(f"{rewritten} items stored anew in {directory}.")
+    console.print(f"{counted(rewritten, 'item')} stored anew in {directory}.")
 
 
 @app.command()

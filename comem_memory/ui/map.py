@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from nicegui import events, ui
 
+from comem_memory.errors import counted
 from comem_memory.types import MemoryHit, leaves
 from comem_memory.ui.cards import shown
 from comem_memory.ui.projection import MOST, fields, groups, plane, sample
@@ -82,7 +83,7 @@ class Map:
     def _show(self) -> None:
         count = len(self._hits)
         self._note.set_text(
-            f"{count} items by their vectors. Choose a point to open its item." if count else "Nothing."
+            f"{counted(count, 'item')} by their vectors. Choose a point to open its item." if count else "Nothing."
         )
         values = [self._value(at) for at in range(count)]
         series: dict[str, list[dict[str, Any]]] = {}

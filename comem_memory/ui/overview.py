@@ -9,6 +9,7 @@ from dataclasses import asdict
 from nicegui import ui
 from torch.nn.functional import cosine_similarity
 
+from comem_memory.errors import counted
 from comem_memory.memory import ContinuousMemory
 from comem_memory.server.access import public_name
 from comem_memory.types import MemoryHit, MemoryItem
@@ -67,7 +68,7 @@ class Overview:
                     ui.button(name, on_click=lambda name=name: self._chosen(name)).props(
                         "flat dense no-caps align=left"
                     )
-                    ui.label(f"{count} item{'s' * (count != 1)}")
+                    ui.label(f"{counted(count, 'item')}")
 
     async def _compare(self) -> None:
         with self._visitor.told(), loading(self._button):
@@ -78,7 +79,7 @@ class Overview:
             with self._drift:
                 drifted = [hit for hit, cosine in found if cosine < DRIFTED]
                 lowest = min((cosine for _, cosine in found), default=1.0)
-                ui.label(f"{len(drifted)} of {len(found)} items differ; the lowest cosine is {lowest:.4f}.")
+                ui.label(f"{len(drifted)} of {counted(len(found), 'item')} differ; the lowest cosine is {lowest:.4f}.")
                 with ui.element("div").classes("cards"):
                     for hit in drifted:
                         show_card(hit, memory.name, self._opened)
