@@ -149,14 +149,19 @@ def test_a_new_encoder_does_not_depend_on_what_a_program_has_set(folders: tuple[
     assert encoder.qformer.query_tokens.grad is not None
 
 
-@pytest.mark.parametrize("setting", WHILE_LOADING)
-def test_keys_do_not_depend_on_what_a_program_has_set(setting: str):
-    def made() -> np.ndarray:
-        return default_key().item_keys(["A brass key.", "A cat."], [None, tiny_picture()])
+def default_keys() -> np.ndarray:
+    return default_key().item_keys(["A brass key.", "A cat."], [None, tiny_picture()])
 
-    expected = made()
+
+@pytest.fixture(scope="module")
+def expected_keys() -> np.ndarray:
+    return default_keys()
+
+
+@pytest.mark.parametrize("setting", WHILE_LOADING)
+def test_keys_do_not_depend_on_what_a_program_has_set(expected_keys: np.ndarray, setting: str):
     with SETTINGS[setting]():
-        np.testing.assert_array_equal(made(), expected)
+        np.testing.assert_array_equal(default_keys(), expected_keys)
 
 
 @pytest.mark.parametrize("setting", ["float64", "meta", "inference_mode", "autocast"])

@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from llama_index.core.base.llms.types import ChatMessage
 from typer.testing import CliRunner
 
-from comem_memory import ChromaStore, ContinuousMemory, MemoryItem, RetrievalKey
+from comem_memory import ChromaStore, ContinuousMemory, MemoryItem, RetrievalKey, opening
 from comem_memory.chat import memory_of, text_of
 from comem_memory.cli import app as cli
 from comem_memory.config import Mode
@@ -24,7 +24,7 @@ from comem_memory.integrations.langchain import ChatComem, ComemChatMessageHisto
 from comem_memory.integrations.llama_index import ComemLLM, ComemMemory, ComemMemoryBlock
 from comem_memory.model import PromptItem, as_text
 from comem_memory.store import identity_of
-from comem_memory.testing import LetterEmbedder, tiny_memory, tiny_picture
+from comem_memory.testing import LetterEmbedder, tiny_key, tiny_memory, tiny_picture
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 QUESTION = "What opens the blue door?"
@@ -132,7 +132,8 @@ def test_the_modes_are_different_prompts(memory: ContinuousMemory):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_command_line(tmp_path: Path, mode: Mode):
+def test_the_command_line(tmp_path: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(opening, "default_key", tiny_key)
     base, adapter = save_tiny(tmp_path)
     options = ["--model", str(base), "--adapter", str(adapter), "-d", str(tmp_path / "memory")]
     with ContinuousMemory.from_pretrained(str(base), adapter, tmp_path / "memory") as memory:
