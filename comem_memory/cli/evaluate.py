@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comem_memory.cli.app import AsJson, app, console, open_memory, print_json
-from comem_memory.files import TrajectoryFormat
+from comem_memory.config import TrajectoryFormat
 
 if TYPE_CHECKING:
     from comem_memory.memory import ContinuousMemory

@@ -9,13 +9,14 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+from comem_memory.config import TrajectoryFormat
 from comem_memory.errors import BenchmarkError
 from comem_memory.evaluation import benchmarks
 from comem_memory.evaluation.benchmarks import BENCHMARKS, BenchmarkQuestion, Predictions
 from comem_memory.evaluation.benchmarks.multimodal_mind2web import trajectories
 from comem_memory.evaluation.comparison import EvaluationQuestion, QuestionSet
 from comem_memory.evaluation.next_actions import next_actions, own, similar
-from comem_memory.files import TrajectoryFormat, read_trajectories
+from comem_memory.files import read_trajectories
 from comem_memory.synthesis import countries, languages
 from comem_memory.synthesis.corpus import read_corpus
 from comem_memory.types import MemoryItem
