@@ -16,6 +16,7 @@ from comem_memory.evaluation.actions import read_action
 from comem_memory.evaluation.benchmarks.multimodal_mind2web import trajectories
 from comem_memory.evaluation.comparison import compare
 from comem_memory.evaluation.next_actions import next_actions, own, question, right_actions, similar
+from comem_memory.evaluation.plots import draw_shares
 from comem_memory.evaluation.question_sets import question_set
 from comem_memory.testing import tiny_key, tiny_picture
 from comem_memory.trajectory import Step, Trajectory
@@ -80,6 +81,17 @@ def test_every_source_is_asked_with_the_trajectory_in_memory(memory: ContinuousM
     assert {"none", *sources, "shuffled memory", "shuffled memory and text"} == set(found.published)
     assert found.published["none"].keys() == {"element accuracy", "operation F1", "step success"}
     assert found.scores["memory"].prompt_tokens == found.scores["none"].prompt_tokens + 8
+
+
+def test_shares_are_drawn_a_bar_for_each_set_and_source(tmp_path: Path):
+    def ink(right: dict[str, list[bool]]) -> int:
+        draw_shares(tmp_path / "shares.png", {"own": right}, "step success")
+        with Image.open(tmp_path / "shares.png") as drawn:
+            colours = drawn.convert("RGB").getcolors(10**6) or []
+        return sum(count for count, colour in colours if colour == (31, 119, 180))  # blue
+
+    low, high = ([True] * n + [False] * (5 - n) for n in (1, 4))
+    assert ink({"none": low, "memory": high}) > 1.5 * ink({"none": low, "memory": low}) > 0
 
 
 # -- Multimodal-Mind2Web -------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from comem_memory.evaluation.comparison import Comparison
@@ -48,7 +49,7 @@ def draw_shares(file: Path, right: Mapping[str, Mapping[str, Sequence[bool]]], l
         errors += [[high - s for s, (_, high) in zip(shares, ends, strict=True)]]
         places = [place + number * width for place in range(len(shares))]
         axes.bar(places, shares, width, label=name, yerr=errors, capsize=3)
-    sources = list(next(iter(right.values())))
+    sources = [fill(source, 14) for source in next(iter(right.values()))]
     axes.set_xticks([place + width * (len(right) - 1) / 2 for place in range(len(sources))], sources)
     axes.set_ylim(0, 1)
     axes.set_ylabel(label)
