@@ -23,7 +23,7 @@ test-chroma: setup
 
 test-lowest: setup $(VENV)/lowest
 	PYTHONPATH=$(abspath $(VENV)/lowest) $(BIN)/pytest tests/test_langchain.py tests/test_llama_index.py \
-		tests/test_store.py tests/test_vector_store.py tests/test_llama_index_vector_store.py
+		tests/test_store.py tests/test_vector_store.py tests/test_llama_index_vector_store.py -k "not served"  # over HTTP
 
 $(VENV)/lowest: constraints-lowest.txt
 	rm -rf $@
