@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from comem_memory.errors import InvalidItemError, shortened
+from comem_memory.errors import InvalidItemError, counted, shortened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,6 +78,22 @@ def as_json(part: Part) -> dict[str, str]:
     if isinstance(part, Path):
         return {"type": "image", "image": str(part)}
     raise InvalidItemError("An opened picture is no JSON. Pass its encoded bytes.")
+
+
+def locations_of(content: Iterable[str | Path] | None) -> list[dict[str, str]] | None:
+    """Stored content in JSON: texts, and the paths of its pictures; `None` for an item without any."""
+    return None if content is None else [as_json(part) for part in content]
+
+
+def amounts_of(parts: Iterable[Mapping[str, str]]) -> str:
+    """How many texts and pictures there are, in words.
+
+    Args:
+        parts: As `locations_of` gives them.
+    """
+    kinds = [part["type"] for part in parts]
+    amounts = [(kinds.count(kind), name) for kind, name in (("text", "text"), ("image", "picture"))]
+    return ", ".join(counted(amount, name) for amount, name in amounts if amount)
 
 
 def picture_of(given: Any) -> Any:

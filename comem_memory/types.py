@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from comem_memory.content import content_parts, picture_of, pictures_of, repaired, texts_of, with_texts
+from comem_memory.content import content_parts, locations_of, picture_of, pictures_of, repaired, texts_of, with_texts
 from comem_memory.errors import InvalidItemError, shortened
 
 if TYPE_CHECKING:
@@ -332,9 +332,17 @@ class MemoryHit:
         return self.image
 
     @property
+    def content_locations(self) -> list[dict[str, str]] | None:
+        """Its content in JSON: texts, and where the stored pictures are, from which none is fetched for that.
+
+        Each is `{"type": "text", "text": ...}` or `{"type": "image", "image": path or URL}`.
+        """
+        return locations_of(self.content)
+
+    @property
     def full_text(self) -> str:
         """All that it says: its text, and the texts of its content if they do not stand in it."""
-        return with_texts(self.text, self.content or ())
+        return with_texts(self.text, [part["text"] for part in self.content_locations or () if part["type"] == "text"])
 
 
 T = TypeVar("T")

@@ -116,6 +116,31 @@ def test_a_life(comem: Comem, jsonl: Path, tmp_path: Path):
     assert "2 items in namespace 'default'." in comem("reencode")
 
 
+def test_of_an_item_of_several_parts_they_are_counted(comem: Comem, tmp_path: Path):
+    for seed in (1, 2):
+        tiny_picture(seed).save(tmp_path / f"{seed}.png")
+    parts = [
+        {"type": "image", "image": "1.png"},
+        {"type": "text", "text": "Click."},
+        {"type": "image", "image": "2.png"},
+    ]
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps({"id": "steps", "text": "Return a lamp", "content": parts}))
+    comem("add", path)
+
+    def told() -> list[list[str]]:
+        shown = [json.loads(comem("list", "--json"))["items"], json.loads(comem("search", "lamp", "--json"))]
+        for call in (("list",), ("search", "lamp")):
+            assert "1 text, 2 pictures" in comem(*call) and "Return a lamp" in comem(*call)
+        return [[part.get("text") or part["image"] for part in item["content"]] for [item] in shown]
+
+    for first, said, second in told():
+        assert said == "Click." and Path(first).is_file() and Path(second).is_file()
+    with server_process(tmp_path / "memory") as server:
+        for first, said, second in told():
+            assert said == "Click." and first.startswith(f"{server.url}/v1/pictures?") and second.endswith("part=2")
+
+
 def test_commands_use_the_server_that_has_the_directory_open(
     comem: Comem, jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -62,9 +62,9 @@ def memory(url: str) -> Iterator[ContinuousMemory]:
 
 
 @pytest.fixture(scope="module")
-def local() -> Iterator[ContinuousMemory]:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemory]:
     """The same memory, opened here: what each method gives is compared with it."""
-    with tiny_memory() as memory:
+    with tiny_memory(tmp_path_factory.mktemp("local")) as memory:
         memory.encoder.backbone.model.config.get_text_config().max_position_embeddings = 16384
         yield memory
 
@@ -124,6 +124,46 @@ class TestItems:
         kept = Path(changed.image or "")
         memory.close()
         assert not kept.exists()
+
+    def test_items_of_several_parts_are_those_of_the_memory_itself(
+        self, memory: ContinuousMemory, local: ContinuousMemory, tmp_path: Path
+    ):
+        path = tmp_path / "home.png"
+        tiny_picture(1).save(path)
+        content = ["Home.", path, tiny_picture(2), {"type": "text", "text": "Click Orders."}, path.read_bytes()]
+        item = MemoryItem(id="steps", text="Return a lamp", content=content, metadata={"year": 2026})
+        long = MemoryItem(id="long", content=[tiny_picture(1), *(f"Click number {n}." for n in range(99))], thin=True)
+        before = list(Path(memory.source.folder).iterdir())  # type: ignore[attr-defined]
+        for one in (memory, local):
+            one.clear()
+            assert one.add([item, long]) == ["steps", "long"]
+        assert memory.encode([item, long]).content_hashes == local.encode([item, long]).content_hashes
+        assert memory.same_content([item]) == local.same_content([item]) == [["steps"]]
+        assert told(memory.search("Return a lamp", k=2, min_similarity=-1)) == told(
+            local.search("Return a lamp", k=2, min_similarity=-1)
+        )
+        for hit, wanted in zip(memory.get(["steps", "long"]), local.get(["steps", "long"]), strict=True):
+            assert (hit.full_text, hit.left_out, hit.truncated) == (wanted.full_text, wanted.left_out, wanted.truncated)
+            assert bool(hit.left_out) == (hit.id == "long")
+            assert [part["type"] for part in hit.content_locations or ()] == [
+                part["type"] for part in wanted.content_locations or ()
+            ]
+            assert list(Path(memory.source.folder).iterdir()) == before  # type: ignore[attr-defined]  # none came
+            assert len(hit.content or ()) == len(wanted.content or ())
+            for part, other in zip(hit.content or (), wanted.content or (), strict=True):
+                assert part == other if isinstance(other, str) else same_picture(part, other)
+            assert same_picture(hit.image, wanted.image)
+            torch.testing.assert_close(hit.memory_embeddings, wanted.memory_embeddings)
+            assert pickle.loads(pickle.dumps(hit)).content == hit.content
+            before = list(Path(memory.source.folder).iterdir())  # type: ignore[attr-defined]
+        for mode in ("text", "both", "memory"):
+            answers = [one.answer("What is clicked?", k=1, mode=mode, max_new_tokens=4) for one in (memory, local)]
+            assert answers[0].text == answers[1].text and answers[0].prompt_tokens == answers[1].prompt_tokens
+        for one in (memory, local):
+            one.update("steps", content=[tiny_picture(3), "Done.", "Well."])
+        [hit], [wanted] = memory.get("steps"), local.get("steps")
+        assert hit.text == wanted.text and hit.full_text == wanted.full_text
+        assert same_picture((hit.content or ())[0], tiny_picture(3)) and (hit.content or ())[1:] == ("Done.", "Well.")
 
     def test_finding_counting_changing_and_forgetting(
         self, both: tuple[ContinuousMemory, ContinuousMemory], monkeypatch: pytest.MonkeyPatch

@@ -51,6 +51,7 @@ ITEMS = st.lists(
         optional={
             "id": IDS,
             "image": PICTURES,
+            "content": st.just([{"type": "text", "text": "Click."}, {"type": "image", "image": png(2)}]),
             "metadata": st.just({"year": 2020}),
             "expires": st.just("P30D"),
             "supersedes": st.lists(IDS, max_size=1),
@@ -143,7 +144,11 @@ def asked_of(draw: st.DrawFn, routes: dict[tuple[str, str], st.SearchStrategy[An
     query = {} if namespace is None else {"namespace": namespace}
     if path == "/v1/pictures":
         query["id"] = draw(IDS)
+        query |= draw(st.sampled_from([{}, {"part": "0"}, {"part": "1"}]))
     return Asked(method, path, query, draw(routes[method, path]))
+
+
+SHOWN = [{"type": "image", "image": png(3)}, {"type": "text", "text": "Click."}, {"type": "image", "image": png(4)}]
 
 
 def remembering(text: str) -> Asked:
@@ -154,6 +159,7 @@ def remembering(text: str) -> Asked:
 FIRST = [
     ("ada", Asked("POST", "/v1/items", {}, {"items": [{"id": "door", "text": "Ada's door.", "image": png(1)}]})),
     ("bob", Asked("POST", "/v1/items", {}, {"items": [{"id": "pin", "text": "Bob's PIN.", "image": png(2)}]})),
+    ("ada", Asked("POST", "/v1/items", {}, {"items": [{"id": "steps", "content": SHOWN}]})),
     ("ada", remembering("Ada's cat.")),
     ("bob", remembering("Bob's cat.")),
 ]
@@ -229,3 +235,16 @@ def test_nobody_notices_anybody(
     for user, asked in [*FIRST, *writes, *reads]:
         among_others, alone = worlds["all"].answer(user, asked), worlds[user].answer(user, asked)
         assert among_others == alone, (user, asked)
+
+
+def test_a_part_picture_is_given_to_those_alone_who_may_read_its_item(worlds: dict[str, World]):
+    world = worlds["all"]
+    world.forget_all()
+    for user, asked in FIRST:
+        world.answer(user, asked)
+    for part, status in ((0, 200), (1, 404), (2, 200), (3, 404)):
+        where = {"namespace": "ada", "id": "steps", "part": str(part)}
+        assert world.answer("ada", Asked("GET", "/v1/pictures", where, None))[0] == status
+        assert world.answer("bob", Asked("GET", "/v1/pictures", where, None))[0] == 403
+        own = {"id": "steps", "part": str(part)}
+        assert world.answer("bob", Asked("GET", "/v1/pictures", own, None))[0] == 404

@@ -67,7 +67,7 @@ async def test_a_life_over_stdio(folders: tuple[Path, Path], tmp_path: Path):
         ]
 
         [hit] = (await call(session, "recall", query="Which key opens the blue door?", k=1))["items"]
-        assert (hit["id"], hit["text"], hit["has_picture"]) == (door, "The blue door opens with the brass key.", False)
+        assert (hit["id"], hit["text"], hit["pictures"]) == (door, "The blue door opens with the brass key.", 0)
         assert hit["similarity"] > 0.5 and hit["created_at"] and "expires" not in hit
         result = await session.call_tool("recall", {"query": "旗"})
         assert "旗" in result.content[0].text, "models read the characters, not their numbers"
@@ -145,7 +145,7 @@ async def test_a_life_over_http(served: tuple[ContinuousMemory, str]):
         door = (await call(session, "remember", text="The blue door opens with the brass key.", picture=png(1)))["id"]
         assert [hit.text for hit in memory.namespace("ada").get(door)] == ["The blue door opens with the brass key."]
         [hit] = (await call(session, "recall", query="What opens the blue door?"))["items"]
-        assert (hit["id"], hit["has_picture"]) == (door, True)
+        assert (hit["id"], hit["pictures"]) == (door, 1)
         assert "neither text nor image" in await refused(session, "remember")
         assert await call(session, "forget", ids=[door]) == {"forgotten": 1}
         assert memory.namespace("ada").count() == 0

@@ -33,7 +33,16 @@ def picture(width: int, height: int) -> str:
 
 
 def test_what_is_too_large_is_refused(memory: ContinuousMemory):
-    settings = ServerSettings(max_body_bytes=20_000, max_items=2, max_picture_bytes=1000, max_picture_pixels=4000)
+    settings = ServerSettings(
+        max_body_bytes=20_000,
+        max_items=2,
+        max_picture_bytes=1000,
+        max_picture_pixels=4000,
+        max_parts=3,
+        max_item_pixels=5000,
+    )
+    text = {"type": "text", "text": "A."}
+    small, large = ({"type": "image", "image": picture(*size)} for size in ((50, 60), (100, 50)))
     client = TestClient(create_app(memory, settings))
     noise = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(2000)).decode()
     for body in (
@@ -42,10 +51,15 @@ def test_what_is_too_large_is_refused(memory: ContinuousMemory):
         {"items": [{"image": noise}]},
         {"items": [{"image": picture(100, 50)}]},
         {"items": [{"text": "A."}, {"text": "B.", "image": picture(100, 50)}]},
+        {"items": [{"content": [text, large]}]},
+        {"items": [{"content": [text, small, small]}]},
+        {"items": [{"content": [text] * 4}]},
     ):
         refused = client.post("/v1/items", json=body)
         assert (refused.status_code, refused.json()["type"]) == (413, "LimitError"), refused.text
     assert client.post("/v1/search", json={"image": picture(100, 50)}).status_code == 413
+    changed = {"id": "a", "content": [text, small, small]}
+    assert client.patch("/v1/items", json=changed).status_code == 413
     shown = {"role": "user", "content": [{"type": "image", "image": picture(100, 50)}]}
     assert client.post("/v1/reply", json={"messages": [shown]}).status_code == 413
     assert memory.count() == 0

@@ -25,6 +25,7 @@ from comem_memory.cli.app import (
 from comem_memory.cli.bulk import add_with_ray
 from comem_memory.cli.kept import reach_kept, shown
 from comem_memory.config import Mode, Split, TrajectoryFormat
+from comem_memory.content import amounts_of
 from comem_memory.errors import counted
 
 if TYPE_CHECKING:
@@ -124,7 +125,10 @@ def search(
 ) -> None:
     """Find the items most similar to a text, a picture, or both."""
     with reach_memory(context) as memory:
-        hits = [shown(hit, hit.image_location) for hit in memory.search(text, image, k=k, where=where)]
+        hits = [
+            shown(hit, hit.image_location, hit.content_locations)
+            for hit in memory.search(text, image, k=k, where=where)
+        ]
     if as_json:
         print_json(hits)
     else:
@@ -200,7 +204,7 @@ def ask(
                 {
                     "answer": answer.text,
                     "prompt_tokens": answer.prompt_tokens,
-                    "hits": [shown(hit, hit.image_location) for hit in answer.hits],
+                    "hits": [shown(hit, hit.image_location, hit.content_locations) for hit in answer.hits],
                 }
             )
             return
@@ -285,10 +289,16 @@ def _stored(item: dict[str, Any]) -> str:
 
 
 def _table(first: str, values: list[str], items: list[dict[str, Any]]) -> Table:
-    """A line for each item, after a first column of its own, with the beginning of its text."""
-    pictures = any(item["image"] for item in items)
-    table = Table(first, Column("id", overflow="fold"), "text", *["image"] * pictures)
+    """A line for each item, after a first column of its own, with the beginning of its text and how much it holds."""
+    pictures, parts = any(item["image"] for item in items), any(item["content"] for item in items)
+    table = Table(first, Column("id", overflow="fold"), "text", *["parts"] * parts, *["image"] * pictures)
     for value, item in zip(values, items, strict=True):
         text = " ".join((item["text"] or "").split())[:120]
-        table.add_row(value, item["id"], text, *[item["image"]] * pictures)
+        table.add_row(value, item["id"], text, *[_parts(item)] * parts, *[item["image"]] * pictures)
     return table
+
+
+def _parts(item: dict[str, Any]) -> str:
+    """How many texts and pictures an item of several has, and how many of them are not in its vectors."""
+    left_out = f" ({len(item['left_out'])} of them left out)" if item["left_out"] else ""
+    return amounts_of(item["content"] or ()) + left_out

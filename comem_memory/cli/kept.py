@@ -116,7 +116,12 @@ class _Stored(Kept):
             return write_folder(folder, self._store.identity, shown)
 
     def _shown(self, records: Sequence[MemoryRecord]) -> list[dict[str, Any]]:
-        return [shown(record, self._pictures.find(record.image)) for record in records]
+        from comem_memory.content import locations_of
+
+        return [
+            shown(record, self._pictures.find(record.image), locations_of(self._pictures.content(record)))
+            for record in records
+        ]
 
 
 class _Served(Kept):
@@ -158,18 +163,22 @@ class _Served(Kept):
         )
 
     def _shown(self, found: Hits) -> list[dict[str, Any]]:
-        return [shown(hit, hit.image and str(self._connection.url.join(hit.image))) for hit in found.hits]
+        at = self._connection.location
+        return [shown(hit, hit.image and at(hit.image), hit.content_locations(at)) for hit in found.hits]
 
     def _post(self, route: str, ask: Any, answer: type[Any], **how: Any) -> Any:
         return self._connection.post(f"/v1/items/{route}", ask, answer, {"namespace": self.namespace}, **how)
 
 
-def shown(item: MemoryHit | MemoryRecord | Hit, image: str | None) -> dict[str, Any]:
+def shown(
+    item: MemoryHit | MemoryRecord | Hit, image: str | None, content: list[dict[str, str]] | None
+) -> dict[str, Any]:
     """An item as --json prints it.
 
     Args:
         item: The item.
         image: Where its picture is found.
+        content: As `MemoryHit.content_locations`.
     """
     from comem_memory.types import own_metadata
 
@@ -178,6 +187,8 @@ def shown(item: MemoryHit | MemoryRecord | Hit, image: str | None) -> dict[str, 
         "similarity": getattr(item, "similarity", None),
         "text": item.text,
         "image": image,
+        "content": content,
+        "left_out": list(item.left_out),
         "metadata": own_metadata(item.metadata),
         "created_at": item.created_at,
         "truncated": item.truncated,

@@ -87,6 +87,10 @@ class Connection:
     def get(self, path: str, answer: type[A], params: Mapping[str, Any] = NOTHING) -> A:
         return self._read(self._send("GET", path, None, params, again=True), answer)
 
+    def location(self, path: str) -> str:
+        """The URL of what the server has at a path, to those who have a token."""
+        return str(self.url.join(path))
+
     def download(self, path: str, params: Mapping[str, Any] = NOTHING) -> httpx.Response:
         """Whatever the server has there."""
         return self._send("GET", path, None, params, again=True)

@@ -8,10 +8,11 @@ from typing import Any
 
 from PIL import Image
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 
 from comem_memory.chat import ChatSettings, NamedItems
-from comem_memory.content import repaired
-from comem_memory.errors import InvalidItemError, QueryError, shortened
+from comem_memory.content import content_parts, pictures_of, repaired
+from comem_memory.errors import QueryError, shortened
 from comem_memory.files import as_png, load_image
 from comem_memory.model import Message
 from comem_memory.server import wire
@@ -59,25 +60,38 @@ def picture(image: Any) -> bytes | None:
 def item(given: MemoryItem) -> wire.Item:
     """
     Raises:
-        InvalidItemError: Its picture cannot be opened.
+        InvalidItemError: A picture cannot be opened.
     """
-    check_content(given.content)
-    return wire.Item.of(given, picture(given.image))
+    if given.content is None:
+        return wire.Item.of(given, picture(given.image))
+    is_first = any(given.image is one for one in pictures_of(given.content)[:1])  # which the server takes by itself
+    return wire.Item.of(given, None if is_first else picture(given.image), content(given.content))
 
 
-def check_content(content: Any) -> None:
-    """
+def content(given: Any) -> wire.Content | None:
+    """Texts and pictures, as `MemoryItem` takes them.
+
     Raises:
-        InvalidItemError: There is content of several parts.
+        InvalidItemError: It is no content, or a picture cannot be opened.
     """
-    if content is not None:
-        raise InvalidItemError("An item of several parts cannot be sent to a server. Open the memory itself.")
+    if given is None:
+        return None
+    return [
+        wire.TextPart(type="text", text=part)
+        if isinstance(part, str)
+        else wire.ImagePart(type="image", image=picture(part) or b"")
+        for part in content_parts(given)
+    ]
 
 
 def length_of(sent: wire.Item) -> int:
-    """About how many bytes an item is in a request; a picture is not encoded for that."""
-    picture = 4 * -(-len(sent.image or b"") // 3)
-    return picture + len(sent.model_dump_json(exclude_unset=True, exclude={"image"})) + len(',"image":"",')
+    """About how many bytes an item is in a request; pictures are not encoded for that."""
+    parts = sent.content or []
+    pictures = [sent.image or b"", *(part.image for part in parts if isinstance(part, wire.ImagePart))]
+    texts = [part.text for part in parts if isinstance(part, wire.TextPart)]
+    plain = len(sent.model_dump_json(exclude_unset=True, exclude={"image", "content"}))
+    written = sum(4 * -(-len(one) // 3) for one in pictures) + sum(len(to_json(one)) for one in texts)
+    return plain + written + len(',"image":"","content":[]') + len('{"type":"image","image":""},') * len(parts)
 
 
 def message(given: Message) -> BaseModel:

@@ -195,9 +195,15 @@ class RemoteMemory(ContinuousMemory):
         metadata: Metadata | None = None,
         truncate: bool = False,
     ) -> None:
-        outgoing.check_content(content)
-        picture = outgoing.picture(image)
-        ask = request(wire.UpdateRequest, id=id, text=text, image=picture, metadata=metadata, truncate=truncate)
+        ask = request(
+            wire.UpdateRequest,
+            id=id,
+            text=text,
+            image=outgoing.picture(image),
+            content=outgoing.content(content),
+            metadata=metadata,
+            truncate=truncate,
+        )
         self._post("items", ask, wire.Wire, method="PATCH")
 
     def _delete(self, ids: list[str] | None, where: Filter | None) -> int:

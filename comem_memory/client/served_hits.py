@@ -1,4 +1,4 @@
-"""Hits of a server's items: picture and vectors are fetched when they are first looked at."""
+"""Hits of a server's items: pictures and vectors are fetched when they are first looked at."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import mimetypes
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,17 +18,21 @@ from comem_memory.files import atomic_write
 from comem_memory.server import wire
 from comem_memory.types import MemoryHit
 
+_FETCHED = ("image", "content", "memory_embeddings")
+"""Fields of a hit that come when they are first looked at."""
+
 
 class ServedHit(MemoryHit):
-    """A hit whose picture and vectors lie on a server until they are looked at, and come as they are then.
+    """A hit whose pictures and vectors lie on a server until they are looked at, and come as they are then.
 
     The vectors of all hits of one answer are fetched together. A picture is a file in a temporary folder, which goes
-    when the memory is closed. Copied to another process, it is a `MemoryHit` with both.
+    when the memory is closed; those of `content` come together. Copied to another process, it is a `MemoryHit` with
+    all of them.
     """
 
     def __init__(self, *, answer: Answered | None = None, **known: Any) -> None:
         for field in fields(MemoryHit):
-            if field.name not in ("image", "memory_embeddings") or field.name in known:
+            if field.name not in _FETCHED or field.name in known:
                 self.__dict__[field.name] = known[field.name]
         self.__dict__["_answer"] = answer
 
@@ -39,9 +44,17 @@ class ServedHit(MemoryHit):
     def memory_embeddings(self) -> torch.Tensor:
         return self.__dict__["_answer"].vectors_of(self.id)
 
+    @cached_property
+    def content(self) -> tuple[str | Path, ...] | None:
+        return self.__dict__["_answer"].content(self)
+
     @property
     def image_location(self) -> str | None:
         return self.__dict__["_answer"].picture_url(self.id)
+
+    @property
+    def content_locations(self) -> list[dict[str, str]] | None:
+        return self.__dict__["_answer"].content_locations(self.id)
 
     def __reduce__(self) -> Any:
         return MemoryHit, tuple(getattr(self, field.name) for field in fields(MemoryHit))
@@ -58,14 +71,15 @@ class Answered:
 
     def __init__(self, connection: Connection, namespace: str, hits: Sequence[wire.Hit]) -> None:
         self._connection, self._params = connection, {"namespace": namespace}
-        self._pictures = {hit.id: hit.image for hit in hits}
+        self._sent = {hit.id: hit for hit in hits}
         self.hits: list[MemoryHit] = [ServedHit(answer=self, **_known(hit)) for hit in hits]
 
     @cached_property
     def _vectors(self) -> dict[str, torch.Tensor]:
-        ask = wire.GetRequest(ids=list(self._pictures), skip_missing=True, vectors=True)
+        ask = wire.GetRequest(ids=list(self._sent), skip_missing=True, vectors=True)
         found = self._connection.post("/v1/items/get", ask, wire.Hits, self._params)
-        return {hit.id: hit.hit(image=None).memory_embeddings for hit in found.hits}
+        sent = {hit.id: hit.memory_embeddings for hit in found.hits}
+        return {id: torch.from_numpy(vectors.array()) for id, vectors in sent.items() if vectors is not None}
 
     def vectors_of(self, id: str) -> torch.Tensor:
         """
@@ -78,8 +92,12 @@ class Answered:
 
     def picture_url(self, id: str) -> str | None:
         """Where the server gives a hit's picture, to those who have a token."""
-        where = self._pictures[id]
-        return None if where is None else str(self._connection.url.join(where))
+        where = self._sent[id].image
+        return None if where is None else self._connection.location(where)
+
+    def content_locations(self, id: str) -> list[dict[str, str]] | None:
+        """A hit's content, as `MemoryHit.content_locations`."""
+        return self._sent[id].content_locations(self._connection.location)
 
     def picture(self, hit: MemoryHit) -> str | None:
         """The path of a hit's picture, if it has one.
@@ -87,9 +105,24 @@ class Answered:
         Raises:
             ItemNotFoundError: It was deleted meanwhile.
         """
-        where = self._pictures[hit.id]
-        if where is None:
+        where = self._sent[hit.id].image
+        return None if where is None else self._fetched(where, hit)
+
+    def content(self, hit: MemoryHit) -> tuple[str | Path, ...] | None:
+        """A hit's texts and the paths of its pictures, if it has several.
+
+        Raises:
+            ItemNotFoundError: It was deleted meanwhile.
+        """
+        sent = self._sent[hit.id].content
+        if sent is None:
             return None
+        return tuple(
+            part.text if isinstance(part, wire.HitText) else Path(self._fetched(part.image, hit)) for part in sent
+        )
+
+    def _fetched(self, where: str, hit: MemoryHit) -> str:
+        """The path of a picture of a hit, from where the server gives it."""
         name = hashlib.sha256(f"{where}\0{hit.updated_at}".encode()).hexdigest()[:32]
         with self._connection.fetching:
             [*known] = self._connection.folder.glob(f"{name}.*")
@@ -103,8 +136,6 @@ class Answered:
 
 
 def _known(hit: wire.Hit) -> dict[str, Any]:
-    """Fields of a hit besides picture and vectors."""
-    plain = {field.name: getattr(hit, field.name) for field in fields(MemoryHit) if field.name in wire.Hit.model_fields}
-    del plain["image"], plain["memory_embeddings"]
-    whole = {"content": None, "left_out": ()}
-    return plain | whole | {"supersedes": tuple(hit.supersedes), "found_by": tuple(hit.found_by)}
+    """Fields of a hit besides pictures and vectors."""
+    plain = {field.name: getattr(hit, field.name) for field in fields(MemoryHit) if field.name not in _FETCHED}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}

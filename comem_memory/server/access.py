@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
@@ -68,12 +69,13 @@ class View:
         return self.served.settings
 
     def hit(self, hit: MemoryHit, *, vectors: bool = False) -> Hit:
-        """A hit as it is sent; its picture is told by where the server gives it, not by its file."""
-        return Hit.of(hit, image=self.picture_url(hit.id) if hit.image else None, vectors=vectors)
+        """A hit as it is sent; its pictures are told by where the server gives them, not by their files."""
+        return Hit.of(hit, where=partial(self._picture_url, hit.id), vectors=vectors)
 
-    def picture_url(self, id: str) -> str:
-        """The path on the server that gives an item's picture."""
-        return f"/v1/pictures?{urlencode({'namespace': self.memory.name, 'id': id})}"
+    def _picture_url(self, id: str, part: int | None) -> str:
+        """The path on the server that gives an item's picture, or the one at a place in its content."""
+        of_content = {} if part is None else {"part": part}
+        return f"/v1/pictures?{urlencode({'namespace': self.memory.name, 'id': id} | of_content)}"
 
 
 Namespace = Annotated[

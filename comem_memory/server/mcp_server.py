@@ -26,7 +26,7 @@ from comem_memory.memory import ContinuousMemory
 from comem_memory.server.pictures import checked
 from comem_memory.server.settings import ServerSettings
 from comem_memory.threads import run_in_thread
-from comem_memory.types import MemoryItem
+from comem_memory.types import MemoryHit, MemoryItem
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Recall(BaseModel):
 class RecalledItem(BaseModel):
     id: str = Field(description="For forget, and for supersedes.")
     text: str | None = Field(None, description="What was remembered.")
-    has_picture: bool = Field(description="Whether a picture was remembered with it.")
+    pictures: int = Field(description="How many pictures were remembered with it.")
     similarity: float = Field(description="How close it is to the query, -1 to 1.")
     created_at: str = Field(description="When it was stored, ISO 8601.")
     said_at: str | None = Field(None, description="When it was said or happened, where that is known, ISO 8601.")
@@ -129,8 +129,8 @@ def _recall(memory: ContinuousMemory, asked: Recall, _: object) -> Found:
     found = [
         RecalledItem(
             id=hit.id,
-            text=hit.text,
-            has_picture=hit.image_location is not None,
+            text=hit.full_text or None,
+            pictures=_pictures(hit),
             similarity=round(hit.similarity or 0.0, 4),
             created_at=hit.created_at,
             said_at=hit.said_at,
@@ -139,6 +139,11 @@ def _recall(memory: ContinuousMemory, asked: Recall, _: object) -> Found:
         for hit in memory.search(asked.query, k=asked.k)
     ]
     return Found(items=found)
+
+
+def _pictures(hit: MemoryHit) -> int:
+    kinds = [part["type"] for part in hit.content_locations or ()]
+    return max(kinds.count("image"), int(hit.image_location is not None))
 
 
 def _forget(memory: ContinuousMemory, asked: Forget, _: object) -> Forgotten:

@@ -1,15 +1,19 @@
-"""Pictures in requests, looked at before they are decoded."""
+"""Pictures in requests, looked at before they are decoded, and the files of those that are stored."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from comem_memory.errors import InvalidItemError, LimitError
+from comem_memory.content import pictures_of
+from comem_memory.errors import InvalidItemError, ItemNotFoundError, LimitError
 from comem_memory.server.settings import ServerSettings
-from comem_memory.server.wire import Item
-from comem_memory.types import MemoryItem
+from comem_memory.server.wire import Content, Item, content_of
+from comem_memory.types import MemoryHit, MemoryItem
 
 
 def checked(picture: bytes | None, limits: ServerSettings) -> bytes | None:
@@ -37,6 +41,45 @@ def checked(picture: bytes | None, limits: ServerSettings) -> bytes | None:
     return picture
 
 
+def checked_content(content: Content | None, limits: ServerSettings) -> list[str | bytes] | None:
+    """Content as `MemoryItem` takes it, within the limits.
+
+    Raises:
+        LimitError: It has too many parts, or a picture or all together are too large.
+        InvalidItemError: A picture of it is none.
+    """
+    if content is None:
+        return None
+    parts = content_of(content)
+    check_sizes(parts, limits)
+    return parts
+
+
+def check_sizes(parts: Sequence[Any], limits: ServerSettings) -> None:
+    """
+    Args:
+        parts: Texts and pictures of an item, encoded or opened.
+        limits: How many, and how large they may be.
+
+    Raises:
+        LimitError: There are too many parts, or a picture or all together are too large.
+        InvalidItemError: A picture of it is none.
+    """
+    if len(parts) > limits.max_parts:
+        raise LimitError(f"An item has {len(parts)} parts, more than {limits.max_parts}. Split it into several items.")
+    pixels = 0
+    for picture in pictures_of(parts):
+        opened = (
+            picture if isinstance(picture, Image.Image) else Image.open(io.BytesIO(checked(picture, limits) or b""))
+        )
+        pixels += opened.width * opened.height
+    if pixels > limits.max_item_pixels:
+        raise LimitError(
+            f"The pictures of an item have {pixels} pixels, more than {limits.max_item_pixels}. Scale them down, or "
+            "split it into several items."
+        )
+
+
 def items_of(items: list[Item], limits: ServerSettings) -> list[MemoryItem]:
     """Items of a request, within the limits.
 
@@ -48,4 +91,24 @@ def items_of(items: list[Item], limits: ServerSettings) -> list[MemoryItem]:
         raise LimitError(f"{len(items)} items are more than {limits.max_items} in one request. Send them in parts.")
     for item in items:
         checked(item.image, limits)
+        checked_content(item.content, limits)
     return [item.item() for item in items]
+
+
+def picture_file(hit: MemoryHit, part: int | None) -> Path:
+    """The file of an item's picture.
+
+    Args:
+        hit: The item.
+        part: A place in its content; `None` is the picture that it is found by.
+
+    Raises:
+        ItemNotFoundError: There is no picture.
+    """
+    if part is None:
+        found: str | Path | None = None if hit.image is None else Path(hit.image)
+    else:
+        found = dict(enumerate(hit.content or ())).get(part)
+    if not isinstance(found, Path) or not found.is_file():
+        raise ItemNotFoundError(f"Item {hit.id!r} has no picture{'' if part is None else f' at {part}'}.")
+    return found

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 from PIL import Image
 
-from comem_memory.errors import ItemNotFoundError
 from comem_memory.server.access import Readable, Writable
-from comem_memory.server.pictures import checked, items_of
+from comem_memory.server.pictures import checked, checked_content, items_of, picture_file
 from comem_memory.server.problems import declared
 from comem_memory.server.wire import (
     AddRequest,
@@ -93,11 +91,17 @@ def count(view: Readable, request: FilterRequest) -> Count:
 
 @router.patch("/items", status_code=204, responses=declared(404, 409))
 async def update(view: Writable, request: UpdateRequest) -> None:
-    """Change an item; it is encoded again if its text or picture changes."""
+    """Change an item; it is encoded again if its text, picture or content changes."""
     image = checked(request.image, view.limits)
+    content = await asyncio.to_thread(checked_content, request.content, view.limits)
     async with view.served.writes.turn():
         await view.memory.aupdate(
-            request.id, text=request.text, image=image, metadata=request.metadata, truncate=request.truncate
+            request.id,
+            text=request.text,
+            image=image,
+            content=content,
+            metadata=request.metadata,
+            truncate=request.truncate,
         )
 
 
@@ -121,7 +125,7 @@ def postpone(view: Writable, request: PostponeRequest) -> None:
 
 @router.post("/items/same", responses=declared())
 def same(view: Readable, request: SameRequest) -> Same:
-    """For each item, the ids of what is stored with the same text and picture, superseded ones too."""
+    """For each item, the ids of what is stored with the same texts and pictures, superseded ones too."""
     return Same(ids=view.memory.same_content(items_of(request.items, view.limits)))
 
 
@@ -146,13 +150,17 @@ def search(view: Readable, request: SearchRequest) -> Hits:
     response_class=FileResponse,
     responses=declared(404, of_200={"image/*": {}}),
 )
-def picture(view: Readable, id: Annotated[str, Query(description="The item.")]) -> FileResponse:
-    """An item's picture."""
-    [hit] = view.memory.get(id)
-    if hit.image is None or not Path(hit.image).is_file():
-        raise ItemNotFoundError(f"Item {id!r} has no picture.")
-    with Image.open(hit.image) as opened:
+def picture(
+    view: Readable,
+    id: Annotated[str, Query(description="The item.")],
+    part: Annotated[
+        int | None, Query(ge=0, description="The place in its content, from 0; by default the picture it is found by.")
+    ] = None,
+) -> FileResponse:
+    """A picture of an item."""
+    path = picture_file(view.memory.get(id)[0], part)
+    with Image.open(path) as opened:
         media_type = opened.get_format_mimetype()
     return FileResponse(
-        hit.image, media_type=media_type, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private"}
+        path, media_type=media_type, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private"}
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -128,15 +129,44 @@ class Problem(Wire):
 # -- items ------------------------------------------------------------------------------------------------------
 
 
+class TextPart(Asked):
+    """A text in a message or an item."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImagePart(Asked):
+    """A picture in a message or an item."""
+
+    type: Literal["image"]
+    image: Bytes
+    """Its file, in base64."""
+
+
+Content = list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
+"""Texts and pictures in their order."""
+
+
+def content_of(parts: Content) -> list[str | bytes]:
+    """Parts as `MemoryItem` takes them."""
+    return [part.text if isinstance(part, TextPart) else part.image for part in parts]
+
+
 class Item(Asked):
-    """Something to remember: a text, a picture, or both. See `MemoryItem` for what each field means."""
+    """Something to remember: a text, a picture, or several of both. See `MemoryItem` for what each field means."""
 
     text: str | None = None
-    """The item's text."""
+    """The item's text; with `content` by default its texts."""
     image: Bytes | None = None
-    """A picture: its file (PNG, JPEG, ...), in base64. No URL or path, of which the server opens none."""
+    """A picture: its file (PNG, JPEG, ...), in base64; with `content` by default its first. No URL or path, of which
+    the server opens none."""
+    content: Content | None = None
+    """Several texts and pictures in their order."""
+    thin: bool = False
+    """Leave out steps of `content` where it is too long for the encoder."""
     id: str | None = None
-    """Unique within a namespace; by default a hash of text and picture, so that adding twice changes nothing."""
+    """Unique within a namespace; by default a hash of texts and pictures, so that adding twice changes nothing."""
     metadata: Metadata = {}
     """Texts, numbers and booleans to filter on, in lists and dicts or not."""
     said_at: DateTime | None = None
@@ -151,18 +181,20 @@ class Item(Asked):
     """What an adapter of an agent framework notes about it."""
 
     @classmethod
-    def of(cls, item: MemoryItem, image: bytes | None) -> Self:
+    def of(cls, item: MemoryItem, image: bytes | None, content: Content | None = None) -> Self:
         """An item as it is sent.
 
         Args:
             item: The item.
-            image: The encoded file of its picture, if it has one.
+            image: The encoded file of its picture, if it has one that is not the first of the content.
+            content: Its content, if it has some.
         """
-        given = item.model_dump(mode="json", include=item.model_fields_set - {"image", "content", "thin"})
+        given = item.model_dump(mode="json", include=item.model_fields_set - {"image", "content"})
         metadata = given.pop("metadata", {})
         own = {"metadata": own_metadata(metadata)} if "metadata" in item.model_fields_set else {}
         notes = {"notes": notes} if (notes := notes_of(metadata)) else {}
-        return cls.model_validate(given | own | notes | ({} if image is None else {"image": image}))
+        files = {name: value for name, value in (("image", image), ("content", content)) if value is not None}
+        return cls.model_validate(given | own | notes | files)
 
     def item(self) -> MemoryItem:
         """
@@ -170,8 +202,25 @@ class Item(Asked):
             InvalidItemError: Neither text nor picture, or a value that cannot be stored.
         """
         given = {name: getattr(self, name) for name in self.model_fields_set - {"notes"}}
+        if self.content is not None:
+            given["content"] = content_of(self.content)
         item = MemoryItem(**given)
         return with_notes(item, self.notes) if self.notes else item
+
+
+class HitText(Wire):
+    """A text of a stored item."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class HitImage(Wire):
+    """A picture of a stored item."""
+
+    type: Literal["image"] = "image"
+    image: str
+    """Where the server gives it: a path on it that takes the same token."""
 
 
 class Hit(Wire):
@@ -180,9 +229,13 @@ class Hit(Wire):
     id: str
     """Unique within the namespace."""
     text: str | None = None
-    """The text that was encoded."""
+    """The text that was encoded; with `content`, the text that it is found by."""
     image: str | None = None
     """Where the server gives the item's picture: a path on it that takes the same token."""
+    content: list[Annotated[HitText | HitImage, Field(discriminator="type")]] | None = None
+    """Texts and pictures in their order, of an item that has several."""
+    left_out: list[int] = []
+    """Places in `content` of what is not in the vectors, from 0."""
     metadata: Metadata = {}
     """The item's own metadata."""
     notes: dict[Note, Any] = {}
@@ -200,7 +253,7 @@ class Hit(Wire):
     expires: str | None = None
     """When it is to be forgotten, ISO 8601, UTC."""
     truncated: bool = False
-    """The end of the text is not in the vectors."""
+    """The end of the text, or of `content` what `left_out` names, is not in the vectors."""
     supersedes: list[str] = []
     """Ids of the items that it took the place of."""
     superseded_by: str | None = None
@@ -209,42 +262,43 @@ class Hit(Wire):
     """The item's vectors (num_query_tokens, hidden_size), if they were asked for."""
 
     @classmethod
-    def of(cls, hit: MemoryHit, *, image: str | None, vectors: bool) -> Self:
+    def of(cls, hit: MemoryHit, *, where: Callable[[int | None], str], vectors: bool) -> Self:
         """A hit as it is sent.
 
         Args:
             hit: The hit.
-            image: Where the server gives its picture.
+            where: Where the server gives the picture at a place in its content; with `None`, its own picture.
             vectors: Whether its vectors are sent.
         """
         plain = {name: getattr(hit, name) for name in _PLAIN}
+        content = [
+            HitText(text=part) if isinstance(part, str) else HitImage(image=where(place))
+            for place, part in enumerate(hit.content or ())
+        ]
         return cls(
             **plain,
-            image=image,
+            image=where(None) if hit.image else None,
+            content=content or None,
+            left_out=list(hit.left_out),
             found_by=list(hit.found_by),
             supersedes=list(hit.supersedes),
             memory_embeddings=Vectors.of(hit.memory_embeddings) if vectors else None,
         )
 
-    def hit(self, *, image: str | None) -> MemoryHit:
-        """The hit again; its vectors, if they were not sent, are none, (0, 0).
+    def content_locations(self, location: Callable[[str], str]) -> list[dict[str, str]] | None:
+        """As `MemoryHit.content_locations`.
 
         Args:
-            image: Where the client finds the picture.
+            location: The URL of a path on the server.
         """
-        import torch  # which a server has, and not every client needs
-
-        vectors = (
-            torch.empty(0, 0) if self.memory_embeddings is None else torch.from_numpy(self.memory_embeddings.array())
-        )
-        plain = {name: getattr(self, name) for name in _PLAIN}
-        return MemoryHit(
-            **plain,
-            image=image,
-            found_by=tuple(self.found_by),
-            supersedes=tuple(self.supersedes),
-            memory_embeddings=vectors,
-        )
+        if self.content is None:
+            return None
+        return [
+            {"type": "text", "text": part.text}
+            if isinstance(part, HitText)
+            else {"type": "image", "image": location(part.image)}
+            for part in self.content
+        ]
 
 
 _PLAIN = (
@@ -304,6 +358,8 @@ class UpdateRequest(Asked):
     """The new text."""
     image: Bytes | None = None
     """The new picture: its file, in base64."""
+    content: Content | None = None
+    """The new content; then text and picture, unless they are given, are its own."""
     metadata: Metadata | None = None
     """The new metadata, instead of all the old."""
     truncate: bool = False
@@ -393,7 +449,7 @@ class SameRequest(Asked):
 
 
 class Same(Wire):
-    """For each item, the ids of what is stored with the same text and picture."""
+    """For each item, the ids of what is stored with the same texts and pictures."""
 
     ids: list[list[str]]
 
@@ -516,21 +572,6 @@ class Description(Wire):
     restated: str
 
 
-class TextPart(Asked):
-    """A part of a message."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ImagePart(Asked):
-    """A picture in a message."""
-
-    type: Literal["image"]
-    image: Bytes
-    """Its file, in base64."""
-
-
 class Function(Asked):
     """A function and the arguments it is called with."""
 
@@ -561,7 +602,7 @@ class Message(Asked):
     """A turn of a conversation."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] = ""
+    content: str | Content = ""
     tool_calls: list[Call] | None = None
     """What the assistant called."""
     tool_call_id: str | None = None
