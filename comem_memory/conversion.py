@@ -50,7 +50,7 @@ def to_item(given: Addable) -> MemoryItem:
 
     Raises:
         InvalidItemError: It is none of these, or cannot be stored. Or a document names a picture, since a memory opens
-            no file that a document's metadata name.
+            no file that a document's metadata name; or a document or node is of an item of several parts.
     """
     if isinstance(given, MemoryItem):
         return given
@@ -58,6 +58,12 @@ def to_item(given: Addable) -> MemoryItem:
         return MemoryItem(text=given)
     if isinstance(given, Trajectory):
         return given.item()
+    if (_is_document(given) or _is_node(given)) and RESERVED_PREFIX + "content" in given.metadata:
+        id = getattr(given, "id", None) or getattr(given, "node_id", None)
+        raise InvalidItemError(
+            f"Document or node {shortened(id)!r} is of an item of several parts, of which it holds the text alone. To "
+            "change the item, call memory.update(id, ...), or pass MemoryItem(content=...)."
+        )
     if _is_document(given):
         id, picture = getattr(given, "id", None), RESERVED_PREFIX + "image"
         if picture in given.metadata:

@@ -14,7 +14,7 @@ FIELDS = (*GIVEN, "created_at", "updated_at", "superseded_by", "found_by")
 
 
 def metadata_of(hit: MemoryHit, fields: Sequence[str] = FIELDS, **more: Any) -> dict[str, Any]:
-    """The item's own metadata, and under `comem.` these fields of the hit that are set, and `more`."""
-    ours = {name: getattr(hit, name) for name in fields} | more
+    """The item's own metadata, and under `comem.` these fields of the hit that are set, its content, and `more`."""
+    ours = {name: getattr(hit, name) for name in fields} | {"content": hit.content_locations} | more
     told = {name: list(value) if isinstance(value, tuple) else value for name, value in ours.items()}
     return visible(hit) | {RESERVED_PREFIX + name: value for name, value in told.items() if value not in (None, [], "")}

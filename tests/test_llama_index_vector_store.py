@@ -11,7 +11,7 @@ from helpers.memories import CAT, same_picture
 from helpers.served import as_opened
 from llama_index.core import Document, StorageContext, VectorStoreIndex
 from llama_index.core.embeddings import MockEmbedding
-from llama_index.core.schema import ImageNode, NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.schema import ImageNode, MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import (
     FilterCondition,
     FilterOperator,
@@ -21,8 +21,9 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
 )
 
-from comem_memory import ContinuousMemory
-from comem_memory.errors import QueryError
+from comem_memory import ContinuousMemory, MemoryItem
+from comem_memory.errors import InvalidItemError, QueryError
+from comem_memory.files import as_png
 from comem_memory.integrations.llama_index import ComemLlamaVectorStore, ComemRetriever
 from comem_memory.testing import tiny_memory, tiny_picture
 
@@ -209,6 +210,17 @@ class TestFilters:
             store.get_nodes(filters=some("not", one("n", ">", 1)))
         with pytest.raises(QueryError, match="cannot be understood"):
             store.get_nodes(filters=some("and", one("by.name", ">", "A")))
+
+
+def test_an_item_of_several_parts_says_all_its_texts_and_is_not_lost(store: ComemLlamaVectorStore):
+    content = [as_png(tiny_picture(1)), "Click Orders.", as_png(tiny_picture(2)), "Click Return."]
+    store.memory.add(MemoryItem(id="steps", text="Return a lamp", content=content))
+    [node] = store.get_nodes(["steps"])
+    said = "Return a lamp\nClick Orders.\nClick Return."
+    assert node.get_content() == said and "comem." not in node.get_content(MetadataMode.LLM)
+    with pytest.raises(InvalidItemError, match="of an item of several parts"):
+        store.add([node])
+    assert len(store.memory.get("steps")[0].content or ()) == 4
 
 
 def test_marginal_relevance_prefers_what_differs(store: ComemLlamaVectorStore):

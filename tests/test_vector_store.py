@@ -12,8 +12,9 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.indexing import InMemoryRecordManager, index
 
 from comem_memory import ContinuousMemory, MemoryItem
-from comem_memory.errors import QueryError
-from comem_memory.integrations.langchain import ComemVectorStore
+from comem_memory.errors import InvalidItemError, QueryError
+from comem_memory.files import as_png
+from comem_memory.integrations.langchain import ComemRetriever, ComemVectorStore
 from comem_memory.testing import tiny_memory, tiny_picture
 
 DOCUMENTS = [
@@ -97,6 +98,21 @@ def test_pictures_are_searched_with_and_named(store: ComemVectorStore):
     [found] = store.similarity_search("", k=1, image=tiny_picture(1))
     assert found.id == "cat" and same_picture(found.metadata["comem.image"], CAT.image)
     assert ids(store.max_marginal_relevance_search("", k=1, image=tiny_picture(1))) == ["cat"]
+
+
+def test_an_item_of_several_parts_says_all_its_texts_and_is_not_lost(store: ComemVectorStore):
+    content = [as_png(tiny_picture(1)), "Click Orders.", as_png(tiny_picture(2)), "Click Return."]
+    store.memory.add(MemoryItem(id="steps", text="Return a lamp", content=content))
+    [document] = store.get_by_ids(["steps"])
+    retriever = ComemRetriever(memory=store.memory, k=1, search_kwargs={"min_similarity": -1})
+    for found in (document, *retriever.invoke("Return a lamp")):
+        assert found.page_content == "Return a lamp\nClick Orders.\nClick Return."
+        assert [part["type"] for part in found.metadata["comem.content"]] == ["image", "text", "image", "text"]
+        with pytest.raises(InvalidItemError, match="of an item of several parts"):
+            store.add_documents([found])
+    assert len(store.memory.get("steps")[0].content or ()) == 4
+    store.delete(["steps"])
+    assert store.get_by_ids(["steps"]) == []
 
 
 def test_a_text_without_an_id_is_one_of_its_own(store: ComemVectorStore):

@@ -69,9 +69,13 @@ class ComemRetriever(BaseRetriever):
 
 
 def to_document(hit: MemoryHit) -> Document:
-    """The hit with its own metadata, and `comem.similarity`, `comem.image` (a path), if any, and `hits.FIELDS`."""
+    """The hit with all that it says, its own metadata, and under `comem.` what is known of it.
+
+    That is `comem.similarity`, `comem.image` (a path) and `comem.content` (parts, as `MemoryHit.content_locations`), if
+    any, and `hits.FIELDS`.
+    """
     return Document(
-        page_content=hit.text or "",
+        page_content=hit.full_text,
         id=hit.id,
         metadata=metadata_of(hit, similarity=hit.similarity, image=hit.image),
     )

@@ -23,7 +23,8 @@ class ComemVectorStore(VectorStore):
 
     So there are no embeddings to give: open the memory with `key=...` for another embedder. Scores are similarities, -1
     to 1, larger is closer; relevance scores are the same from 0 on. A document without an id gets a new one, so that
-    the same text may be stored more than once. A document of an item with a picture has its path as `comem.image`.
+    the same text may be stored more than once. A document of an item with a picture has its path as `comem.image`,
+    and one of an item with content its parts as `comem.content`; neither can be added again, without the pictures.
 
     Every search takes `image` (a picture to search with), `filter`, and the other options of `ContinuousMemory.search`.
 
@@ -165,5 +166,5 @@ class ComemVectorStore(VectorStore):
 
 
 def _document(hit: MemoryHit) -> Document:
-    """The hit as it was added; with the path of its picture."""
-    return Document(page_content=hit.text or "", id=hit.id, metadata=metadata_of(hit, GIVEN, image=hit.image))
+    """The hit as it was added; with the path of its picture, and of content all that it says."""
+    return Document(page_content=hit.full_text, id=hit.id, metadata=metadata_of(hit, GIVEN, image=hit.image))

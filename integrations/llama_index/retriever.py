@@ -62,13 +62,14 @@ class ComemRetriever(BaseRetriever):
 def to_node(hit: MemoryHit) -> TextNode:
     """The hit as a text node, or as an image node if it has a picture, under the item's own id.
 
-    Its metadata are the item's own, and `hits.FIELDS` under `comem.`, which no prompt shows.
+    It has all that the item says. Its metadata are the item's own, and `hits.FIELDS` and the parts of its content
+    (`MemoryHit.content_locations`) under `comem.`, which no prompt shows.
     """
     metadata = metadata_of(hit)
     ours = [name for name in metadata if name.startswith(RESERVED_PREFIX)]
     about = {
         "id_": hit.id,
-        "text": hit.text or "",
+        "text": hit.full_text,
         "metadata": metadata,
         "excluded_llm_metadata_keys": ours,
         "excluded_embed_metadata_keys": ours,

@@ -148,7 +148,7 @@ def _node(hit: MemoryHit) -> BaseNode:
     if NODE not in hit.notes:
         return to_node(hit)
     rest = json.loads(hit.notes[NODE]) | {"metadata": metadata_of(hit, GIVEN)}
-    node = metadata_dict_to_node({"_node_content": json.dumps(rest), "_node_type": rest["class_name"]}, hit.text)
+    node = metadata_dict_to_node({"_node_content": json.dumps(rest), "_node_type": rest["class_name"]}, hit.full_text)
     if isinstance(node, ImageNode):
         node.image_path = hit.image
     return node
