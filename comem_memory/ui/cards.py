@@ -7,6 +7,7 @@ from typing import Any
 
 from nicegui import ui
 
+from comem_memory.content import amounts_of
 from comem_memory.types import MemoryHit, leaves
 from comem_memory.ui.pictures import show_picture
 from comem_memory.ui.words import cut, show_text, words_of
@@ -46,6 +47,8 @@ def show_card(hit: MemoryHit, namespace: str, opened: Callable[[str, str], Await
             show_text(cut(hit.text, SHOWN), lambda word: word in wanted)
         with ui.row().classes("facts"):
             ui.label(moment(hit.said_at or hit.created_at)).classes("muted")
+            if hit.content is not None:
+                ui.label(amounts_of(hit.content_locations or ())).classes("fact")
             for name, value in list(leaves(hit.metadata).items())[:FACTS]:
                 ui.label(f"{name}: {shown(value)}").classes("fact")
 

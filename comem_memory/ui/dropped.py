@@ -8,7 +8,7 @@ from typing import Any
 
 from comem_memory.errors import InvalidItemError
 from comem_memory.files import item_files, items_of
-from comem_memory.server.pictures import checked
+from comem_memory.server.pictures import check_sizes, checked
 from comem_memory.server.settings import ServerSettings
 from comem_memory.types import MemoryItem, is_name
 
@@ -47,7 +47,9 @@ def items_in(folder: Path, limits: ServerSettings) -> Iterator[MemoryItem]:
 def _of_browser(item: MemoryItem, folder: Path, limits: ServerSettings) -> MemoryItem:
     changed: dict[str, Any] = {"image": _dropped(item.image, folder, limits)}
     if item.content is not None:
-        changed["content"] = [_dropped(part, folder, limits) for part in item.content]
+        parts = [_dropped(part, folder, limits) for part in item.content]
+        check_sizes(parts, limits)
+        changed["content"] = parts
     source = item.metadata.get("source")
     if isinstance(source, str) and source.startswith(f"{folder}/"):
         changed["metadata"] = item.metadata | {"source": Path(source).name}

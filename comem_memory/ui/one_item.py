@@ -9,6 +9,7 @@ from typing import Any
 from nicegui import ui
 
 from comem_memory.answers import Description
+from comem_memory.content import with_texts
 from comem_memory.errors import InvalidItemError
 from comem_memory.server.answering import in_turn
 from comem_memory.types import MemoryHit, leaves
@@ -49,10 +50,11 @@ class OneItem:
     def _show(self, hit: MemoryHit) -> None:
         self._card.clear()
         with self._card:
-            if hit.image_location is not None:
+            if hit.content is None and hit.image_location is not None:
                 show_picture(hit, self._visitor.namespace, large=True)
-            if hit.text:
+            if hit.text and hit.text != with_texts(None, hit.content or ()):
                 ui.label(hit.text).classes("text")
+            self._show_parts(hit)
             with ui.element("div").classes("table"):
                 for name, value in (_facts(hit) | leaves(hit.metadata)).items():
                     ui.label(name).classes("muted")
@@ -65,6 +67,18 @@ class OneItem:
                     ui.button("Edit", icon="edit", on_click=lambda: self._edit(hit)).props("flat")
                     ui.button("Delete", icon="delete", on_click=lambda: self._delete(hit)).props("flat color=negative")
                 ui.button("Close", on_click=self._sheet.close).props("flat")
+
+    def _show_parts(self, hit: MemoryHit) -> None:
+        """The texts and pictures of an item of several, in their order; what is not in its vectors is marked."""
+        for place, part in enumerate(hit.content or ()):
+            is_left_out = place in hit.left_out
+            with ui.element("div").classes("part left-out" if is_left_out else "part"):
+                if isinstance(part, str):
+                    ui.label(part).classes("text")
+                else:
+                    show_picture(hit, self._visitor.namespace, large=True, part=place)
+                if is_left_out:
+                    ui.label("Not in its vectors").classes("muted")
 
     async def _describe(self, hit: MemoryHit, said: ui.element) -> None:
         """What the frozen model reads in the item's vectors, beside the text of which they were made."""
@@ -140,8 +154,15 @@ def _facts(hit: MemoryHit) -> dict[str, Any]:
         "changed": f"{moment(hit.updated_at)} UTC" if hit.updated_at != hit.created_at else None,
         "said": hit.said_at,
         "expires": hit.expires,
-        "vectors": "of its beginning: the text is too long for one item" if hit.truncated else None,
+        "vectors": _vectors(hit),
         "takes the place of": list(hit.supersedes) or None,
         "superseded by": hit.superseded_by,
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _vectors(hit: MemoryHit) -> str | None:
+    """Of what an item's vectors are, if not of all of it."""
+    if hit.left_out:
+        return f"without {len(hit.left_out)} of its {len(hit.content or ())} parts: it is too long for one item"
+    return "of its beginning: the text is too long for one item" if hit.truncated else None

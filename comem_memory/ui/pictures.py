@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request, Response
 from nicegui import ui
 
-from comem_memory.errors import ItemNotFoundError
 from comem_memory.files import load_image
 from comem_memory.server.access import readable
+from comem_memory.server.pictures import picture_file
 from comem_memory.types import MemoryHit
 from comem_memory.ui.guard import PATH, session_of
 from comem_memory.ui.sessions import Sessions
@@ -26,10 +26,11 @@ CACHED = {"Cache-Control": "private, max-age=3600", "Vary": "Cookie"}
 """A browser keeps pictures, for one session."""
 
 
-def show_picture(hit: MemoryHit, namespace: str, *, large: bool = False) -> None:
-    """An item's picture on the page."""
+def show_picture(hit: MemoryHit, namespace: str, *, large: bool = False, part: int | None = None) -> None:
+    """An item's picture on the page, or the one at a place in its content."""
     image = ui.element("img").classes("picture")
     query = {"namespace": namespace, "id": hit.id, "large": large, "version": hit.updated_at}
+    query |= {} if part is None else {"part": part}
     image.props["src"] = f"picture?{urlencode(query)}"  # `props(...)` would parse what users wrote
     image.props["alt"] = hit.text or "A picture without a text"
     image.props["loading"] = "lazy"
@@ -40,19 +41,18 @@ def picture_routes(sessions: Sessions) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get(f"{PATH}/picture")
-    def picture(request: Request, namespace: str, id: str, large: bool = False) -> Response:
+    def picture(request: Request, namespace: str, id: str, large: bool = False, part: int | None = None) -> Response:
         access = sessions.access(session_of(request))
         [hit] = readable(sessions.served, access, namespace).memory.get(id)
-        if hit.image is None or not Path(hit.image).is_file():
-            raise ItemNotFoundError(f"Item {id!r} has no picture.")
-        content = _scaled(hit.image, Path(hit.image).stat().st_mtime_ns, LARGE if large else SMALL)
+        path = picture_file(hit, part)
+        content = _scaled(path, path.stat().st_mtime_ns, LARGE if large else SMALL)
         return Response(content, media_type="image/jpeg", headers=CACHED)
 
     return router
 
 
 @lru_cache(KEPT)
-def _scaled(path: str, _changed: int, side: int) -> bytes:
+def _scaled(path: Path, _changed: int, side: int) -> bytes:
     """A picture as JPEG; `_changed` tells a file from what it was before."""
     picture, file = load_image(path), io.BytesIO()
     picture.thumbnail((side, side))

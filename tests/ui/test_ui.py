@@ -184,12 +184,19 @@ def test_a_stop_waits_for_what_the_page_does(tmp_path: Path, visit: Visit):
         assert server.ended() == (0, "closed")
 
 
+@pytest.mark.parametrize("part", [None, {"type": "image"}], ids=["image", "content"])
 def test_a_dropped_file_names_no_picture_of_this_machine(
-    server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None], tmp_path: Path
+    server: ServerProcess,
+    tokens: dict[str, str],
+    visit: Visit,
+    stored: Callable[..., None],
+    tmp_path: Path,
+    part: dict[str, str] | None,
 ):
     secret = tmp_path / "secret.png"
     secret.write_bytes(as_png(tiny_picture(2)))
-    (tmp_path / "notes.jsonl").write_text(json.dumps({"text": "Mine?", "image": str(secret)}))
+    named = {"image": str(secret)} if part is None else {"content": ["One.", part | {"image": str(secret)}, "Two."]}
+    (tmp_path / "notes.jsonl").write_text(json.dumps({"text": "Mine?"} | named))
     page = visit(link(server, tokens["ada"]))
     page.get_by_role("button", name="Add").click()
     page.locator(".sheet input[type=file]").set_input_files(tmp_path / "notes.jsonl")
@@ -317,6 +324,31 @@ def test_a_long_text_is_cut_on_its_card_and_whole_alone(server: ServerProcess, t
     assert shown is not None and len(shown) < 700 and shown.endswith("…")
     page.locator(".item").click()
     expect(page.locator(".sheet .text")).to_have_text(text)
+
+
+def test_an_item_of_several_parts_shows_them_in_their_order(
+    server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None]
+):
+    pictures = [base64.b64encode(as_png(tiny_picture(seed))).decode() for seed in (1, 2)]
+    steps = [[{"type": "image", "image": one}, {"type": "text", "text": f"Click {one[-9:]}."}] for one in pictures]
+    long = [part for n in range(60) for part in ({"type": "text", "text": f"Step number {n} of this way."},)]
+    stored("ada", {"id": "steps", "text": "Return a lamp", "content": [part for step in steps for part in step]})
+    stored("ada", {"id": "long", "content": long, "thin": True})
+    page = visit(link(server, tokens["ada"]))
+    card = page.locator(".item", has_text="Return a lamp")
+    expect(card.locator(".fact")).to_have_text("2 texts, 2 pictures")
+    expect(card.locator(".picture")).to_have_count(1)
+    card.click()
+    expect(page.locator(".part")).to_have_count(4)
+    expect(page.locator(".part .text")).to_have_text([f"Click {one[-9:]}." for one in pictures])
+    for place in (0, 2):
+        shown = page.locator(".part").nth(place).locator("img")
+        shown.scroll_into_view_if_needed()
+        page.wait_for_function("image => image.naturalWidth > 0", arg=shown.element_handle())
+    page.get_by_role("button", name="Close").click()
+    page.locator(".item", has_text="Step number 0").click()
+    expect(page.locator(".part")).to_have_count(60)
+    assert page.locator(".left-out").count() == page.get_by_text("Not in its vectors").count() > 0
 
 
 def test_a_revoked_token_shows_nothing_more(
