@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.scripted import Scripted
+from helpers.served import as_opened
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     HumanInTheLoopMiddleware,
@@ -103,37 +104,38 @@ def memory(shared: ContinuousMemory) -> Iterator[ContinuousMemory]:
         shared.namespace(name).clear()
 
 
-@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(("is_async", "where"), [(False, "here"), (True, "here"), (False, "served")])
 async def test_a_run_is_one_trajectory_that_a_similar_task_recalls_in_each_call(
-    memory: ContinuousMemory, is_async: bool
+    memory: ContinuousMemory, is_async: bool, where: str
 ):
-    async def run(model: Scripted, text: str, **settings: Any) -> Any:
-        keep = ComemTrajectoryMiddleware(memory, k=1, **settings)
+    async def run(model: Scripted, text: str) -> Any:
+        keep = ComemTrajectoryMiddleware(seen, k=1)
         agent = create_agent(model, tools=tools(), middleware=[keep])
         return await agent.ainvoke(asked(text)) if is_async else agent.invoke(asked(text))
 
-    first = Scripted(answers=[*calls(MOVE.actions), done()])
-    result = await run(first, MOVE.task)
-    assert result.keys() == {"messages"}
-    assert not any(isinstance(messages[0], SystemMessage) for messages in first.seen)
-    [hit] = memory.scan()
-    assert (hit.text, hit.metadata) == (MOVE.task, {"outcome": "success"})
-    assert hit.content is not None
-    pictures = [part for part in hit.content if isinstance(part, Path)]
-    texts = [part for part in hit.content if isinstance(part, str)]
-    assert [picture.read_bytes() for picture in pictures[:2]] == [
-        as_png(page_picture(View())),
-        as_png(page_picture(View("/help"))),
-    ]
-    assert len(pictures) == 5 and len(texts) == 5
-    assert texts[0] == 'I see Help.\nclick(label="Help")' and texts[-1] == "Done."
+    with as_opened(where, memory) as seen:
+        first = Scripted(answers=[*calls(MOVE.actions), done()])
+        result = await run(first, MOVE.task)
+        assert result.keys() == {"messages"}
+        assert not any(isinstance(messages[0], SystemMessage) for messages in first.seen)
+        [hit] = memory.scan()
+        assert (hit.text, hit.metadata) == (MOVE.task, {"outcome": "success"})
+        assert hit.content is not None
+        pictures = [part for part in hit.content if isinstance(part, Path)]
+        texts = [part for part in hit.content if isinstance(part, str)]
+        assert [picture.read_bytes() for picture in pictures[:2]] == [
+            as_png(page_picture(View())),
+            as_png(page_picture(View("/help"))),
+        ]
+        assert len(pictures) == 5 and len(texts) == 5
+        assert texts[0] == 'I see Help.\nclick(label="Help")' and texts[-1] == "Done."
 
-    second = Scripted(answers=[*calls(MOVE.actions), done()])
-    await run(second, MOVE.reworded)
-    told = [messages[0].text for messages in second.seen]
-    assert len(told) == 5 and len({*told}) == 1, "the same item in each call"
-    assert MOVE.task in told[0] and 'click(label="Moving house")' in told[0]
-    assert memory.count() == 2
+        second = Scripted(answers=[*calls(MOVE.actions), done()])
+        await run(second, MOVE.reworded)
+        told = [messages[0].text for messages in second.seen]
+        assert len(told) == 5 and len({*told}) == 1, "the same item in each call"
+        assert MOVE.task in told[0] and 'click(label="Moving house")' in told[0]
+        assert memory.count() == 2
 
 
 def test_what_is_stored_during_a_run_is_not_recalled_in_it(memory: ContinuousMemory):
