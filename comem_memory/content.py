@@ -49,11 +49,9 @@ def _part(given: Any) -> Part:
         return picture_of(given["image"])
     if given.get("type") == "image" and isinstance(given.get("base64"), str):
         try:
-            return base64.b64decode(given["base64"], validate=True)
-        except binascii.Error as error:
-            raise InvalidItemError(
-                f"A picture of content has damaged base64: {error}. Encode its bytes again."
-            ) from error
+            return decoded(given["base64"])
+        except ValueError as error:
+            raise InvalidItemError(f"A part of content: {error}") from error
     raise InvalidItemError(
         f'A part of content is {shortened(repr(dict(given)))}. Pass {{"type": "text", "text": ...}} or '
         '{"type": "image", "image": ...}.'
@@ -63,6 +61,20 @@ def _part(given: Any) -> Part:
 def below(folder: Path, parts: Iterable[Part]) -> tuple[Part, ...]:
     """The parts with relative paths taken from a folder."""
     return tuple(folder / part if isinstance(part, Path) else part for part in parts)
+
+
+def decoded(data: str | bytes) -> bytes:
+    """The bytes of base64, in lines or not, in the standard or the URL-safe alphabet.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        packed = b"".join((data.encode("ascii") if isinstance(data, str) else bytes(data)).split())
+        packed = packed.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
+        return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise ValueError(f"An image block's base64 is damaged: {error}. Encode the picture's bytes again.") from error
 
 
 def as_json(part: Part) -> dict[str, str]:
@@ -130,7 +142,7 @@ def picture_path(name: str | Path) -> Path:
             f"Image {shortened(name)} is a URL, and a memory fetches none. Fetch it (a data: URL: decode it) and "
             "pass the bytes, or the path of a file."
         )
-    return Path(name)
+    return name if isinstance(name, Path) else Path(name)
 
 
 def texts_of(parts: Iterable[Any]) -> list[str]:
@@ -144,13 +156,15 @@ def pictures_of(parts: Iterable[Any]) -> list[Any]:
 
 
 def steps_of(parts: Sequence[Any]) -> list[list[int]]:
-    """The places of the parts by step: a step is a run of pictures and the one text behind it, or either alone."""
-    steps: list[list[int]] = [[]]
+    """The places of the parts by step: a text with the pictures before it; where no text follows, each picture."""
+    steps: list[list[int]] = []
+    shown: list[int] = []
     for place, part in enumerate(parts):
-        steps[-1].append(place)
+        shown.append(place)
         if isinstance(part, str):
-            steps.append([])
-    return [step for step in steps if step]
+            steps.append(shown)
+            shown = []
+    return [*steps, *([place] for place in shown)]
 
 
 def with_texts(text: str | None, parts: Iterable[Any]) -> str:

@@ -212,13 +212,15 @@ class ItemMemory:
             id: The id of the item.
             text: The new text; `None` keeps the old one. It takes the place of all of a history's message.
             image: The new picture; `None` keeps the old one.
-            content: The new content, as in `MemoryItem`; then text and image, unless they are given, are its own.
+            content: The new content, as in `MemoryItem`; then text and image, unless they are given, are its own. An
+                item that has content takes a new text or image only with it.
             metadata: The new metadata, instead of all the old; `None` keeps these.
             truncate: Encode the beginning of a text that is too long; hits then say `truncated`.
 
         Raises:
             ItemNotFoundError: There is no such item in this namespace.
-            InvalidItemError: The picture cannot be opened, or neither text nor picture is left.
+            InvalidItemError: The picture cannot be opened, neither text nor picture is left, or the item has content,
+                which text and image alone would not replace.
             ItemTooLongError: The text exceeds the encoder's window, and not `truncate`.
             EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """

@@ -35,7 +35,8 @@ class MemoryItem(BaseModel):
 
     With `content`, an item is several texts and pictures in their order: a document with figures, the frames of a clip,
     the screenshots and actions of an agent (`Trajectory`). It is encoded whole; text and image are then what it is
-    found by and shown as. Each picture, with the text behind it, is a step.
+    found by and shown as. A text with the
+    pictures before it is a step, and so is each picture behind which no text comes.
 
     Args:
         text: The item's text; with `content` by default its texts, a line each.

@@ -5,7 +5,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from PIL import Image
 
 from comem_memory import Backbone, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.content import steps_of, with_texts
-from comem_memory.encoder import item_hash
+from comem_memory.encoder import item_hash, prepare
 from comem_memory.errors import InvalidItemError, ItemTooLongError
 from comem_memory.files import load_image
 from comem_memory.model import content_inputs
@@ -95,7 +95,7 @@ def test_parts_are_texts_pictures_and_parts_of_messages(tmp_path: Path):
         ("a text", "Pass a list"),
         ([3], "A picture is a int"),
         ([{"type": "image", "image": "https://example.org/a.png"}], "fetches none"),
-        ([{"type": "image", "base64": "!"}], "damaged base64"),
+        ([{"type": "image", "base64": "!"}], "base64 is damaged"),
         ([{"type": "audio", "audio": "a.wav"}], "A part of content"),
     ],
 )
@@ -122,7 +122,7 @@ def test_one_text_and_one_picture_are_the_short_form():
 
 def test_a_step_is_pictures_and_the_text_behind_them():
     a, b, c = (tiny_picture(n) for n in (1, 2, 3))
-    assert steps_of([a, "one", b, c, "two", "three", a]) == [[0, 1], [2, 3, 4], [5], [6]]
+    assert steps_of([a, "one", b, c, "two", "three", a, b]) == [[0, 1], [2, 3, 4], [5], [6], [7]]
 
 
 # -- what the encoder reads -------------------------------------------------------------------------------------
@@ -185,12 +185,32 @@ def test_items_of_many_pictures_are_encoded_in_batches_as_alone(encoder: MemoryE
             tiny_encoder(tiny_backbone("llama")).inputs(content=content)
 
 
+@pytest.mark.parametrize(
+    ("text", "content", "expected"),
+    [
+        ("Open the printer", [1, 2], ["Open the printer"]),
+        ("Buy a lamp, then log out", [1, "log out"], ["Buy a lamp, then log out", "log out"]),
+        ("one\ntwo", ["one", 1, "two"], ["one", "two"]),
+        ("one", ["one", 1, "two"], ["one", "two"]),
+    ],
+)
+def test_a_text_of_its_own_is_read_once(seeing: MemoryEncoder, text: str, content: list[Any], expected: list[str]):
+    parts = [tiny_picture(one) if isinstance(one, int) else one for one in content]
+    with reading(seeing, max_length=2048):
+        inputs = seeing.inputs(text, tiny_picture(1), content=parts)
+    said = seeing.prompts.tokenizer.decode(inputs.tensors["input_ids"][0])
+    answers = re.findall(r"assistant\n(.*?)<\|im_end\|>", said, re.DOTALL)
+    assert [one for one in answers if one] == expected
+
+
 # -- too long ---------------------------------------------------------------------------------------------------
 
 
 def test_steps_are_thinned_repetitions_first_and_the_ends_last():
     assert list(thinned("abcdef"))[:3] == [[0, 1, 2, 3, 4, 5], [0, 2, 4, 5], [0, 3, 5]]
-    assert list(thinned("aabbb")) == [[0, 2], [0, 2]]
+    assert next(thinned("aabbb")) == [0, 2, 4]
+    assert list(thinned("aa")) == [[0, 1], [0, 1]]
+    assert next(thinned(["", "", "", ""])) == [0, 1, 2, 3]
     assert list(thinned("abcdef"))[-1] == [0, 5]
 
 
@@ -217,6 +237,41 @@ def test_whole_steps_are_left_out_and_told(seeing: MemoryEncoder):
         short = seeing.inputs("Found by this", picture)
         assert torch.equal(cut.tensors["input_ids"], short.tensors["input_ids"])
         assert (cut.truncated, cut.left_out) == (True, (0,))
+
+
+def test_frames_without_texts_are_thinned(seeing: MemoryEncoder):
+    frames = [tiny_picture(n) for n in range(16)]
+    with reading(seeing, max_length=length_of(seeing, frames) // 3):
+        made = seeing.inputs(content=frames, thin=True)
+    assert 0 < len(made.left_out) < 14
+    assert not {0, 15} & {*made.left_out}
+
+
+def test_what_stands_for_content_is_told(seeing: MemoryEncoder, tmp_path: Path):
+    """Where not even two steps fit, the first picture and the beginning of the texts are read."""
+    path = tmp_path / "one.png"
+    tiny_picture(1).save(path)
+    for layout in ("knowledge", "trajectory"):
+        with reading(seeing, layout=layout):
+            length = length_of(seeing, [tiny_picture(1), "alpha is here"])
+        for first in (path, path.read_bytes()):
+            item = MemoryItem(content=[first, "alpha is here", tiny_picture(2), "word " * 200, tiny_picture(3), "end"])
+            with reading(seeing, max_length=length + 10, layout=layout):
+                inputs = prepare(item, seeing, truncate=True).inputs
+                short = prepare(MemoryItem(text="word " * 200, image=first), seeing, truncate=True).inputs
+            assert (inputs.truncated, inputs.left_out) == (True, (2, 4, 5)), (layout, first)
+            assert inputs.tensors["input_ids"].shape[1] <= length + 10
+            said = seeing.prompts.tokenizer.decode(inputs.tensors["input_ids"][0])
+            assert ("Similar image" in said) == (layout == "knowledge")
+            assert "alpha is here" in said
+            assert (short.truncated, short.left_out) == (True, ())
+
+
+def test_a_picture_does_not_become_a_strip_that_no_model_takes(seeing: MemoryEncoder):
+    strip = Image.new("RGB", (1990, 40), "red")
+    content: list[Any] = [strip, "One.", tiny_picture(2), "Two."]
+    with reading(seeing, max_length=length_of(seeing, content) - 1), suppress(ItemTooLongError):
+        seeing.inputs(content=content, thin=True)
 
 
 def test_pictures_are_scaled_down_before_steps_are_left_out(seeing: MemoryEncoder):
@@ -268,13 +323,28 @@ def test_models_that_read_texts_are_shown_all_of_them(memory: ContinuousMemory):
     assert sum(part["type"] == "image" for part in turn["content"]) == 1
 
 
+def test_a_thinned_item_is_changed(seeing: MemoryEncoder, memory: ContinuousMemory):
+    content: list[Any] = [part for n in range(9) for part in (tiny_picture(n), f"Step {n}.")]
+    with reading(seeing, max_length=length_of(seeing, content) // 2):
+        memory.add(MemoryItem(id="long", text="A task", content=content, thin=True))
+        memory.update("long", text="Another task", content=content[:-2])
+        [hit] = memory.get("long")
+        assert (hit.text, len(hit.content or ())) == ("Another task", 16)
+        assert hit.left_out
+        memory.reencode()
+        assert memory.get("long")[0].left_out == hit.left_out
+
+
 def test_it_is_changed_encoded_again_exported_and_loaded(
     memory: ContinuousMemory, seeing: MemoryEncoder, tmp_path: Path
 ):
     memory.add(MemoryItem(id="lamp", text="Return a lamp", content=STEPS))
     [before] = memory.get("lamp")
     memory.update("lamp", metadata={"site": "shop"})
-    memory.update("lamp", text="Give a lamp back")
+    with pytest.raises(InvalidItemError, match="content of 6 parts.*content=... too"):
+        memory.update("lamp", text="Give a lamp back")
+    assert memory.get("lamp")[0].text == "Return a lamp"
+    memory.update("lamp", text="Give a lamp back", content=memory.get("lamp")[0].content)
     [after] = memory.get("lamp")
     assert (after.text, pixels(after.content)) == ("Give a lamp back", pixels(STEPS))
     assert not torch.equal(after.memory_embeddings, before.memory_embeddings)

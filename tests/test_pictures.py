@@ -9,8 +9,9 @@ import pytest
 from langchain_core.messages import HumanMessage
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 
+from comem_memory.content import decoded
 from comem_memory.files import load_image
-from comem_memory.files.encoded_pictures import decoded, from_data_url
+from comem_memory.files.encoded_pictures import from_data_url
 from comem_memory.integrations.langchain.messages import to_messages as of_langchain
 from comem_memory.integrations.llama_index.messages import to_messages as of_llama_index
 from comem_memory.testing import tiny_picture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -17,7 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from comem_memory.config import EncoderConfig, EncoderFingerprint, LoraSettings, Mode, QFormerConfig
-from comem_memory.content import with_texts
+from comem_memory.content import texts_of
 from comem_memory.encoder.adapter_files import (
     READER_PROMPTS,
     AdapterWeights,
@@ -37,6 +38,7 @@ from comem_memory.model import (
     ModelInputs,
     Prompts,
     content_inputs,
+    cut_inputs,
     quantization_of,
     torch_defaults,
 )
@@ -246,28 +248,25 @@ class MemoryEncoder(nn.Module):
             InvalidItemError: There is a picture, but the model takes none.
         """
         config, prompts = self.encoder_config, self.backbone.prompts
-        if content is None and config.layout == "trajectory":
-            content = [part for part in (image, text) if part]
-        if content is not None:
-            own = text if text and with_texts(text, content) != text else None
+        parts = content
+        if parts is None and config.layout == "trajectory":
+            parts = [part for part in (image, text) if part]
+        if parts is not None:
+            said = texts_of(parts)
+            own = text if text not in ("\n".join(said), *said) else None
+            laid_out = partial(content_inputs, prompts, layout=config.layout, max_length=config.max_length)
             try:
-                laid_out = content_inputs(
-                    prompts,
-                    content,
-                    text=own,
-                    layout=config.layout,
-                    max_length=config.max_length,
-                    thin=thin or truncate,
-                )
-                return self._inputs(laid_out.tensors, laid_out.text_ids, laid_out.left_out)
+                return self._inputs(*laid_out(parts, text=own, thin=thin or truncate))
             except ItemTooLongError:
                 if not truncate:
                     raise
+            if config.layout == "trajectory" and text:
+                tensors, text_ids = cut_inputs(prompts, image, text, laid_out)
+                return self._inputs(tensors, text_ids, _behind(prompts, content, text, image, len(text_ids)), True)
         tensors, text_ids, truncated = prompts.encoder_inputs(
             text, image, max_length=config.max_length, truncate=truncate
         )
-        left_out = tuple(n for n, part in enumerate(content or ()) if part is not image)
-        return self._inputs(tensors, text_ids, left_out, truncated)
+        return self._inputs(tensors, text_ids, _behind(prompts, content, text, image, len(text_ids)), truncated)
 
     def _inputs(
         self, tensors: ModelInputs, text_ids: list[int], left_out: tuple[int, ...], truncated: bool = False
@@ -490,6 +489,25 @@ def _keep_in_memory(layer: LoraLayer) -> None:
         layer.lora_A.to_empty(device=hook.execution_device)
         layer.lora_B.to_empty(device=hook.execution_device)
         layer.reset_lora_parameters("default", init_lora_weights=True)
+
+
+def _behind(
+    prompts: Prompts,
+    content: Sequence[str | Image.Image] | None,
+    text: str | None,
+    image: Image.Image | None,
+    tokens: int,
+) -> tuple[int, ...]:
+    """Places of the content's parts that are not read where a picture and the first tokens of a text stand for it."""
+    said, left_out = list[str](), list[int]()
+    is_own = text != "\n".join(texts_of(content or ()))
+    for place, part in enumerate(content or ()):
+        if not isinstance(part, str):
+            left_out += [place] if part is not image else []
+            continue
+        left_out += [place] if is_own or len(prompts.text_ids("\n".join(said))) >= tokens else []
+        said.append(part)
+    return tuple(left_out)
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -87,12 +88,13 @@ def opened(item: MemoryItem) -> tuple[Image.Image | None, Content | None]:
     Raises:
         InvalidItemError: A picture cannot be opened.
     """
-    known: dict[int, Image.Image] = {}
+    known: dict[Any, Image.Image] = {}
 
     def open_once(given: Any) -> Image.Image:
-        if id(given) not in known:
-            known[id(given)] = load_image(given)
-        return known[id(given)]
+        name = given if isinstance(given, Path | bytes) else id(given)
+        if name not in known:
+            known[name] = load_image(given)
+        return known[name]
 
     content = item.content and tuple(part if isinstance(part, str) else open_once(part) for part in item.content)
     return None if item.image is None else open_once(item.image), content

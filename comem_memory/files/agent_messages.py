@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from comem_memory.content import decoded
 from comem_memory.errors import InvalidItemError, shortened
-from comem_memory.files.encoded_pictures import decoded, from_data_url
+from comem_memory.files.encoded_pictures import from_data_url
 from comem_memory.trajectory import SUCCESS, Step, Trajectory, action_text
 
 Tell = Callable[[str], None]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from comem_memory.content import decoded
 from comem_memory.errors import InvalidItemError
 from comem_memory.files.agent_messages import Tell
-from comem_memory.files.encoded_pictures import decoded
 from comem_memory.trajectory import SUCCESS, Step, Trajectory, action_text
 
 _LABELS = ("aria-label", "placeholder", "title", "alt", "value", "name", "id")

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from comem_memory.content import decoded
 from comem_memory.errors import InvalidItemError
 from comem_memory.files.agent_messages import Tell
-from comem_memory.files.encoded_pictures import decoded, from_data_url
+from comem_memory.files.encoded_pictures import from_data_url
 from comem_memory.trajectory import Step, Trajectory
 
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 14

@@ -3,7 +3,7 @@
 from comem_memory.model.ambient import torch_defaults
 from comem_memory.model.answering import AnsweringModel
 from comem_memory.model.backbone import Backbone
-from comem_memory.model.content_layout import content_inputs
+from comem_memory.model.content_layout import content_inputs, cut_inputs
 from comem_memory.model.fingerprint import quantization_of, weights_fingerprint
 from comem_memory.model.loading import auto_class, load_config, load_processor, without_videos
 from comem_memory.model.prefix_cache import PrefixCache
@@ -36,6 +36,7 @@ __all__ = [
     "auto_class",
     "check_text_prompt",
     "content_inputs",
+    "cut_inputs",
     "load_config",
     "load_processor",
     "prompt_embeds",

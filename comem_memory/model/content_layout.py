@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -11,10 +11,12 @@ from comem_memory.config import Layout
 from comem_memory.content import pictures_of, steps_of, texts_of
 from comem_memory.errors import ItemTooLongError
 from comem_memory.files import at_most
-from comem_memory.model.prompts import ENCODER_INSTRUCTION, Message, ModelInputs, Prompts
+from comem_memory.model.prompts import ENCODER_INSTRUCTION, SMALLEST_PICTURE, Message, ModelInputs, Prompts
 
 SMALLEST_SHARE = 0.25
 """Of the pixels of an item's pictures, where they are too many for the window: below it screenshots cannot be read."""
+AT_ONCE = 16
+"""Pictures that are laid out together before it is known whether they fit: each takes some 50 MB a megapixel."""
 
 _Steps = Sequence[Sequence[int]]
 
@@ -74,26 +76,29 @@ def content_inputs(
         left_out = tuple(place for place in range(len(content)) if place not in places)
         return ContentInputs(tensors, [id for one in said for id in prompts.text_ids(one)], left_out)
 
-    share = 1.0
-    whole = laid_out(steps)
-    length = _length(whole)
-    if length > max_length and pictures_of(content):
-        written = len(whole.text_ids)
-        share = max(SMALLEST_SHARE, 0.9 * (max_length - written) / (length - written))
-        whole = laid_out(steps, share)
-        if _length(whole) > max_length:
-            share = SMALLEST_SHARE
-            whole = laid_out(steps, share)
-    if _length(whole) <= max_length:
+    def lengths(share: float) -> list[int]:
+        """Tokens of each step alone, of which one at a time is in memory."""
+        return [_length(laid_out([step], share)) - before for step in steps]
+
+    shown = pictures_of(content)
+    if len(shown) <= AT_ONCE and _length(whole := laid_out(steps)) <= max_length:
         return whole
-    if thin:
-        before = _length(laid_out([])) if heading else 0
-        lengths = [_length(laid_out([step], share)) - before for step in steps]
-        for kept in thinned([texts_of(content[n] for n in step) for step in steps]):
-            if before + sum(lengths[step] for step in kept) <= max_length or len(kept) <= 2:
-                fewer = laid_out([steps[step] for step in kept], share)
-                if _length(fewer) <= max_length:
-                    return fewer
+    share, before = 1.0, _length(laid_out([])) if heading else 0
+    each = lengths(share)
+    length = before + sum(each)
+    if length > max_length and shown:
+        written = sum(len(prompts.text_ids(said)) for said in (*heading, *texts_of(content)))
+        for share in (0.9 * (max_length - written) / (length - written), SMALLEST_SHARE):
+            share = max(SMALLEST_SHARE, share)
+            each = lengths(share)
+            if before + sum(each) <= max_length:
+                break
+    fewer = thinned(["\n".join(texts_of(content[place] for place in step)) for step in steps]) if thin else ()
+    for kept in ([*range(len(steps))], *fewer):
+        if before + sum(each[step] for step in kept) <= max_length or len(kept) <= 2:
+            made = laid_out([steps[step] for step in kept], share)
+            if _length(made) <= max_length:
+                return made
     why, remedy = (
         (", and its first and last step alone do not fit", "shorten the texts of its steps")
         if thin
@@ -105,13 +110,43 @@ def content_inputs(
     )
 
 
-def thinned(said: Sequence[Any]) -> Iterator[list[int]]:
+def cut_inputs(
+    prompts: Prompts, image: Image.Image | None, text: str, laid_out: Callable[..., ContentInputs]
+) -> tuple[ModelInputs, list[int]]:
+    """A picture and as much of a text as fits behind it, of a layout that has no instruction.
+
+    Args:
+        prompts: Of the model.
+        image: The picture, if there is one.
+        text: The text, which does not fit.
+        laid_out: `content_inputs` for a model, layout and length.
+
+    Returns:
+        The inputs, each with a batch axis of 1, and the text's tokens in them.
+
+    Raises:
+        ItemTooLongError: There is no room even for a token.
+    """
+    room = len(prompts.text_ids(text))
+    while True:
+        room = room * 3 // 4
+        said = prompts.beginning(text, max(1, room))
+        try:
+            tensors, text_ids, _ = laid_out([part for part in (image, said) if part], thin=False)
+            return tensors, text_ids
+        except ItemTooLongError:
+            if room < 1:
+                raise
+
+
+def thinned(said: Sequence[str]) -> Iterator[list[int]]:
     """Which of the steps stay, fewer each time: without repetitions, then the first, the last and every n-th.
 
     Args:
-        said: What each step says; a step that says the same as the one before repeats it.
+        said: What each step says; one that says the same as the one before repeats it, unless it says nothing.
     """
-    kept = [n for n, one in enumerate(said) if n == 0 or one != said[n - 1]]
+    ends = (0, len(said) - 1)
+    kept = [n for n, one in enumerate(said) if n in ends or not one or one != said[n - 1]]
     last = len(kept) - 1
     for n in range(1, len(kept) + 1):
         yield [kept[at] for at in range(len(kept)) if at % n == 0 or at == last]
@@ -144,7 +179,11 @@ def _users_turn(prompts: Prompts, content: list[Message], *, is_first: bool, **s
 
 
 def _scaled(part: str | Image.Image, most: int, share: float) -> str | Image.Image:
-    return part if isinstance(part, str) else at_most(part, max(1, int(share * min(most, part.width * part.height))))
+    """The part; a picture with a share of its pixels, unless it would become a strip that no model takes."""
+    if isinstance(part, str):
+        return part
+    smaller = at_most(part, int(share * min(most, part.width * part.height)))
+    return smaller if min(smaller.size) >= SMALLEST_PICTURE else part
 
 
 def _length(inputs: ContentInputs) -> int:

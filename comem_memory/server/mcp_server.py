@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 import comem_memory
+from comem_memory.content import decoded
 from comem_memory.errors import ComemError, InvalidItemError, QueryError
-from comem_memory.files.encoded_pictures import decoded, from_data_url
+from comem_memory.files.encoded_pictures import from_data_url
 from comem_memory.memory import ContinuousMemory
 from comem_memory.server.pictures import checked
 from comem_memory.server.settings import ServerSettings

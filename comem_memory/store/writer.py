@@ -142,17 +142,23 @@ class Writer:
         while True:
             [old] = self.store.require([id], namespace=self.namespace)
             given = {"text": text, "image": image, "content": content}
+            unchanged = all(value is None for value in given.values())
+            if old.content and content is None and not unchanged:
+                raise InvalidItemError(
+                    f"Item {id!r} has content of {len(old.content)} parts, which text and image do not replace. Pass "
+                    "content=... too: the new one, or that of get()."
+                )
             kept = self._stored_content(old) if content is None else {}
             item = MemoryItem(
                 id=id,
                 **kept | {name: value for name, value in given.items() if value is not None},
                 metadata=own_metadata(old.metadata) if metadata is None else metadata,
+                thin=bool(old.left_out),
             )
             notes = notes_of(old.metadata)
             if item.text != old.text:
                 notes.pop(MESSAGE_NOTE, None)  # it says the old text
             item = with_notes(item, notes)
-            unchanged = all(value is None for value in given.values())
             one = None if unchanged else prepare(item, self.encoder, truncate=truncate)
             changed = [] if one is None or one.content_hash == old.content_hash else [one]
             made = self._encode(changed, batch_size=1)
@@ -182,15 +188,16 @@ class Writer:
         encoded = 0
         with progress_bar("re-encoding", progress, total=migration.total, initial=migration.done) as bar:
             for old in migration.pending(CHUNK):
-                items = [MemoryItem(id=record.id, **self._stored_content(record)) for record in old]
-                prepared = [prepare(item, self.encoder, truncate=True) for item in items]
-                made = zip(old, prepared, self._encode(prepared, batch_size, bar.update), strict=True)
-                migration.put(
-                    [
-                        replace(o, key=k, block=b, truncated=p.inputs.truncated, left_out=p.inputs.left_out)
-                        for o, p, (k, b) in made
-                    ]
-                )
+                items = (MemoryItem(id=record.id, **self._stored_content(record)) for record in old)
+                left = iter(old)
+                for chunk in in_chunks(prepare(item, self.encoder, truncate=True) for item in items):
+                    made = zip(chunk, self._encode(chunk, batch_size, bar.update), left)  # noqa: B905 - left goes on
+                    migration.put(
+                        [
+                            replace(o, key=k, block=b, truncated=p.inputs.truncated, left_out=p.inputs.left_out)
+                            for p, (k, b), o in made
+                        ]
+                    )
                 encoded += len(old)
         migration.commit()
         return encoded

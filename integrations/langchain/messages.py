@@ -22,8 +22,9 @@ from langchain_core.messages.tool import tool_call
 
 from comem_memory.chat import NamedItems, ToolCall
 from comem_memory.config import Mode
+from comem_memory.content import decoded
 from comem_memory.files import load_image, named_picture
-from comem_memory.files.encoded_pictures import decoded, from_data_url
+from comem_memory.files.encoded_pictures import from_data_url
 from comem_memory.model import Message
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,9 @@ from llama_index.core.base.llms.types import (
 
 from comem_memory.chat import NamedItems, Reply
 from comem_memory.config import Mode
+from comem_memory.content import decoded
 from comem_memory.files import load_image, named_picture
-from comem_memory.files.encoded_pictures import decoded, from_data_url
+from comem_memory.files.encoded_pictures import from_data_url
 from comem_memory.model import Message, PromptItem, as_text
 from comem_memory.types import RESERVED_PREFIX, MemoryHit
 
