@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ Redact = Callable[[str], str]
 
 _NAMES = {CHAT_PREFIX + name for name in ("by", "message_id", "ref_doc_id", "role", "session_id", "transcript", "turn")}
 """Notes of adapters that name something, by which it is found again."""
+
+_BETWEEN_QUOTES = re.compile(r'(?:[^"\\]|\\.)+', re.DOTALL)
+"""What stands between two quotes that no backslash precedes: the inside of any JSON string, wherever it begins."""
 
 
 def redacted(item: MemoryItem, redact: Redact | None) -> MemoryItem:
@@ -59,7 +63,8 @@ def redacted_content(content: Any, redact: Redact | None) -> tuple[Part, ...] | 
 
 
 def redacted_text(text: str, redact: Redact) -> str:
-    """
+    """The text as `redact` gives it, and then each part of it that JSON escaped, as an agent's calls of tools are.
+
     Raises:
         InvalidItemError: `redact` gave no text.
         Exception: Whatever `redact` raises.
@@ -67,7 +72,21 @@ def redacted_text(text: str, redact: Redact) -> str:
     found = redact(text)
     if not isinstance(found, str):
         raise InvalidItemError(f"redact gave a {type(found).__name__}. It must return the text that may be stored.")
-    return found
+    if "\\" not in found:
+        return found
+    return _BETWEEN_QUOTES.sub(lambda part: _redacted_escapes(part[0], redact), found)
+
+
+def _redacted_escapes(part: str, redact: Redact) -> str:
+    """The inside of a JSON string, in which a secret is not found as long as it is escaped; as it is if it is none."""
+    if "\\" not in part:
+        return part
+    try:
+        said = json.loads(f'"{part}"', strict=False)
+    except ValueError:
+        return part
+    left = redacted_text(said, redact)  # which may be JSON again
+    return part if left == said else json.dumps(left, ensure_ascii=part.isascii())[1:-1]
 
 
 def redacted_value(value: Any, redact: Redact | None) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from helpers.scripted import Scripted
 from langchain.agents import create_agent
 from langchain.agents.middleware import PIIMiddleware
+from langchain.tools import tool
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -20,10 +21,12 @@ from comem_memory import ContinuousMemory, MemoryItem, Step, Trajectory
 from comem_memory.content import texts_of
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.errors import InvalidItemError
+from comem_memory.files import trajectory_of
 from comem_memory.integrations.langchain import (
     ComemChatMessageHistory,
     ComemMiddleware,
     ComemStore,
+    ComemTrajectoryMiddleware,
     ComemVectorStore,
     last_turn,
 )
@@ -130,6 +133,31 @@ async def test_what_the_integrations_keep(memory: ContinuousMemory, tmp_path: Pa
     told = [message.content for message in ComemChatMessageHistory(memory, "1", older=0).messages]
     assert told == ["My password is [hidden].", "I see: [hidden]."]
     assert "User: My password is [hidden].\nAssistant: Noted." in [hit.text for hit in memory.scan()]
+    memory.close()
+    assert leaks(tmp_path) == []
+
+
+def test_what_an_agent_typed(memory: ContinuousMemory, tmp_path: Path):
+    typed = {"text": SECRET, "form": json.dumps({"field": SECRET}), "lines": [f'5" {SECRET}']}
+    call = AIMessage(
+        f'The 5" field takes {json.dumps(SECRET)}.', tool_calls=[{"name": "type", "args": typed, "id": "1"}]
+    )
+    messages = [HumanMessage("Log in."), call, AIMessage("Done.")]
+    read = trajectory_of(messages)
+    assert read is not None
+    memory.add(read)
+
+    @tool("type")
+    def enter(text: str, form: str, lines: list[str]) -> str:
+        """Types."""
+        return "Typed."
+
+    middleware = [ComemTrajectoryMiddleware(memory)]
+    create_agent(Scripted(answers=messages[1:]), tools=[enter], middleware=middleware).invoke(
+        {"messages": [HumanMessage("Log in again.")]}
+    )
+    kept = """type(text="[hidden]", form="{\\"field\\": \\"[hidden]\\"}", lines=["5\\" [hidden]"])"""
+    assert [f'The 5" field takes "[hidden]".\n{kept}' in (hit.full_text or "") for hit in memory.scan()] == [True, True]
     memory.close()
     assert leaks(tmp_path) == []
 
