@@ -85,12 +85,12 @@ class Trajectory(_Frozen):
         steps: What the agent saw and did, at least one step.
         outcome: How it ended; anything but `success` is told to whoever reads it.
         domain: The site or program, which stands before the task: similar tasks elsewhere are then less alike.
-        metadata: As in `MemoryItem`; `outcome` and `domain` stand there too, for filters.
+        metadata: As in `MemoryItem`, without `outcome` and `domain`: an item has these two there, for filters.
         id: As in `MemoryItem`.
         said_at: When it happened, with a timezone.
 
     Raises:
-        InvalidItemError: No task, no step, or a value of another type.
+        InvalidItemError: No task, no step, metadata with `outcome` or `domain`, or a value of another type.
 
     Examples:
         >>> seen = Step(picture="results.png", action="click(element='Desk lamp, 20 EUR')")
@@ -113,6 +113,14 @@ class Trajectory(_Frozen):
         if not task.strip():
             raise InvalidItemError("Trajectory.task is empty. Say what was to be done: the trajectory is found by it.")
         return task
+
+    @field_validator("metadata")
+    @classmethod
+    def _says_nothing_twice(cls, metadata: Metadata) -> Metadata:
+        for name in ("outcome", "domain"):
+            if name in metadata:
+                raise InvalidItemError(f"Trajectory.metadata has {name!r}. Pass Trajectory({name}=...) instead.")
+        return metadata
 
     @field_validator("said_at", mode="before")
     @classmethod

@@ -52,6 +52,10 @@ def summary(trajectory: Trajectory) -> list[tuple[bytes | None, str | None, str]
         (lambda: Trajectory(task="Buy", steps=[]), r"Trajectory.steps is empty. Pass at least one Step"),
         (lambda: Trajectory(task=" ", steps=[Step(action="a")]), r"Trajectory.task is empty. Say what was to be done"),
         (lambda: Trajectory(task="Buy", steps=[{}]), r"Step cannot be made: action: Field required"),
+        (
+            lambda: Trajectory(task="Buy", steps=[Step(action="a")], metadata={"outcome": "failure"}),
+            r"Trajectory.metadata has 'outcome'. Pass Trajectory\(outcome=...\) instead",
+        ),
         (lambda: Trajectory(task="Buy"), r"Trajectory cannot be made: steps: Field required. Pass task"),
         (
             lambda: Trajectory(task="Buy", steps=[Step(action="a")], said_at=datetime(2026, 5, 3)),
@@ -176,7 +180,7 @@ def test_runs_of_browser_use(tmp_path: Path):
 
 
 def test_a_run_of_an_early_browser_use(tmp_path: Path):
-    step = browser_step("", {"go_back": {}}, screenshot=encoded(1))
+    step = browser_step("", {"go_back": {}}, url="https://ada:pass@shop.example:8080/", screenshot=encoded(1))
     step["model_output"] = {"current_state": {"next_goal": "Back."}, "action": step["model_output"]["action"]}
     file = write(tmp_path / "run.json", {"history": [step]})
     with (
@@ -186,7 +190,7 @@ def test_a_run_of_an_early_browser_use(tmp_path: Path):
         list(read_trajectories([file], "browser-use"))
     (tmp_path / "run.txt").write_text("Go back.\n")
     [read] = read_trajectories([file], "browser-use")
-    assert (read.task, read.outcome) == ("Go back.", "unfinished")
+    assert (read.task, read.outcome, read.domain) == ("Go back.", "unfinished", "shop.example:8080")
     assert summary(read) == [(png(1), "Back.", "go_back()")]
 
 
@@ -268,9 +272,21 @@ def test_files_of_messages(tmp_path: Path):
     assert says[2].startswith("line 5, is left out: it is no JSON: ") and len(says) == 3
 
 
+def test_a_line_ends_where_json_lines_end_and_is_told_by_its_number(tmp_path: Path):
+    run = [{"role": "user", "content": "Find\u2028a\u0085lamp"}, *OPENAI[2:]]
+    lines = [json.dumps(run, ensure_ascii=False), "", "{"]
+    (tmp_path / "some.jsonl").write_text("\r\n".join(lines), encoding="utf-8")
+    with pytest.warns(UserWarning, match=r"some.jsonl, line 3, is left out: it is no JSON"):
+        [read] = read_trajectories([tmp_path], "messages")
+    assert read.task == "Find\u2028a\u0085lamp"
+
+
 def test_what_is_left_out_of_messages_is_told():
     shown = [{"type": "image", "url": "https://example.org/a.png"}, {"type": "image", "file_id": "7"}]
-    pictures = [{"type": "image_url", "image_url": data_url(seed)} for seed in (1, 2)]
+    pictures = [
+        {"type": "image_url", "image_url": data_url(1)},
+        {"type": "media", "mime_type": "image/png", "data": encoded(2)},
+    ]
     messages = [HumanMessage("Find a lamp"), call("look"), result(*shown, *pictures), call("click")]
     with pytest.warns(
         UserWarning,

@@ -126,7 +126,7 @@ def _calls(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _pictures(content: Any, tell: Tell) -> Iterator[bytes]:
     for block in _blocks(content):
         kind = block.get("type")
-        if kind in _PICTURES or (kind == "file" and str(block.get("mime_type", "")).startswith("image/")):
+        if kind in _PICTURES or str(block.get("mime_type", "")).startswith("image/"):
             try:
                 yield _picture(block)
             except ValueError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from comem_memory.content import decoded
 from comem_memory.errors import InvalidItemError
@@ -48,7 +48,7 @@ def read_browser_use(run: Mapping[str, Any], file: Path, tell: Tell) -> Trajecto
     if not steps:
         raise InvalidItemError("it holds no step")
     pages = (urlsplit((one.get("state") or {}).get("url") or "") for one in history)
-    sites = {page.netloc for page in pages if page.scheme in ("http", "https")}
+    sites = {_site(page) for page in pages if page.scheme in ("http", "https")}
     started = (history[0].get("metadata") or {}).get("step_start_time")
     return Trajectory(
         task=_task(run, file),
@@ -57,6 +57,11 @@ def read_browser_use(run: Mapping[str, Any], file: Path, tell: Tell) -> Trajecto
         domain=sites.pop() if len(sites) == 1 else None,
         said_at=None if started is None else datetime.fromtimestamp(started, UTC),
     )
+
+
+def _site(page: SplitResult) -> str:
+    """Host and port, without the user name and password that a URL may carry."""
+    return page.netloc.rpartition("@")[2].lower()
 
 
 def _task(run: Mapping[str, Any], file: Path) -> str:

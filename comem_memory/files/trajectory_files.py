@@ -55,7 +55,7 @@ def _read(files: list[Path], format: TrajectoryFormat) -> Iterator[Trajectory]:
     count = 0
     for file in files:
         runs = _runs(file)
-        for number, run in enumerate(runs, 1):
+        for number, run in runs.items():
             name = f"{file}, line {number}," if len(runs) > 1 else str(file)
             told: list[str] = []
             try:
@@ -105,16 +105,17 @@ def _with_whole_pictures(trajectory: Trajectory, tell: Tell) -> Trajectory:
     return trajectory.model_copy(update={"steps": tuple(steps)})
 
 
-def _runs(file: Path) -> list[Any]:
-    """What a file holds: one run, whatever its suffix, or one a line; in place of what is no JSON, an error."""
+def _runs(file: Path) -> dict[int, Any]:
+    """What a file holds: one run, whatever its suffix, or one a line, by its number; an error for what is no JSON."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        return [InvalidItemError(f"it cannot be read: {error}")]
+        return {1: InvalidItemError(f"it cannot be read: {error}")}
     whole = _parsed(text)
     if isinstance(whole, InvalidItemError) and file.suffix.lower() == ".jsonl":
-        return [_parsed(line) for line in text.splitlines() if line.strip()] or [whole]
-    return [whole]
+        lines = enumerate(text.split("\n"), 1)  # other line ends, such as U+2028, may stand within JSON
+        return {number: _parsed(line) for number, line in lines if line.strip()} or {1: whole}
+    return {1: whole}
 
 
 def _parsed(text: str) -> Any:
