@@ -9,7 +9,7 @@ from typing import Any
 
 from comem_memory.content import Part, content_parts, texts_of
 from comem_memory.errors import InvalidItemError
-from comem_memory.types import CHAT_PREFIX, MemoryItem, Metadata
+from comem_memory.types import CHAT_PREFIX, MemoryItem, Metadata, notes_of, own_metadata, with_notes
 
 Redact = Callable[[str], str]
 """From a text to the same text without what must not be stored. Its own result it should leave as it is."""
@@ -32,16 +32,14 @@ def redacted(item: MemoryItem, redact: Redact | None) -> MemoryItem:
     """
     if redact is None:
         return item
-    changed: dict[str, Any] = {"metadata": redacted_metadata(item.metadata, redact)}
-    if item.content is not None:
-        changed["content"] = redacted_content(item.content, redact)
-    if item.content is not None and item.text == "\n".join(texts_of(item.content)):  # it is the content's
-        changed["text"] = "\n".join(texts_of(changed["content"])) or None
-    elif item.text is not None:
-        changed["text"] = redacted_text(item.text, redact)
-    if item.image is None and not (changed.get("text") or "").strip():
+    metadata = redacted_metadata(item.metadata, redact)
+    content = redacted_content(item.content, redact) or None
+    is_of_content = item.content is not None and item.text == "\n".join(texts_of(item.content))
+    text = None if item.text is None or is_of_content else redacted_text(item.text, redact)
+    if item.image is None and content is None and not (text or "").strip():
         raise InvalidItemError("Nothing is left of an item's text by redact. Do not add it.")
-    return item.model_copy(update=changed)
+    changed = {"text": text, "content": content, "metadata": own_metadata(metadata)}
+    return with_notes(MemoryItem(**dict(item) | changed), notes_of(metadata))
 
 
 def redacted_metadata(metadata: Metadata, redact: Redact) -> Metadata:

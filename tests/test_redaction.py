@@ -31,10 +31,11 @@ from comem_memory.integrations.langchain import (
     last_turn,
 )
 from comem_memory.integrations.llama_index import ComemLlamaVectorStore, ComemMemory, ComemMemoryBlock
-from comem_memory.redaction import Redact
+from comem_memory.redaction import Redact, redacted
 from comem_memory.store import ChromaStore, identity_of
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 from comem_memory.testing.stand_ins import tiny_key
+from comem_memory.types import with_notes
 
 SECRET = 'hüp"fburg\\7'
 """With characters that JSON escapes."""
@@ -103,6 +104,25 @@ def test_what_is_added_and_updated(encoder: MemoryEncoder, memory: ContinuousMem
     assert [hit.id for hit in memory.search("[hidden]", k=1)]
     memory.close()
     assert leaks(tmp_path) == []
+
+
+def test_what_is_left_of_content_is_the_item_that_it_would_be(memory: ContinuousMemory):
+    def emptied(text: str) -> str:
+        return text.replace(SECRET, "")
+
+    picture = tiny_picture()
+    for given, left in (
+        (MemoryItem(content=[picture, SECRET, SECRET]), MemoryItem(image=picture)),
+        (MemoryItem(content=[picture, "Tea.", SECRET]), MemoryItem(text="Tea.", image=picture)),
+        (MemoryItem(content=["Tea.", SECRET]), MemoryItem(text="Tea.")),
+        (MemoryItem(text="Tea.", content=[SECRET, SECRET]), MemoryItem(text="Tea.")),
+        (MemoryItem(text=SECRET, content=["Tea.", "Milk."]), MemoryItem(content=["Tea.", "Milk."])),
+    ):
+        noted = redacted(with_notes(given, {"comem.chat.role": SECRET, "comem.chat.message": SECRET}), emptied)
+        assert noted == with_notes(left, {"comem.chat.role": SECRET, "comem.chat.message": ""})
+        assert memory.encode(noted).content_hashes == memory.encode(left).content_hashes
+    with pytest.raises(InvalidItemError, match="Nothing is left of an item's text"):
+        redacted(MemoryItem(content=[SECRET, SECRET]), emptied)
 
 
 def test_the_search_for_leaks_finds_them(encoder: MemoryEncoder, tmp_path: Path):
