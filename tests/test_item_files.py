@@ -1,10 +1,12 @@
 """Items are read from files: JSON lines, texts whole or in pieces, PDF files, pictures, folders of those."""
 
+import base64
 import io
 import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 from comem_memory import MemoryItem
-from comem_memory.errors import InvalidItemError
+from comem_memory.errors import InvalidItemError, LimitError
 from comem_memory.files import items_of, read_items, video_frames
 from comem_memory.server.settings import ServerSettings
 from comem_memory.testing import tiny_picture
@@ -118,14 +120,16 @@ def test_pages_of_a_pdf_file(tmp_path: Path):
         list(read_items(str(tmp_path / "scanned.pdf")))
 
 
-def write_clip(path: Path, *, seconds: int, second: Callable[[int], Image.Image]) -> None:
-    """A clip of two frames a second, each second of one picture."""
+def write_clip(path: Path, *, seconds: int, second: Callable[[int], Image.Image], begins: int = 0) -> None:
+    """A clip of two frames a second, each second of one picture, whose times begin at a second."""
     with av.open(str(path), "w") as clip:
         stream = clip.add_stream("mpeg4", rate=2)
         stream.width, stream.height = second(0).size
         stream.pix_fmt = "yuv420p"
         for at in range(2 * seconds):
-            clip.mux(stream.encode(av.VideoFrame.from_image(second(at // 2))))
+            frame = av.VideoFrame.from_image(second(at // 2))
+            frame.pts, frame.time_base = 2 * begins + at, Fraction(1, 2)
+            clip.mux(stream.encode(frame))
         clip.mux(stream.encode())
 
 
@@ -156,6 +160,18 @@ def test_a_clip_is_an_item_of_its_frames(tmp_path: Path):
         video_frames(tmp_path / "a.mp4")
     with pytest.raises(InvalidItemError, match=r"every is 0. Pass the seconds"):
         video_frames(tmp_path / "a.mp4", every=0)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])  # which tell how long they last each in its own way
+def test_a_clip_whose_times_do_not_begin_at_zero(tmp_path: Path, name: str):
+    write_clip(tmp_path / name, seconds=24, second=grey, begins=40)
+    assert shades(video_frames(tmp_path / name))[::5] == [0, 7, 15, 22]
+    assert shades(video_frames(tmp_path / name, every=8)) == [0, 8, 16]
+
+
+def test_frames_after_a_gap_are_as_far_apart_as_before(tmp_path: Path):
+    write_clip(tmp_path / "a.avi", seconds=4, second=grey, begins=10)  # AVI begins with its first frame all the same
+    assert shades(video_frames(tmp_path / "a.avi", every=2)) == [0, 0, 2]
 
 
 def test_lines_with_content(tmp_path: Path):
@@ -278,3 +294,39 @@ def test_what_a_browser_dropped_names_no_other_picture(tmp_path: Path):
         with error:
             items = list(items_in(dropped, ServerSettings()))
     assert all(isinstance(part, bytes) for item in items for part in (item.image, *(item.content or ())))
+
+
+def test_what_a_browser_dropped_is_held_to_the_limits(tmp_path: Path):
+    limits = ServerSettings(max_picture_bytes=1000, max_picture_pixels=5000, max_item_pixels=7000)
+    small, large, noisy = (io.BytesIO() for _ in range(3))
+    Image.new("RGB", (64, 48)).save(small, format="PNG")
+    Image.new("RGB", (300, 300)).save(large, format="PNG")
+    tiny_picture(1).save(noisy, format="BMP")
+    parts = [{"type": "image", "base64": base64.b64encode(one.getvalue()).decode()} for one in (small, large, noisy)]
+    for content, error in (
+        ([parts[0]], nullcontext()),
+        (["A text.", parts[0], "Another."], nullcontext()),
+        ([parts[1]], pytest.raises(LimitError, match="300 x 300 pixels, more than 5000")),
+        (["A text.", "Another.", parts[1]], pytest.raises(LimitError, match="300 x 300 pixels, more than 5000")),
+        ([parts[2]], pytest.raises(LimitError, match="bytes, more than 1000")),
+        ([parts[0]] * 3, pytest.raises(LimitError, match="have 9216 pixels, more than 7000")),
+        ([{"type": "image", "base64": "bm9uc2Vuc2U="}], pytest.raises(InvalidItemError, match="cannot be read")),
+    ):
+        (tmp_path / "lines.jsonl").write_text(json.dumps({"content": content}))
+        with error:
+            [item] = items_in(tmp_path, limits)
+            assert item.image == small.getvalue()
+    Image.new("RGB", (64, 48), "white").save(tmp_path / "own.png")
+    (tmp_path / "lines.jsonl").write_text(json.dumps({"image": "own.png", "content": [parts[0], parts[0]]}))
+    with pytest.raises(LimitError, match="have 9216 pixels, more than 7000"):
+        list(items_in(tmp_path, limits))
+
+
+def test_a_clip_that_a_browser_dropped_is_held_to_the_limits(tmp_path: Path):
+    write_clip(tmp_path / "a.mp4", seconds=4, second=grey)
+    [item] = items_in(tmp_path, ServerSettings(max_picture_pixels=64 * 48, max_item_pixels=4 * 64 * 48))
+    assert len(item.content or ()) == 4 and item.image == (item.content or ())[0]
+    with pytest.raises(InvalidItemError, match="Clip a.mp4 has pictures of 64 x 48 pixels, more than 100"):
+        list(items_in(tmp_path, ServerSettings(max_picture_pixels=100)))
+    with pytest.raises(LimitError, match="have 12288 pixels, more than 12000"):
+        list(items_in(tmp_path, ServerSettings(max_item_pixels=12000)))

@@ -53,13 +53,14 @@ def test_what_is_too_large_is_refused(memory: ContinuousMemory):
         {"items": [{"text": "A."}, {"text": "B.", "image": picture(100, 50)}]},
         {"items": [{"content": [text, large]}]},
         {"items": [{"content": [text, small, small]}]},
+        {"items": [{"content": [text, small], "image": picture(60, 50)}]},
         {"items": [{"content": [text] * 4}]},
     ):
         refused = client.post("/v1/items", json=body)
         assert (refused.status_code, refused.json()["type"]) == (413, "LimitError"), refused.text
     assert client.post("/v1/search", json={"image": picture(100, 50)}).status_code == 413
-    changed = {"id": "a", "content": [text, small, small]}
-    assert client.patch("/v1/items", json=changed).status_code == 413
+    for changed in ({"content": [text, small, small]}, {"content": [text, small], "image": picture(60, 50)}):
+        assert client.patch("/v1/items", json={"id": "a"} | changed).status_code == 413
     shown = {"role": "user", "content": [{"type": "image", "image": picture(100, 50)}]}
     assert client.post("/v1/reply", json={"messages": [shown]}).status_code == 413
     assert memory.count() == 0

@@ -18,6 +18,7 @@ from PIL import Image
 from comem_memory.config import Split
 from comem_memory.content import picture_path
 from comem_memory.errors import InvalidItemError
+from comem_memory.files.images import MAX_PIXELS
 from comem_memory.files.pdf import pages
 from comem_memory.files.splitting import check_splitter, pieces
 from comem_memory.files.video import video_frames
@@ -40,11 +41,13 @@ class Reading(TypedDict, total=False):
         split: Texts and pages of PDF files become an item a piece, cut at headings or by size; by default one item.
         size: Most characters of a piece.
         page_pictures: Items of PDF files have the picture of their page too.
+        max_pixels: Most pixels of a clip's pictures.
     """
 
     split: Split | None
     size: int | None
     page_pictures: bool
+    max_pixels: int
 
 
 def read_items(source: str, **reading: Unpack[Reading]) -> Iterator[MemoryItem]:
@@ -110,7 +113,7 @@ def items_of(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | In
         if file.suffix.lower() in IMAGE_SUFFIXES:
             yield MemoryItem(text=_caption(file), image=file, metadata={"source": str(file)})
         elif _is_video(file):
-            shown = video_frames(file)
+            shown = video_frames(file, max_pixels=reading.get("max_pixels", MAX_PIXELS))
             yield MemoryItem(text=_caption(file), content=shown, thin=True, metadata={"source": str(file)})
         elif file.suffix.lower() == ".jsonl":
             yield from _json_items(_text_lines(file), str(file), file.parent)

@@ -17,67 +17,81 @@ from comem_memory.types import MemoryHit, MemoryItem
 
 
 def checked(picture: bytes | None, limits: ServerSettings) -> bytes | None:
-    """An encoded picture whose file and pixels are within the limits.
+    """An encoded picture, if there is one, whose file and pixels are within the limits.
 
     Raises:
         LimitError: It is too large.
         InvalidItemError: It is no picture.
     """
-    if picture is None:
-        return None
-    if len(picture) > limits.max_picture_bytes:
-        raise LimitError(f"A picture has {len(picture)} bytes, more than {limits.max_picture_bytes}. Scale it down.")
-    try:
-        with Image.open(io.BytesIO(picture)) as opened:
-            width, height = opened.size
-    except Image.DecompressionBombError as error:
-        raise LimitError(f"{error} Scale the picture down.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, RuntimeError) as error:
-        raise InvalidItemError("A picture cannot be read. Send the base64 of a PNG or JPEG file.") from error
-    if width * height > limits.max_picture_pixels:
-        raise LimitError(
-            f"A picture has {width} x {height} pixels, more than {limits.max_picture_pixels}. Scale it down."
-        )
+    if picture is not None:
+        _pixels(picture, limits)
     return picture
 
 
-def checked_content(content: Content | None, limits: ServerSettings) -> list[str | bytes] | None:
+def checked_content(content: Content | None, image: bytes | None, limits: ServerSettings) -> list[str | bytes] | None:
     """Content as `MemoryItem` takes it, within the limits.
+
+    Args:
+        content: The content.
+        image: The picture that the item is found by, if it is none of the content's.
+        limits: How many parts, and how large they may be.
 
     Raises:
         LimitError: It has too many parts, or a picture or all together are too large.
-        InvalidItemError: A picture of it is none.
+        InvalidItemError: A picture is none.
     """
-    if content is None:
-        return None
-    parts = content_of(content)
-    check_sizes(parts, limits)
+    parts = None if content is None else content_of(content)
+    check_sizes(parts or (), image, limits)
     return parts
 
 
-def check_sizes(parts: Sequence[Any], limits: ServerSettings) -> None:
+def check_sizes(parts: Sequence[Any], image: Any, limits: ServerSettings) -> None:
     """
     Args:
         parts: Texts and pictures of an item, encoded or opened.
+        image: The picture that it is found by, if it is none of these.
         limits: How many, and how large they may be.
 
     Raises:
         LimitError: There are too many parts, or a picture or all together are too large.
-        InvalidItemError: A picture of it is none.
+        InvalidItemError: A picture is none.
     """
     if len(parts) > limits.max_parts:
         raise LimitError(f"An item has {len(parts)} parts, more than {limits.max_parts}. Split it into several items.")
-    pixels = 0
-    for picture in pictures_of(parts):
-        opened = (
-            picture if isinstance(picture, Image.Image) else Image.open(io.BytesIO(checked(picture, limits) or b""))
-        )
-        pixels += opened.width * opened.height
+    pictures = pictures_of(parts) + ([] if image is None else [image])
+    pixels = sum(_pixels(picture, limits) for picture in pictures)
     if pixels > limits.max_item_pixels:
         raise LimitError(
             f"The pictures of an item have {pixels} pixels, more than {limits.max_item_pixels}. Scale them down, or "
             "split it into several items."
         )
+
+
+def _pixels(picture: bytes | Image.Image, limits: ServerSettings) -> int:
+    """The pixels of a picture that is within the limits.
+
+    Raises:
+        LimitError: It is too large.
+        InvalidItemError: It is no picture.
+    """
+    width, height = picture.size if isinstance(picture, Image.Image) else _size(picture, limits)
+    if width * height > limits.max_picture_pixels:
+        raise LimitError(
+            f"A picture has {width} x {height} pixels, more than {limits.max_picture_pixels}. Scale it down."
+        )
+    return width * height
+
+
+def _size(picture: bytes, limits: ServerSettings) -> tuple[int, int]:
+    if len(picture) > limits.max_picture_bytes:
+        raise LimitError(f"A picture has {len(picture)} bytes, more than {limits.max_picture_bytes}. Scale it down.")
+    try:
+        with Image.open(io.BytesIO(picture)) as opened:
+            return opened.size
+    except Image.DecompressionBombError as error:
+        raise LimitError(f"{error} Scale the picture down.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, RuntimeError) as error:
+        raise InvalidItemError("A picture cannot be read. Send the base64 of a PNG or JPEG file.") from error
 
 
 def items_of(items: list[Item], limits: ServerSettings) -> list[MemoryItem]:
@@ -90,8 +104,7 @@ def items_of(items: list[Item], limits: ServerSettings) -> list[MemoryItem]:
     if len(items) > limits.max_items:
         raise LimitError(f"{len(items)} items are more than {limits.max_items} in one request. Send them in parts.")
     for item in items:
-        checked(item.image, limits)
-        checked_content(item.content, limits)
+        checked_content(item.content, item.image, limits)
     return [item.item() for item in items]
 
 

@@ -92,13 +92,12 @@ def count(view: Readable, request: FilterRequest) -> Count:
 @router.patch("/items", status_code=204, responses=declared(404, 409))
 async def update(view: Writable, request: UpdateRequest) -> None:
     """Change an item; it is encoded again if its text, picture or content changes."""
-    image = checked(request.image, view.limits)
-    content = await asyncio.to_thread(checked_content, request.content, view.limits)
+    content = await asyncio.to_thread(checked_content, request.content, request.image, view.limits)
     async with view.served.writes.turn():
         await view.memory.aupdate(
             request.id,
             text=request.text,
-            image=image,
+            image=request.image,
             content=content,
             metadata=request.metadata,
             truncate=request.truncate,
