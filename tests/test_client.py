@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from helpers.tools import ADD
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.answers import Answer, Replied
 from comem_memory.chat import ChatSettings, NamedItems
+from comem_memory.content import locations_of, with_texts
 from comem_memory.errors import (
     AccessError,
     ComemError,
@@ -155,6 +157,10 @@ class TestItems:
             assert same_picture(hit.image, wanted.image)
             torch.testing.assert_close(hit.memory_embeddings, wanted.memory_embeddings)
             assert pickle.loads(pickle.dumps(hit)).content == hit.content
+            renamed = replace(hit, text="Renamed.")
+            assert renamed.content == hit.content and renamed.image_location == renamed.image == hit.image
+            assert renamed.content_locations == locations_of(hit.content)
+            assert renamed.full_text == with_texts("Renamed.", hit.content or ())
             before = list(Path(memory.source.folder).iterdir())  # type: ignore[attr-defined]
         for mode in ("text", "both", "memory"):
             answers = [one.answer("What is clicked?", k=1, mode=mode, max_new_tokens=4) for one in (memory, local)]

@@ -27,7 +27,7 @@ class ServedHit(MemoryHit):
 
     The vectors of all hits of one answer are fetched together. A picture is a file in a temporary folder, which goes
     when the memory is closed; those of `content` come together. Copied to another process, it is a `MemoryHit` with
-    all of them.
+    all of them; `dataclasses.replace` fetches them all, too.
     """
 
     def __init__(self, *, answer: Answered | None = None, **known: Any) -> None:
@@ -50,11 +50,13 @@ class ServedHit(MemoryHit):
 
     @property
     def image_location(self) -> str | None:
-        return self.__dict__["_answer"].picture_url(self.id)
+        answer = self.__dict__["_answer"]
+        return super().image_location if answer is None else answer.picture_url(self.id)
 
     @property
     def content_locations(self) -> list[dict[str, str]] | None:
-        return self.__dict__["_answer"].content_locations(self.id)
+        answer = self.__dict__["_answer"]
+        return super().content_locations if answer is None else answer.content_locations(self.id)
 
     def __reduce__(self) -> Any:
         return MemoryHit, tuple(getattr(self, field.name) for field in fields(MemoryHit))
