@@ -22,8 +22,8 @@ class ServerSettings(Settings):
     """Pixels of one picture."""
     max_parts: int = Field(1000, ge=1)
     """Texts and pictures of one item."""
-    max_item_pixels: int = Field(500_000_000, ge=1)
-    """Pixels of all pictures of one item; the encoder opens them together, 3 bytes a pixel."""
+    max_item_pixels: int = Field(32_000_000, ge=1)
+    """Pixels of all pictures of one item: to prepare it, the encoder takes some 50 MB of memory a megapixel."""
     max_new_tokens: int = Field(1024, ge=1)
     """Longest answer, in tokens, whatever a request asks for."""
     rate: str = "6000/minute"
