@@ -12,6 +12,8 @@ import numpy as np
 
 _WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 """Scripts, as Unicode names their letters, that put no spaces between words."""
+_BETWEEN_WORDS = str.maketrans(dict.fromkeys('()[]{}<>="', " "))
+"""Signs that part words in code and JSON."""
 
 
 def normalise(text: str) -> str:
@@ -33,7 +35,14 @@ def exact_match(prediction: str, answer: str) -> bool:
 
 
 def contains(prediction: str, answer: str) -> bool:
-    """Whether the answer stands in the prediction, as whole words where its script separates them."""
+    """Whether the answer stands in the prediction, as whole words where its script separates them.
+
+    Brackets and quotes may part words, as in `click(element="Help")`, or belong to one.
+    """
+    return _holds(prediction, answer) or _holds(*(text.translate(_BETWEEN_WORDS) for text in (prediction, answer)))
+
+
+def _holds(prediction: str, answer: str) -> bool:
     right, said = normalise(answer), normalise(prediction)
     if any(unicodedata.name(letter, "").startswith(_WITHOUT_SPACES) for letter in right):
         return right in said

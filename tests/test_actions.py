@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from comem_memory.evaluation.actions import Action, match, read_action
+from comem_memory.metrics import contains
 from comem_memory.trajectory import action_text
 
 
@@ -23,6 +24,15 @@ from comem_memory.trajectory import action_text
         (action_text("type", {"element": "Search", "text": "lamp"}), Action("type", "Search", "lamp")),
         (action_text("scroll", {"direction": "down"}), Action("scroll", "down")),
         ("wait()", Action("wait")),
+        ('click(index=5) <button "Help (us)">', Action("click", "Help (us)")),
+        ("click_element_by_index(index=5) <svg>", Action("click")),
+        ('input_text(index=3, text="desk lamp") <input "Find">', Action("type", "Find", "desk lamp")),
+        ('input_text(index=3, text="lamp")\nclick(index=12) <button "Search">', Action("type", "", "lamp")),
+        (
+            action_text("type", {"element": 'It\'s "x", y', "text": "a=b, c"}),
+            Action("type", 'It\'s "x", y', "a=b, c"),
+        ),
+        ("click(element='Say \"hi\"')", Action("click", 'Say "hi"')),
         ('Action: {"name": "click", "arguments": {"description": "Save", "reasoning": "So"}}', Action("click", "Save")),
         (
             '```json\n{"name": "selection", "arguments": {"description": "Size", "text": "L", "reasoning": ""}}\n```',
@@ -41,6 +51,27 @@ def test_actions_are_read(written: str, action: Action):
 def test_an_action_reads_itself():
     for action in (Action("click", "Help"), Action("type", "Street", "3 Harbour Row"), Action("select", "Size", "L")):
         assert read_action(str(action)) == action
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        'click(element="Help")',
+        'click(label="Moving house")',
+        '{"name":"click","arguments":{"description":"Help"}}',
+        'type(element="Name", text="Ada Smith")',
+        "type(element='Name', text='Ada Smith')",
+        'click(index=5) <button "Search">',
+        'input_text(index=3, text="lamp") <input "Find">',
+        "[button]  Save -> CLICK",
+    ],
+)
+def test_an_answer_in_the_form_of_the_run_is_right(written: str):
+    right = read_action(written)
+    assert right.element
+    for said in (written, str(right)):
+        assert match(said, right).step, said
+        assert contains(said, right.element)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,8 @@ def test_normalise(text: str, normal: str):
         ("Addresses end with .aw.", ".aw", False, True),
         ("Addresses end with .awe", ".aw", False, False),
         ("180 square km", "180", False, True),
+        ('{"area":180}', "180", False, True),
+        ("co(mem)", "comem", True, True),
         ("The area is 180.", "180", False, True),
         ("1800 square km", "180", False, False),
         ("1,800 square km", "180", False, False),

@@ -60,10 +60,14 @@ def test_a_question_tells_task_and_steps_and_shows_the_screen():
 
 def test_steps_without_anything_to_name_are_not_asked_about():
     [trajectory] = runs("Buy a red lamp")
-    nameless = trajectory.model_copy(update={"steps": (Step(action="[button]  ... -> CLICK"), *trajectory.steps)})
-    assert list(right_actions(own([nameless]))) == ["0/1", "0/2"]
+    icons = [
+        Step(action=action)
+        for action in ("[svg]   -> CLICK", "[button]  ... -> CLICK", 'type(text="lamp")', "click(index=5)", "Done.")
+    ]
+    nameless = trajectory.model_copy(update={"steps": (*icons, *trajectory.steps)})
+    assert list(right_actions(own([nameless]))) == ["0/5", "0/6"]
     with pytest.raises(BenchmarkError, match="names"):
-        next_actions("runs", own([nameless.model_copy(update={"steps": nameless.steps[:1]})]))
+        next_actions("runs", own([nameless.model_copy(update={"steps": tuple(icons)})]))
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 from comem_memory.metrics import contains, normalise
 
 KINDS = {
-    "click": ("click", "tap", "press", "push", "hover", "enter"),
-    "type": ("type", "write", "fill", "input"),
+    "click": ("click", "tap", "press", "push", "hover", "enter", "click_element_by_index"),
+    "type": ("type", "write", "fill", "input", "input_text"),
     "select": ("select", "selection", "choose", "pick"),
 }
 """Words for the same kind of action; as in Mind2Web, hovering and pressing Enter are clicks."""
 _SAME = {word: kind for kind, words in KINDS.items() for word in words}
-_ELEMENT = ("element", "description", "field_description", "label", "target", "selector", "index", "element_id")
+_ELEMENT = ("element", "description", "field_description", "label", "target", "selector", "element_id")
 _VALUE = ("text", "value", "option", "key", "direction", "answer", "page_name", "url")
 _NAME = ("name", "action", "action_type", "type")
+_ARGUMENT = re.compile(r"""(?:^|,)\s*(\w+)\s*=\s*(?:(["'])((?:\\.|(?!\2).)*)\2|([^,]+))""")
+"""A name, and its value with quotes (the quote, what stands in it) or without."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,6 @@ class Action:
         if self.value:
             return f'{self.kind} "{self.value}" {"from" if self.kind == "select" else "into"} "{self.element}"'
         return f'{self.kind} "{self.element}"' if self.element else self.kind
-
-    @property
-    def named(self) -> str:
-        """What an answer has to name: the element, or without one the kind."""
-        return self.element or self.kind
 
 
 class Match(NamedTuple):
@@ -71,14 +68,15 @@ def match(said: str, right: Action) -> Match:
     line = next((line for line in said.splitlines() if normalise(line)), "")
     words = [{action.kind, *normalise(action.value).split()} - {""} for action in (read_action(line), right)]
     common = len(words[0] & words[1])
-    return Match(contains(line, right.named), 2 * common / (len(words[0]) + len(words[1])))
+    return Match(contains(line, right.element), 2 * common / (len(words[0]) + len(words[1])))
 
 
 def read_action(text: str) -> Action:
     """The first action that a text names; what is in no known form is its kind and then its element.
 
     It reads `[button] Save -> CLICK` and `[textbox] Colour -> TYPE: blue` (Mind2Web), `{"name": "click", "arguments":
-    {"description": "Save"}}` (CoMEM's authors), `click(element="Save")`, `type "blue" into "Colour"`, and plain words.
+    {"description": "Save"}}` (CoMEM's authors), `click(index=5) <button "Save">` (browser-use),
+    `click(element="Save")`, `type "blue" into "Colour"`, and plain words.
     """
     if found := re.search(r"\{.*\}", text, re.DOTALL):
         try:
@@ -87,10 +85,17 @@ def read_action(text: str) -> Action:
             pass
     if found := re.search(r"^\s*(?:\[[^\]]*\])?\s*(.*?)\s*->\s*(\w+)(?::\s*(.*))?", text, re.MULTILINE):
         return Action(_kind(found[2]), found[1], (found[3] or "").strip())
-    if found := re.search(r"(\w+)\((.*)\)", text):
-        arguments = dict(re.findall(r"""(\w+)\s*=\s*["']?((?:(?<=["']).*?(?=["'])|[^,"']+))""", found[2]))
-        return _called(found[1], arguments or {"element": found[2].strip("\"' ")})
+    if found := re.search(r"(\w+)\((.*)\).*", text):
+        if tagged := re.match(r'(\w+)\((.*?)\)\s*<[\w-]+(?: "(.*)")?>', found[0]):
+            return _called(tagged[1], _arguments(tagged[2]) | {"element": tagged[3]})
+        return _called(found[1], _arguments(found[2]) or {"element": found[2].strip("\"' ")})
     return _from_words(text)
+
+
+def _arguments(text: str) -> dict[str, str]:
+    return {
+        name: re.sub(r"\\([\"'\\])", r"\1", quoted) or bare.strip() for name, _, quoted, bare in _ARGUMENT.findall(text)
+    }
 
 
 def _from_json(action: Mapping[str, Any]) -> Action:
@@ -109,7 +114,8 @@ def _called(name: str, arguments: Mapping[str, Any]) -> Action:
     element, value = (
         next((str(arguments[key]) for key in keys if arguments.get(key)), "") for keys in (_ELEMENT, _VALUE)
     )
-    return Action(_kind(name), element, value) if element else Action(_kind(name), value)
+    kind = _kind(name)
+    return Action(kind, element, value) if element or kind in ("type", "select") else Action(kind, value)
 
 
 def _from_words(text: str) -> Action:

@@ -78,7 +78,7 @@ def next_actions(name: str, pairs: Sequence[Pair], *, searched: bool = False, li
         for place, (step, action) in enumerate(zip(one.steps, done, strict=True)):
             if (id := f"{number}/{place}") in right:
                 text = question(one, done[:place])
-                asked.append(EvaluationQuestion(text, (action.named,), action.kind, (item_id,), step.picture, id=id))
+                asked.append(EvaluationQuestion(text, (action.element,), action.kind, (item_id,), step.picture, id=id))
     if not asked:
         raise BenchmarkError("No step of the trajectories names what it is done on. Pass others.")
     random.Random(0).shuffle(asked)
@@ -95,7 +95,7 @@ def right_actions(pairs: Sequence[Pair]) -> dict[str, Action]:
     """What is right, by the ids of the questions of `next_actions`."""
     steps = ((f"{n}/{place}", step) for n, (one, _) in enumerate(pairs) for place, step in enumerate(one.steps))
     read = ((id, read_action(step.action)) for id, step in steps)
-    return {id: action for id, action in read if normalise(action.named)}
+    return {id: action for id, action in read if normalise(action.element)}
 
 
 def question(trajectory: Trajectory, done: Sequence[Action]) -> str:
