@@ -158,11 +158,14 @@ def test_shuffled_memory_is_never_ones_own(memory: ContinuousMemory):
     asked = [EvaluationQuestion("Which colour?", ("blue",), "colour", (ids[0],))]
     questions = QuestionSet("three", [MemoryItem(text="The door is blue.")], asked)
     assert tuple(compare(view, questions).scores) == ("none", "text", "memory", "memory and text")  # there is no other
-    hits = view.get(ids)
     circle = dict(zip(ids, [*ids[1:], ids[0]], strict=True))
-    assert _others(hits[:1], circle) == [ids[1]]
-    assert _others(hits[1:], circle) == [ids[0], ids[0]]
-    assert _others([hits[2], hits[0]], circle) == [ids[1], ids[1]]
+    distinct = {id: id for id in ids}
+    assert _others(ids[:1], circle, distinct) == [ids[1]]
+    assert _others(ids[1:], circle, distinct) == [ids[0], ids[0]]
+    assert _others([ids[2], ids[0]], circle, distinct) == [ids[1], ids[1]]
+    assert _others(ids[:1], circle, distinct | {ids[1]: ids[0]}) == [ids[2]]  # the one between has the same text
+    assert _others(ids[:1], circle, dict.fromkeys(ids, "door")) is None
+    assert _others(ids[:1], circle, dict.fromkeys(ids, "")) == [ids[1]]
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,24 @@ def test_every_source_is_asked_with_the_trajectory_in_memory(memory: ContinuousM
     assert found.scores["memory"].prompt_tokens == found.scores["none"].prompt_tokens + 8
 
 
+def test_another_memory_is_that_of_another_task(memory: ContinuousMemory):
+    """A run that two pairs remember is one item, and neither it nor another run of its task is the control."""
+    given = runs("Buy a red lamp", "Buy a red lamp now", "Buy a red rug", "Buy a red rug")
+    given[3] = given[3].model_copy(update={"steps": given[3].steps[:1]})
+    sets = {
+        "twice": [(given[0], given[2]), (given[1], given[2])],
+        "again": [(given[0], given[2]), (given[1], given[3])],
+        "other": [(given[0], given[2]), (given[2], given[3]), (given[3], given[0])],
+    }
+    items, controlled = {}, {}
+    for name, pairs in sets.items():
+        view = memory.namespace(name)
+        found = compare(view, next_actions(name, pairs), sources=("memory",))
+        items[name], controlled[name] = view.count(), "shuffled memory" in found.scores
+    assert items == {"twice": 1, "again": 2, "other": 3}
+    assert controlled == {"twice": False, "again": False, "other": True}
+
+
 def test_shares_are_drawn_a_bar_for_each_set_and_source(tmp_path: Path):
     def ink(right: dict[str, list[bool]]) -> int:
         draw_shares(tmp_path / "shares.png", {"own": right}, "step success")

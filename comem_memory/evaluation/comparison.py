@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from comem_memory.config import Mode
 from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
-from comem_memory.metrics import contains, exact_match, interval, share_interval, token_f1
+from comem_memory.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
 from comem_memory.model import ModelInputs
 from comem_memory.progress import tracked
 from comem_memory.store import Filter
@@ -185,7 +185,15 @@ def compare(
         raise QueryError(f"There is no source {unknown[0]!r}. There are: {', '.join(SOURCES)}.")
     if (rule := questions.published_score) is not None:
         rule({str(one.id): "" for one in questions.asked})  # what it lacks is told before anything is generated
-    following = _derangement(sorted(set(memory.add(questions.items, truncate=True))))
+    about: list[str] = []
+
+    def noted() -> Iterator[MemoryItem]:
+        for item in questions.items:
+            about.append(normalise(item.text or ""))
+            yield item
+
+    ids = memory.add(noted(), truncate=True)
+    following, subjects = _derangement(sorted(set(ids))), dict(zip(ids, about, strict=True))
     asked = sorted(questions.asked, key=lambda one: len(one.text))
     found = [_hits(memory, one, k) for one in asked]
     pictures = any(hit.image is not None for hits in found for hit in hits)
@@ -194,14 +202,17 @@ def compare(
     for source in dict.fromkeys(("none", *sources, *(CONTROLS[source] for source in sources if source in CONTROLS))):
         if source == "text without picture" and not pictures:
             continue
-        if source.startswith("shuffled") and len(following) == max(map(len, found)):
+        shuffled = source.startswith("shuffled")
+        others = [_others([hit.id for hit in hits], following, subjects) if shuffled else [] for hits in found]
+        if None in others:
             continue  # there are no others
         said: list[str] = []
         tokens: list[int] = []
         for start in tracked(range(0, len(asked), batch_size), f"{questions.name}: {source}", unit="batch"):
+            batch = slice(start, start + batch_size)
             prompts = [
-                _prompt(memory, one, hits, following, source)
-                for one, hits in zip(asked[start : start + batch_size], found[start : start + batch_size], strict=True)
+                _prompt(memory, one, hits, other, source)
+                for one, hits, other in zip(asked[batch], found[batch], others[batch], strict=True)
             ]
             made = memory.backbone.generate(*zip(*prompts, strict=True), max_new_tokens=MAX_NEW_TOKENS)
             said += [memory.backbone.decode(row) for row in made]
@@ -232,23 +243,30 @@ def _derangement(ids: list[str]) -> dict[str, str]:
     return dict(zip(shuffled, shuffled[1:] + shuffled[:1], strict=True))
 
 
-def _others(hits: Sequence[MemoryHit], following: Mapping[str, str]) -> list[str]:
-    """For each hit the next item in the circle that is not a hit itself."""
-    own = {hit.id for hit in hits}
+def _others(ids: Sequence[str], following: Mapping[str, str], subjects: Mapping[str, str]) -> list[str] | None:
+    """For each item that is given the next in the circle that none is given of, nor one with the same text.
 
-    def other(id: str) -> str:
-        while id in own:
+    Items with the same text are, for instance, two runs of a task. `None` where there are no others.
+    """
+    own, texts = {*ids}, {subjects[id] for id in ids} - {""}
+
+    def other(id: str) -> str | None:
+        start, id = id, following[id]
+        while id in own or subjects[id] in texts:
+            if id == start:
+                return None
             id = following[id]
         return id
 
-    return [other(hit.id) for hit in hits]
+    found = [one for id in ids if (one := other(id)) is not None]
+    return found if len(found) == len(ids) else None
 
 
 def _prompt(
     memory: ContinuousMemory,
     asked: EvaluationQuestion,
     hits: Sequence[MemoryHit],
-    following: Mapping[str, str],
+    others: Sequence[str] | None,
     source: str,
 ) -> tuple[ModelInputs, torch.Tensor | None]:
     in_text, in_vectors = "text" in source, "memory" in source
@@ -260,8 +278,7 @@ def _prompt(
     }
     shown = [replace(hit, image=None) if in_text and source != "text" else hit for hit in hits]
     if source.startswith("shuffled"):
-        others = memory.get(_others(hits, following))
-        pairs = zip(shown, others, strict=True)
+        pairs = zip(shown, memory.get(others or ()), strict=True)
         shown = [replace(hit, memory_embeddings=other.memory_embeddings) for hit, other in pairs]
     prompt, vectors = memory.prompt(asked.text, asked.image, shown, modes[in_text, in_vectors])
     memory.backbone.remaining_tokens(prompt, vectors)  # an error if there is none

@@ -59,6 +59,8 @@ def similar(trajectories: Iterable[Trajectory]) -> list[Pair]:
 def next_actions(name: str, pairs: Sequence[Pair], *, searched: bool = False, limit: int | None = None) -> QuestionSet:
     """A question for each step whose element can be named; its kind is the kind of the action.
 
+    A trajectory that is in memory for several pairs is one item.
+
     Args:
         name: Of the question set.
         pairs: As `own` or `similar` gives them, or others.
@@ -70,9 +72,12 @@ def next_actions(name: str, pairs: Sequence[Pair], *, searched: bool = False, li
     """
     items, asked = dict[str, MemoryItem](), list[EvaluationQuestion]()
     right = right_actions(pairs)
+    kept = list[Trajectory]()
     for number, (one, remembered) in enumerate(pairs):
+        if remembered not in kept:
+            kept.append(remembered)
         item = remembered.item()
-        item_id = item.id or f"{name}-{number}"
+        item_id = item.id or f"{name}-{kept.index(remembered)}"
         items[item_id] = item.model_copy(update={"id": item_id})
         done = [read_action(step.action) for step in one.steps]
         for place, (step, action) in enumerate(zip(one.steps, done, strict=True)):
