@@ -587,6 +587,17 @@ def test_a_corpus_without_its_pictures(corpus: Path):
     assert pictured and not pictured & {asked.question for batch in batches for asked in batch["asked"]}
 
 
+def test_own_items_without_their_pictures_keep_all_their_texts(tmp_path: Path):
+    asked = [{"question": "What is the code?", "answer": "17"}]
+    parts = ["Press Menu.", "The code is 17."]
+    lines = [{"id": id, "text": "Open the safe", "content": parts, "questions": asked} for id in ("a", "b", "c")]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    drafts = OwnDrafts(tmp_path / "own.jsonl", 1, tiny_key(), never)
+    synthesize(tmp_path / "own", drafts, samples=1, answers="known", read=never)
+    batches = CorpusBatches(tmp_path / "own", "train", questions=1, seed=1, num_batches=1, pictures=False)
+    assert {item.text for item in batches[0]["items"]} == {"Open the safe\nPress Menu.\nThe code is 17."}
+
+
 def test_folders_that_are_no_corpus(tmp_path: Path, corpus: Path):
     with pytest.raises(CorpusError, match="holds no train.jsonl. Pass a folder that `comem synthesize` has finished"):
         read_corpus(tmp_path, "train")

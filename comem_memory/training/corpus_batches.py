@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from comem_memory.content import with_texts
 from comem_memory.synthesis.corpus import CorpusItem, CorpusSample, usable_samples
 from comem_memory.synthesis.splits import Split
 from comem_memory.training.batches import Batches, Item
@@ -51,7 +52,7 @@ class CorpusBatches(Batches):
 
     def _item(self, item: CorpusItem) -> Item:
         if not self.pictures:
-            return Item(item.text)
+            return Item(with_texts(item.text, item.parts(self.folder) or ()))
         image = None if item.image is None else self.folder / item.image
         return Item(item.text, image, item.parts(self.folder))
 
