@@ -176,6 +176,18 @@ def test_mind2web_becomes_trajectories(mind2web: Path):
     assert shown == [tiny_picture(4).tobytes(), None, tiny_picture(1).tobytes()]
 
 
+def test_an_empty_action_of_mind2web_is_told_with_its_row(mind2web: Path):
+    from pyarrow import parquet
+
+    file = sorted((mind2web / "data").iterdir())[1]
+    rows = parquet.read_table(file)
+    whole = rows.column("action_reprs").to_pylist()
+    emptied = [[whole[0][0], " "], *whole[1:]]
+    parquet.write_table(rows.set_column(rows.schema.get_field_index("action_reprs"), "action_reprs", [emptied]), file)
+    with pytest.raises(BenchmarkError, match=f"{file.name}, row 1, action_reprs, entry 1"):
+        list(trajectories(mind2web, "test_task"))
+
+
 def test_the_set_is_asked_for_by_name(mind2web: Path):
     asked = question_set("next-actions", folder=mind2web, split="test_task")
     assert len(asked.asked) == 5
@@ -188,3 +200,5 @@ def test_the_set_is_asked_for_by_name(mind2web: Path):
         question_set("next-actions")
     with pytest.raises(BenchmarkError, match="is missing"):
         question_set("next-actions", folder=mind2web, split="train")
+    with pytest.raises(BenchmarkError, match="Pass one of the two"):
+        question_set("next-actions", folder=mind2web, split="test_task", format="messages")

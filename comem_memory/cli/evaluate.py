@@ -49,8 +49,9 @@ def evaluate(
         ),
     ] = None,
     format: Annotated[
-        TrajectoryFormat, typer.Option(help="Of an agent's runs without --split: whose files they are.")
-    ] = "comem-agent",
+        TrajectoryFormat | None,
+        typer.Option(help="Of an agent's runs without --split: whose files they are; comem-agent unless given."),
+    ] = None,
     sources: Annotated[
         str | None,
         typer.Option(

@@ -39,7 +39,7 @@ def question_set(
     searched: bool = False,
     folder: Path | None = None,
     split: str | None = None,
-    format: TrajectoryFormat = "comem-agent",
+    format: TrajectoryFormat | None = None,
     limit: int | None = None,
 ) -> QuestionSet:
     """A question set by its name: countries, flags, one of `NOTES`, `MADE_UP` or `NEXT_ACTIONS`, corpus, or a
@@ -53,12 +53,12 @@ def question_set(
         folder: Where the files of a corpus, of trajectories or of a benchmark are.
         split: Which part of a corpus or benchmark; of a corpus `test` unless given. Trajectories with a split are
             Multimodal-Mind2Web's.
-        format: Whose files trajectories without a split are.
+        format: Whose files trajectories without a split are; those of CoMEM's authors' agents unless given.
         limit: So many questions; 300 of the endless made-up ones unless given.
 
     Raises:
-        BenchmarkError: There is no such set, a benchmark comes without folder or split, or as in `of_benchmark` and
-            `next_actions`.
+        BenchmarkError: There is no such set, a benchmark comes without folder or split, a format beside a split, or as
+            in `of_benchmark` and `next_actions`.
         CorpusError: As in `of_corpus`.
         InvalidItemError: As in `read_trajectories`.
     """
@@ -79,7 +79,9 @@ def question_set(
     if name in NEXT_ACTIONS:
         if folder is None:
             raise BenchmarkError("Pass the folder of the trajectories.")
-        given = trajectories(folder, split) if split else read_trajectories([folder], format)
+        if format is not None and split is not None:
+            raise BenchmarkError("A split is of Multimodal-Mind2Web, a format of other files. Pass one of the two.")
+        given = read_trajectories([folder], format or "comem-agent") if split is None else trajectories(folder, split)
         return next_actions(name, NEXT_ACTIONS[name](given), searched=searched, limit=limit)
     if name not in BENCHMARKS:
         known = ", ".join(("countries", "flags", *NOTES, *MADE_UP, "corpus", *NEXT_ACTIONS, *BENCHMARKS))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from comem_memory.evaluation.benchmarks.reading import TablePicture, table_files, table_rows
 from comem_memory.trajectory import Step, Trajectory
@@ -21,16 +22,19 @@ LAYOUT = (
 )
 
 
+_Said = Annotated[str, Field(pattern=r"\S")]
+
+
 class _Place(BaseModel):
     annotation_id: str
 
 
 class _Row(_Place):
-    confirmed_task: str
+    confirmed_task: _Said
     website: str
     domain: str
     subdomain: str
-    action_reprs: list[str]
+    action_reprs: Annotated[list[_Said], Field(min_length=1)]
     target_action_index: int
     screenshot: TablePicture | None = None
 
