@@ -19,6 +19,7 @@ from comem_memory.evaluation.next_actions import Pair, means, next_actions, own,
 from comem_memory.evaluation.plots import draw_shares
 from comem_memory.evaluation.tables import Grid
 from comem_memory.metrics import interval, share_interval
+from comem_memory.model import TEXT_PROMPTS
 from comem_memory.testing.website import TASKS, Task, steps
 from comem_memory.trajectory import Step, Trajectory
 
@@ -88,6 +89,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="questions of each of the two sets; by default every step")
     parser.add_argument("--model", help="base model; by default the embedded one")
     parser.add_argument("--adapter", help="its memory encoder")
+    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES, help="what is given, beside none")
+    parser.add_argument("--layout", choices=TEXT_PROMPTS, help="of text and question; by default that of each mode")
     parser.add_argument("--plot", type=Path, help="a PNG file for the plot")
     given = parser.parse_args()
     runs = [run(task) for task in TASKS]
@@ -98,12 +101,14 @@ def main() -> None:
     successes = {}
     with (
         TemporaryDirectory() as folder,
-        ContinuousMemory.from_pretrained(given.model, given.adapter, persist_directory=folder) as memory,
+        ContinuousMemory.from_pretrained(
+            given.model, given.adapter, persist_directory=folder, text_prompt=TEXT_PROMPTS.get(given.layout)
+        ) as memory,
     ):
         for name, pairs in sets.items():
             view = memory.namespace(name)
             asked = next_actions(name, pairs, limit=given.limit)
-            comparison = compare(view, asked, sources=SOURCES)
+            comparison = compare(view, asked, sources=given.sources)
             found = matches(comparison, pairs)
             successes[name] = {source: [one.step for one in all] for source, all in found.items()}
             hits = view.get([str(item.id) for item in asked.items])
