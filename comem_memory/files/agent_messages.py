@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any
 
 from comem_memory.content import decoded
@@ -26,11 +27,11 @@ def trajectory_of(messages: Sequence[Any]) -> Trajectory | None:
 
     The task is what the user said first. Each of the agent's messages is a step: its tool calls, or else its answer,
     with its text as the reasoning, and the last picture before it, of a tool's result or of the user. What the user
-    said later stands in the reasoning too. Texts of tools' results and thoughts are left out. A run that ends without
-    an answer is `unfinished`.
+    said later stands in the reasoning too. Texts of tools' results and thoughts are left out, as are calls of tools
+    that failed or were refused (LangChain's `status="error"`). A run that ends without an answer is `unfinished`.
 
-    Pictures are read from base64 and data: URLs; no other URL is fetched and no file opened. What is left out for that
-    is told in a warning.
+    Pictures are read from base64 and data: URLs; no other URL is fetched and no file opened. Pictures and calls that
+    are left out are told in a warning.
 
     Args:
         messages: LangChain's messages; or as dictionaries, as `messages_to_dict`, `dumpd` or OpenAI's API have them.
@@ -49,14 +50,18 @@ def read_messages(messages: Sequence[Any], tell: Tell) -> Trajectory | None:
     """As `trajectory_of`, which tells what is left out by `tell`."""
     task, said = "", list[str]()
     steps: list[Step] = []
-    picture, unseen, acted, answered = None, 0, False, False
-    for fields in map(_fields, messages):
+    picture, unseen, failed, acted, answered = None, 0, 0, False, False
+    turns = [_fields(message) for message in messages]
+    for at, fields in enumerate(turns):
         role, text = fields["role"], _text(fields["content"])
         if role == "assistant":
-            calls = "\n".join(action_text(name, arguments) for name, arguments in _calls(fields))
+            asked = fields["tool_calls"] or ()
+            done = [call for call in asked if call.get("id") not in _failed(turns[at + 1 :])]
+            failed += len(asked) - len(done)
+            calls = "\n".join(action_text(name, arguments) for name, arguments in _calls(done))
             reasoning = "\n".join([*said, text] if calls and text else said)
-            answered = not calls and bool(text)
-            if calls or text:
+            answered = not asked and bool(text)
+            if calls or (text and not asked):
                 steps.append(Step(picture=picture, action=calls or text, reasoning=reasoning or None))
                 acted |= bool(calls) or picture is not None
                 picture, said = None, []
@@ -70,18 +75,20 @@ def read_messages(messages: Sequence[Any], tell: Tell) -> Trajectory | None:
             picture = shown
     if unseen:
         tell(f"{unseen} pictures that another one followed before the agent acted")
+    if failed:
+        tell(f"{failed} calls of tools that failed or were refused")
     if not acted:
         return None
     return Trajectory(task=task, steps=steps, outcome=SUCCESS if answered else "unfinished")
 
 
 def _fields(message: Any) -> dict[str, Any]:
-    """Role, content and tool calls of a message.
+    """Role, content, and tool calls or the result of one, of a message.
 
     Raises:
         InvalidItemError: It is none.
     """
-    names = ("role", "type", "content", "tool_calls", "additional_kwargs")
+    names = ("role", "type", "content", "tool_calls", "tool_call_id", "status", "additional_kwargs")
     if isinstance(message, Mapping):
         found = next((message[name] for name in ("data", "kwargs") if isinstance(message.get(name), Mapping)), message)
         values = {name: found.get(name) for name in names}
@@ -113,8 +120,14 @@ def _text(content: Any) -> str:
     return "\n".join(text.strip() for text in texts if text.strip())
 
 
-def _calls(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for call in fields["tool_calls"] or ():
+def _failed(after: Sequence[Mapping[str, Any]]) -> set[Any]:
+    """Ids of the calls that ended in an error, by the messages after the one that called."""
+    results = takewhile(lambda fields: fields["role"] != "assistant", after)
+    return {fields["tool_call_id"] for fields in results if fields["status"] == "error"} - {None}
+
+
+def _calls(calls: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for call in calls:
         called = call.get("function") or call  # OpenAI's form, or LangChain's
         arguments = called.get("args", called.get("arguments"))
         if isinstance(arguments, str):
