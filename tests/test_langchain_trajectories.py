@@ -1,6 +1,7 @@
 """An agent's runs as trajectories: kept once each, recalled once a run, apart for each user."""
 
 import base64
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from helpers.served import as_opened
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     HumanInTheLoopMiddleware,
+    ModelCallLimitMiddleware,
     ModelRetryMiddleware,
     PIIMiddleware,
     SummarizationMiddleware,
@@ -23,7 +25,7 @@ from langgraph.types import Command
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.errors import QueryError
 from comem_memory.files import as_png
-from comem_memory.integrations.langchain import ChatComem, ComemTrajectoryMiddleware
+from comem_memory.integrations.langchain import ChatComem, ComemMiddleware, ComemTrajectoryMiddleware
 from comem_memory.testing import tiny_memory
 from comem_memory.testing.website import TASKS, View, click, follow, page_picture, type_into
 
@@ -190,6 +192,55 @@ class TestOutcome:
         await agent.ainvoke(asked(MOVE.task)) if is_async else agent.invoke(asked(MOVE.task))
         assert [hit.metadata["outcome"] for hit in memory.scan()] == ["success"]
 
+    @pytest.mark.parametrize("is_async", [False, True])
+    async def test_a_last_message_that_is_not_the_models_is_no_success(self, memory: ContinuousMemory, is_async: bool):
+        limit = ModelCallLimitMiddleware(run_limit=2, exit_behavior="end")
+        retry = ModelRetryMiddleware(max_retries=1, initial_delay=0, on_failure="continue")
+        for around, outcome in ((limit, "unfinished"), (retry, "error")):
+            script = [*calls(MOVE.actions[:2]), RuntimeError("down"), RuntimeError("down")]
+            agent = agent_of(memory, script, around=[around])
+            await agent.ainvoke(asked(MOVE.task)) if is_async else agent.invoke(asked(MOVE.task))
+            [hit] = memory.scan()
+            assert hit.metadata == {"outcome": outcome} and str(hit.content).count("click(") == 2
+            memory.clear()
+
+    def test_a_call_that_a_person_refuses_is_not_in_it(self, memory: ContinuousMemory, caplog: Any):
+        ask = HumanInTheLoopMiddleware(interrupt_on={"type": True})
+        [help, *_], [street] = MOVE.actions, [action for action in MOVE.actions if action.label == "Street"]
+        agent = agent_of(memory, [*calls([help, street]), done()], around=[ask], saver=InMemorySaver())
+        agent.invoke(asked(MOVE.task), config())
+        agent.invoke(Command(resume={"decisions": [{"type": "reject", "message": "No."}]}), config())
+        [hit] = memory.scan()
+        assert str(hit.content).count("click(") == 1 and "type(" not in str(hit.content)
+        assert "1 calls of tools that failed or were refused" in caplog.text
+
+    def test_a_function_that_fails_and_a_picture_that_is_damaged_end_no_run(
+        self, memory: ContinuousMemory, caplog: Any
+    ):
+        def outcome(messages: Sequence[Any], error: Exception | None) -> str:
+            raise KeyError("no answer")
+
+        agent_of(memory, [*calls(MOVE.actions[:1]), done()], outcome=outcome).invoke(asked(MOVE.task))
+        assert memory.count() == 0 and "A run cannot be made into a trajectory and is not kept." in caplog.text
+        with pytest.raises(KeyError, match="no answer"):
+            agent_of(memory, [*calls(MOVE.actions[:1]), done()], outcome=outcome, on_error="raise").invoke(
+                asked(MOVE.task)
+            )
+
+        @tool("click")
+        def press(label: str) -> list[dict[str, str]]:
+            """Clicks, and gives half a picture."""
+            whole = shot(View())
+            return [whole | {"base64": whole["base64"][:80]}]
+
+        model = Scripted(answers=[*calls(MOVE.actions[:1]), done()])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            create_agent(model, tools=[press], middleware=[ComemTrajectoryMiddleware(memory)]).invoke(asked(MOVE.task))
+        [hit] = memory.scan()
+        assert [type(part) is str for part in hit.content or ()] == [False, True, True]
+        assert "Of a run is left out: a picture (" in caplog.text
+
     def test_a_function_says_how_it_ended_and_a_filter_takes_what_went_well(self, memory: ContinuousMemory):
         def outcome(messages: Sequence[Any], error: Exception | None) -> str:
             return "success" if error is None and messages[-1].text == "Done." else "gave up"
@@ -223,6 +274,23 @@ class TestOnce:
             assert MOVE.reworded in told and MOVE.task not in told, "what was recalled at the start"
             assert sorted(hit.text or "" for hit in memory.scan() if hit.id.startswith("run-")) == [MOVE.task]
 
+    def test_a_run_that_nobody_resumes_is_kept_when_the_user_says_something_else(self, memory: ContinuousMemory):
+        ask = HumanInTheLoopMiddleware(interrupt_on={"click": True})
+        agent = agent_of(memory, [*calls(MOVE.actions[:1]), done()], around=[ask], saver=InMemorySaver())
+        assert "__interrupt__" in agent.invoke(asked(MOVE.task), config())
+        assert memory.count() == 0
+        agent.invoke(asked("Never mind."), config())
+        kept = {hit.text: hit for hit in memory.scan()}
+        assert kept[MOVE.task].metadata == {"outcome": "unfinished"}
+        assert "Never mind." not in str(kept[MOVE.task].content)
+
+        agent = agent_of(memory, [*calls(MOVE.actions[:1]), RuntimeError("down"), done()], saver=InMemorySaver())
+        with pytest.raises(RuntimeError, match="down"):
+            agent.invoke(asked(INVOICE.task), config("2"))
+        agent.invoke(asked("Never mind."), config("2"))
+        [failed] = [hit for hit in memory.scan() if hit.text == INVOICE.task]
+        assert failed.metadata == {"outcome": "error"}
+
     def test_a_run_that_is_made_again_takes_the_place_of_the_first(self, memory: ContinuousMemory):
         agent = agent_of(memory, [*calls(MOVE.wrong), done(), *calls(MOVE.actions[:2]), done()], saver=InMemorySaver())
         agent.invoke(asked(MOVE.task), config())
@@ -255,6 +323,26 @@ class TestOnce:
         [hit] = memory.scan()
         assert hit.text == f"{MOVE.task} I am [REDACTED_EMAIL]" and 'click(label="Save")' in str(hit.content)
 
+    def test_what_is_hidden_is_not_searched_for_and_a_shown_run_is_known_by_what_is_left(
+        self, memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch
+    ):
+        searched: list[str] = []
+        search = ContinuousMemory.search_turn
+
+        def noting(view: ContinuousMemory, messages: Any, **more: Any) -> Any:
+            searched.append(str(messages))
+            return search(view, messages, **more)
+
+        monkeypatch.setattr(ContinuousMemory, "search_turn", noting)
+        model = Scripted(answers=[*calls(MOVE.actions[:1]), done(), done()])
+        middleware = [PIIMiddleware("email", strategy="redact"), ComemTrajectoryMiddleware(memory)]
+        agent = create_agent(model, tools=tools(), middleware=middleware)
+        history = agent.invoke({"messages": [HumanMessage(f"{MOVE.task} I am ada@example.com")]})["messages"]
+        assert memory.count() == 1
+        agent.invoke({"messages": [*history, HumanMessage(MOVE.task)]})
+        assert len(searched) == 2 and "ada@example.com" not in str(searched)
+        assert not isinstance(model.seen[-1][0], SystemMessage)
+
 
 class TestApart:
     def test_nothing_of_one_user_reaches_another(self, memory: ContinuousMemory):
@@ -274,6 +362,16 @@ class TestApart:
             asked(MOVE.task), config(user_id="ada")
         )
         assert [memory.namespace(name).count() for name in ("ada", "bob", "default")] == [1, 1, 0]
+
+    def test_two_middlewares_in_one_memory_keep_an_item_each(self, memory: ContinuousMemory):
+        second = ComemTrajectoryMiddleware(memory, name="second", outcome=lambda messages, error: "checked")
+        agent = agent_of(memory, [*calls(MOVE.actions[:1]), done(), done()], around=[second], saver=InMemorySaver())
+        agent.invoke(asked(MOVE.task), config())
+        assert sorted(hit.metadata["outcome"] for hit in memory.scan()) == ["checked", "success"]
+        model = Scripted(answers=[done()])
+        again = create_agent(model, middleware=[ComemMiddleware(memory), second, ComemTrajectoryMiddleware(memory)])
+        again.invoke(asked(MOVE.reworded))
+        assert model.seen[0][0].text.count("click(") == 2, "each item is told once"
 
 
 def test_a_memory_without_pictures_keeps_the_actions():

@@ -61,7 +61,7 @@ def _read(files: list[Path], format: TrajectoryFormat) -> Iterator[Trajectory]:
             try:
                 if isinstance(run, InvalidItemError):
                     raise run
-                found = _with_whole_pictures(_of(run, file, format, told.append), told.append)
+                found = with_whole_pictures(_of(run, file, format, told.append), told.append)
             except InvalidItemError as error:
                 warnings.warn(f"{name} is left out: {str(error).rstrip('.')}.", stacklevel=2)
                 continue
@@ -91,8 +91,13 @@ def _of(run: Any, file: Path, format: TrajectoryFormat, tell: Tell) -> Trajector
     return found
 
 
-def _with_whole_pictures(trajectory: Trajectory, tell: Tell) -> Trajectory:
-    """Without pictures that cannot be opened: one that is damaged would keep a whole collection from being added."""
+def with_whole_pictures(trajectory: Trajectory, tell: Tell) -> Trajectory:
+    """Without pictures that cannot be opened: one that is damaged would keep the rest from being added.
+
+    Args:
+        trajectory: What an agent did.
+        tell: Is told of each picture that is left out, and why.
+    """
     steps = []
     for step in trajectory.steps:
         try:

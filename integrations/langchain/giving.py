@@ -189,6 +189,8 @@ class GivesMemory(AgentMiddleware[State, Any]):
         Within it every `ChatComem` has these items of this user, whatever wraps it, or stands in for it.
         """
         around = SERVED.get()
+        same = [one for one in around if (one.view.source, one.view.name) == (view.source, view.name)]
+        hits = [hit for hit in hits if not any(hit.id in one.ids for one in same)]  # it has these
         given = any(one.view.source is view.source for one in around)  # another middleware gives this model its vectors
         ours = None if given else self._of_user(request.model, view.name)
         if ours is not None:

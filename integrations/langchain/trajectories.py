@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Annotated, Any, NotRequired, TypedDict, cast
@@ -13,12 +14,13 @@ from langchain_core.runnables.config import ensure_config
 
 from comem_memory.chat import parts_of
 from comem_memory.config import Mode
-from comem_memory.files import trajectory_of
+from comem_memory.files.agent_messages import read_messages
+from comem_memory.files.trajectory_files import with_whole_pictures
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
 from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
-from comem_memory.trajectory import SUCCESS, Step
+from comem_memory.trajectory import SUCCESS, Step, Trajectory
 from comem_memory.types import MemoryHit
 
 from ..failures import OnError, deliver, tolerating
@@ -26,13 +28,15 @@ from .giving import GivesMemory, NamespaceOf, user_of
 from .messages import to_messages
 from .remembering import Turn, is_said
 
+logger = logging.getLogger(__name__)
+
 Outcome = Callable[[Sequence[AnyMessage], Exception | None], str]
 """From a run's messages, and the error that ended it if one did, to how it ended."""
 
+ERROR, UNFINISHED = "error", "unfinished"
 
-def success_without_error(messages: Sequence[AnyMessage], error: Exception | None) -> str:
-    """`success` for a run that ended without an error, else `error`."""
-    return SUCCESS if error is None else "error"
+MOST_FAILING = 1000
+"""Runs of which a middleware knows that their last call of the model failed."""
 
 
 class Run(TypedDict):
@@ -42,13 +46,15 @@ class Run(TypedDict):
         said_id: Of the user's message.
         task: What it says as the model is shown it: other middleware may have hidden something.
         key: The id of the item that the run becomes.
-        recalled: Ids of the items that the model is given in every call, best first.
+        recalled: Ids of the items that the model is given in every call, best first; `None` before the first.
+        answer_id: Of the last message that the model made.
     """
 
     said_id: str
     task: str
     key: str
-    recalled: list[str]
+    recalled: list[str] | None
+    answer_id: str
 
 
 class RunState(AgentState[Any]):
@@ -63,16 +69,17 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
     For agents that act in steps, as in a browser, where `ComemMiddleware` is for conversations. A run begins with what
     the user said last, its task, and ends with the agent's answer.
 
-    Once a run, at its start, items are recalled that fit the task and the last picture beside it; the model gets the
-    same ones in every call, in the ways of `ComemMiddleware`. At the end the run becomes one item (`Trajectory`): a
-    step for each of the agent's messages, with the picture before it (a tool's result or the user's), its tool calls as
-    the action and its text as the reasoning; texts of tools' results are not in it. A run in which no tool was called
-    and nothing seen is not kept.
+    Once a run, before the first call of the model, items are recalled that fit the task and the last picture beside it;
+    the model gets the same ones in every call, in the ways of `ComemMiddleware`. At the end the run becomes one item
+    (`Trajectory`): a step for each of the agent's messages, with the picture before it (a tool's result or the user's),
+    its tool calls as the action and its text as the reasoning; texts of tools' results are not in it, nor calls that
+    failed or that a person refused, nor pictures that cannot be opened. A run in which no tool was called and nothing
+    seen is not kept.
 
     A run that a model or tool ends with an error is kept up to there; when it is tried again or resumed, the whole run
     takes its place, as does a run that begins with the same message of the same thread. What ends an agent from outside
-    (its recursion limit, a cancelled task, a killed process) no middleware is told of: such a run is kept when it is
-    resumed and ends.
+    (its recursion limit, a cancelled task, a killed process) or waits for a person no middleware is told of: such a run
+    is kept when it is resumed and ends, or as `unfinished` when the user says something else in its thread.
 
     List it after what hides or replaces anything (`PIIMiddleware`), and not beside what shortens the conversation: what
     a summary takes out of the messages before the run ends is not in the trajectory.
@@ -85,8 +92,9 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
         vectors: As in `ComemMiddleware`.
         namespace: As in `ComemMiddleware`: by default each `user_id` has trajectories of its own.
         require_user: As in `ComemMiddleware`.
-        outcome: From a run's messages, and the error that ended it or `None`, to how it ended. Anything but `success`
-            is told to a model that reads the trajectory. By default every run without an error is a success.
+        outcome: From a run's messages, and the error that was raised or `None`, to how it ended. Anything but `success`
+            is told to a model that reads the trajectory. By default a run is a `success` if its last message is the
+            model's, an `error` if the model or a tool failed, and else `unfinished`, as where a limit ends it.
         tools: Give the agent `remember`, `recall` and `forget`.
         on_error: As in `ComemMiddleware`.
         name: Of the middleware within the agent. One of two needs another.
@@ -108,7 +116,7 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
         vectors: bool = False,
         namespace: NamespaceOf = user_of,
         require_user: bool = False,
-        outcome: Outcome = success_without_error,
+        outcome: Outcome | None = None,
         tools: bool = False,
         on_error: OnError = "log",
         name: str = "ComemTrajectoryMiddleware",
@@ -126,39 +134,59 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
             name=name,
         )
         self.outcome = outcome
+        self._failing: dict[tuple[str, str], None] = {}
 
     # -- before the run -----------------------------------------------------------------------------------------
 
-    def before_agent(self, state: RunState, runtime: Any) -> dict[str, Any]:
-        messages, view = state["messages"], self._view(runtime)
+    def before_agent(self, state: RunState, runtime: Any) -> dict[str, Any] | None:
+        messages, view, before = state["messages"], self._view(runtime), self._run(state)
         said = _task_of(messages)
-        run = None
-        if said is not None:
-            hits: list[MemoryHit] = []
-            with tolerating(self.on_error, "what the memory holds"):
-                hits = self._search(view, messages, said)
-            run = Run(said_id=str(said.id), task="", key=self._key(said), recalled=[hit.id for hit in hits])
-        return self._update(state, run)
+        if said is None:  # the run goes on, if there is one
+            return None
+        if before is not None and before["said_id"] != said.id:  # it was left where it stood
+            self._keep_left(view, before, messages[: messages.index(said)])
+        return self._update(state, Run(said_id=str(said.id), task="", key="", recalled=None, answer_id=""))
 
-    async def abefore_agent(self, state: RunState, runtime: Any) -> dict[str, Any]:
+    async def abefore_agent(self, state: RunState, runtime: Any) -> dict[str, Any] | None:
         return await run_in_thread(lambda _: self.before_agent(state, runtime))
 
     def before_model(self, state: RunState, runtime: Any) -> dict[str, Any] | None:
-        """Notes the task, which a summary may take out of the messages before the run ends."""
-        run = self._run(state)
-        shown = [message.text for message in state["messages"] if run is not None and message.id == run["said_id"]]
-        return (
-            self._update(state, Run(**run | {"task": shown[0]})) if run and shown and shown[0] != run["task"] else None
-        )
+        """Recalls, once a run, and notes the task, which a summary may take out of the messages before the run ends.
 
-    def _search(self, view: ContinuousMemory, messages: Sequence[AnyMessage], said: HumanMessage) -> list[MemoryHit]:
+        Here, since what `PIIMiddleware` hides is hidden from now on.
+        """
+        run = self._run(state)
+        shown = (message for message in state["messages"] if run is not None and message.id == run["said_id"])
+        said = next(shown, None)
+        if run is None or not isinstance(said, HumanMessage):
+            return None
+        now = run | {"task": said.text}
+        if run["recalled"] is None:
+            hits: list[MemoryHit] = []
+            with tolerating(self.on_error, "what the memory holds"):
+                hits = self._search(self._view(runtime), state, said)
+            now |= {"key": self._key(said, self.name), "recalled": [hit.id for hit in hits]}
+        return None if now == run else self._update(state, now)
+
+    async def abefore_model(self, state: RunState, runtime: Any) -> dict[str, Any] | None:
+        return await run_in_thread(lambda _: self.before_model(state, runtime))
+
+    def _keep_left(self, view: ContinuousMemory, run: Run, messages: Sequence[AnyMessage]) -> None:
+        """Stores a run that nobody resumed; one that an error ended is stored already."""
+        with tolerating(self.on_error, "a run that was not resumed"):
+            if run["task"] and not view.get([run["key"]], skip_missing=True):
+                self._keep(view, run, messages, lambda _: UNFINISHED, self.on_error)
+
+    def _search(self, view: ContinuousMemory, state: RunState, said: HumanMessage) -> list[MemoryHit]:
         """Items for a task, but none of the runs that the messages show."""
         if self.k == 0 or self.mode == "none":
             return []
+        messages = state["messages"]
         beside = to_messages(messages[messages.index(said) :], skip_unreadable=True)
         pictures = [part for turn in beside for part in parts_of(turn) if part["type"] == "image"]
         asked: Message = {"role": "user", "content": [{"type": "text", "text": said.text}, *pictures[-1:]]}
-        shown = {self._key(message) for message in messages if isinstance(message, HumanMessage)}
+        names = state.get("comem_runs") or {}  # of all middlewares of this kind
+        shown = {self._key(one, name) for one in messages if isinstance(one, HumanMessage) for name in names}
         found = view.search_turn([asked], k=self.k + len(shown), where=self.where)
         return [hit for hit in found if hit.id not in shown][: self.k]
 
@@ -167,45 +195,85 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
     def _recall(self, view: ContinuousMemory, request: ModelRequest[Any]) -> tuple[list[MemoryHit], bool]:
         run = self._run(cast(RunState, request.state))
         hits: list[MemoryHit] = []
-        if run is not None and run["recalled"]:
+        if run is not None:
+            self._failing.pop((view.name, run["key"]), None)  # it is asked again
             with tolerating(self.on_error, "what the memory holds"):
-                hits = view.get(run["recalled"], skip_missing=True)
+                hits = view.get(run["recalled"], skip_missing=True) if run["recalled"] else []
         return hits, False
 
     def _keep_failed(self, request: ModelRequest[Any] | ToolCallRequest, error: Exception) -> None:
-        self._keep(cast(RunState, request.state), request.runtime, error)
+        state = cast(RunState, request.state)
+        run, view = self._run(state), self._view(request.runtime)
+        if run is None:
+            return
+        if isinstance(request, ModelRequest):
+            self._failing[view.name, run["key"]] = None
+            while len(self._failing) > MOST_FAILING:
+                self._failing.pop(next(iter(self._failing)), None)
+        # That the memory fails too hides no other error.
+        self._keep(view, run, state["messages"], self._ended(ERROR, error), "log")
+
+    def after_model(self, state: RunState, runtime: Any) -> dict[str, Any] | None:
+        """Notes the model's message: another one at the end is of what ended the run in its place, such as a limit."""
+        run = self._run(state)
+        made = next((message for message in reversed(state["messages"]) if isinstance(message, AIMessage)), None)
+        if run is None or made is None or (self._view(runtime).name, run["key"]) in self._failing:
+            return None
+        return self._update(state, run | {"answer_id": str(made.id)})
 
     # -- after the run ------------------------------------------------------------------------------------------
 
-    def after_agent(self, state: RunState, runtime: Any) -> None:
-        self._keep(state, runtime, None)
-
-    async def aafter_agent(self, state: RunState, runtime: Any) -> None:
-        await run_in_thread(lambda _: self.after_agent(state, runtime))
-
-    def _keep(self, state: RunState, runtime: Any, error: Exception | None) -> None:
-        """Stores the run as far as it came, in the place of what was stored of it."""
-        on_error = self.on_error if error is None else "log"  # that the memory fails too hides no other error
+    def after_agent(self, state: RunState, runtime: Any) -> dict[str, Any]:
         run, view = self._run(state), self._view(runtime)
-        if run is None or not run["task"].strip():
-            return
-        messages = _messages_of(run, state["messages"])
-        read = trajectory_of(messages)
-        if read is None:
-            return
-        kept = read.model_copy(
-            update={
-                "id": run["key"],
-                "steps": read.steps if view.keeps_pictures else tuple(map(_without_picture, read.steps)),
-                "outcome": self.outcome(messages, error),
-            }
-        )
-        deliver(view, {run["key"]: lambda memory: memory.add(kept, truncate=True)}, on_error)
+        if run is not None:
+            last = next((message for message in reversed(state["messages"]) if isinstance(message, AIMessage)), None)
+            ended = SUCCESS if last is not None and str(last.id) == run["answer_id"] else UNFINISHED
+            if (view.name, run["key"]) in self._failing:  # what asks again when a model fails has answered in its place
+                self._failing.pop((view.name, run["key"]), None)
+                ended = ERROR
+            self._keep(view, run, state["messages"], self._ended(ended), self.on_error)
+        return self._update(state, None)
 
-    def _key(self, said: HumanMessage) -> str:
-        """The id of the item that a run becomes which begins with this message of the current thread."""
+    async def aafter_agent(self, state: RunState, runtime: Any) -> dict[str, Any]:
+        return await run_in_thread(lambda _: self.after_agent(state, runtime))
+
+    def _keep(
+        self,
+        view: ContinuousMemory,
+        run: Run,
+        messages: Sequence[AnyMessage],
+        outcome: Callable[[Sequence[AnyMessage]], str],
+        on_error: OnError,
+    ) -> None:
+        """Stores the run as far as it came, in the place of what was stored of it.
+
+        Args:
+            view: Where to store.
+            run: The run.
+            messages: The thread's, up to the run's last.
+            outcome: From the run's messages to how it ended.
+            on_error: As the middleware's.
+        """
+        if not run["task"].strip():
+            return
+        try:
+            kept = _trajectory_of(run, _messages_of(run, messages), outcome, pictures=view.keeps_pictures)
+        except Exception:
+            if on_error == "raise":
+                raise
+            logger.warning("A run cannot be made into a trajectory and is not kept.", exc_info=True)
+            return
+        if kept is not None:
+            deliver(view, {run["key"]: lambda memory: memory.add(kept, truncate=True)}, on_error)
+
+    def _ended(self, how: str, error: Exception | None = None) -> Callable[[Sequence[AnyMessage]], str]:
+        """How a run ended, if `outcome` does not say otherwise."""
+        return lambda messages: how if self.outcome is None else self.outcome(messages, error)
+
+    def _key(self, said: HumanMessage, name: str) -> str:
+        """The id of the item that a middleware makes of a run which begins with this message of the current thread."""
         thread = str(ensure_config()["configurable"].get("thread_id", ""))
-        return f"run-{Turn([said], said, thread, self.name, self.memory.redact).key}"
+        return f"run-{name}-{Turn([said], said, thread, name, self.memory.redact).key}"
 
     def _run(self, state: RunState) -> Run | None:
         return (state.get("comem_runs") or {}).get(self.name)
@@ -225,6 +293,23 @@ def _messages_of(run: Run, messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     """The run's messages; where a summary took out the first of them, the task and what is left."""
     starts = [at for at, message in enumerate(messages) if message.id == run["said_id"]]
     return list(messages[starts[0] :]) if starts else [HumanMessage(run["task"], id=run["said_id"]), *messages]
+
+
+def _trajectory_of(
+    run: Run, messages: Sequence[AnyMessage], outcome: Callable[[Sequence[AnyMessage]], str], *, pictures: bool
+) -> Trajectory | None:
+    """What is kept of a run: its messages as a trajectory, if anything was done; what is left out is logged."""
+    told: list[str] = []
+    read = read_messages(messages, told.append)
+    if read is None:
+        return None
+    if pictures:
+        read = with_whole_pictures(read, told.append)
+    else:
+        read = read.model_copy(update={"steps": tuple(map(_without_picture, read.steps))})
+    if told:
+        logger.warning("Of a run is left out: %s.", "; ".join(told))
+    return read.model_copy(update={"id": run["key"], "outcome": outcome(messages)})
 
 
 def _without_picture(step: Step) -> Step:
