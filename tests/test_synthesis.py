@@ -610,7 +610,9 @@ def test_folders_that_are_no_corpus(tmp_path: Path, corpus: Path):
 
 
 def test_the_commands_make_a_corpus_and_train_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(train, "speed_up_on_cpu", lambda backbone, compiled: None)  # compiling takes minutes
+    monkeypatch.setattr(
+        train, "speed_up_on_cpu", lambda backbone, max_length, compiled: None
+    )  # compiling takes minutes
     base, start = save_tiny(tmp_path)
     made, adapter = tmp_path / "corpus", tmp_path / "adapter-of-corpus"
 
