@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from comem_memory.config import Order
 from comem_memory.content import repaired
 from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import DeferredEncoder, EncodedItems, MemoryEncoder, encode_items, item_hash
@@ -83,6 +84,11 @@ class ItemMemory:
     def keeps_pictures(self) -> bool:
         """Whether pictures without a path can be stored: the model sees, and there is a directory for them."""
         return self._encoder.prompts.supports_images and self._pictures.folder is not None
+
+    @property
+    def order(self) -> Order:
+        """In which order a model reads recalled items, as this memory's encoder was trained."""
+        return self._encoder.encoder_config.order
 
     @property
     def source(self) -> object:

@@ -438,7 +438,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             text_prompts=self.text_prompts,
             supports_images=supports_images,
             reader_prompt=self._encoder.reader_prompt,
-            order=self._encoder.encoder_config.order,
+            order=self.order,
         )
         return replace(laid_out, hits=list(hits))
 

@@ -256,6 +256,7 @@ class TestItems:
     def test_what_else_adapters_ask(self, both: tuple[ContinuousMemory, ContinuousMemory]):
         memory, local = both
         assert memory.info == local.info and memory.mode == local.mode and memory.keeps_pictures
+        assert memory.order == local.order == "best_last"
         assert (memory.name, memory.namespace("bob").name, memory.precision) == ("default", "bob", "int8")
         np.testing.assert_array_equal(memory.embed(["tea"]), local.embed(["tea"]))
         assert memory.token_ids("Message") == local.token_ids("Message")

@@ -177,6 +177,14 @@ def test_a_model_reads_items_in_its_encoders_order(order: str, first: int):
         text = memory.backbone.prompts.tokenizer.decode(prompt["input_ids"][0])
         assert text.index(read[0].text) < text.index(read[1].text)  # type: ignore[arg-type]
 
+        scripted = Scripted(answers=[AIMessage("Luna.")])
+        keep = ComemMiddleware(memory, k=2, tools=False, remember=lambda messages: None)
+        create_agent(scripted, middleware=[keep]).invoke({"messages": [{"role": "user", "content": QUESTION}]})
+        [block] = asyncio.run(ComemMemoryBlock(memory=memory, k=2).aget([ChatMessage(QUESTION)]))
+        place = order.removeprefix("best_")
+        expected = "\n- ".join([f"What you remember, the most relevant {place}:", *(str(hit.text) for hit in read)])
+        assert [scripted.seen[0][0].content, block.content] == [expected] * 2
+
 
 def test_an_unknown_mode_is_refused_at_once(memory: ContinuousMemory):
     with pytest.raises(QueryError, match="mode is 'vectors'. Use one of memory, text, both, none"):

@@ -11,7 +11,7 @@ import torch
 from comem_memory.chat.turns import parts_of, question_turn
 from comem_memory.config import Mode, Order
 from comem_memory.errors import QueryError
-from comem_memory.model import Message, PromptItem, with_items
+from comem_memory.model import Message, PromptItem, as_text, with_items
 from comem_memory.types import MemoryHit
 
 
@@ -96,6 +96,11 @@ def lay_out(
     given = hits if mode in ("memory", "both") else []
     memory = memory_of(given, reader_prompt, order) if hits and mode != "none" else None
     return Recalled(turns, memory, list(hits), mode)
+
+
+def told(hits: Sequence[MemoryHit], order: Order) -> str:
+    """Items, best first, as a text for models that cannot read vectors, in the order that the vectors would have."""
+    return as_text((PromptItem(hit.full_text, hit.image, hit.said_at) for hit in _as_read(hits, order)), order)
 
 
 def _as_read(hits: Sequence[MemoryHit], order: Order) -> Sequence[MemoryHit]:

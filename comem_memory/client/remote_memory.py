@@ -18,7 +18,7 @@ from comem_memory.client import outgoing
 from comem_memory.client.connection import Connection
 from comem_memory.client.outgoing import request
 from comem_memory.client.served_hits import Answered
-from comem_memory.config import Mode
+from comem_memory.config import Mode, Order
 from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import EncodedItems, item_hash
 from comem_memory.errors import DuplicateIdError, NotPicklableError, NotServedError
@@ -101,6 +101,10 @@ class RemoteMemory(ContinuousMemory):
     @property
     def keeps_pictures(self) -> bool:
         return self._about.keeps_pictures
+
+    @property
+    def order(self) -> Order:
+        return self._about.order
 
     @property
     def mode(self) -> Mode:  # type: ignore[override]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from comem_memory.config import Mode
+from comem_memory.config import Mode, Order
 from comem_memory.errors import InvalidItemError, QueryError, shortened
 from comem_memory.files import load_image
 
@@ -127,10 +127,14 @@ def with_items(
     return [part for piece in pieces for part in filled.get(piece, _text(piece))]
 
 
-def as_text(items: Iterable[PromptItem]) -> str:
-    """Items, the best last, for models that cannot read vectors; a picture without text by its path."""
+def as_text(items: Iterable[PromptItem], order: Order = "best_last") -> str:
+    """Items, in the order in which they are read, for models that cannot read vectors.
+
+    A picture without text stands there by its path.
+    """
     known = "\n".join(f"- {item.read() or item.image}" for item in items)
-    return f"What you remember, the most relevant last:\n{known}" if known else "You remember nothing about this."
+    place = "first" if order == "best_first" else "last"
+    return f"What you remember, the most relevant {place}:\n{known}" if known else "You remember nothing about this."
 
 
 def _shown(items: Sequence[PromptItem], supports_images: bool) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ def memory(view: Readable) -> MemoryInfo:
         min_similarity=memory.min_similarity,
         reads_pictures=info.reads_pictures,
         keeps_pictures=memory.keeps_pictures,
+        order=memory.order,
         encoder=encoder,
         key=KeyInfo(
             name=key.name,

@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from comem_memory.config import EncoderFingerprint, Mode
+from comem_memory.config import EncoderFingerprint, Mode, Order
 from comem_memory.types import CHAT_PREFIX, MemoryHit, MemoryItem, Metadata, notes_of, own_metadata, with_notes
 
 if TYPE_CHECKING:
@@ -823,6 +823,8 @@ class MemoryInfo(Wire):
     """Whether the model that answers is shown pictures."""
     keeps_pictures: bool
     """Whether items may have pictures."""
+    order: Order = "best_last"
+    """In which order a model reads recalled items."""
     encoder: EncoderFingerprint
     """What made the vectors."""
     key: KeyInfo

@@ -16,11 +16,10 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ensure_config, run_in_executor
 from langgraph.errors import GraphBubbleUp
 
-from comem_memory.chat import check_mode
-from comem_memory.config import Mode
+from comem_memory.chat import check_mode, told
+from comem_memory.config import Mode, Order
 from comem_memory.errors import QueryError, StoreConnectionError
 from comem_memory.memory import ContinuousMemory
-from comem_memory.model import PromptItem, as_text
 from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import MemoryHit
@@ -196,16 +195,16 @@ class GivesMemory(AgentMiddleware[State, Any]):
         if ours is not None:
             request = request.override(model=ours)
         mode = self._mode_of_others(view)
-        told = ours is None and bool(hits) and mode in ("text", "both")
-        if unknown or told:
-            request = request.override(system_message=_told(request.system_message, hits))
+        as_words = ours is None and bool(hits) and mode in ("text", "both")
+        if unknown or as_words:
+            request = request.override(system_message=_told(request.system_message, hits, view.order))
         if ours is None and self._template is not None:
             request = as_vllm_takes(request)
             if hits and mode in ("memory", "both"):
                 vectors = view.lay_out([], hits, "memory").memory
                 assert vectors is not None  # there are hits
                 request = with_vectors(request, vectors, self._template)
-        mine = Served(view, [hit.id for hit in hits], self.mode, told=told)
+        mine = Served(view, [hit.id for hit in hits], self.mode, told=as_words)
         token = SERVED.set(around if given else (*around, mine))
         try:
             yield request
@@ -228,8 +227,8 @@ class GivesMemory(AgentMiddleware[State, Any]):
         return None
 
 
-def _told(system: SystemMessage | None, hits: Sequence[MemoryHit]) -> SystemMessage:
-    known = as_text(PromptItem(hit.full_text, hit.image, hit.said_at) for hit in reversed(hits))
+def _told(system: SystemMessage | None, hits: Sequence[MemoryHit], order: Order) -> SystemMessage:
+    known = told(hits, order)
     if system is None:
         return SystemMessage(known)
     if isinstance(system.content, str):

@@ -18,12 +18,12 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from comem_memory.chat import NamedItems, Reply
-from comem_memory.config import Mode
+from comem_memory.chat import NamedItems, Reply, told
+from comem_memory.config import Mode, Order
 from comem_memory.content import decoded
 from comem_memory.files import load_image, named_picture
 from comem_memory.files.encoded_pictures import from_data_url
-from comem_memory.model import Message, PromptItem, as_text
+from comem_memory.model import Message
 from comem_memory.types import RESERVED_PREFIX, MemoryHit
 
 logger = logging.getLogger(__name__)
@@ -45,16 +45,16 @@ _ROLES = {
 }
 
 
-def remembered(hits: Sequence[MemoryHit], mode: Mode | None = None) -> ChatMessage:
+def remembered(hits: Sequence[MemoryHit], mode: Mode | None = None, order: Order = "best_last") -> ChatMessage:
     """Items, or none, as a message that a `ComemLLM` is given in its mode, and any other model as text.
 
     Args:
         hits: The items, best first.
         mode: How a `ComemLLM` is given them; by default as it is set.
+        order: In which any other model reads them, as their memory's.
     """
-    text = as_text(PromptItem(hit.full_text, hit.image, hit.said_at) for hit in reversed(hits))
     about = {MEMORY_IDS: [hit.id for hit in hits]} | ({} if mode is None else {MEMORY_MODE: mode})
-    return ChatMessage(text, role=MessageRole.USER, additional_kwargs=about)
+    return ChatMessage(told(hits, order), role=MessageRole.USER, additional_kwargs=about)
 
 
 def to_messages(
