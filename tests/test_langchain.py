@@ -171,7 +171,8 @@ class TestConversation:
         standard = [{"type": "text", "text": "What?"}, {"type": "image", "base64": png(3), "mime_type": "image/png"}]
         openai = [standard[0], {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png(3)}"}}]
         file = [standard[0], {"type": "file", "base64": png(3), "mime_type": "image/png"}]
-        answers = {chat.invoke([HumanMessage(content)], k=0).text for content in (standard, openai, file)}
+        google = [standard[0], {"type": "media", "data": png(3), "mime_type": "image/png"}]
+        answers = {chat.invoke([HumanMessage(content)], k=0).text for content in (standard, openai, file, google)}
         assert len(answers) == 1
         assert answers != {chat.invoke("What?", k=0).text}
 

@@ -119,7 +119,7 @@ def _part(block: dict[str, Any], allow_urls: bool) -> dict[str, Any] | None:
         return None
     if kind in ("text", "text-plain"):
         return {"type": "text", "text": block.get("text", "")}
-    if kind in IMAGES or (kind == "file" and str(block.get("mime_type", "")).startswith("image/")):
+    if kind in IMAGES or str(block.get("mime_type", "")).startswith("image/"):  # Google's form is `media`
         return {"type": "image", "image": load_image(_image(block, allow_urls))}
     if kind == "json":
         return {"type": "text", "text": json.dumps(block["json"], default=str)}
