@@ -172,10 +172,12 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
         return await run_in_thread(lambda _: self.before_model(state, runtime))
 
     def _keep_left(self, view: ContinuousMemory, run: Run, messages: Sequence[AnyMessage]) -> None:
-        """Stores a run that nobody resumed; one that an error ended is stored already."""
+        """Stores a run that nobody resumed, without calls that nothing came of; one that an error ended is stored."""
+        waiting = any(isinstance(last, AIMessage) and last.tool_calls for last in messages[-1:])
         with tolerating(self.on_error, "a run that was not resumed"):
             if run["task"] and not view.get([run["key"]], skip_missing=True):
-                self._keep(view, run, messages, lambda _: UNFINISHED, self.on_error)
+                done = messages[:-1] if waiting else messages
+                self._keep(view, run, done, lambda _: UNFINISHED, self.on_error)
 
     def _search(self, view: ContinuousMemory, state: RunState, said: HumanMessage) -> list[MemoryHit]:
         """Items for a task, but none of the runs that the messages show."""
