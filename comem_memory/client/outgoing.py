@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_json
 
 from comem_memory.chat import ChatSettings, NamedItems
 from comem_memory.content import content_parts, pictures_of, repaired
@@ -90,7 +90,7 @@ def length_of(sent: wire.Item) -> int:
     pictures = [sent.image or b"", *(part.image for part in parts if isinstance(part, wire.ImagePart))]
     texts = [part.text for part in parts if isinstance(part, wire.TextPart)]
     plain = len(sent.model_dump_json(exclude_unset=True, exclude={"image", "content"}))
-    written = sum(4 * -(-len(one) // 3) for one in pictures) + sum(len(to_json(one)) for one in texts)
+    written = sum(4 * -(-len(one) // 3) for one in pictures) + sum(len(json.dumps(one, ensure_ascii=False).encode()) for one in texts)
     return plain + written + len(',"image":"","content":[]') + len('{"type":"image","image":""},') * len(parts)
 
 
