@@ -90,8 +90,11 @@ def length_of(sent: wire.Item) -> int:
     pictures = [sent.image or b"", *(part.image for part in parts if isinstance(part, wire.ImagePart))]
     texts = [part.text for part in parts if isinstance(part, wire.TextPart)]
     plain = len(sent.model_dump_json(exclude_unset=True, exclude={"image", "content"}))
-    written = sum(4 * -(-len(one) // 3) for one in pictures) + sum(len(json.dumps(one, ensure_ascii=False).encode()) for one in texts)
-    return plain + written + len(',"image":"","content":[]') + len('{"type":"image","image":""},') * len(parts)
+    encoded = sum(4 * -(-len(one) // 3) for one in pictures)
+    written = sum(len(json.dumps(one, ensure_ascii=False).encode()) for one in texts)
+    return (
+        plain + encoded + written + len(',"image":"","content":[]') + len('{"type":"image","image":""},') * len(parts)
+    )
 
 
 def message(given: Message) -> BaseModel:
