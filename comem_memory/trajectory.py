@@ -15,6 +15,8 @@ from comem_memory.types import MemoryItem, Metadata, zoned
 
 SUCCESS = "success"
 """The outcome that goes without saying."""
+UNFINISHED = "unfinished"
+"""The outcome of a run that did not come to an end."""
 
 
 class _Frozen(BaseModel):

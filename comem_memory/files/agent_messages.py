@@ -9,17 +9,16 @@ from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
-from comem_memory.content import decoded
 from comem_memory.errors import InvalidItemError, shortened
-from comem_memory.files.encoded_pictures import from_data_url
-from comem_memory.trajectory import SUCCESS, Step, Trajectory, action_text
+from comem_memory.files.encoded_pictures import KINDS, carried, is_picture, named_in
+from comem_memory.trajectory import SUCCESS, UNFINISHED, Step, Trajectory, action_text
 
 Tell = Callable[[str], None]
 """Is told what is left out of a trajectory, and why."""
 
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "function": "tool"}
 """LangChain's names of them."""
-_PICTURES = ("image", "image_url", "input_image", "computer_screenshot")
+_PICTURES = (*KINDS, "computer_screenshot")
 
 
 def trajectory_of(messages: Sequence[Any]) -> Trajectory | None:
@@ -56,7 +55,8 @@ def read_messages(messages: Sequence[Any], tell: Tell) -> Trajectory | None:
         role, text = fields["role"], _text(fields["content"])
         if role == "assistant":
             asked = fields["tool_calls"] or ()
-            done = [call for call in asked if call.get("id") not in _failed(turns[at + 1 :])]
+            lost = _failed(turns[at + 1 :]) if asked else set()
+            done = [call for call in asked if call.get("id") not in lost]
             failed += len(asked) - len(done)
             calls = "\n".join(action_text(name, arguments) for name, arguments in _calls(done))
             reasoning = "\n".join([*said, text] if calls and text else said)
@@ -79,7 +79,7 @@ def read_messages(messages: Sequence[Any], tell: Tell) -> Trajectory | None:
         tell(f"{failed} calls of tools that failed or were refused")
     if not acted:
         return None
-    return Trajectory(task=task, steps=steps, outcome=SUCCESS if answered else "unfinished")
+    return Trajectory(task=task, steps=steps, outcome=SUCCESS if answered else UNFINISHED)
 
 
 def _fields(message: Any) -> dict[str, Any]:
@@ -138,8 +138,7 @@ def _calls(calls: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 def _pictures(content: Any, tell: Tell) -> Iterator[bytes]:
     for block in _blocks(content):
-        kind = block.get("type")
-        if kind in _PICTURES or str(block.get("mime_type", "")).startswith("image/"):
+        if is_picture(block, _PICTURES):
             try:
                 yield _picture(block)
             except ValueError as error:
@@ -151,11 +150,8 @@ def _picture(block: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: It is not there as base64, or that is damaged.
     """
-    named = next((block[name] for name in ("source", "image_url") if block.get(name)), block)
-    named = {"url": named} if isinstance(named, str) else named
-    if data := named.get("base64") or named.get("data"):
-        return decoded(data)
+    named = named_in(block)
     url = str(named.get("url") or "")
-    if url.startswith("data:"):
-        return from_data_url(url)
+    if (found := carried(named, url)) is not None:
+        return found
     raise ValueError(f"{shortened(url)} is not fetched" if url else "its bytes are not there")

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from comem_memory.content import decoded
 from comem_memory.errors import InvalidItemError
 from comem_memory.files.agent_messages import Tell
-from comem_memory.trajectory import SUCCESS, Step, Trajectory, action_text
+from comem_memory.trajectory import SUCCESS, UNFINISHED, Step, Trajectory, action_text
 
 _LABELS = ("aria-label", "placeholder", "title", "alt", "value", "name", "id")
 """Attributes that say what an element is, the clearest first."""
@@ -81,7 +81,7 @@ def _task(run: Mapping[str, Any], file: Path) -> str:
 def _outcome(history: Sequence[Mapping[str, Any]]) -> str:
     results = history[-1].get("result") or [{}]
     if not results[-1].get("is_done"):
-        return "unfinished"
+        return UNFINISHED
     return "failure" if results[-1].get("success") is False else SUCCESS
 
 

@@ -22,17 +22,14 @@ from langchain_core.messages.tool import tool_call
 
 from comem_memory.chat import NamedItems, ToolCall
 from comem_memory.config import Mode
-from comem_memory.content import decoded
 from comem_memory.files import load_image, named_picture
-from comem_memory.files.encoded_pictures import from_data_url
+from comem_memory.files.encoded_pictures import carried, is_picture, named_in
 from comem_memory.model import Message
 
 logger = logging.getLogger(__name__)
 
 SILENT = ("reasoning", "thinking", "tool_call", "tool_use", "invalid_tool_call", "tool_call_chunk", "memory")
 """Blocks without text or picture: thoughts are not shown again, calls stand in `tool_calls`, memory is named."""
-
-IMAGES = ("image", "image_url", "input_image")
 
 
 def memory_block(ids: Sequence[str], *, mode: Mode | None = None) -> dict[str, Any]:
@@ -119,7 +116,7 @@ def _part(block: dict[str, Any], allow_urls: bool) -> dict[str, Any] | None:
         return None
     if kind in ("text", "text-plain"):
         return {"type": "text", "text": block.get("text", "")}
-    if kind in IMAGES or str(block.get("mime_type", "")).startswith("image/"):  # Google's form is `media`
+    if is_picture(block):
         return {"type": "image", "image": load_image(_image(block, allow_urls))}
     if kind == "json":
         return {"type": "text", "text": json.dumps(block["json"], default=str)}
@@ -127,14 +124,10 @@ def _part(block: dict[str, Any], allow_urls: bool) -> dict[str, Any] | None:
 
 
 def _image(block: dict[str, Any], allow_urls: bool) -> bytes | Path:
-    # Providers' own forms, where LangChain has not put them in its own: Anthropic's source, OpenAI's image_url.
-    named = next((block[name] for name in ("source", "image_url") if name in block), block)
-    named = {"url": named} if isinstance(named, str) else named
-    if data := named.get("base64") or named.get("data"):
-        return decoded(data)
+    named = named_in(block)
     source = str(named.get("path") or named.get("url") or "")
-    if source.startswith("data:"):
-        return from_data_url(source)
+    if (found := carried(named, source)) is not None:
+        return found
     if not source:
         raise ValueError(
             f"An image block has {', '.join(map(repr, block))}, but a picture's bytes are needed. "

@@ -20,7 +20,7 @@ from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
 from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
-from comem_memory.trajectory import SUCCESS, Step, Trajectory
+from comem_memory.trajectory import SUCCESS, UNFINISHED, Step, Trajectory
 from comem_memory.types import MemoryHit
 
 from ..failures import OnError, deliver, tolerating
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 Outcome = Callable[[Sequence[AnyMessage], Exception | None], str]
 """From a run's messages, and the error that ended it if one did, to how it ended."""
 
-ERROR, UNFINISHED = "error", "unfinished"
+ERROR = "error"
 
 MOST_FAILING = 1000
 """Runs of which a middleware knows that their last call of the model failed."""
@@ -218,7 +218,7 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
     def after_model(self, state: RunState, runtime: Any) -> dict[str, Any] | None:
         """Notes the model's message: another one at the end is of what ended the run in its place, such as a limit."""
         run = self._run(state)
-        made = next((message for message in reversed(state["messages"]) if isinstance(message, AIMessage)), None)
+        made = _last_of_model(state["messages"])
         if run is None or made is None or (self._view(runtime).name, run["key"]) in self._failing:
             return None
         return self._update(state, run | {"answer_id": str(made.id)})
@@ -228,7 +228,7 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
     def after_agent(self, state: RunState, runtime: Any) -> dict[str, Any]:
         run, view = self._run(state), self._view(runtime)
         if run is not None:
-            last = next((message for message in reversed(state["messages"]) if isinstance(message, AIMessage)), None)
+            last = _last_of_model(state["messages"])
             ended = SUCCESS if last is not None and str(last.id) == run["answer_id"] else UNFINISHED
             if (view.name, run["key"]) in self._failing:  # what asks again when a model fails has answered in its place
                 self._failing.pop((view.name, run["key"]), None)
@@ -282,6 +282,10 @@ class ComemTrajectoryMiddleware(GivesMemory[RunState]):
 
     def _update(self, state: RunState, run: Run | None) -> dict[str, Any]:
         return {"comem_runs": (state.get("comem_runs") or {}) | {self.name: run}}
+
+
+def _last_of_model(messages: Sequence[AnyMessage]) -> AIMessage | None:
+    return next((message for message in reversed(messages) if isinstance(message, AIMessage)), None)
 
 
 def _task_of(messages: Sequence[AnyMessage]) -> HumanMessage | None:
