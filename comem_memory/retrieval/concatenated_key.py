@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from comem_memory.errors import ModelError
+from comem_memory.retrieval.embedders import Embedder
 from comem_memory.retrieval.keys import RetrievalKey
 from comem_memory.retrieval.sentence_transformer import SentenceTransformerEmbedder
 
@@ -52,17 +53,6 @@ class ConcatenatedKey(RetrievalKey):
     def _query(self, text: np.ndarray, image: np.ndarray, share: float) -> np.ndarray:
         return self._joined(text[None], image[None])[0]
 
-    def _parts(
-        self, texts: Sequence[str | None], images: Sequence[Image.Image | None], *, asked: bool = False
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the length that the model gives them, or zeros."""
-        present = [text if text and text.strip() else None for text in texts]
-        return _features(self._texts, present), _features(self._pictures, images)
-
-
-def _features(embedder: SentenceTransformerEmbedder, inputs: Sequence[Any]) -> np.ndarray:
-    rows = [row for row, value in enumerate(inputs) if value is not None]
-    features = np.zeros((len(inputs), embedder.dimension), np.float32)
-    if rows:
-        features[rows] = embedder.features([inputs[row] for row in rows])
-    return features
+    def _embed(self, embedder: Embedder, inputs: Sequence[Any], asked: bool) -> np.ndarray:
+        """Rows of the length that the model gives them."""
+        return (self._texts if embedder is self.text else self._pictures).features(inputs)

@@ -155,7 +155,19 @@ class RetrievalKey:
     ) -> tuple[np.ndarray, np.ndarray]:
         """(n, text dimension) and (n, image dimension) of items, or of what is `asked`: unit rows, or zeros."""
         present = [text if text and text.strip() else None for text in texts]
-        return _embed_present(self.text, present, asked), _embed_present(self.image, images, asked)
+        return self._embed_present(self.text, present, asked), self._embed_present(self.image, images, asked)
+
+    def _embed_present(self, embedder: Embedder | None, inputs: Sequence[Any], asked: bool) -> np.ndarray:
+        if embedder is None:
+            return np.zeros((len(inputs), 0), np.float32)
+        rows = [row for row, value in enumerate(inputs) if value is not None]
+        embeddings = np.zeros((len(inputs), embedder.dimension), np.float32)
+        if rows:
+            embeddings[rows] = self._embed(embedder, [inputs[row] for row in rows], asked)
+        return embeddings
+
+    def _embed(self, embedder: Embedder, inputs: Sequence[Any], asked: bool) -> np.ndarray:
+        return embed_questions(embedder, inputs) if asked else embedder.embed(inputs)
 
     def _embeds(self) -> str:
         if self.text is None:
@@ -176,14 +188,3 @@ def _standing_out(similarities: Sequence[float]) -> float:
 def _only(embedder: Embedder | None) -> Embedder:
     assert embedder is not None  # RetrievalKey has at least one
     return embedder
-
-
-def _embed_present(embedder: Embedder | None, inputs: Sequence[Any], asked: bool) -> np.ndarray:
-    if embedder is None:
-        return np.zeros((len(inputs), 0), np.float32)
-    rows = [row for row, value in enumerate(inputs) if value is not None]
-    embeddings = np.zeros((len(inputs), embedder.dimension), np.float32)
-    if rows:
-        present = [inputs[row] for row in rows]
-        embeddings[rows] = embed_questions(embedder, present) if asked else embedder.embed(present)
-    return embeddings
