@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from comem_memory.errors import InvalidItemError, counted, shortened
 
 if TYPE_CHECKING:
     from PIL import Image
 
+S = TypeVar("S")
+T = TypeVar("T")
 Part = Union[str, Path, bytes, "Image.Image"]
 """A text (`str`), or a picture: the path of a file, its encoded bytes, or an opened one."""
 
@@ -56,6 +58,11 @@ def _part(given: Any) -> Part:
         f'A part of content is {shortened(repr(dict(given)))}. Pass {{"type": "text", "text": ...}} or '
         '{"type": "image", "image": ...}.'
     )
+
+
+def map_pictures(parts: Iterable[str | S], change: Callable[[S], T]) -> tuple[str | T, ...]:
+    """The parts with something else in place of each picture."""
+    return tuple(part if isinstance(part, str) else change(part) for part in parts)
 
 
 def below(folder: Path, parts: Iterable[Part]) -> tuple[Part, ...]:
@@ -167,9 +174,14 @@ def steps_of(parts: Sequence[Any]) -> list[list[int]]:
     return [*steps, *([place] for place in shown)]
 
 
+def joined_texts(parts: Iterable[Any]) -> str:
+    """The texts among the parts, a line each."""
+    return "\n".join(texts_of(parts))
+
+
 def with_texts(text: str | None, parts: Iterable[Any]) -> str:
     """A text, and below it the texts of the content unless they stand in it."""
-    said = "\n".join(texts_of(parts))
+    said = joined_texts(parts)
     return said if not text else text if said in text else f"{text}\n{said}"
 
 

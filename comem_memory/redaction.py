@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from comem_memory.content import Part, content_parts, texts_of
+from comem_memory.content import Part, content_parts, joined_texts
 from comem_memory.errors import InvalidItemError
 from comem_memory.types import CHAT_PREFIX, MemoryItem, Metadata, notes_of, own_metadata, with_notes
 
@@ -34,7 +34,7 @@ def redacted(item: MemoryItem, redact: Redact | None) -> MemoryItem:
         return item
     metadata = redacted_metadata(item.metadata, redact)
     content = redacted_content(item.content, redact) or None
-    is_of_content = item.content is not None and item.text == "\n".join(texts_of(item.content))
+    is_of_content = item.content is not None and item.text == joined_texts(item.content)
     text = None if item.text is None or is_of_content else redacted_text(item.text, redact)
     if item.image is None and content is None and not (text or "").strip():
         raise InvalidItemError("Nothing is left of an item's text by redact. Do not add it.")

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from comem_memory.content import content_parts, locations_of, picture_of, pictures_of, repaired, texts_of, with_texts
+from comem_memory.content import (
+    content_parts,
+    joined_texts,
+    locations_of,
+    picture_of,
+    pictures_of,
+    repaired,
+    texts_of,
+    with_texts,
+)
 from comem_memory.errors import InvalidItemError, shortened
 
 if TYPE_CHECKING:
@@ -35,8 +44,8 @@ class MemoryItem(BaseModel):
 
     With `content`, an item is several texts and pictures in their order: a document with figures, the frames of a clip,
     the screenshots and actions of an agent (`Trajectory`). It is encoded whole; text and image are then what it is
-    found by and shown as. A text with the
-    pictures before it is a step, and so is each picture behind which no text comes.
+    found by and shown as. A text with the pictures before it is a step, and so is each picture behind which no text
+    comes.
 
     Args:
         text: The item's text; with `content` by default its texts, a line each.
@@ -120,7 +129,7 @@ class MemoryItem(BaseModel):
             return fields
         parts = content_parts(fields["content"])
         said, shown = texts_of(parts), pictures_of(parts)
-        own = "\n".join(said) or None, next(iter(shown), None)
+        own = joined_texts(parts) or None, next(iter(shown), None)
         text = fields["text"] if _has_text(fields.get("text")) else own[0]
         image = own[1] if fields.get("image") is None else picture_of(fields["image"])
         is_short = len(said) < 2 and len(shown) < 2 and (text, image) == own

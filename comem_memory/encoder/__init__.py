@@ -22,7 +22,7 @@ from comem_memory.encoder.memory_encoder import (
     encoder_config,
     linear_names,
 )
-from comem_memory.encoder.prepared import CHUNK, PreparedItem, content_hash, in_chunks, item_hash, prepare
+from comem_memory.encoder.prepared import CHUNK, PreparedItem, content_hash, in_chunks, item_hash, opened, prepare
 from comem_memory.encoder.qformer import QFormer
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "item_hash",
     "linear_names",
     "load_weights_file",
+    "opened",
     "prepare",
     "read_config",
     "read_weights",

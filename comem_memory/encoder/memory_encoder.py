@@ -18,7 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from comem_memory.config import EncoderConfig, EncoderFingerprint, LoraSettings, Mode, QFormerConfig
-from comem_memory.content import texts_of
+from comem_memory.content import joined_texts, texts_of
 from comem_memory.encoder.adapter_files import (
     READER_PROMPTS,
     AdapterWeights,
@@ -251,21 +251,20 @@ class MemoryEncoder(nn.Module):
         parts = content
         if parts is None and config.layout == "trajectory":
             parts = [part for part in (image, text) if part]
+        laid_out = partial(content_inputs, prompts, layout=config.layout, max_length=config.max_length)
         if parts is not None:
-            said = texts_of(parts)
-            own = text if text not in ("\n".join(said), *said) else None
-            laid_out = partial(content_inputs, prompts, layout=config.layout, max_length=config.max_length)
+            own = text if text not in (joined_texts(parts), *texts_of(parts)) else None
             try:
                 return self._inputs(*laid_out(parts, text=own, thin=thin or truncate))
             except ItemTooLongError:
                 if not truncate:
                     raise
-            if config.layout == "trajectory" and text:
-                tensors, text_ids = cut_inputs(prompts, image, text, laid_out)
-                return self._inputs(tensors, text_ids, _behind(prompts, content, text, image, len(text_ids)), True)
-        tensors, text_ids, truncated = prompts.encoder_inputs(
-            text, image, max_length=config.max_length, truncate=truncate
-        )
+        if config.layout == "trajectory" and text:
+            tensors, text_ids, truncated = *cut_inputs(prompts, image, text, laid_out), True
+        else:
+            tensors, text_ids, truncated = prompts.encoder_inputs(
+                text, image, max_length=config.max_length, truncate=truncate
+            )
         return self._inputs(tensors, text_ids, _behind(prompts, content, text, image, len(text_ids)), truncated)
 
     def _inputs(
@@ -500,7 +499,7 @@ def _behind(
 ) -> tuple[int, ...]:
     """Places of the content's parts that are not read where a picture and the first tokens of a text stand for it."""
     said, left_out = list[str](), list[int]()
-    is_own = text != "\n".join(texts_of(content or ()))
+    is_own = text != joined_texts(content or ())
     for place, part in enumerate(content or ()):
         if not isinstance(part, str):
             left_out += [place] if part is not image else []

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from comem_memory.content import pictures_of
+from comem_memory.content import map_pictures, pictures_of
 from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
 from comem_memory.errors import InvalidItemError, shortened
@@ -73,7 +73,7 @@ def prepare(item: MemoryItem, encoder: MemoryEncoder | DeferredEncoder, *, trunc
             not.
     """
     try:
-        picture, content = opened(item)
+        picture, content = opened(item.image, item.content)
         inputs = encoder.inputs(item.text, picture, content=content, truncate=truncate, thin=item.thin)
     except InvalidItemError as error:
         name = item.id or (item.text or "")[:40]
@@ -82,7 +82,7 @@ def prepare(item: MemoryItem, encoder: MemoryEncoder | DeferredEncoder, *, trunc
     return PreparedItem(item, item.id or hashed[:32], picture, hashed, inputs, content)
 
 
-def opened(item: MemoryItem) -> tuple[Image.Image | None, Content | None]:
+def opened(image: Any, content: Iterable[Any] | None) -> tuple[Image.Image | None, Content | None]:
     """An item's picture and content, each picture opened once.
 
     Raises:
@@ -96,8 +96,8 @@ def opened(item: MemoryItem) -> tuple[Image.Image | None, Content | None]:
             known[name] = load_image(given)
         return known[name]
 
-    content = item.content and tuple(part if isinstance(part, str) else open_once(part) for part in item.content)
-    return None if item.image is None else open_once(item.image), content
+    picture = None if image is None else open_once(image)
+    return picture, None if content is None else map_pictures(content, open_once)
 
 
 def content_hash(text: str | None, picture: Image.Image | None, content: Content | None = None) -> str:
@@ -119,7 +119,7 @@ def item_hash(item: MemoryItem) -> str:
     Raises:
         InvalidItemError: A picture cannot be opened.
     """
-    return content_hash(item.text, *opened(item))
+    return content_hash(item.text, *opened(item.image, item.content))
 
 
 def in_chunks(prepared: Iterable[PreparedItem]) -> Iterator[list[PreparedItem]]:

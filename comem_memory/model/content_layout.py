@@ -8,7 +8,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from comem_memory.config import Layout
-from comem_memory.content import pictures_of, steps_of, texts_of
+from comem_memory.content import joined_texts, pictures_of, steps_of, texts_of
 from comem_memory.errors import ItemTooLongError
 from comem_memory.files import at_most
 from comem_memory.model.prompts import ENCODER_INSTRUCTION, SMALLEST_PICTURE, Message, ModelInputs, Prompts
@@ -93,7 +93,7 @@ def content_inputs(
             each = lengths(share)
             if before + sum(each) <= max_length:
                 break
-    fewer = thinned(["\n".join(texts_of(content[place] for place in step)) for step in steps]) if thin else ()
+    fewer = thinned([joined_texts(content[place] for place in step) for step in steps]) if thin else ()
     for kept in ([*range(len(steps))], *fewer):
         if before + sum(each[step] for step in kept) <= max_length or len(kept) <= 2:
             made = laid_out([steps[step] for step in kept], share)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from comem_memory.content import map_pictures
 from comem_memory.encoder import MemoryEncoder, PreparedItem, encode_prepared, in_chunks, prepare
 from comem_memory.errors import DuplicateIdError, InvalidItemError
 from comem_memory.files import atomic_folder
@@ -141,7 +142,7 @@ class ShardEncoder:
                     errors.append(f"Item {one.id!r}: {error}")
                     continue
                 image = None if one.item.image is None else str(one.item.image)
-                content = tuple(p if isinstance(p, str) else PictureReference(str(p)) for p in one.item.content or ())
+                content = map_pictures(one.item.content or (), lambda path: PictureReference(str(path)))
                 yield record_of(one, key, block, self.settings.moment, image=image, content=content)
 
     def _prepared(self, items: dict[str, MemoryItem], errors: list[str]) -> Iterator[PreparedItem]:

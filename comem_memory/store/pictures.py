@@ -10,6 +10,7 @@ from typing import overload
 
 from PIL import Image
 
+from comem_memory.content import map_pictures
 from comem_memory.errors import InvalidItemError
 from comem_memory.files import atomic_write, keep_picture
 from comem_memory.store.contract import RecordSummary
@@ -74,7 +75,7 @@ class PictureFolder:
 
     def content(self, record: RecordSummary) -> tuple[str | Path, ...] | None:
         """A record's content with the full paths of its pictures; `None` for an item without any."""
-        return tuple(one if isinstance(one, str) else Path(self.find(one.reference)) for one in record.content) or None
+        return map_pictures(record.content, lambda part: Path(self.find(part.reference))) or None
 
     def drop(self, *, namespace: str, id: str, except_for: Collection[str] = ()) -> None:
         """Deletes what is kept for an item, except the pictures that its record refers to now."""

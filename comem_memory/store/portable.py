@@ -26,7 +26,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from comem_memory.content import pictures_of
+from comem_memory.content import map_pictures, pictures_of
 from comem_memory.errors import EncoderMismatchError, StoreLocationError
 from comem_memory.files import PARTIAL, atomic_write
 from comem_memory.store.codec import b85decode, b85encode, decode_block
@@ -84,10 +84,7 @@ def to_export(
 ) -> Iterator[MemoryRecord]:
     """Records of a namespace, superseded ones too, as `write_folder` takes them: with the paths of their pictures."""
     for record in itertools.chain.from_iterable(store.scan(namespace=namespace, where=where, history=True)):
-        content = tuple(
-            part if isinstance(part, str) else PictureReference(pictures.find(part.reference))
-            for part in record.content
-        )
+        content = map_pictures(record.content, lambda part: PictureReference(pictures.find(part.reference)))
         yield replace(record, image=pictures.find(record.image), content=content)
 
 
@@ -226,9 +223,7 @@ def _line(record: MemoryRecord, pictures: Path, number: int) -> _Line:
         id=record.id,
         text=record.text,
         picture=None if record.image is None else copies[record.image],
-        content=tuple(
-            part if isinstance(part, str) else _Picture(picture=copies[part.reference]) for part in record.content
-        ),
+        content=map_pictures(record.content, lambda part: _Picture(picture=copies[part.reference])),
         left_out=record.left_out,
         metadata=record.metadata,
         created_at=record.created_at,
@@ -243,6 +238,7 @@ def _line(record: MemoryRecord, pictures: Path, number: int) -> _Line:
 
 
 def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
+    pictures = folder / "pictures"
     try:
         with (folder / "items.jsonl").open(encoding="utf-8") as lines:
             for number in itertools.count():
@@ -254,9 +250,8 @@ def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
                 for line, key, block in zip(shard, vectors["keys"], blocks, strict=True):
                     if missing := [name for name in line.pictures if f"pictures/{name}" not in manifest.sha256]:
                         raise ValueError(f"it holds no picture {missing[0]!r}")
-                    paths = {name: (folder / "pictures" / name).resolve() for name in line.pictures}
-                    image = None if line.picture is None else paths[line.picture]
-                    content = [one if isinstance(one, str) else paths[one.picture] for one in line.content]
+                    image = None if line.picture is None else (pictures / line.picture).resolve()
+                    content = map_pictures(line.content, lambda part: (pictures / part.picture).resolve())
                     own = own_metadata(line.metadata)
                     times = {"said_at": line.said_at, "expires": line.expires}
                     given = {"text": line.text, "image": image, "content": content or None}
@@ -267,7 +262,7 @@ def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
                         key=key,
                         block=b85encode(block.tobytes()),
                         image=None if image is None else str(image),
-                        content=tuple(one if isinstance(one, str) else PictureReference(str(one)) for one in content),
+                        content=map_pictures(content, lambda path: PictureReference(str(path))),
                         **record,
                     )
     except (OSError, ValueError, KeyError, SafetensorError) as error:

@@ -36,6 +36,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from comem_memory.content import map_pictures
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
 from comem_memory.retrieval import terms_of
 from comem_memory.store.codec import int8_parts
@@ -263,14 +264,14 @@ def _read_content(stored: str | None) -> dict[str, Any]:
     if stored is None:
         return {}
     read = json.loads(stored)
-    content = tuple(part if isinstance(part, str) else PictureReference(part["image"]) for part in read["parts"])
+    content = map_pictures(read["parts"], lambda part: PictureReference(part["image"]))
     return {"content": content, "left_out": tuple(read["left_out"])}
 
 
 def _stored_content(record: RecordSummary) -> str:
     if not record.content:
         return ""
-    parts = [part if isinstance(part, str) else {"image": part.reference} for part in record.content]
+    parts = map_pictures(record.content, lambda part: {"image": part.reference})
     return json.dumps({"parts": parts, "left_out": record.left_out}, ensure_ascii=False)
 
 

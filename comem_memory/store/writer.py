@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from comem_memory.content import map_pictures
 from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import (
     CHUNK,
@@ -359,9 +360,7 @@ class Writer:
             return self.pictures.copy(Path(path), namespace=self.namespace, id=record.id, name=name[:32])
 
         references = {path: copied(path) for path in record.pictures}
-        content = tuple(
-            part if isinstance(part, str) else PictureReference(references[part.reference]) for part in record.content
-        )
+        content = map_pictures(record.content, lambda part: PictureReference(references[part.reference]))
         image = None if record.image is None else references[record.image]
         return replace(record, namespace=self.namespace, image=image, content=content)
 

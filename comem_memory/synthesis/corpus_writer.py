@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from comem_memory.content import as_json, with_texts
+from comem_memory.content import as_json, map_pictures, with_texts
 from comem_memory.errors import CorpusError
 from comem_memory.files import (
     MODEL_PIXELS,
@@ -170,8 +170,7 @@ def _sample(draft: Draft, id: str, group: int, corpus: Path) -> CorpusSample:
 def _item(item: DraftItem, corpus: Path) -> CorpusItem:
     content = None
     if item.content is not None:
-        parts = (one if isinstance(one, str) else Path(str(_kept(one, corpus))) for one in item.content)
-        content = [as_json(one) for one in parts]
+        content = [as_json(one) for one in map_pictures(item.content, lambda one: Path(str(_kept(one, corpus))))]
     return CorpusItem(id=item.id, text=item.text, image=_kept(item.image, corpus), content=content)
 
 

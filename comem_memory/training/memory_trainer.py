@@ -14,8 +14,7 @@ from torch import nn
 from transformers import TrainingArguments
 
 from comem_memory.content import with_texts
-from comem_memory.encoder import BATCH_TOKENS, EncoderInputs, MemoryEncoder
-from comem_memory.files import load_image
+from comem_memory.encoder import BATCH_TOKENS, EncoderInputs, MemoryEncoder, opened
 from comem_memory.model import TEXT_PROMPTS, ModelInputs, PromptItem, retrieval_content
 from comem_memory.training.batches import Batch, Item, TrainingQuestion
 from comem_memory.training.trainer import BatchTrainer, Dataset
@@ -78,8 +77,7 @@ class MemoryTrainer(BatchTrainer):
         """Memories of the items (N, Q, H), and which items are in them to their end."""
         inputs = []
         for item in batch["items"]:
-            picture = None if item.image is None else load_image(item.image)
-            content = item.content and [part if isinstance(part, str) else load_image(part) for part in item.content]
+            picture, content = opened(item.image, item.content)
             inputs.append(self.encoder.inputs(item.text, picture, content=content, truncate=True))
         together: list[list[EncoderInputs]] = []  # in each forward pass
         for one in inputs:
