@@ -37,11 +37,11 @@ $(VENV)/ray: constraints-ray.txt
 	$(BIN)/pip install --no-deps --target $@ --requirement constraints-ray.txt
 
 test-notebook: setup $(VENV)/ui
-	command -v chromium || apt-get install --yes chromium
+	command -v chromium || (apt-get update && apt-get install --yes chromium)
 	PYTHONPATH=$(abspath $(VENV)/ui) $(BIN)/pytest -n 0 notebooks/06_browser_agent.ipynb
 
 test-ui: setup $(VENV)/ui
-	command -v chromium || apt-get install --yes chromium
+	command -v chromium || (apt-get update && apt-get install --yes chromium)
 	PYTHONPATH=$(abspath $(VENV)/ui) $(BIN)/pytest -n 0 tests/ui/test_ui.py
 
 $(VENV)/ui: constraints-ui.txt

@@ -80,7 +80,7 @@ class Adding:
             self._files[name] = content
 
     def _rejected(self, event: events.GenericEventArguments) -> None:
-        if "filter" in event.args:
+        if {"filter", "duplicate"} & set(event.args):  # the second, where time and length are the same too
             said = "There is a file of that name already. Remove it first, or rename one of them."
         else:
             said = f"The server takes files of {self._visitor.served.settings.max_body_bytes} bytes together."

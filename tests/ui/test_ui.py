@@ -135,14 +135,22 @@ def test_files_are_dropped(
     expect(page.locator(".fact", has_text="source: door.png")).to_be_visible()  # and not where it lay meanwhile
 
 
+@pytest.mark.parametrize("written", [1, 2], ids=["at once", "later"])
 def test_only_files_that_stand_in_the_list_are_added(
-    server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None], tmp_path: Path
+    server: ServerProcess,
+    tokens: dict[str, str],
+    visit: Visit,
+    stored: Callable[..., None],
+    tmp_path: Path,
+    written: int,
 ):
     stored("ada", "Lunch is at noon.")
     files = [tmp_path / "one" / "note.txt", tmp_path / "one" / "key.txt", tmp_path / "two" / "note.txt"]
     for file in files:
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"In {file.parent.name}: {file.stem}.")
+        os.utime(file, (1, 1))
+    os.utime(files[2], (written, written))
     page = visit(link(server, tokens["ada"]))
     page.get_by_role("button", name="Add").click()
     chosen, listed = page.locator(".sheet input[type=file]"), page.locator(".q-uploader__file--uploaded")
