@@ -2,8 +2,9 @@
 
 Fits two functions of multilingual-e5-small's vectors of questions on the made-up sentences of `statements.json`:
 `statement` tells what states something from questions without a mark, small talk and requests; `change` tells what says
-that something has changed. Prints how well they do on each language when fitted on the others, and how often a
-correction then takes the right item's place; writes both, fitted on all languages (the file in `comem_memory/data`).
+that something has changed, with the corrections of `conversations.json` besides. Prints how well they do on each
+language when fitted on the others, and how often a correction then takes the right item's place; writes both, fitted on
+all languages (the file in `comem_memory/data`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from comem_memory.integrations.keeping import SAME_THING, _common, _has_frame, _
 from comem_memory.retrieval import SentenceTransformerEmbedder
 
 SENTENCES = Path(__file__).with_suffix(".json")
+CONVERSATIONS = SENTENCES.with_name("conversations.json")
 STRENGTH = 30.0
 """Inverse of the regularisation; 3 to 100 differ by a point."""
 LEANS = {"statement": float(np.log(2)), "change": 0.0}
@@ -32,9 +34,21 @@ SAME_CHANGE = 0.8
 
 Row = tuple[str, str, str]
 """Language, kind, sentence."""
+Changes = dict[str, list[list[str]]]
+"""By language: what is told, the same in other words, a correction, and the new value told as if it were the first."""
 
 
-def rows(made: dict[str, Any]) -> tuple[list[Row], list[Row]]:
+def said_in_conversations(spoken: dict[str, Any]) -> Changes:
+    changes: Changes = {}
+    for language, said in spoken["languages"].items():
+        for name, topic in said["topics"].items():
+            old, new = spoken["values"][name][:2]
+            fourfold = [("tell", old), ("again", old), ("correct", new), ("tell", new)]
+            changes.setdefault(language, []).append([topic[kind].format(v=v).strip(".\u3002") for kind, v in fourfold])
+    return changes
+
+
+def rows(made: dict[str, Any], spoken: Changes) -> tuple[list[Row], list[Row]]:
     """Sentences by whether they state something, and statements by whether they say that something changed."""
     kinds: list[Row] = []
     changes: list[Row] = []
@@ -42,9 +56,10 @@ def rows(made: dict[str, Any]) -> tuple[list[Row], list[Row]]:
         for kind, texts in sentences.items():
             ends = ("",) if kind == "questions" else ("", ".")
             kinds += [(language, kind, text + end) for text in texts for end in ends]
-    for language, fourfold in made["changes"].items():
-        for told, other_words, corrected, contradicted in fourfold:
+    for language, fourfolds in made["changes"].items():
+        for told, other_words, corrected, contradicted in fourfolds:
             kinds += [(language, "facts", text) for text in (told, other_words, corrected, contradicted)]
+        for told, other_words, corrected, contradicted in [*fourfolds, *spoken.get(language, [])]:
             for end in ("", "."):
                 changes += [(language, "change", corrected + end), (language, "fact", told + end)]
             changes += [(language, "fact", other_words), (language, "fact", contradicted)]
@@ -71,10 +86,11 @@ def left_out(all_rows: list[Row], vectors: np.ndarray, positive: np.ndarray, lea
     return {kind: round(right[kind] / total[kind], 3) for kind in total}
 
 
-def corrections(made: dict[str, Any], embedder: SentenceTransformerEmbedder) -> dict[str, int]:
+def corrections(made: dict[str, Any], spoken: Changes, embedder: SentenceTransformerEmbedder) -> dict[str, int]:
     """Whose place corrections take, among the other facts of their language, with the corrected one and without."""
     counts = Counter[str]()
-    for language, fourfold in made["changes"].items():
+    for language, fourfolds in made["changes"].items():
+        fourfold = [*fourfolds, *spoken.get(language, [])]
         olds = [told for told, *_ in fourfold]
         pool = list(dict.fromkeys([*olds, *made["sentences"][language]["facts"]]))
         stored = dict(zip(pool, embedder.embed(pool), strict=True))
@@ -98,14 +114,15 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     file = parser.parse_args().file
     made = json.loads(SENTENCES.read_text(encoding="utf-8"))
+    spoken = said_in_conversations(json.loads(CONVERSATIONS.read_text(encoding="utf-8")))
     embedder = SentenceTransformerEmbedder(mini.e5_directory())
     functions = {}
-    for name, some, wanted in zip(("statement", "change"), rows(made), ("facts", "change"), strict=True):
+    for name, some, wanted in zip(("statement", "change"), rows(made, spoken), ("facts", "change"), strict=True):
         vectors = embedder.embed_queries([text for *_, text in some])
         positive, lean = np.array([kind == wanted for _, kind, _ in some]), LEANS[name]
         print(f"{name}, told right in a language that was left out: {left_out(some, vectors, positive, lean)}")
         functions[name] = fit(vectors, positive, lean)
-    print(corrections(made, embedder))
+    print(corrections(made, spoken, embedder))
     save_file(functions, file, {"embedder": embedder.name})
 
 

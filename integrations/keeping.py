@@ -21,6 +21,7 @@ import comem_memory
 from comem_memory.chat import content_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
+from comem_memory.sentences import sentences
 from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MemoryItem
 
@@ -39,16 +40,8 @@ NEAR = 5
 """Stored items that a new one is compared with."""
 SAME_FRAME, SAME_THING = 0.65, 0.4
 """A correction takes the place of an item that shares this share of its words with it, in order, and whose vector has
-this cosine with its own. Of 56 corrections in 11 languages, 47 then found theirs, and none hid another fact."""
+this cosine with its own. Of 112 corrections in 11 languages, 85 then found theirs, and none hid another fact."""
 
-_CLOSING = "\"'\u201d\u2019\u00bb)\\]\u300d\u300f\uff09"
-_SENTENCE = re.compile(
-    rf".+?(?:(?:[.!?…\u037e\u055e\u061f\u06d4\u0964\u1362\u1367]|(?<=[\u0370-\u03ff]);)+[{_CLOSING}]*(?=\s|$)"
-    rf"|[\u3002\uff01\uff1f\uff61]+[{_CLOSING}]*|\n|$)\s*",
-    re.DOTALL,
-)
-_ABBREVIATION = re.compile(r"(?:^|[\s(.])(?:[^\W\d_]|[bcdfghjklmnpqrstvwxz]{2,3})\.\s*$", re.IGNORECASE)
-"""A point after one letter, or after consonants alone, ends no sentence: Dr. Novak, z. B."""
 _TOLD_TO = re.compile(
     r"^\W*(?:\w+,? )?(?:remember|note|keep in mind|do not forget|don't forget|merke? dir|notiere?|denk daran|"
     r"vergiss nicht|recuerda|acuérdate|anota|no olvides|souviens-toi|rappelle-toi|n'oublie pas|ricorda|ricordati|"
@@ -74,11 +67,11 @@ def stated(text: str, memory: ContinuousMemory) -> str:
         >>> stated("I moved to Bremen. What is the weather there?", memory)                    # doctest: +SKIP
         'I moved to Bremen.'
     """
-    sentences = _sentences(text)
-    told_to = [bool(_TOLD_TO.search(one)) for one in sentences]
-    open = [one for one, told in zip(sentences, told_to, strict=True) if not told and not _asks(one)]
+    said = sentences(text)
+    told_to = [bool(_TOLD_TO.search(one)) for one in said]
+    open = [one for one, told in zip(said, told_to, strict=True) if not told and not _asks(one)]
     states = dict(zip(open, _states(open, memory), strict=True))
-    kept = (one for one, told in zip(sentences, told_to, strict=True) if (told and not _asks(one)) or states.get(one))
+    kept = (one for one, told in zip(said, told_to, strict=True) if (told and not _asks(one)) or states.get(one))
     return "".join(kept).strip()
 
 
@@ -150,17 +143,6 @@ def _has_frame(old: Sequence[str], new: Sequence[str]) -> bool:
 
 
 # -- sentences --------------------------------------------------------------------------------------------------
-
-
-def _sentences(text: str) -> list[str]:
-    """The text in pieces, with the spaces behind each."""
-    pieces: list[str] = []
-    for piece in _SENTENCE.findall(text):
-        if pieces and _ABBREVIATION.search(pieces[-1]):
-            pieces[-1] += piece
-        else:
-            pieces.append(piece)
-    return pieces
 
 
 def _asks(sentence: str) -> bool:

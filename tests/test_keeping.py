@@ -45,6 +45,7 @@ def memory(opened: ContinuousMemory) -> Iterator[ContinuousMemory]:
         ("I moved to Bremen. What is the weather there?", "I moved to Bremen."),
         ("What is my PIN? It was 7781 last year.", "It was 7781 last year."),
         ("Who is Dr. Novak?", ""),
+        ("兽医是Dr. Amsel吗\uff1f", ""),
         ("أين المفتاح؟", ""),
         ("Πού είναι το κλειδί;", ""),
         ("Որտե՞ղ է իմ բանալին", ""),
@@ -119,6 +120,10 @@ def kept_after(memory: ContinuousMemory, *said: str) -> list[str | None]:
         (
             ["Der Schrank hat die Nummer 58.", "Der Schrank hat jetzt die Nummer 59."],
             ["Der Schrank hat jetzt die Nummer 59."],
+        ),
+        (
+            ["My daughter has swimming lessons with Eva.", "My daughter has swimming lessons with Ida now."],
+            ["My daughter has swimming lessons with Ida now."],
         ),
         (["My shed is green.", "As I said, my shed is green."], ["As I said, my shed is green."]),
         (["My son Ben is 7.", "My son Tim is 9 now."], ["My son Ben is 7.", "My son Tim is 9 now."]),

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from comem_memory.evaluation.tables import Grid
 
-_FILE = Path(__file__).parent.parent / "data" / "conversations.json"
+SCRIPT = Path(__file__).parent.parent / "data" / "conversations.json"
 """Sentences about topics in four languages, of their own: nothing that decides what is kept was fitted on them."""
 LANGUAGES = ("english", "german", "spanish", "chinese")
 ROUNDS = 4
@@ -56,21 +56,30 @@ class Turn:
     identifier: bool = False
 
 
-def conversation(language: str, seed: int = 0) -> list[Turn]:
+def conversation(language: str, seed: int = 0, *, script: Path = SCRIPT) -> list[Turn]:
     """Two users, whose sessions alternate, 100 turns each of which 30 state something.
 
     Each user tells nine of twelve topics, says three of them again, asks about all twelve in four sessions, then
     corrects three, contradicts one without saying so, has one forgotten, and asks once more.
+
+    Args:
+        language: One of those of the script.
+        seed: Which conversation.
+        script: Sentences about topics, of the form of `SCRIPT`; of more topics, more are asked about and never told.
     """
     rng = random.Random(f"{language}/{seed}")
-    sentences = _sentences()
+    sentences = _sentences(script)
     values = {topic: iter(rng.sample(known, len(known))) for topic, known in sentences["values"].items()}
-    sessions = [list(_sessions(f"{language}-{seed}-{name}", language, rng, values)) for name in ("ada", "bob")]
+    sessions = [
+        list(_sessions(f"{language}-{seed}-{name}", sentences, language, rng, values)) for name in ("ada", "bob")
+    ]
     return [turn for both in zip(*sessions, strict=True) for turns in both for turn in turns]
 
 
-def _sessions(user: str, language: str, rng: random.Random, values: dict[str, Iterator[str]]) -> Iterator[list[Turn]]:
-    sentences, spoken = _sentences(), _sentences()["languages"][language]
+def _sessions(
+    user: str, sentences: dict[str, Any], language: str, rng: random.Random, values: dict[str, Iterator[str]]
+) -> Iterator[list[Turn]]:
+    spoken = sentences["languages"][language]
     topics: dict[str, Any] = spoken["topics"]
     changing = rng.sample(sentences["changing"], 4)
     others = rng.sample([topic for topic in topics if topic not in changing], len(topics) - 4)
@@ -127,8 +136,8 @@ def _sessions(user: str, language: str, rng: random.Random, values: dict[str, It
 
 
 @cache
-def _sentences() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))
+def _sentences(script: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(script.read_text(encoding="utf-8"))
     return content
 
 
@@ -227,6 +236,7 @@ def run(
     *,
     languages: Sequence[str] = LANGUAGES,
     seeds: Sequence[int] = (0,),
+    script: Path = SCRIPT,
     answer: Callable[[Turn], str] | None = None,
 ) -> Result:
     """Has an agent take part in conversations, and measures what it recalls.
@@ -235,6 +245,7 @@ def run(
         agent: The agent, which starts without memories of these users.
         languages: Which of `LANGUAGES`.
         seeds: A conversation of each language for each.
+        script: What they are made of, as `conversation` takes it.
         answer: Answers a question; asked where every topic was asked about three times before.
     """
     by_language, kept, users = dict[str, dict[str, tuple[int, int]]](), 0, 0
@@ -242,7 +253,7 @@ def run(
         shares = dict[str, list[bool]]()
         for seed in seeds:
             recalled = []
-            turns = conversation(language, seed)
+            turns = conversation(language, seed, script=script)
             for turn in turns:
                 texts = agent.say(turn)
                 wanted = answer is not None and turn.about == "told" and turn.round == ROUNDS
