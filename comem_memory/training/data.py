@@ -40,12 +40,12 @@ TYPICAL = 64
 
 class TrainingData(NamedTuple):
     train: Sequence[Batch]
-    """One each optimizer step."""
+    """As many each optimizer step as the recipe says, here as in the others."""
     development: Sequence[Batch]
     warm_start: Sequence[Batch]
-    """One each step of the warm start, and then typical ones."""
+    """Those of the warm start, and then `TYPICAL` ones."""
     prompts: Sequence[Batch]
-    """One each step in which the reader prompts are trained alone."""
+    """Those with which the reader prompts are trained alone."""
 
 
 def training_data(backbone: Backbone, recipe: TrainingRecipe) -> TrainingData:
@@ -68,23 +68,23 @@ def training_data(backbone: Backbone, recipe: TrainingRecipe) -> TrainingData:
     else:
         make = partial(CorpusBatches, recipe.data, questions=recipe.questions, pictures=pictures)
         samples = len(usable_samples(recipe.data, "train", pictures=pictures))
-        steps = math.ceil(EPOCHS * samples / recipe.questions)
+        steps = math.ceil(EPOCHS * samples / (recipe.questions * recipe.batches))
         asked = min(DEVELOPMENT_QUESTIONS, len(read_corpus(recipe.data, "development")))
         developed = math.ceil(asked / recipe.questions)
     steps = steps if recipe.steps is None else recipe.steps
-    alone = int(recipe.alone * steps)
+    batches = recipe.batches
     return TrainingData(
         make(
             "train",
             seed=recipe.seed,
-            num_batches=steps,
+            num_batches=steps * batches,
             max_memories=recipe.max_memories,
-            alone=alone,
+            alone=int(recipe.alone * steps) * batches,
             restated_share=recipe.restated,
         ),
         make("development", seed=DEVELOPMENT_SEED, num_batches=developed, max_memories=1),
-        make("train", seed=WARM_START_SEED, num_batches=recipe.warm_start_steps + TYPICAL, max_memories=1),
-        make("train", seed=PROMPT_SEED, num_batches=recipe.prompt_steps, max_memories=1, restated_share=0.5),
+        make("train", seed=WARM_START_SEED, num_batches=recipe.warm_start_steps * batches + TYPICAL, max_memories=1),
+        make("train", seed=PROMPT_SEED, num_batches=recipe.prompt_steps * batches, max_memories=1, restated_share=0.5),
     )
 
 

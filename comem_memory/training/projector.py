@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import TrainingArguments
 
 from comem_memory import mini
 from comem_memory.files import load_image
+from comem_memory.files.tensors import write_tensors
 from comem_memory.model import Backbone, ModelInputs, torch_defaults
 from comem_memory.synthesis.emoji import SPLIT_SEED, Picture, split_emoji
 from comem_memory.training.hardware import bfloat16_is_fast
@@ -74,10 +75,8 @@ class ProjectorTrainer(BatchTrainer):
             return self.backbone.answer_loss(prompts, [len(self.backbone.prompts.answer_ids(p.name)) for p in inputs])
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or str(self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {n: w.detach().to(torch.bfloat16).contiguous() for n, w in self.projector.state_dict().items()}
-        save_file(weights, folder / self.FILE)
+        weights = {n: w.detach().to(torch.bfloat16) for n, w in self.projector.state_dict().items()}
+        write_tensors(Path(output_dir or str(self.args.output_dir)) / self.FILE, weights)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         weights = load_file(Path(resume_from_checkpoint) / self.FILE)

@@ -19,7 +19,7 @@ from comem_memory.encoder import CONFIG_FILE, MemoryEncoder
 from comem_memory.model import DEFAULT_TEXT_PROMPTS
 from comem_memory.training.batches import Batch, TrainingQuestion
 from comem_memory.training.memory_trainer import MemoryTrainer
-from comem_memory.training.trainer import training_arguments
+from comem_memory.training.trainer import save_once, training_arguments
 
 DEVELOPMENT_BATCHES = 2
 """At most so many are looked at, in every way in which an item is given."""
@@ -32,26 +32,34 @@ def train_reader_prompts(
     development: Sequence[Batch],
     *,
     learning_rate: float,
+    batches_a_step: int = 1,
 ) -> None:
     """Trains the reader prompts of an encoder; finished, `output_dir` is an adapter folder, else it resumes.
 
     Args:
         encoder: An encoder with reader prompts, otherwise trained.
         output_dir: Folder of checkpoints, and of the adapter.
-        train: Batches to train on, one each optimizer step.
+        train: Batches to train on.
         development: Batches to develop with.
         learning_rate: Learning rate.
+        batches_a_step: Batches of each optimizer step.
     """
     if (output_dir / CONFIG_FILE).is_file():
         encoder.load_weights(output_dir)
         return
     arguments = training_arguments(
-        output_dir, steps=len(train), learning_rate=learning_rate, logging_steps=5, save_steps=20, eval_steps=20
+        output_dir,
+        steps=len(train) // batches_a_step,
+        learning_rate=learning_rate,
+        batches_a_step=batches_a_step,
+        logging_steps=5,
+        save_steps=20,
+        eval_steps=20,
     )
     few = [development[i] for i in range(min(DEVELOPMENT_BATCHES, len(development)))]
     trainer = ReaderPromptTrainer(encoder, arguments, train, few)
     trainer.train(resume_from_checkpoint=trainer.last_checkpoint())
-    encoder.save_pretrained(output_dir)
+    save_once(encoder, output_dir)
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
-from comem_memory.config import Mode, Settings
+from comem_memory.config import Frames, Mode, Settings
 
 ITEMS = 8
-"""Made-up items of an optimizer step."""
+"""Made-up items of a batch."""
 
 
 class TrainingRecipe(Settings):
@@ -23,7 +23,9 @@ class TrainingRecipe(Settings):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     steps: int | None = Field(None, ge=0)
-    """Optimizer steps; by default 1800 of 8 made-up items, or 3 times through a corpus; 0 for reader prompts alone."""
+    """Optimizer steps; by default 1800, or 3 times through a corpus; 0 for reader prompts alone."""
+    batches: int = Field(1, ge=1)
+    """Batches of each optimizer step, 8 made-up items each, which the processes of `accelerate launch` share."""
     warm_start_steps: int = Field(200, ge=1)
     """Steps of the warm start, in which the encoder learns to say what it reads; none with --start."""
     copied: bool | None = None
@@ -32,12 +34,14 @@ class TrainingRecipe(Settings):
     """Vectors of each reader prompt, which stands once before what is recalled; none with 0."""
     prompt_steps: int = Field(60, ge=0)
     """Steps in which the reader prompts are trained alone, before the encoder."""
-    prompt_rate: float = Field(1e-3, gt=0)
-    """Learning rate of the reader prompts when they are trained alone."""
+    prompt_rate: float = Field(0.075, gt=0)
+    """Learning rate of the reader prompts when trained alone, in standard deviations of the model's embeddings."""
     learning_rate: float = Field(5e-4, gt=0)
     """Learning rate of the LoRA; the Q-Former's is 0.6 of it, the restating prompt's is twice it."""
     max_length: int | None = Field(None, ge=64)
     """Most tokens of an item: longer texts are cut, larger pictures scaled down. By default 512, or as with --start."""
+    frames: Frames | None = None
+    """Read pictures of one size in a row, such as a clip's frames, as pictures (default) or video; or as in --start."""
     notes: float = Field(0.5, ge=0, le=1)
     """Share of the steps with short notes, lists and random strings instead of made-up items of several facts."""
     restated: float = Field(0.25, ge=0, le=1)

@@ -19,7 +19,7 @@ from comem_memory.training.hardware import speed_up_on_cpu
 from comem_memory.training.memory_trainer import MemoryTrainer
 from comem_memory.training.reader_prompt import start_from_memories, train_reader_prompts
 from comem_memory.training.recipe import TrainingRecipe
-from comem_memory.training.trainer import training_arguments
+from comem_memory.training.trainer import batches_of_each_process, save_once, training_arguments
 from comem_memory.training.warm_start import texts_of, warm_start
 
 MAX_LENGTH = 512
@@ -47,14 +47,19 @@ def train_encoder(
         CorpusError: As in `training_data`, before anything is trained; or no item has a text for the warm start.
         DownloadError: As in `training_data`.
         AdapterError: `output_dir` holds a training with another recipe, or an adapter; or `recipe.start` is incomplete,
-            damaged or of another base model.
+            damaged or of another base model; or the model has no video input for `recipe.frames`; or
+            processes cannot share the batches of a step.
     """
+    batches_of_each_process(recipe.batches)
     config = _encoder_config(backbone, recipe)
     data = training_data(backbone, recipe)
+    steps = len(data.train) // recipe.batches
 
     @cache
     def typical() -> list[str]:
-        return texts_of(data.warm_start[i] for i in range(recipe.warm_start_steps, len(data.warm_start)))
+        return texts_of(
+            data.warm_start[i] for i in range(recipe.warm_start_steps * recipe.batches, len(data.warm_start))
+        )
 
     copying = recipe.start is None if recipe.copied is None else recipe.copied
     begins_copying = copying and config.function_tokens is None
@@ -64,7 +69,7 @@ def train_encoder(
         raise AdapterError(f"{output_dir} holds an adapter already. Pass a new folder, and go on from it with --start.")
     as_run = recipe.model_copy(
         update={
-            "steps": len(data.train),
+            "steps": steps,
             "max_length": config.max_length,
             "vectors": config.qformer.num_query_tokens,
             "copied": config.function_tokens is not None,
@@ -86,8 +91,9 @@ def train_encoder(
         encoder,
         training_arguments(
             output_dir,
-            steps=len(data.train),
+            steps=steps,
             learning_rate=recipe.learning_rate,
+            batches_a_step=recipe.batches,
             load_best_model_at_end=recipe.patience is not None,
             **({} if recipe.patience else {"save_steps": SAVE_STEPS}),
             restore_callback_states_from_checkpoint=recipe.patience is not None,
@@ -102,7 +108,13 @@ def train_encoder(
     checkpoint = trainer.last_checkpoint()
     if checkpoint is None:
         if recipe.start is None:
-            warm_start(encoder, output_dir / "warm-start", data.warm_start, steps=recipe.warm_start_steps)
+            warm_start(
+                encoder,
+                output_dir / "warm-start",
+                data.warm_start,
+                steps=recipe.warm_start_steps,
+                batches_a_step=recipe.batches,
+            )
         else:
             encoder.load_weights(recipe.start, resize=True)
         if encoder.reader_prompts and not (recipe.start and (recipe.start / READER_FILE).is_file()):
@@ -111,12 +123,17 @@ def train_encoder(
             encoder.begin_as_copies()
         if encoder.reader_prompts and len(data.prompts):
             train_reader_prompts(
-                encoder, output_dir / "reader-prompts", data.prompts, data.development, learning_rate=recipe.prompt_rate
+                encoder,
+                output_dir / "reader-prompts",
+                data.prompts,
+                data.development,
+                learning_rate=recipe.prompt_rate * backbone.token_embeddings.float().std().item(),
+                batches_a_step=recipe.batches,
             )
     if len(data.train):
         trainer.train(resume_from_checkpoint=checkpoint)
     encoder.eval()
-    encoder.save_pretrained(output_dir, dtype=torch.bfloat16)
+    save_once(encoder, output_dir, dtype=torch.bfloat16)
     encoder.load_weights(output_dir)  # as they are stored: what this encoder writes, the folder's can read
     return encoder
 
@@ -126,11 +143,12 @@ def _encoder_config(backbone: Backbone, recipe: TrainingRecipe) -> EncoderConfig
     if recipe.start is None:
         heads = backbone.model.config.get_text_config().num_attention_heads
         qformer, lora = QFormerConfig(hidden_size=backbone.hidden_size, num_attention_heads=heads), LoraSettings()
-        max_length, copied_but = MAX_LENGTH, None
+        max_length, copied_but, frames = MAX_LENGTH, None, recipe.frames or "pictures"
     else:
         given = fitting_config(recipe.start, backbone)
         qformer, lora, max_length = given.qformer, given.lora, given.max_length
         copied_but = None if recipe.copied is False else given.function_tokens
+        frames = recipe.frames or given.frames
     if recipe.vectors is not None:
         qformer = qformer.model_copy(update={"num_query_tokens": recipe.vectors})
     # Made-up items are seen once, those of a corpus a few times, and drawing masks took a quarter of a step.
@@ -144,4 +162,5 @@ def _encoder_config(backbone: Backbone, recipe: TrainingRecipe) -> EncoderConfig
         recommended_mode=recipe.recommended_mode,
         num_reader_tokens=recipe.reader_tokens,
         function_tokens=copied_but,
+        frames=frames,
     )

@@ -29,7 +29,7 @@ from comem_memory.errors import CorpusError
 from comem_memory.model import ModelInputs
 from comem_memory.training.batches import Batch
 from comem_memory.training.qformer_fit import COMMON, END, LONGEST, STRETCH, fit_qformer, ridge
-from comem_memory.training.trainer import BatchTrainer, Dataset, training_arguments
+from comem_memory.training.trainer import BatchTrainer, Dataset, save_once, training_arguments
 
 RARE = 1e-3
 """Share of all tokens at which a token has weight 1/2 (smooth inverse frequency: Arora et al., ICLR 2017)."""
@@ -39,14 +39,17 @@ FIT_TOKENS = 50_000
 """At most so many are fitted to: that holds seven times their hidden states, 5 GB at H = 3584."""
 
 
-def warm_start(encoder: MemoryEncoder, output_dir: Path, batches: Sequence[Batch], *, steps: int) -> None:
+def warm_start(
+    encoder: MemoryEncoder, output_dir: Path, batches: Sequence[Batch], *, steps: int, batches_a_step: int = 1
+) -> None:
     """Trains the encoder and fits its Q-Former; finished, `output_dir` is an adapter folder, else it begins anew.
 
     Args:
         encoder: Untrained.
         output_dir: Folder of the adapter.
-        batches: `steps` of them to train with; the others are what items are typically like.
+        batches: Those to train with; then what items are typically like.
         steps: Optimizer steps.
+        batches_a_step: Batches of each.
 
     Raises:
         CorpusError: No typical item has a text.
@@ -54,15 +57,23 @@ def warm_start(encoder: MemoryEncoder, output_dir: Path, batches: Sequence[Batch
     if (output_dir / CONFIG_FILE).is_file():
         encoder.load_weights(output_dir)
         return
-    typical = up_to(FIT_TOKENS, encoder, texts_of(batches[i] for i in range(steps, len(batches))))
+    trained = steps * batches_a_step
+    typical = up_to(FIT_TOKENS, encoder, texts_of(batches[i] for i in range(trained, len(batches))))
     layout = WarmStartLayout(encoder, typical)
     arguments = training_arguments(
-        output_dir, steps=steps, learning_rate=1e-3, warmup_steps=20, eval_steps=50, save_strategy="no"
+        output_dir,
+        steps=steps,
+        learning_rate=1e-3,
+        batches_a_step=batches_a_step,
+        warmup_steps=20,
+        eval_steps=50,
+        save_strategy="no",
     )
-    WarmStartTrainer(layout, typical, arguments, batches, [batches[i] for i in range(steps, steps + 8)]).train()
+    development = [batches[i] for i in range(trained, trained + 8)]
+    WarmStartTrainer(layout, typical, arguments, batches, development).train()
     encoder.qformer.init_identity(layout.mean, layout.std)
     fit_qformer(encoder.qformer, *layout.collect(typical))
-    encoder.save_pretrained(output_dir)
+    save_once(encoder, output_dir)
 
 
 def texts_of(batches: Iterable[Batch]) -> list[str]:
@@ -171,13 +182,14 @@ class WarmStartTrainer(BatchTrainer):
         train_dataset: Dataset,
         eval_dataset: Dataset,
     ) -> None:
-        super().__init__(layout.backbone, layout.encoder, args, train_dataset, eval_dataset)
-        self.layout, self.encoder = layout, layout.encoder
         states, tokens, features, weight = layout.collect(texts)
         fits = ridge(states, tokens, weight + COMMON), ridge(states, features, torch.ones_like(weight))
         matrix, bias = map(torch.cat, zip(*fits, strict=True))
         self.head = nn.Linear(*matrix.T.shape)  # thrown away after
         self.head.weight, self.head.bias = nn.Parameter(matrix), nn.Parameter(bias)
+        both = nn.ModuleList([layout.encoder, self.head])
+        super().__init__(layout.backbone, both, args, train_dataset, eval_dataset)
+        self.layout, self.encoder = layout, layout.encoder
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> torch.Tensor:
         laid_out, facts = self.layout.batch([item.text for item in inputs["items"]])
@@ -189,10 +201,6 @@ class WarmStartTrainer(BatchTrainer):
         wrong = ((said[..., -3:] - facts.features) * said.new_tensor([1, 1, 0.3])).square().sum(-1)
         unlike = (weight * (1 - alike)).sum() / weight.sum().clamp_min(OUTSIDE)  # 0 where no item has a text
         return unlike + wrong[laid_out["attention_mask"].bool()].mean()
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        self.head.zero_grad()  # Trainer does so for the encoder alone
-        return super().training_step(*args, **kwargs)
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
         lora = self.encoder.lora_parameters()
