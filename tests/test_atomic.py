@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from comem_memory.files import atomic_folder, atomic_write
+from comem_memory.files import atomic_folder, atomic_write, cached
+from comem_memory.files.tensors import write_tensors
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -24,6 +27,17 @@ def test_text_bytes_and_what_a_function_writes(
         atomic_write(file, content, durable=durable)
         assert file.read_bytes() == "grün\n".encode()
         assert [path.name for path in file.parent.iterdir()] == ["note.txt"]
+
+
+def test_weights_are_as_readable_as_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Safetensors writes files that only their owner may read: another user of an image could not load the model."""
+    weights = {"weight": torch.ones(2)}
+    write_tensors(tmp_path / "adapter.safetensors", weights)
+    monkeypatch.setenv("COMEM_CACHE", str(tmp_path))
+    folder = cached("weights", lambda folder: save_file(weights, folder / "model.safetensors"))
+    (tmp_path / "note.txt").touch()
+    modes = [file.stat().st_mode for file in (tmp_path / "adapter.safetensors", folder / "model.safetensors")]
+    assert modes == [(tmp_path / "note.txt").stat().st_mode] * 2
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path):

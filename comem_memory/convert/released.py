@@ -21,10 +21,11 @@ from comem_memory.convert.layout import (
 )
 from comem_memory.convert.lowrank import MAX_RANK, Update, decompose
 from comem_memory.convert.report import ConversionReport, FrozenWeights, MatrixReport, TensorDifference
-from comem_memory.convert.weights import WeightFiles, local_path, relative_difference, write_shards, write_tensors
+from comem_memory.convert.weights import WeightFiles, local_path, relative_difference, write_shards
 from comem_memory.encoder import ANSWERING_FOLDER, AdapterWeights, Weights, load_weights_file, write_adapter
 from comem_memory.errors import CheckpointError
 from comem_memory.files import atomic_write, open_work, refuse_existing
+from comem_memory.files.tensors import write_tensors
 from comem_memory.model import torch_defaults
 from comem_memory.progress import tracked
 

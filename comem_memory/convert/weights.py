@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from comem_memory.errors import CheckpointError
-from comem_memory.files import atomic_write
+from comem_memory.files.tensors import write_tensors
 from comem_memory.progress import tracked
 
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
@@ -127,17 +125,6 @@ def write_shards(
             write_tensors(folder / name, {tensor: read(tensor) for tensor in held})
     index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
-
-
-def write_tensors(file: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Writes a safetensors file that is complete whenever it exists.
-
-    Args:
-        file: The file to write.
-        tensors: Its tensors, by name.
-    """
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    atomic_write(file, partial(save_file, contiguous, metadata={"format": "pt"}))
 
 
 def relative_difference(changed: torch.Tensor, original: torch.Tensor) -> float:

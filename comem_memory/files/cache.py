@@ -42,8 +42,16 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
     Raises:
         CacheError: There is no such folder yet, and the cache cannot be written.
     """
+
+    def fill(folder: Path) -> None:
+        make(folder)
+        readable = folder.stat().st_mode & 0o666  # safetensors' files are their owner's alone: root's, in an image
+        for file in folder.rglob("*"):
+            if file.is_file():
+                file.chmod(readable)
+
     folder = cache_directory() / name
-    return made_once(folder, lambda: atomic_folder(folder, make))
+    return made_once(folder, lambda: atomic_folder(folder, fill))
 
 
 def made_once(folder: Path, make: Callable[[], object]) -> Path:

@@ -175,9 +175,10 @@ def _watched(command: list[str], wheel: Wheel, folder: Path) -> tuple[int, str]:
 
 
 def _bytes_of_wheels(folder: Path) -> int:
-    """Of the largest one: pip has two when it moves it out of its temporary folder."""
+    """Of the largest one: pip has two when it moves it out of its temporary folder, which it removes at any moment."""
     sizes = [0]
-    for file in folder.rglob("*.whl"):
-        with suppress(FileNotFoundError):
-            sizes.append(file.stat().st_size)
+    for parent, _, files in os.walk(folder):  # passes over folders that are gone, where Path.rglob fails
+        for file in files:
+            with suppress(FileNotFoundError):
+                sizes.append(Path(parent, file).stat().st_size if file.endswith(".whl") else 0)
     return max(sizes)
