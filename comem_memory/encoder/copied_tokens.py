@@ -1,8 +1,9 @@
 """Which of a text's tokens each vector starts as a copy of.
 
 The frozen model reads its own token embeddings best, so an encoder that copies starts every vector as one: of a content
-token, or of several where a text has more of them than there are vectors. What copies cannot hold (the words between,
-the order within a vector, a picture) LoRA and Q-Former learn as a correction that is added.
+token, or of several where a text has more of them than there are vectors, the earliest the strongest. What copies
+cannot hold (the words between, the order within a vector, a picture) LoRA and Q-Former learn as a correction that is
+added.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Sequence
 import torch
 
 from comem_memory.model import Backbone
+
+WEIGHT = 0.5
+"""Of a vector's token, of that of the token before it."""
 
 
 class CopiedTokens:
@@ -43,7 +47,10 @@ class CopiedTokens:
 
 
 def copies(copied: Sequence[Sequence[Sequence[int]]], backbone: Backbone) -> torch.Tensor:
-    """The vectors that the tokens of B items make: the sum of their embeddings over the square root of their number.
+    """The vectors that the tokens of B items make: the embedding of each vector's first token, half of its second, a
+    quarter of its third and so on, over the root of the sum of these weights' squares.
+
+    A frozen model reads one token of such a sum; weights tell it which, where equal ones leave none to be read.
 
     Args:
         copied: Of each item and vector the ids.
@@ -52,10 +59,17 @@ def copies(copied: Sequence[Sequence[Sequence[int]]], backbone: Backbone) -> tor
     Returns:
         (B, Q, H), float32.
     """
-    ids = torch.tensor([token for item in copied for vector in item for token in vector])
-    sizes = torch.tensor([len(vector) for item in copied for vector in item])
+    vectors = [vector for item in copied for vector in item]
+    ids = torch.tensor([token for vector in vectors for token in vector])
+    weights = torch.cat([_weights(len(vector)) for vector in vectors])  # (n,)
+    owner = torch.repeat_interleave(torch.tensor([len(vector) for vector in vectors]))
     with torch.no_grad():
         rows = backbone.model.get_input_embeddings()(ids.to(backbone.device)).float()  # (n, H)
-    owner = torch.repeat_interleave(sizes).to(rows.device)
-    sums = rows.new_zeros(len(sizes), rows.shape[1]).index_add_(0, owner, rows)
-    return (sums / sizes.to(rows)[:, None].sqrt()).unflatten(0, (len(copied), -1))
+    sums = rows.new_zeros(len(vectors), rows.shape[1])
+    sums.index_add_(0, owner.to(rows.device), rows * weights.to(rows)[:, None])
+    return sums.unflatten(0, (len(copied), -1))
+
+
+def _weights(tokens: int) -> torch.Tensor:
+    weights = WEIGHT ** torch.arange(tokens)
+    return weights / weights.norm()
