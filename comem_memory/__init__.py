@@ -8,6 +8,7 @@ from comem_memory.lazy import lazily
 
 if TYPE_CHECKING:
     from comem_memory.answers import Answer, Description
+    from comem_memory.content import Audio
     from comem_memory.encoder import EncodedItems, MemoryEncoder
     from comem_memory.errors import ComemError
     from comem_memory.memory import ContinuousMemory
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Answer": "answers",
+    "Audio": "content",
     "Backbone": "model.backbone",
     "ChromaServer": "store.servers",
     "ChromaStore": "store.chroma",
@@ -38,6 +40,7 @@ _HOME = {
 
 __all__ = [
     "Answer",
+    "Audio",
     "Backbone",
     "ChromaServer",
     "ChromaStore",

@@ -23,6 +23,10 @@ Layout = Literal["knowledge", "trajectory"]
 """How an encoder reads an item of several parts (`model.content_layout`): as CoMEM's authors lay out an item of one
 picture and text, step by step, or as the agents' authors lay out a trajectory."""
 
+Frames = Literal["pictures", "video"]
+"""How an encoder reads pictures of one size that follow one another, such as the frames of a clip: one by one, or
+together through the model's video input (`model.clips`)."""
+
 TrajectoryFormat = Literal["comem-agent", "browser-use", "messages"]
 """Whose files runs of agents are in: CoMEM's authors', browser-use's, or messages of LangChain, LangGraph or OpenAI."""
 
@@ -86,6 +90,8 @@ class EncoderConfig(Settings):
     """Longest item in tokens: picture, text and turn markers."""
     layout: Layout = "knowledge"
     """How items are laid out for the encoder."""
+    frames: Frames = "pictures"
+    """How it reads pictures of one size that follow one another; `video` takes about half the tokens."""
     qformer: QFormerConfig
     """Shape of the Q-Former."""
     lora: LoraSettings = LoraSettings()

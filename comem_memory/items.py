@@ -18,6 +18,7 @@ from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import DeferredEncoder, EncodedItems, MemoryEncoder, encode_items, item_hash
 from comem_memory.errors import NotPicklableError, QueryError
 from comem_memory.files import TemporaryFolder, load_image
+from comem_memory.passages import PassageRule
 from comem_memory.progress import tracked
 from comem_memory.redaction import Redact, redacted
 from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options, embed_questions
@@ -30,6 +31,7 @@ from comem_memory.store import (
     Writer,
     decode_block,
     find,
+    nearest_passage,
     to_export,
     write_folder,
 )
@@ -147,7 +149,8 @@ class ItemMemory:
             batch_size: Items per forward pass of the encoder.
 
         Raises:
-            InvalidItemError: A picture cannot be opened, or an item has nothing that the retrieval key embeds.
+            InvalidItemError: A picture cannot be opened, or an item has nothing that the retrieval key embeds, or has
+                passages, each of which is to be encoded as an item of its own.
             ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
         """
         given: Iterable[Any] = [items] if is_one(items) else items  # type: ignore[assignment]
@@ -159,6 +162,7 @@ class ItemMemory:
         items: Addable | Iterable[Addable],
         *,
         truncate: bool = False,
+        passages: PassageRule | None = None,
         batch_size: int = 16,
         progress: bool | None = None,
     ) -> list[str]:
@@ -182,8 +186,13 @@ class ItemMemory:
         Args:
             items: One item, several, or a generator, of which one chunk at a time is in memory. In place of an item a
                 text, a `Trajectory`, a document of LangChain, or a document or node of LlamaIndex, whose id it gets.
-            truncate: Encode the beginning of texts that are too long; hits then say `truncated`.
-            batch_size: Items per forward pass of the encoder.
+            truncate: Encode the beginning of texts, or passages, that are too long; hits then say `truncated`.
+            passages: Give each passage of a text vectors of its own, of which a question gets those of the passage that
+                it is about; the item stays one. A passage is a "sentence", or what a function from a text to its
+                passages gives; in front of it stands what the text is about (`passages.in_passages`). An item of
+                several parts, or of a single passage, stays as it is without, and so does what is stored already:
+                `update` cuts that.
+            batch_size: Items, or passages, per forward pass of the encoder.
             progress: Show a bar; by default on a terminal, elsewhere a line every few seconds of the logger
                 `comem_memory.progress`.
 
@@ -191,13 +200,14 @@ class ItemMemory:
             The ids, in the order given.
 
         Raises:
-            InvalidItemError: A picture cannot be opened, or something cannot be added or stored.
-            ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
+            InvalidItemError: A picture cannot be opened, or something cannot be added or stored; or `passages` is no
+                rule.
+            ItemTooLongError: A text, or one of its passages, exceeds the encoder's window, and not `truncate`.
             DuplicateIdError: Two items of this call have the same id but different content.
             ItemNotFoundError: An item supersedes one that is neither stored nor stands before it in this call.
             EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
-        return self._writer.add(items, truncate=truncate, batch_size=batch_size, progress=progress)
+        return self._writer.add(items, truncate=truncate, passages=passages, batch_size=batch_size, progress=progress)
 
     def update(
         self,
@@ -207,7 +217,9 @@ class ItemMemory:
         image: Any = None,
         content: Any = None,
         metadata: Metadata | None = None,
+        thin: bool | None = None,
         truncate: bool = False,
+        passages: PassageRule | None = None,
     ) -> None:
         """Changes a stored item; it is encoded again if its text, image or content changes.
 
@@ -221,7 +233,10 @@ class ItemMemory:
             content: The new content, as in `MemoryItem`; then text and image, unless they are given, are its own. An
                 item that has content takes a new text or image only with it.
             metadata: The new metadata, instead of all the old; `None` keeps these.
+            thin: Whether steps of the new content may be left out, as in `MemoryItem`; `None` if some of the old are.
             truncate: Encode the beginning of a text that is too long; hits then say `truncated`.
+            passages: Cut its text into passages, as in `add`. The new text of an item in passages is cut into
+                sentences if nothing else is said.
 
         Raises:
             ItemNotFoundError: There is no such item in this namespace.
@@ -230,7 +245,16 @@ class ItemMemory:
             ItemTooLongError: The text exceeds the encoder's window, and not `truncate`.
             EncoderMismatchError: Another encoder or retrieval key wrote this collection.
         """
-        self._writer.update(id, text=text, image=image, content=content, metadata=metadata, truncate=truncate)
+        self._writer.update(
+            id,
+            text=text,
+            image=image,
+            content=content,
+            metadata=metadata,
+            thin=thin,
+            truncate=truncate,
+            passages=passages,
+        )
 
     def delete(self, *, ids: str | Sequence[str] | None = None, where: Filter | None = None) -> int:
         """Deletes items by id, by a filter on their metadata, or by both; returns how many.
@@ -321,12 +345,16 @@ class ItemMemory:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def get(self, ids: str | Sequence[str], *, skip_missing: bool = False) -> list[MemoryHit]:
+    def get(
+        self, ids: str | Sequence[str], *, skip_missing: bool = False, question: str | None = None
+    ) -> list[MemoryHit]:
         """Items by id, in the order asked; superseded ones too, which then say `superseded_by`.
 
         Args:
             ids: One id, or several.
             skip_missing: Leave out ids that are not stored.
+            question: Of an item in passages, give the vectors of the passage that this is about, of a blank one the
+                first passage's; by default those of all.
 
         Raises:
             ItemNotFoundError: An id is not stored in this namespace, and not `skip_missing`.
@@ -334,7 +362,17 @@ class ItemMemory:
             CorruptBlockError: An item's stored vectors are damaged.
         """
         read = self.store.get if skip_missing else self.store.require
-        return [self._hit(record) for record in read(listed(ids), namespace=self.name)]
+        records = read(listed(ids), namespace=self.name)
+        asked = self._asked(question) if any(record.passages for record in records) else None
+        return [self._hit(record, passage=nearest_passage(record, asked)) for record in records]
+
+    def _asked(self, question: str | None) -> np.ndarray | None:
+        """What a question's passages are chosen with; zeros where none is more similar than another."""
+        if question is None:
+            return None
+        if self.key.text is None or not question.strip():
+            return np.zeros(self.key.dimension, np.float32)
+        return self.key.query_key(repaired(question))
 
     def history(self, id: str) -> list[MemoryHit]:
         """An item with those that it superseded and that superseded it, directly or not, oldest first.
@@ -388,10 +426,19 @@ class ItemMemory:
         stored = self.store.same_content(hashes, namespace=self.name)
         return [[one.id for one in stored if one.content_hash == wanted] for wanted in hashes]
 
-    def _hit(self, record: MemoryRecord, similarity: float | None = None, found_by: tuple[str, ...] = ()) -> MemoryHit:
+    def _hit(
+        self,
+        record: MemoryRecord,
+        similarity: float | None = None,
+        found_by: tuple[str, ...] = (),
+        passage: int | None = None,
+    ) -> MemoryHit:
+        vectors = decode_block(record.block, item_id=record.id)
+        if passage is not None:
+            vectors = vectors.unflatten(0, (len(record.passages), -1))[passage].clone()
         return MemoryHit(
             id=record.id,
-            memory_embeddings=decode_block(record.block, item_id=record.id),
+            memory_embeddings=vectors,
             similarity=similarity,
             text=record.text,
             image=self._pictures.find(record.image),
@@ -407,6 +454,8 @@ class ItemMemory:
             found_by=found_by,
             content=self._pictures.content(record),
             left_out=record.left_out,
+            passages=record.passages,
+            passage=passage,
         )
 
     def search(
@@ -473,7 +522,7 @@ class ItemMemory:
             reranker=self.reranker,
             **options,
         )
-        return [self._hit(one.record, one.similarity, one.found_by) for one in found]
+        return [self._hit(one.record, one.similarity, one.found_by, one.passage) for one in found]
 
     def _least_similar(self, asked: float | None, *, in_words: bool) -> float | None:
         """The similarity below which nothing is found: as a search asks, as the memory says, or as it was measured."""

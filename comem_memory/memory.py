@@ -392,10 +392,11 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         if chosen == "none":
             turns = spoken(messages)
         elif ids is not None:
-            turns, hits = spoken(messages), self._given(ids, skip_missing=False)
+            turns = spoken(messages)
+            hits = self._given(ids, turns, skip_missing=False)
         elif named or found is not None:
             wanted = [id for one in reversed(named) for id in one.ids] + list(found or ())
-            hits = self._given(list(dict.fromkeys(wanted)), skip_missing=True)
+            hits = self._given(list(dict.fromkeys(wanted)), spoken(messages), skip_missing=True)
             turns = spoken(messages, given={hit.id for hit in hits})
         else:
             turns = spoken(messages)
@@ -421,10 +422,12 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             return []
         return self.search(text or None, picture, k=k, where=where, **options)
 
-    def _given(self, ids: Sequence[str], *, skip_missing: bool) -> list[MemoryHit]:
-        """Items by id, for a model that reads the vectors of this memory's encoder."""
+    def _given(self, ids: Sequence[str], turns: Sequence[Message], *, skip_missing: bool) -> list[MemoryHit]:
+        """Items by id, for a model that reads the vectors of this memory's encoder and is asked what was said last."""
         self._writer.check_encoder()
-        hits = self.get(ids, skip_missing=skip_missing)
+        at = question_turn(turns)
+        question = "" if at is None else asked_in(content_of(turns[at])[0])
+        hits = self.get(ids, skip_missing=skip_missing, question=question)
         return [hit for hit in hits if hit.superseded_by is None] if skip_missing else hits
 
     def lay_out(self, messages: Sequence[Message], hits: Sequence[MemoryHit], mode: Mode) -> Recalled:
@@ -563,6 +566,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
     ) -> Description:
         """What an item's vectors say: the frozen model restates it from them alone, beside the stored text.
 
+        Of an item in passages it restates each, a line each.
+
         Args:
             id: The item.
             max_new_tokens: Longest restatement, in tokens.
@@ -576,10 +581,11 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         self._writer.check_encoder()
         [hit] = self.get(id)
         prompt = self.backbone.prompt([{"role": "user", "content": RESTATE_INSTRUCTION}])
-        memory = memory_of([hit], self._encoder.restate_prompt)
+        apart = [replace(hit, memory_embeddings=block) for block in hit.blocks]
+        memories = [memory_of([one], self._encoder.restate_prompt) for one in apart]
         generation_kwargs |= {"max_new_tokens": max_new_tokens, "stopped": stopped}
-        [tokens] = self.backbone.generate([prompt], [memory], **generation_kwargs)
-        return Description(hit.text, self.backbone.decode(tokens))
+        made = self.backbone.generate([prompt] * len(memories), memories, **generation_kwargs)
+        return Description(hit.text, "\n".join(map(self.backbone.decode, made)))
 
     def as_langchain_retriever(self, **fields: Any) -> LangChainRetriever:
         """This memory as a LangChain retriever; `fields` as in `ComemRetriever`."""

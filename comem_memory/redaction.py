@@ -38,7 +38,8 @@ def redacted(item: MemoryItem, redact: Redact | None) -> MemoryItem:
     text = None if item.text is None or is_of_content else redacted_text(item.text, redact)
     if item.image is None and content is None and not (text or "").strip():
         raise InvalidItemError("Nothing is left of an item's text by redact. Do not add it.")
-    changed = {"text": text, "content": content, "metadata": own_metadata(metadata)}
+    passages = tuple(redacted_text(one, redact) for one in item.passages) if item.passages and text else None
+    changed = {"text": text, "content": content, "metadata": own_metadata(metadata), "passages": passages}
     return with_notes(MemoryItem(**dict(item) | changed), notes_of(metadata))
 
 

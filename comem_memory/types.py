@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from comem_memory.content import (
+    Audio,
+    audio_of,
     content_parts,
     joined_texts,
     locations_of,
@@ -40,20 +42,21 @@ _CHROMA_PREFIXES = ("chroma:", "$", "#")
 
 
 class MemoryItem(BaseModel):
-    """A text, an image, or several of both: what the encoder turns into 8 vectors ("knowledge" in arXiv 2505.17670).
+    """A text, an image, or several of both with audio: what the encoder turns into 8 vectors (arXiv 2505.17670).
 
-    With `content`, an item is several texts and pictures in their order: a document with figures, the frames of a clip,
-    the screenshots and actions of an agent (`Trajectory`). It is encoded whole; text and image are then what it is
-    found by and shown as. A text with the pictures before it is a step, and so is each picture behind which no text
-    comes.
+    With `content`, an item is several texts, pictures and recordings in their order: a document with figures, the
+    frames of a clip, a call and what it was about, the screenshots and actions of an agent (`Trajectory`). It is
+    encoded whole; text and image are then what it is found by and shown as. A text with the pictures and recordings
+    before it is a step, and so is each of these behind which no text comes. Recordings are for models that hear.
 
     Args:
         text: The item's text; with `content` by default its texts, a line each.
         image: A path, encoded image bytes (PNG, JPEG, ...), or a `PIL.Image.Image`; with `content` by default its
             first picture.
-        content: Texts and pictures in their order: a `str` is a text, a `Path`, bytes or a `PIL.Image.Image` a picture;
-            or parts of chat messages, `{"type": "text", "text": ...}` and `{"type": "image", "image": ...}` (or
-            `"base64": ...`). One picture and one text are the same as `image` and `text`.
+        content: Texts, pictures and recordings in their order: a `str` is a text, a `Path`, bytes or a
+            `PIL.Image.Image` a picture, an `Audio` a recording; or parts of chat messages,
+            `{"type": "text", "text": ...}`, `{"type": "image", "image": ...}` and `{"type": "audio", "audio": ...}`
+            (or `"base64": ...`). One picture and one text are the same as `image` and `text`.
         thin: Whether steps of `content` may be left out where it is too long for the encoder's window: first those
             that repeat the one before, then so that the first, the last and every n-th stay.
         id: Unique within a namespace; by default a hash of the content, so that adding twice changes nothing.
@@ -67,6 +70,9 @@ class MemoryItem(BaseModel):
             text of either in ISO 8601. From then on no read returns it, and a later write removes it.
         supersedes: Ids of stored items that it takes the place of. From then on these are found no more, even when it
             expires or is deleted itself, and stay in its history.
+        passages: What a long text says, a few words each: every one becomes vectors of its own, and a question is
+            answered with those of the one that it is about. The item stays one, found by its whole text. `add` cuts
+            texts by a rule. The item's picture is encoded with the first; an item with `content` has none.
 
     Halves of characters (lone surrogates) in texts are repaired; see `repaired`.
 
@@ -85,6 +91,7 @@ class MemoryItem(BaseModel):
     said_at: datetime | None = None
     expires: datetime | timedelta | None = None
     supersedes: str | Sequence[str] | None = None
+    passages: tuple[str, ...] | None = Field(default=None, repr=False)
 
     if not TYPE_CHECKING:  # type checkers see the fields
 
@@ -103,6 +110,11 @@ class MemoryItem(BaseModel):
     @classmethod
     def _whole_text(cls, text: Any) -> Any:
         return _repaired(text)
+
+    @field_validator("passages")
+    @classmethod
+    def _whole_passages(cls, passages: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return tuple(repaired(one) for one in passages or () if one.strip()) or None
 
     @field_validator("said_at", "expires", mode="before")
     @classmethod
@@ -132,18 +144,22 @@ class MemoryItem(BaseModel):
         own = joined_texts(parts) or None, next(iter(shown), None)
         text = fields["text"] if _has_text(fields.get("text")) else own[0]
         image = own[1] if fields.get("image") is None else picture_of(fields["image"])
-        is_short = len(said) < 2 and len(shown) < 2 and (text, image) == own
+        is_short = len(said) + len(shown) == len(parts) and len(said) < 2 and len(shown) < 2 and (text, image) == own
         return fields | {"text": text, "image": image, "content": None if is_short else parts}
 
     @model_validator(mode="after")
     def _storable(self) -> MemoryItem:
         name = f"MemoryItem {shortened(self.id)!r}" if self.id else "MemoryItem"
         if not _has_text(self.text) and self.image is None:
+            if audio_of(self.content or ()):
+                raise InvalidItemError(f"{name} has audio, but nothing that it is found by. Pass a text of what it is.")
             raise InvalidItemError(f"{name} has neither text nor image. Pass text=..., image=..., or both.")
         if self.id is not None and not is_name(self.id):
             raise InvalidItemError(
                 f"{name}: an id must not be empty and must have no control characters. Pass another id, or none."
             )
+        if self.passages and (self.content is not None or not _has_text(self.text)):
+            raise InvalidItemError(f"{name} has passages, which are of a text. Pass them with text=..., not content.")
         _check_metadata(name, self.metadata)
         return self
 
@@ -287,8 +303,8 @@ def _invalid(fields: dict[str, Any], error: ValidationError) -> InvalidItemError
     place = ".".join(str(part) for part in found["loc"][:2])
     return InvalidItemError(
         f"MemoryItem {shortened(fields.get('id') or '')!r} cannot be made: {shortened(place)}: {found['msg']}. "
-        "Pass text (str), image, id (str) and metadata (a dict); said_at and expires (moments with a timezone) and "
-        "supersedes (ids)."
+        "Pass text (str), image, id (str) and metadata (a dict); said_at and expires (moments with a timezone), "
+        "supersedes (ids) and passages (texts)."
     )
 
 
@@ -298,7 +314,8 @@ class MemoryHit:
 
     Args:
         id: Unique within the namespace.
-        memory_embeddings: (num_query_tokens, hidden_size), float32, on the CPU.
+        memory_embeddings: (num_query_tokens, hidden_size), float32, on the CPU; of an item of n passages those of the
+            `passage` that a question chose or, without a question, of all, (n * num_query_tokens, hidden_size).
         similarity: How close the item is to the query, -1 to 1, larger is closer; `None` from `get`.
         text: The text that was encoded; with `content`, the text that it is found by.
         image: Path of the stored image; with `content`, of the one that it is found by.
@@ -314,8 +331,10 @@ class MemoryHit:
         found_by: How `search` came by it: `meaning` if it is among the items most similar to the query, `terms` if it
             holds a code or name that the question asks for, or both; empty from `get`.
         notes: What adapters noted about it (`with_notes`), which neither they nor models show.
-        content: Texts and paths of stored pictures in their order, of an item that has several.
+        content: Texts and paths of stored pictures and recordings (`Audio`) in their order, of an item of several.
         left_out: Places in `content` of what is not in the vectors.
+        passages: The texts that were encoded, each by itself, of an item that has passages.
+        passage: The place in `passages` of the one that the question is about, whose vectors these are.
     """
 
     id: str
@@ -333,8 +352,15 @@ class MemoryHit:
     superseded_by: str | None = None
     found_by: tuple[str, ...] = ()
     notes: Metadata = field(default_factory=dict, repr=False)
-    content: tuple[str | Path, ...] | None = None
+    content: tuple[str | Path | Audio, ...] | None = None
     left_out: tuple[int, ...] = ()
+    passages: tuple[str, ...] = field(default=(), repr=False)
+    passage: int | None = None
+
+    @property
+    def blocks(self) -> torch.Tensor:
+        """(n, num_query_tokens, hidden_size): its vectors, those of each passage apart where there are several."""
+        return self.memory_embeddings.unflatten(0, (1 if self.passage is not None else max(1, len(self.passages)), -1))
 
     @property
     def image_location(self) -> str | None:
@@ -343,9 +369,9 @@ class MemoryHit:
 
     @property
     def content_locations(self) -> list[dict[str, str]] | None:
-        """Its content in JSON: texts, and where the stored pictures are, from which none is fetched for that.
+        """Its content in JSON: texts, and where pictures and recordings are, of which none is fetched for that.
 
-        Each is `{"type": "text", "text": ...}` or `{"type": "image", "image": path or URL}`.
+        Each is `{"type": "text", "text": ...}`, `{"type": "image", "image": path or URL}`, or the same with `audio`.
         """
         return locations_of(self.content)
 

@@ -153,7 +153,7 @@ def test_a_padded_batch_answers_as_one_by_one(backbone: Backbone):
 def test_smaller_pictures_get_zeros_at_their_ends():
     """As the processors of LLaVA-NeXT and Pixtral do for pictures of different sizes."""
     small, large = torch.ones(1, 2, 3, 4, 5), 2 * torch.ones(2, 3, 3, 6, 5)
-    joined = backbone_module._stack_pictures([small, large])
+    joined = backbone_module._stack_files([small, large])
     assert joined.shape == (3, 3, 3, 6, 5)
     assert torch.equal(joined[:1, :2, :, :4], small) and torch.equal(joined[1:], large)
     assert joined[0].sum() == small.sum()
@@ -333,7 +333,7 @@ def test_an_item_that_is_too_long(backbone: Backbone):
 def test_no_room_even_without_the_text(backbone: Backbone, text: str | None):
     with pytest.raises(ItemTooLongError, match="alone need"):
         backbone.prompts.encoder_inputs(
-            text, tiny_picture() if backbone.prompts.supports_images else None, max_length=60, truncate=True
+            text, tiny_picture() if backbone.prompts.supports_images else None, max_length=45, truncate=True
         )
 
 

@@ -1,5 +1,6 @@
 """Bytes on disk: blocks kept as differences from their collection's mean, and space that is given back."""
 
+import logging
 import sqlite3
 import sys
 import threading
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from comem_memory import progress
 from comem_memory.cli.app import app
 from comem_memory.errors import CorruptBlockError, StoreInUseError, StoreLocationError
 from comem_memory.store import ChromaStore, MemoryRecord, decode_block, encode_block
@@ -257,6 +259,20 @@ def test_an_item_of_the_largest_models_takes_45_kilobytes(tmp_path: Path):
     with closing(ChromaStore.embedded(tmp_path, identity=None)) as store:
         assert store.get(["1087"], namespace="ann")[0].block == blocks[-1]
         assert [one.id for one, _ in store.search(key(1087, 1368), namespace="ann", k=1)] == ["1087"]
+
+
+def test_a_command_tells_how_long_it_has_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.001)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    with closing(ChromaStore.embedded(tmp_path, identity=identity())) as store:
+        for one in records(blocks_of(alike(ENOUGH))):
+            store.put([one])
+    assert CliRunner().invoke(app, ["--directory", str(tmp_path), "vacuum"]).exit_code == 0
+    assert f"packing: {ENOUGH - 1} item in 00:00" in caplog.messages
+    assert "giving free space back: 00:00" in caplog.messages
 
 
 def test_a_server_is_not_repacked(server_url: str):

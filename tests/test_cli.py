@@ -219,6 +219,14 @@ def test_filters_choose_what_is_found_asked_deleted_and_exported(comem: Comem, j
     assert json.loads(comem("delete", *new, "--json")) == {"deleted": 1, "count": 2}
 
 
+def test_a_text_in_passages_is_one_item(comem: Comem, tmp_path: Path):
+    added = comem("add", "-", "--passages", "--json", stdin="Elm House is old. It is red.")
+    assert json.loads(added)["count"] == 1
+    comem("export", tmp_path / "export")
+    [line] = (tmp_path / "export" / "items.jsonl").read_text().splitlines()
+    assert json.loads(line)["passages"] == ["Elm House is old.", "Elm House is old. It is red."]
+
+
 def test_runs_of_agents_and_several_sources_are_added(comem: Comem, tmp_path: Path):
     acted = {"role": "assistant", "tool_calls": [{"function": {"name": "click", "arguments": '{"x": 3}'}}]}
     for name in ("lamp", "desk"):
@@ -246,6 +254,7 @@ def test_runs_of_agents_and_several_sources_are_added(comem: Comem, tmp_path: Pa
         (["add", "notes.md", "--size", "100"], "Pass --split heading or --split size."),
         (["add", "runs", "--format", "messages", "--split", "size"], "Leave out --ray, --split and --page-pictures."),
         (["add", "a.txt", "b.txt", "--ray", "shards"], "--ray takes one source."),
+        (["add", "a.txt", "--passages", "--ray", "shards"], "Leave out --passages"),
     ],
 )
 def test_what_is_wrong_with_options_is_said_before_anything_is_opened(arguments: list[str], message: str):

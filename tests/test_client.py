@@ -30,6 +30,7 @@ from comem_memory.errors import (
     AccessError,
     ComemError,
     DuplicateIdError,
+    ItemTooLongError,
     LimitError,
     NotPicklableError,
     NotServedError,
@@ -166,6 +167,10 @@ class TestItems:
             answers = [one.answer("What is clicked?", k=1, mode=mode, max_new_tokens=4) for one in (memory, local)]
             assert answers[0].text == answers[1].text and answers[0].prompt_tokens == answers[1].prompt_tokens
         for one in (memory, local):
+            with pytest.raises(ItemTooLongError):
+                one.update("steps", content=long.content)
+            one.update("steps", content=long.content, thin=True)
+            assert one.get("steps")[0].left_out
             one.update("steps", content=[tiny_picture(3), "Done.", "Well."])
         [hit], [wanted] = memory.get("steps"), local.get("steps")
         assert hit.text == wanted.text and hit.full_text == wanted.full_text

@@ -5,11 +5,12 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.memories import embedded, kept_files, same_picture
@@ -18,13 +19,17 @@ from PIL import Image
 from comem_memory import Backbone, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.content import steps_of, with_texts
 from comem_memory.encoder import item_hash, prepare
-from comem_memory.errors import InvalidItemError, ItemTooLongError
+from comem_memory.errors import EncoderMismatchError, InvalidItemError, ItemTooLongError
 from comem_memory.files import load_image
 from comem_memory.model import content_inputs
 from comem_memory.model.content_layout import thinned
+from comem_memory.opening import open_store
+from comem_memory.store.pictures import PictureFolder
+from comem_memory.store.portable import read_folder, to_export, write_folder
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
 
 OLD = Path(__file__).parent / "data" / "saved-by-0.1.zip"
+OLD_IDS = ["8ea68fe950e27f52f0704ab3f8e99094", "door", "flag", "moved", "moved-2"]
 STEPS: list[str | Image.Image] = [
     *(tiny_picture(1), "Click Orders."),
     *(tiny_picture(2), "Click Return."),
@@ -90,13 +95,12 @@ def test_parts_are_texts_pictures_and_parts_of_messages(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ([], "neither text nor picture"),
-        (["  "], "neither text nor picture"),
+        ([], "neither text nor picture nor audio"),
+        (["  "], "neither text nor picture nor audio"),
         ("a text", "Pass a list"),
         ([3], "A picture is a int"),
         ([{"type": "image", "image": "https://example.org/a.png"}], "fetches none"),
         ([{"type": "image", "base64": "!"}], "base64 is damaged"),
-        ([{"type": "audio", "audio": "a.wav"}], "A part of content"),
     ],
 )
 def test_what_is_no_content_is_refused(content: Any, why: str):
@@ -257,8 +261,8 @@ def test_what_stands_for_content_is_told(seeing: MemoryEncoder, tmp_path: Path):
         for first in (path, path.read_bytes()):
             item = MemoryItem(content=[first, "alpha is here", tiny_picture(2), "word " * 200, tiny_picture(3), "end"])
             with reading(seeing, max_length=length + 10, layout=layout):
-                inputs = prepare(item, seeing, truncate=True).inputs
-                short = prepare(MemoryItem(text="word " * 200, image=first), seeing, truncate=True).inputs
+                [inputs] = prepare(item, seeing, truncate=True).inputs
+                [short] = prepare(MemoryItem(text="word " * 200, image=first), seeing, truncate=True).inputs
             assert (inputs.truncated, inputs.left_out) == (True, (2, 4, 5)), (layout, first)
             assert inputs.tensors["input_ids"].shape[1] <= length + 10
             said = seeing.prompts.tokenizer.decode(inputs.tensors["input_ids"][0])
@@ -333,6 +337,13 @@ def test_a_thinned_item_is_changed(seeing: MemoryEncoder, memory: ContinuousMemo
         assert hit.left_out
         memory.reencode()
         assert memory.get("long")[0].left_out == hit.left_out
+        with pytest.raises(ItemTooLongError):
+            memory.update("long", content=content, thin=False)
+        memory.add(MemoryItem(id="short", text="A task", content=content[:4]))
+        with pytest.raises(ItemTooLongError):
+            memory.update("short", content=content)
+        memory.update("short", text="Another task", content=content[:-2], thin=True)
+        assert memory.get("short")[0].left_out == memory.get("long")[0].left_out
 
 
 def test_it_is_changed_encoded_again_exported_and_loaded(
@@ -390,34 +401,39 @@ def test_what_is_left_out_is_told_by_the_hit(seeing: MemoryEncoder, memory: Cont
 
 
 def test_a_directory_and_an_export_of_before_open_unchanged(tmp_path: Path):
-    """Made by the version before items had several parts, with the embedded default."""
+    """Made by the version before items had several parts, with the embedded default of that time."""
     with zipfile.ZipFile(OLD) as saved:
         saved.extractall(tmp_path)
-
-    def described(memory: ContinuousMemory) -> list[Any]:
-        hits = memory.get(memory.ids(history=True))
-        return [(hit.id, hit.text, hit.supersedes, hit.said_at, hit.content, hit.memory_embeddings) for hit in hits]
-
-    def same(one: list[Any], other: list[Any]) -> bool:
-        return all(a[:5] == b[:5] and torch.equal(a[5], b[5]) for a, b in zip(one, other, strict=True))
-
-    with ContinuousMemory.from_pretrained(persist_directory=tmp_path / "store", namespace="ada") as memory:
-        stored = described(memory)
-        assert [one[0] for one in stored] == ["8ea68fe950e27f52f0704ab3f8e99094", "door", "flag", "moved", "moved-2"]
-        assert {one[4] for one in stored} == {None}
-        moments = [hit.updated_at for hit in memory.get(["door", "flag"])]
-        shown = MemoryItem(image=tiny_picture(2))
-        flag = MemoryItem(id="flag", text="The flag of the rowing club.", image=tiny_picture(1))
-        assert memory.add([shown, flag]) == [stored[0][0], "flag"]
-        assert [hit.updated_at for hit in memory.get(["door", "flag"])] == moments
-        made = memory.encode([MemoryItem(text="The blue door opens with the brass key."), shown]).vectors
-        for hit, vectors in zip(memory.get(["door", stored[0][0]]), made, strict=True):
-            assert torch.allclose(hit.memory_embeddings, vectors, atol=vectors.abs().max().item() / 100)
-        new = memory.namespace("copy")
-        assert new.load(tmp_path / "export") == 5
-        assert same(described(new), stored)
-        assert new.export(tmp_path / "again") == 5
+    with closing(open_store(tmp_path / "store", None, "comem", None)) as store:
+        stored = store.get(store.ids(namespace="ada", history=True), namespace="ada")
+        assert [record.id for record in stored] == OLD_IDS
+        assert not any(record.content for record in stored)
+        for one, other in zip(stored, read_folder(tmp_path / "export", store.identity), strict=True):
+            assert (one.text, one.supersedes, one.said_at) == (other.text, other.supersedes, other.said_at)
+            assert one.block == other.block
+            assert np.array_equal(one.key, other.key)
+        records = to_export(store, PictureFolder(store.picture_directory(tmp_path / "store")), namespace="ada")
+        assert write_folder(tmp_path / "again", store.identity, records) == 5
     old, again = (json.loads((tmp_path / name / "export.json").read_text()) for name in ("export", "again"))
     assert again["format_version"] == old["format_version"] == 2
     before, after = ((tmp_path / name / "items.jsonl").read_text().splitlines() for name in ("export", "again"))
     assert [json.loads(line) for line in before] == [json.loads(line) for line in after]
+
+
+def test_the_embedded_default_of_today_takes_over_a_directory_of_before(tmp_path: Path):
+    with zipfile.ZipFile(OLD) as saved:
+        saved.extractall(tmp_path)
+    with pytest.raises(EncoderMismatchError, match="reencode=True"):
+        ContinuousMemory.from_pretrained(persist_directory=tmp_path / "store", namespace="ada")
+    with ContinuousMemory.from_pretrained(
+        persist_directory=tmp_path / "store", namespace="ada", reencode=True
+    ) as memory:
+        assert memory.ids(history=True) == OLD_IDS
+        moments = [hit.updated_at for hit in memory.get(["door", "flag"])]
+        shown = MemoryItem(image=tiny_picture(2))
+        flag = MemoryItem(id="flag", text="The flag of the rowing club.", image=tiny_picture(1))
+        assert memory.add([shown, flag]) == [OLD_IDS[0], "flag"]
+        assert [hit.updated_at for hit in memory.get(["door", "flag"])] == moments
+        made = memory.encode([MemoryItem(text="The blue door opens with the brass key."), shown]).vectors
+        for hit, vectors in zip(memory.get(["door", OLD_IDS[0]]), made, strict=True):
+            assert torch.allclose(hit.memory_embeddings, vectors, atol=vectors.abs().max().item() / 100)

@@ -648,7 +648,7 @@ def test_an_interrupted_export_is_resumed(tmp_path: Path, monkeypatch: pytest.Mo
         written.append(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr("comem_memory.convert.weights.save_file", until_the_disk_is_full)
+        patch.setattr("comem_memory.files.tensors.save_file", until_the_disk_is_full)
         with pytest.raises(OSError, match="No space left"):
             export_checkpoint(tmp_path / "adapter", base=base, out=out)
     assert not out.exists()

@@ -107,6 +107,7 @@ READING: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("GET", "/v1/stats"): NO_BODY,
     ("GET", "/v1/models"): NO_BODY,
     ("GET", "/v1/pictures"): NO_BODY,
+    ("GET", "/v1/audio"): NO_BODY,
     ("POST", "/v1/items/get"): body(ids=LISTED, skip_missing=st.booleans(), vectors=st.booleans()),
     ("POST", "/v1/items/list"): body(where=WHERE),
     ("POST", "/v1/items/newest"): body(where=WHERE),
@@ -142,7 +143,7 @@ def asked_of(draw: st.DrawFn, routes: dict[tuple[str, str], st.SearchStrategy[An
     method, path = draw(st.sampled_from(which))
     namespace = draw(NAMESPACES)
     query = {} if namespace is None else {"namespace": namespace}
-    if path == "/v1/pictures":
+    if path in ("/v1/pictures", "/v1/audio"):
         query["id"] = draw(IDS)
         query |= draw(st.sampled_from([{}, {"part": "0"}, {"part": "1"}]))
     return Asked(method, path, query, draw(routes[method, path]))

@@ -261,7 +261,7 @@ class TestStreaming:
 
         beating = asyncio.create_task(beat())
         start = time.perf_counter()
-        await chat.ainvoke(QUESTION, max_tokens=200, min_new_tokens=200)
+        await chat.ainvoke(QUESTION, max_tokens=800, min_new_tokens=800)
         took = time.perf_counter() - start
         beating.cancel()
         print(f"\nanswer {took:.2f} s, longest gap of a 5 ms heartbeat {max(gaps):.3f} s")

@@ -339,7 +339,7 @@ def test_a_generator_is_read_one_chunk_ahead(memory: ContinuousMemory, monkeypat
 
 
 def test_few_large_pictures_are_open_at_a_time(memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prepared_module, "CHUNK_PIXELS", 3 * 400 * 300)
+    monkeypatch.setattr(prepared_module, "CHUNK_BYTES", 3 * 3 * 400 * 300)
     opened = []
 
     def items() -> Iterator[MemoryItem]:

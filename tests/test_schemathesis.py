@@ -50,4 +50,5 @@ def test_nothing_is_found(tmp_path: Path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"Tested: {operations}" in result.stdout
     answered = {(line["route"], line["status"] // 100) for line in log}
-    assert answered >= {(path, 2) for path in paths}, "each route did what it is for, too"
+    heard = {"/v1/audio"}  # this model hears nothing, so no item has any; tests/test_audio.py has it
+    assert answered >= {(path, 2) for path in paths.keys() - heard}, "each route did what it is for, too"

@@ -115,11 +115,11 @@ def test_nothing_that_the_memory_has_is_lost_on_the_wire(memory: ContinuousMemor
     memory.add(MemoryItem(text="Text.", id="b", image=tiny_picture(3)))
     memory.add(given)
     for hit in (*memory.search("Text."), *memory.history("a")):
-        sent = wire.Hit.of(hit, where=lambda place: f"/x/{place}", vectors=True)
+        sent = wire.Hit.of(hit, where=lambda kind, place: f"/{kind}/{place}", vectors=True)
         back = wire.Hit.model_validate_json(sent.model_dump_json())
         assert back == sent and back.memory_embeddings is not None
         assert (back.memory_embeddings.array() == hit.memory_embeddings.numpy()).all()
-        assert back.image == (hit.image and "/x/None")
+        assert back.image == (hit.image and "/pictures/None")
         for field in {field.name for field in fields(MemoryHit)} - {"image", "memory_embeddings", "content"}:
             value = getattr(hit, field)
             assert getattr(back, field) == (list(value) if isinstance(value, tuple) else value), field

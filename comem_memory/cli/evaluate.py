@@ -13,6 +13,7 @@ from comem_memory.config import TrajectoryFormat
 
 if TYPE_CHECKING:
     from comem_memory.memory import ContinuousMemory
+    from comem_memory.passages import PassageRule
 
 CONVERSATIONS = "conversations"
 """The set that is no list of questions: agents take part in it."""
@@ -58,6 +59,9 @@ def evaluate(
             help="Only these besides none: text, memory, shuffled memory, ...; separated by commas; and no times."
         ),
     ] = None,
+    passages: Annotated[
+        bool, typer.Option("--passages", help="Each sentence of an item has vectors of its own, as in comem add.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once; fewer take less memory.")] = 16,
     answers: Annotated[bool, typer.Option("--answers", help="Of conversations: have the model answer too.")] = False,
     as_json: AsJson = False,
@@ -83,7 +87,8 @@ def evaluate(
         limit=limit,
     )
     with open_memory(context, persist_directory=None, chroma_url=None) as memory:
-        comparison = compare(memory, asked, k=k, sources=asked_sources, batch_size=batch_size)
+        rule: PassageRule | None = "sentence" if passages else None
+        comparison = compare(memory, asked, k=k, sources=asked_sources, passages=rule, batch_size=batch_size)
         if not as_json:
             grids = [tables.scores(comparison), tables.kinds(comparison)]
             if comparison.published:

@@ -65,6 +65,14 @@ def add(
             "without it.",
         ),
     ] = None,
+    passages: Annotated[
+        bool,
+        typer.Option(
+            "--passages",
+            help="Each sentence of a text has vectors of its own, of which a question gets those that it is about; the "
+            "text stays one item.",
+        ),
+    ] = False,
     page_pictures: Annotated[
         bool, typer.Option("--page-pictures", help="Items of PDF pages have the picture of their page too.")
     ] = False,
@@ -82,10 +90,11 @@ def add(
 ) -> None:
     """Store items: JSON lines, texts, PDF files, pictures and clips with a .txt beside, runs of agents.
 
-    A JSON line is an object with "text", "image", "content", "thin", "id", "metadata", "said_at", "expires" and
-    "supersedes", or some of them; times in ISO 8601, as 2026-05-03T18:30:00+02:00, and for "expires" also P30D; content
-    as [{"type": "text", "text": "..."}, {"type": "image", "image": "p.png"}]. A line that is no object is a text. A
-    text file is one item, a PDF file one a page; their metadata say the "source", and the "page" or "headings".
+    A JSON line is an object with "text", "image", "content", "thin", "id", "metadata", "said_at", "expires",
+    "supersedes" and "passages", or some of them; times in ISO 8601, as 2026-05-03T18:30:00+02:00, and for "expires"
+    also P30D; content as [{"type": "text", "text": "..."}, {"type": "image", "image": "p.png"}]. A line that is no
+    object is a text. A text file is one item, a PDF file one a page; their metadata say the "source", and the "page" or
+    "headings".
     """
     if size is not None and split is None:
         raise typer.BadParameter("--size is for --split. Pass --split heading or --split size.")
@@ -93,6 +102,8 @@ def add(
     if format is not None and (ray is not None or split is not None or page_pictures):
         raise typer.BadParameter("--format reads whole runs. Leave out --ray, --split and --page-pictures.")
     if ray is not None:
+        if passages:
+            raise typer.BadParameter("--ray encodes whole texts. Leave out --passages, or give lines with passages.")
         if len(sources) > 1:
             raise typer.BadParameter("--ray takes one source. Pass a folder of the files.")
         add_with_ray(
@@ -107,7 +118,7 @@ def add(
     else:
         items = read_trajectories(sources, format)
     with reach_memory(context, new=True) as memory:
-        ids = memory.add(items, truncate=truncate)
+        ids = memory.add(items, truncate=truncate, passages="sentence" if passages else None)
         if as_json:
             print_json({"ids": ids, "count": memory.count()})
         else:

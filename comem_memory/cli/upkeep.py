@@ -10,6 +10,7 @@ import typer
 
 from comem_memory.cli.app import app, console
 from comem_memory.errors import counted
+from comem_memory.progress import working
 
 if TYPE_CHECKING:
     from comem_memory.store import ChromaStore
@@ -25,7 +26,8 @@ def vacuum(context: typer.Context) -> None:
     with closing(_open_store(context)) as store:
         rewritten = store.repack()
     directory = context.obj["persist_directory"]
-    store.vacuum(directory)
+    with working("giving free space back"):
+        store.vacuum(directory)
     console.print(f"{counted(rewritten, 'item')} stored anew in {directory}.")
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from comem_memory.chat import ChatSettings, NamedItems
-from comem_memory.content import content_parts, pictures_of, repaired
+from comem_memory.content import Audio, content_parts, pictures_of, repaired
 from comem_memory.errors import QueryError, shortened
-from comem_memory.files import as_png, load_image
+from comem_memory.files import as_png, load_image, read_audio
 from comem_memory.model import Message
 from comem_memory.server import wire
 from comem_memory.types import MemoryItem, plain
@@ -69,28 +69,35 @@ def item(given: MemoryItem) -> wire.Item:
 
 
 def content(given: Any) -> wire.Content | None:
-    """Texts and pictures, as `MemoryItem` takes them.
+    """Texts, pictures and recordings, as `MemoryItem` takes them.
 
     Raises:
-        InvalidItemError: It is no content, or a picture cannot be opened.
+        InvalidItemError: It is no content, or a picture or recording cannot be opened.
     """
     if given is None:
         return None
     return [
         wire.TextPart(type="text", text=part)
         if isinstance(part, str)
+        else wire.AudioPart(type="audio", audio=read_audio(part).data)
+        if isinstance(part, Audio)
         else wire.ImagePart(type="image", image=picture(part) or b"")
         for part in content_parts(given)
     ]
 
 
 def length_of(sent: wire.Item) -> int:
-    """About how many bytes an item is in a request; pictures are not encoded for that."""
+    """About how many bytes an item is in a request; its files are not encoded for that."""
     parts = sent.content or []
-    pictures = [sent.image or b"", *(part.image for part in parts if isinstance(part, wire.ImagePart))]
+    files = [sent.image or b""]
+    files += [
+        part.audio if isinstance(part, wire.AudioPart) else part.image
+        for part in parts
+        if not isinstance(part, wire.TextPart)
+    ]
     texts = [part.text for part in parts if isinstance(part, wire.TextPart)]
     plain = len(sent.model_dump_json(exclude_unset=True, exclude={"image", "content"}))
-    encoded = sum(4 * -(-len(one) // 3) for one in pictures)
+    encoded = sum(4 * -(-len(one) // 3) for one in files)
     written = sum(len(json.dumps(one, ensure_ascii=False).encode()) for one in texts)
     return (
         plain + encoded + written + len(',"image":"","content":[]') + len('{"type":"image","image":""},') * len(parts)

@@ -25,6 +25,7 @@ from comem_memory.errors import DuplicateIdError, NotPicklableError, NotServedEr
 from comem_memory.items import check_k, check_page, check_searched, listed
 from comem_memory.memory import ContinuousMemory, RecallOptions
 from comem_memory.model import Message
+from comem_memory.passages import PassageRule, in_passages
 from comem_memory.progress import progress_bar
 from comem_memory.retrieval import SearchOptions, check_options
 from comem_memory.server import wire
@@ -161,13 +162,14 @@ class RemoteMemory(ContinuousMemory):
         items: Addable | Iterable[Addable],
         *,
         truncate: bool = False,
+        passages: PassageRule | None = None,
         batch_size: int = 16,
         progress: bool | None = None,
     ) -> list[str]:
         ids: list[str] = []
         total = len(items) if isinstance(items, Sequence) and not is_one(items) else None
         with progress_bar("storing", progress, total=total) as bar:
-            for chunk in self._chunks(_each_once(items)):
+            for chunk in self._chunks(in_passages(one, passages) for one in _each_once(items)):
                 ask = request(wire.AddRequest, items=chunk, truncate=truncate)
                 ids += self._post("items", ask, wire.Ids).ids
                 bar.update(len(chunk))
@@ -197,7 +199,9 @@ class RemoteMemory(ContinuousMemory):
         image: Any = None,
         content: Any = None,
         metadata: Metadata | None = None,
+        thin: bool | None = None,
         truncate: bool = False,
+        passages: PassageRule | None = None,
     ) -> None:
         ask = request(
             wire.UpdateRequest,
@@ -206,7 +210,9 @@ class RemoteMemory(ContinuousMemory):
             image=outgoing.picture(image),
             content=outgoing.content(content),
             metadata=metadata,
+            thin=thin,
             truncate=truncate,
+            passages=passages,
         )
         self._post("items", ask, wire.Wire, method="PATCH")
 
@@ -222,11 +228,14 @@ class RemoteMemory(ContinuousMemory):
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def get(self, ids: str | Sequence[str], *, skip_missing: bool = False) -> list[MemoryHit]:
+    def get(
+        self, ids: str | Sequence[str], *, skip_missing: bool = False, question: str | None = None
+    ) -> list[MemoryHit]:
         wanted = listed(ids)
         if not wanted:
             return []
-        return self._hits("items/get", request(wire.GetRequest, ids=wanted, skip_missing=skip_missing))
+        ask = request(wire.GetRequest, ids=wanted, skip_missing=skip_missing, question=question)
+        return self._hits("items/get", ask)
 
     def ids(self, *, where: Filter | None = None, history: bool = False) -> list[str]:
         return self._post("items/ids", request(wire.IdsRequest, where=where, history=history), wire.Ids).ids

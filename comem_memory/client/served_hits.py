@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from comem_memory.client.connection import Connection
+from comem_memory.content import Audio
 from comem_memory.errors import ItemNotFoundError
 from comem_memory.files import atomic_write
 from comem_memory.server import wire
@@ -25,9 +26,9 @@ _FETCHED = ("image", "content", "memory_embeddings")
 class ServedHit(MemoryHit):
     """A hit whose pictures and vectors lie on a server until they are looked at, and come as they are then.
 
-    The vectors of all hits of one answer are fetched together. A picture is a file in a temporary folder, which goes
-    when the memory is closed; those of `content` come together. Copied to another process, it is a `MemoryHit` with
-    all of them; `dataclasses.replace` fetches them all, too.
+    The vectors of all hits of one answer are fetched together. A picture or recording is a file in a temporary
+    folder, which goes when the memory is closed; those of `content` come together. Copied to another process, it is a
+    `MemoryHit` with all of them; `dataclasses.replace` fetches them all, too.
     """
 
     def __init__(self, *, answer: Answered | None = None, **known: Any) -> None:
@@ -45,7 +46,7 @@ class ServedHit(MemoryHit):
         return self.__dict__["_answer"].vectors_of(self.id)
 
     @cached_property
-    def content(self) -> tuple[str | Path, ...] | None:
+    def content(self) -> tuple[str | Path | Audio, ...] | None:
         return self.__dict__["_answer"].content(self)
 
     @property
@@ -80,16 +81,15 @@ class Answered:
     def _vectors(self) -> dict[str, torch.Tensor]:
         ask = wire.GetRequest(ids=list(self._sent), skip_missing=True, vectors=True)
         found = self._connection.post("/v1/items/get", ask, wire.Hits, self._params)
-        sent = {hit.id: hit.memory_embeddings for hit in found.hits}
-        return {id: torch.from_numpy(vectors.array()) for id, vectors in sent.items() if vectors is not None}
+        return {hit.id: vectors for hit in found.hits if (vectors := _vectors(hit, self._sent[hit.id])) is not None}
 
     def vectors_of(self, id: str) -> torch.Tensor:
         """
         Raises:
-            ItemNotFoundError: It was deleted meanwhile.
+            ItemNotFoundError: It was deleted meanwhile, or its passages changed.
         """
         if id not in self._vectors:
-            raise ItemNotFoundError(f"Item {id!r} was deleted before its vectors were looked at.")
+            raise ItemNotFoundError(f"Item {id!r} was deleted or changed before its vectors were looked at.")
         return self._vectors[id]
 
     def picture_url(self, id: str) -> str | None:
@@ -110,8 +110,8 @@ class Answered:
         where = self._sent[hit.id].image
         return None if where is None else self._fetched(where, hit)
 
-    def content(self, hit: MemoryHit) -> tuple[str | Path, ...] | None:
-        """A hit's texts and the paths of its pictures, if it has several.
+    def content(self, hit: MemoryHit) -> tuple[str | Path | Audio, ...] | None:
+        """A hit's texts and the paths of its pictures and audio, if it has several.
 
         Raises:
             ItemNotFoundError: It was deleted meanwhile.
@@ -120,11 +120,16 @@ class Answered:
         if sent is None:
             return None
         return tuple(
-            part.text if isinstance(part, wire.HitText) else Path(self._fetched(part.image, hit)) for part in sent
+            part.text
+            if isinstance(part, wire.HitText)
+            else Audio(Path(self._fetched(part.audio, hit)))
+            if isinstance(part, wire.HitAudio)
+            else Path(self._fetched(part.image, hit))
+            for part in sent
         )
 
     def _fetched(self, where: str, hit: MemoryHit) -> str:
-        """The path of a picture of a hit, from where the server gives it."""
+        """The path of a file of a hit, from where the server gives it."""
         name = hashlib.sha256(f"{where}\0{hit.updated_at}".encode()).hexdigest()[:32]
         with self._connection.fetching:
             [*known] = self._connection.folder.glob(f"{name}.*")
@@ -135,6 +140,14 @@ class Answered:
             path = self._connection.folder / f"{name}{suffix}"
             atomic_write(path, sent.content)
             return str(path)
+
+
+def _vectors(found: wire.Hit, sent: wire.Hit) -> torch.Tensor | None:
+    """The vectors of a hit, of all that were found of its item; `None` if these have other passages than it had."""
+    if found.memory_embeddings is None or found.passages != sent.passages:
+        return None
+    vectors = torch.from_numpy(found.memory_embeddings.array())
+    return vectors if sent.passage is None else vectors.unflatten(0, (len(sent.passages), -1))[sent.passage].clone()
 
 
 def _known(hit: wire.Hit) -> dict[str, Any]:

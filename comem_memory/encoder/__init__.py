@@ -14,7 +14,7 @@ from comem_memory.encoder.adapter_files import (
     write_adapter,
 )
 from comem_memory.encoder.deferred import DeferredEncoder
-from comem_memory.encoder.encoded import EncodedItems, encode_items, encode_prepared
+from comem_memory.encoder.encoded import EncodedItem, EncodedItems, encode_items, encode_prepared
 from comem_memory.encoder.memory_encoder import (
     BATCH_TOKENS,
     EncoderInputs,
@@ -34,6 +34,7 @@ __all__ = [
     "READER_FILE",
     "AdapterWeights",
     "DeferredEncoder",
+    "EncodedItem",
     "EncodedItems",
     "EncoderInputs",
     "MemoryEncoder",

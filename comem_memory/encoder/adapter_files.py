@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -23,12 +22,13 @@ import torch
 from peft import LoraConfig
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from comem_memory.config import EncoderConfig, EncoderFingerprint
 from comem_memory.errors import AdapterError
 from comem_memory.files import atomic_write
+from comem_memory.files.tensors import write_tensors
 from comem_memory.model import PROMPT_VERSION, Backbone
 
 CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"
@@ -233,7 +233,7 @@ def write_adapter(folder: Path, config: EncoderConfig, lora_config: LoraConfig, 
     lora_config.save_pretrained(str(folder))
     for file, tensors in zip((LORA_FILE, QFORMER_FILE, READER_FILE), weights, strict=True):
         if tensors:
-            atomic_write(folder / file, partial(save_file, tensors, metadata={"format": "pt"}))
+            write_tensors(folder / file, tensors)
     fingerprint = adapter_fingerprint(config, weights)
     atomic_write(folder / FINGERPRINT_FILE, fingerprint.model_dump_json(indent=2) + "\n")
     atomic_write(folder / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
@@ -254,6 +254,8 @@ def adapter_fingerprint(config: EncoderConfig, weights: AdapterWeights) -> Encod
         settings += f" copies but {' '.join(map(str, config.function_tokens))}"
     if config.layout != "knowledge":
         settings += f" layout {config.layout}"
+    if config.frames != "pictures":
+        settings += f" frames {config.frames}"
     return EncoderFingerprint(
         base_model=config.base_model,
         base_revision=config.base_revision,

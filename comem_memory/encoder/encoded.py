@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.memory_encoder import MemoryEncoder
 from comem_memory.encoder.prepared import PreparedItem, in_chunks, prepare
+from comem_memory.errors import InvalidItemError
 from comem_memory.retrieval import RetrievalKey
 
 
@@ -52,7 +54,7 @@ def encode_items(
         batch_size: Items per forward pass of the encoder.
 
     Raises:
-        InvalidItemError: A picture cannot be opened, or an item has nothing that the key embeds.
+        InvalidItemError: A picture cannot be opened, or an item has nothing that the key embeds, or has passages.
         ItemTooLongError: A text exceeds the encoder's window, and not `truncate`.
     """
     given: Iterable[Addable] = [items] if is_one(items) else items  # type: ignore[assignment, list-item]
@@ -63,13 +65,29 @@ def encode_items(
     hashes: list[str] = []
     truncated: list[bool] = []
     for chunk in in_chunks(prepare(to_item(one), encoder, truncate=truncate) for one in given):
-        chunk_keys, chunk_vectors = encode_prepared(chunk, encoder, key, batch_size=batch_size)
-        keys.append(chunk_keys)
-        vectors.append(chunk_vectors)
+        if cut := [one.id for one in chunk if one.passages]:
+            raise InvalidItemError(f"Item {cut[0]!r} has passages. Encode each as an item of its own, or add the item.")
+        encoded = encode_prepared(chunk, encoder, key, batch_size=batch_size)
+        keys.append(np.stack([one.key for one in encoded]))
+        vectors.append(torch.stack([one.vectors for one in encoded]))
         ids += [one.id for one in chunk]
         hashes += [one.content_hash for one in chunk]
-        truncated += [one.inputs.truncated for one in chunk]
+        truncated += [one.truncated for one in chunk]
     return EncodedItems(ids, torch.cat(vectors), np.concatenate(keys), hashes, truncated)
+
+
+class EncodedItem(NamedTuple):
+    """What an item becomes.
+
+    Args:
+        key: (D,), float32: its retrieval key.
+        vectors: (Q, H), float32, on the CPU: its memory embeddings; of an item of n passages (n * Q, H).
+        passage_keys: (n, text dimension), float32: by what a question finds one of its passages.
+    """
+
+    key: np.ndarray
+    vectors: torch.Tensor
+    passage_keys: np.ndarray
 
 
 def encode_prepared(
@@ -79,12 +97,20 @@ def encode_prepared(
     *,
     batch_size: int,
     on_batch: Callable[[int], object] | None = None,
-) -> tuple[np.ndarray, torch.Tensor]:
-    """Retrieval keys (N, D) and memory embeddings (N, Q, H) of items; how they are batched depends on them alone.
+) -> list[EncodedItem]:
+    """Items with their keys and vectors; how they are batched depends on them alone.
 
     Raises:
         InvalidItemError: An item has nothing that the key embeds.
     """
     texts, pictures = [one.item.text for one in prepared], [one.picture for one in prepared]
     keys = key.item_keys(texts, pictures, [one.id for one in prepared])  # first: it is what can go wrong
-    return keys, encoder.encode([one.inputs for one in prepared], batch_size=batch_size, on_batch=on_batch)
+    passage_keys = [key.passage_keys(one.passages) for one in prepared]
+    counts = [len(one.inputs) for one in prepared]
+    is_counted = on_batch is not None and not any(one.passages for one in prepared)  # a batch is of items then
+    inputs = [passage for one in prepared for passage in one.inputs]
+    vectors = encoder.encode(inputs, batch_size=batch_size, on_batch=on_batch if is_counted else None)
+    if on_batch is not None and not is_counted:
+        on_batch(len(prepared))
+    blocks = [block.flatten(0, 1) for block in vectors.split(counts)]
+    return [EncodedItem(*one) for one in zip(keys, blocks, passage_keys, strict=True)]

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import nn
 from transformers import PreTrainedModel
 
-from comem_memory.config import EncoderConfig, EncoderFingerprint, LoraSettings, Mode, QFormerConfig
-from comem_memory.content import joined_texts, texts_of
+from comem_memory.config import EncoderConfig, EncoderFingerprint, Frames, LoraSettings, Mode, QFormerConfig
+from comem_memory.content import Audio, joined_texts, texts_of
 from comem_memory.encoder.adapter_files import (
     READER_PROMPTS,
     AdapterWeights,
@@ -144,6 +144,7 @@ class MemoryEncoder(nn.Module):
         recommended_mode: Mode = "memory",
         num_reader_tokens: int = 0,
         function_tokens: Sequence[int] | None = None,
+        frames: Frames = "pictures",
     ) -> MemoryEncoder:
         """An untrained encoder: its LoRA has no effect yet, its Q-Former starts as an average (`init_identity`).
 
@@ -157,9 +158,11 @@ class MemoryEncoder(nn.Module):
             num_reader_tokens: Vectors of each reader prompt, which all start as the mean embedding of all tokens.
             function_tokens: Tokens that are copied last; with any, or an empty list, vectors start as copies of the
                 others (`EncoderConfig.function_tokens`), and of the Q-Former's output there is little.
+            frames: How pictures of one size that follow one another are read.
 
         Raises:
-            AdapterError: The model carries a memory encoder already, or its layers take no LoRA.
+            AdapterError: The model carries a memory encoder already, its layers take no LoRA, or it has no video input
+                for `frames`.
             ValueError: The hidden size is not a multiple of `num_attention_heads`.
         """
         qformer = QFormerConfig(
@@ -176,6 +179,7 @@ class MemoryEncoder(nn.Module):
             recommended_mode,
             num_reader_tokens,
             function_tokens,
+            frames,
         )
         encoder = cls(backbone, config)
         embeddings = backbone.token_embeddings.float()
@@ -227,7 +231,7 @@ class MemoryEncoder(nn.Module):
         text: str | None = None,
         image: Image.Image | None = None,
         *,
-        content: Sequence[str | Image.Image] | None = None,
+        content: Sequence[str | Image.Image | Audio] | None = None,
         truncate: bool = False,
         thin: bool = False,
     ) -> EncoderInputs:
@@ -236,8 +240,8 @@ class MemoryEncoder(nn.Module):
         Args:
             text: The item's text, which may be left out where there is a picture.
             image: The item's picture, which may be left out where there is a text.
-            content: Texts and pictures in their order, which are read in place of the picture, and of a text that they
-                hold.
+            content: Texts, pictures and recordings in their order, which are read in place of the picture, and of a
+                text that they hold.
             truncate: Whether what is too long is cut, which the result then tells: steps of the content are left out,
                 and where the first and last do not fit, text and picture stand for it, of which a text is cut.
             thin: Whether steps of the content may be left out.
@@ -245,13 +249,15 @@ class MemoryEncoder(nn.Module):
         Raises:
             ItemTooLongError: The item has more than `encoder_config.max_length` tokens and `truncate` is off, or its
                 picture alone has.
-            InvalidItemError: There is a picture, but the model takes none.
+            InvalidItemError: There is a picture or a recording, but the model takes none, or not this one.
         """
         config, prompts = self.encoder_config, self.backbone.prompts
         parts = content
         if parts is None and config.layout == "trajectory":
             parts = [part for part in (image, text) if part]
-        laid_out = partial(content_inputs, prompts, layout=config.layout, max_length=config.max_length)
+        laid_out = partial(
+            content_inputs, prompts, layout=config.layout, frames=config.frames, max_length=config.max_length
+        )
         if parts is not None:
             own = text if text not in (joined_texts(parts), *texts_of(parts)) else None
             try:
@@ -453,6 +459,7 @@ def encoder_config(
     recommended_mode: Mode = "memory",
     num_reader_tokens: int = 0,
     function_tokens: Sequence[int] | None = None,
+    frames: Frames = "pictures",
 ) -> EncoderConfig:
     """The settings of a new encoder, made by this version of the library.
 
@@ -465,7 +472,16 @@ def encoder_config(
         recommended_mode: How to answer with this encoder unless the user says otherwise.
         num_reader_tokens: Vectors of each reader prompt.
         function_tokens: Tokens that are copied last, of an encoder that copies.
+        frames: How pictures of one size that follow one another are read.
+
+    Raises:
+        AdapterError: `frames` is "video", but the base model has no video input.
     """
+    if frames == "video" and not backbone.prompts.supports_video:
+        raise AdapterError(
+            f"{backbone.name} takes no frames as video. Read them as pictures (frames='pictures'), or use a model "
+            "that sees several frames in a patch, such as Qwen2.5-VL."
+        )
     return EncoderConfig(
         base_model=backbone.name,
         base_revision=backbone.revision,
@@ -474,6 +490,7 @@ def encoder_config(
         max_length=min(max_length, backbone.max_length),
         qformer=qformer,
         lora=lora,
+        frames=frames,
         recommended_mode=recommended_mode,
         num_reader_tokens=num_reader_tokens,
         function_tokens=None if function_tokens is None else tuple(function_tokens),
@@ -492,7 +509,7 @@ def _keep_in_memory(layer: LoraLayer) -> None:
 
 def _behind(
     prompts: Prompts,
-    content: Sequence[str | Image.Image] | None,
+    content: Sequence[str | Image.Image | Audio] | None,
     text: str | None,
     image: Image.Image | None,
     tokens: int,

@@ -10,21 +10,23 @@ from typing import Any
 
 from PIL import Image
 
-from comem_memory.content import map_pictures, pictures_of
+from comem_memory.content import Audio, audio_of, map_files, pictures_of
 from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
 from comem_memory.errors import InvalidItemError, shortened
-from comem_memory.files import image_digest, load_image
+from comem_memory.files import image_digest, load_image, read_audio
 from comem_memory.types import MemoryItem, superseded_ids
 
 CHUNK = 64
 """Most items that are encoded and stored together; they are on the disk before the next chunk begins."""
-CHUNK_PIXELS = 64_000_000
-"""Pixels of opened pictures, 3 bytes each, with which a chunk is full even if it has fewer items."""
+MOST_VECTORS = 0xFFFF
+"""Of an item, as many as a block's header counts."""
+CHUNK_BYTES = 192_000_000
+"""Bytes of opened pictures and recordings with which a chunk is full even if it has fewer items."""
 
 
-Content = tuple[str | Image.Image, ...]
-"""The parts of an item that has several, their pictures opened."""
+Content = tuple[str | Image.Image | Audio, ...]
+"""The parts of an item that has several, their pictures opened and their recordings read."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,18 @@ class PreparedItem:
         id: The item's own id, or the beginning of `content_hash` if it has none.
         picture: The item's picture, opened, if it has one.
         content_hash: Of `content_hash`.
-        inputs: The item as the encoder reads it.
+        inputs: The item as the encoder reads it, or each of its passages.
         content: The parts of an item that has several.
+        passages: The passages of an item that has some.
     """
 
     item: MemoryItem
     id: str
     picture: Image.Image | None
     content_hash: str
-    inputs: EncoderInputs
+    inputs: tuple[EncoderInputs, ...]
     content: Content | None = None
+    passages: tuple[str, ...] = ()
 
     @property
     def supersedes(self) -> tuple[str, ...]:
@@ -53,10 +57,21 @@ class PreparedItem:
         return tuple(id for id in superseded_ids(self.item) if id != self.id)
 
     @property
-    def pixels(self) -> int:
-        """Of all its pictures."""
+    def truncated(self) -> bool:
+        """Whether something did not fit and is not in the vectors."""
+        return any(one.truncated for one in self.inputs)
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Places of the parts of its content that are not in the vectors."""
+        return self.inputs[0].left_out
+
+    @property
+    def size(self) -> int:
+        """Bytes of its pictures and recordings in memory."""
         shown = pictures_of((self.picture,) if self.content is None else self.content)
-        return sum(picture.width * picture.height for picture in shown if picture is not None)
+        heard = sum(len(recording.data) for recording in audio_of(self.content or ()))
+        return heard + sum(3 * picture.width * picture.height for picture in shown if picture is not None)
 
 
 def prepare(item: MemoryItem, encoder: MemoryEncoder | DeferredEncoder, *, truncate: bool) -> PreparedItem:
@@ -65,49 +80,59 @@ def prepare(item: MemoryItem, encoder: MemoryEncoder | DeferredEncoder, *, trunc
     Args:
         item: The item to prepare.
         encoder: The encoder that will encode it.
-        truncate: Whether a text that is too long is cut.
+        truncate: Whether a text or passage that is too long is cut.
 
     Raises:
-        InvalidItemError: A picture cannot be opened, or the model takes no pictures.
-        ItemTooLongError: The item does not fit the encoder's window and `truncate` is off, or its picture alone does
-            not.
+        InvalidItemError: A picture or recording cannot be opened, or the model takes none; or there are more passages
+            than an item can have.
+        ItemTooLongError: The item, or one of its passages, does not fit the encoder's window and `truncate` is off, or
+            its picture alone does not.
     """
+    passages = item.passages or ()
     try:
+        most = MOST_VECTORS // encoder.encoder_config.qformer.num_query_tokens
+        if len(passages) > most:
+            raise InvalidItemError(f"It has {len(passages)} passages, and may have {most}. Cut it into several items.")
         picture, content = opened(item.image, item.content)
-        inputs = encoder.inputs(item.text, picture, content=content, truncate=truncate, thin=item.thin)
+        inputs = [
+            encoder.inputs(text, None if place else picture, content=content, truncate=truncate, thin=item.thin)
+            for place, text in enumerate(passages or [item.text])
+        ]
     except InvalidItemError as error:
         name = item.id or (item.text or "")[:40]
         raise type(error)(f"Item {shortened(name)!r}: {error}" if name else str(error)) from error
     hashed = content_hash(item.text, picture, content)
-    return PreparedItem(item, item.id or hashed[:32], picture, hashed, inputs, content)
+    return PreparedItem(item, item.id or hashed[:32], picture, hashed, tuple(inputs), content, passages)
 
 
 def opened(image: Any, content: Iterable[Any] | None) -> tuple[Image.Image | None, Content | None]:
-    """An item's picture and content, each picture opened once.
+    """An item's picture and content, each picture and recording opened once.
 
     Raises:
-        InvalidItemError: A picture cannot be opened.
+        InvalidItemError: A picture or recording cannot be opened.
     """
-    known: dict[Any, Image.Image] = {}
+    known: dict[Any, Any] = {}
 
-    def open_once(given: Any) -> Image.Image:
-        name = given if isinstance(given, Path | bytes) else id(given)
+    def open_once(given: Any) -> Any:
+        name = given if isinstance(given, Path | bytes | Audio) else id(given)
         if name not in known:
-            known[name] = load_image(given)
+            known[name] = read_audio(given) if isinstance(given, Audio) else load_image(given)
         return known[name]
 
     picture = None if image is None else open_once(image)
-    return picture, None if content is None else map_pictures(content, open_once)
+    return picture, None if content is None else map_files(content, open_once)
 
 
 def content_hash(text: str | None, picture: Image.Image | None, content: Content | None = None) -> str:
-    """SHA-256 of text and pixels, in hexadecimal: items of the same content are told by it."""
+    """SHA-256 of text, pixels and files of audio, in hexadecimal: items of the same content are told by it."""
     digest = hashlib.sha256((text or "").encode() + b"\0")
     if picture is not None:
         digest.update(image_digest(picture))
     for part in content or ():
         if isinstance(part, str):
             digest.update(b"text" + hashlib.sha256(part.encode()).digest())
+        elif isinstance(part, Audio):
+            digest.update(b"audio" + hashlib.sha256(part.data).digest())
         else:
             digest.update(b"image" + image_digest(part))
     return digest.hexdigest()
@@ -123,14 +148,16 @@ def item_hash(item: MemoryItem) -> str:
 
 
 def in_chunks(prepared: Iterable[PreparedItem]) -> Iterator[list[PreparedItem]]:
-    """Lists of `CHUNK` items, or of fewer where their pictures have `CHUNK_PIXELS` pixels together."""
+    """Lists of `CHUNK` items, or of fewer where they have as many passages together, or their pictures and recordings
+    `CHUNK_BYTES` bytes."""
     chunk: list[PreparedItem] = []
-    pixels = 0
+    count = size = 0
     for one in prepared:
         chunk.append(one)
-        pixels += one.pixels
-        if len(chunk) == CHUNK or pixels >= CHUNK_PIXELS:
+        count += len(one.inputs)
+        size += one.size
+        if count >= CHUNK or size >= CHUNK_BYTES:
             yield chunk
-            chunk, pixels = [], 0
+            chunk, count, size = [], 0, 0
     if chunk:
         yield chunk

@@ -17,6 +17,7 @@ from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
 from comem_memory.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
 from comem_memory.model import ModelInputs
+from comem_memory.passages import PassageRule
 from comem_memory.progress import tracked
 from comem_memory.store import Filter
 from comem_memory.types import MemoryHit, MemoryItem
@@ -157,6 +158,7 @@ def compare(
     *,
     k: int | None = None,
     sources: Sequence[str] = SOURCES,
+    passages: PassageRule | None = None,
     batch_size: int = 16,
 ) -> Comparison:
     """Asks every question of a set with every source.
@@ -166,6 +168,8 @@ def compare(
         questions: What to ask.
         k: Search for so many items; by default each question gets those that hold its answer, without a search.
         sources: Some of `SOURCES`; the bare model is always asked, and beside vectors their control (`CONTROLS`).
+        passages: How texts are cut into passages, as in `ContinuousMemory.add`; the vectors are then those of the one
+            that the question is about, of other items as well.
         batch_size: Questions per `generate`.
 
     Raises:
@@ -192,7 +196,7 @@ def compare(
             about.append(normalise(item.text or ""))
             yield item
 
-    ids = memory.add(noted(), truncate=True)
+    ids = memory.add(noted(), truncate=True, passages=passages)
     following, subjects = _derangement(sorted(set(ids))), dict(zip(ids, about, strict=True))
     asked = sorted(questions.asked, key=lambda one: len(one.text))
     found = [_hits(memory, one, k) for one in asked]
@@ -228,12 +232,13 @@ def compare(
             source: {str(one.id): s for one, s in zip(asked, said, strict=True)} for source, said in answers.items()
         }
         published = {source: rule(predictions) for source, predictions in by_id.items()}
-    return Comparison(questions.name, asked, k, recall, _scores(asked, answers, lengths), published)
+    name = f"{questions.name}, in passages" if passages else questions.name
+    return Comparison(name, asked, k, recall, _scores(asked, answers, lengths), published)
 
 
 def _hits(memory: ContinuousMemory, asked: EvaluationQuestion, k: int | None) -> list[MemoryHit]:
     if k is None:
-        return memory.get(asked.item_ids)
+        return memory.get(asked.item_ids, question=asked.text)
     return memory.search(asked.text, asked.image, k=k, where=asked.where)
 
 
@@ -278,7 +283,7 @@ def _prompt(
     }
     shown = [replace(hit, image=None) if in_text and source != "text" else hit for hit in hits]
     if source.startswith("shuffled"):
-        pairs = zip(shown, memory.get(others or ()), strict=True)
+        pairs = zip(shown, memory.get(others or (), question=asked.text), strict=True)
         shown = [replace(hit, memory_embeddings=other.memory_embeddings) for hit, other in pairs]
     prompt, vectors = memory.prompt(asked.text, asked.image, shown, modes[in_text, in_vectors])
     memory.backbone.remaining_tokens(prompt, vectors)  # an error if there is none

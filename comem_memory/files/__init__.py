@@ -1,7 +1,8 @@
-"""Files of this machine: pictures, items to read, cache and temporary folders, atomic writes, resumable work."""
+"""Files of this machine: pictures, audio, items to read, cache and temporary folders, atomic writes, resumable work."""
 
 from comem_memory.files.agent_messages import trajectory_of
 from comem_memory.files.atomic import PARTIAL, atomic_folder, atomic_write
+from comem_memory.files.audio import audio_suffix, read_audio, samples_of
 from comem_memory.files.cache import cache_directory, cached, made_once
 from comem_memory.files.images import (
     MODEL_PIXELS,
@@ -29,6 +30,7 @@ __all__ = [
     "at_most",
     "atomic_folder",
     "atomic_write",
+    "audio_suffix",
     "cache_directory",
     "cached",
     "check_splitter",
@@ -42,9 +44,11 @@ __all__ = [
     "made_once",
     "named_picture",
     "open_work",
+    "read_audio",
     "read_items",
     "read_trajectories",
     "refuse_existing",
+    "samples_of",
     "trajectory_of",
     "video_frames",
 ]

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from comem_memory.content import picture_path
+from comem_memory.content import local_path
 from comem_memory.errors import InvalidItemError, shortened
 from comem_memory.files.atomic import atomic_write
 
@@ -147,7 +147,7 @@ def keep_picture(image: Image.Image, path: Path) -> Path:
 
 def _readable(source: Any) -> Any:
     if isinstance(source, str | Path):
-        return picture_path(source)
+        return local_path(source)
     return io.BytesIO(source) if isinstance(source, bytes) else source
 
 

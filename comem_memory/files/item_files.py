@@ -16,7 +16,7 @@ from typing import Any, TypedDict, Unpack
 from PIL import Image
 
 from comem_memory.config import Split
-from comem_memory.content import picture_path
+from comem_memory.content import local_path
 from comem_memory.errors import InvalidItemError
 from comem_memory.files.images import MAX_PIXELS
 from comem_memory.files.pdf import pages
@@ -229,17 +229,19 @@ def _json_items(lines: Iterable[str], name: str, folder: Path) -> Iterator[Memor
             continue
         try:
             fields = json.loads(line)
-            for named in (fields, *_picture_parts(fields.get("content"))):
+            for named in (fields, *_file_parts(fields.get("content"))):
                 if isinstance(named.get("image"), str):
-                    named["image"] = folder / picture_path(named["image"])
+                    named["image"] = folder / local_path(named["image"])
+                if named is not fields and isinstance(named.get("audio"), str):
+                    named["audio"] = folder / local_path(named["audio"], "Audio")
             yield MemoryItem(**fields)
         except (ValueError, RecursionError) as error:
             yield InvalidItemError(
                 f"{name}, line {number}: {error} "
                 "Each line is an object with the fields of MemoryItem (text, image, content, thin, id, metadata, "
-                "said_at, expires, supersedes), or plain text."
+                "said_at, expires, supersedes, passages), or plain text."
             )
 
 
-def _picture_parts(content: Any) -> list[dict[str, Any]]:
+def _file_parts(content: Any) -> list[dict[str, Any]]:
     return [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []

@@ -1,8 +1,8 @@
 """The frozen model, memory vectors before its prompts, and generation.
 
 What differs between model families is here and in `prompts` and `loading`. A model is any stock transformers class
-that takes `inputs_embeds`: a vision-language model (Qwen2.5-VL, Gemma 3, InternVL, ...) or a text-only causal language
-model. Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
+that takes `inputs_embeds`: a vision-language model (Qwen2.5-VL, Gemma 3, InternVL, ...), one that hears (Qwen2-Audio,
+...) or a text-only causal language model. Letters in shapes: B prompts, T tokens, Q query tokens, H hidden size.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from comem_memory.model.fingerprint import model_fingerprint
 from comem_memory.model.loading import declaring_embeddings, load_model
 from comem_memory.model.prefix_cache import PrefixCache
 from comem_memory.model.prompts import Message, ModelInputs, Prompts, runs_along_tokens
+
+AUDIO = "input_features"
+"""The input in which models of transformers take audio."""
 
 
 class Backbone(AnsweringModel[ModelInputs]):
@@ -144,6 +147,9 @@ class Backbone(AnsweringModel[ModelInputs]):
 
         Returns:
             The batch, with `inputs_embeds` (B, T, H) when any prompt has memory.
+
+        Raises:
+            ModelError: One of them has memory and one has audio, which stock models leave out beside `inputs_embeds`.
         """
         memories = [None if m is None or not len(m) else m for m in memories or [None] * len(prompts)]
         counts = [0 if m is None else len(m) for m in memories]
@@ -154,7 +160,7 @@ class Backbone(AnsweringModel[ModelInputs]):
         for key in {key for prompt in prompts for key in prompt}:
             tensors = [prompt[key] for prompt in prompts if key in prompt]
             if not all(runs_along_tokens(p, key) for p in prompts if key in p):
-                joined[key] = _stack_pictures(tensors).to(self.device)
+                joined[key] = _stack_files(tensors).to(self.device)
                 continue
             pad = self.prompts.pad_token_id if key == "input_ids" else 0
             rows = torch.full((len(prompts), length), pad, dtype=tensors[0].dtype, device="cpu")
@@ -164,6 +170,10 @@ class Backbone(AnsweringModel[ModelInputs]):
                 rows[row, start:] = values
                 rows[row, start - count : start] = fill.get(key, [0] * len(prompts))[row]
             joined[key] = rows.to(self.device)
+        if AUDIO in joined:
+            joined[AUDIO] = joined[AUDIO].to(self.model.dtype)  # which not every audio tower sees to
+        if any(counts) and AUDIO in joined:
+            raise ModelError("A prompt with audio takes no memory. Ask in text, and store the recording as an item.")
         if any(counts):
             joined["inputs_embeds"] = self._with_memories(joined["input_ids"], prompts, memories)
         return joined
@@ -200,9 +210,10 @@ class Backbone(AnsweringModel[ModelInputs]):
 
     def _run(self, model: torch.nn.Module, batch: ModelInputs, **kwargs: Any) -> Any:
         given = batch | {"position_ids": self.positions(batch)}
-        del given["input_ids"]
-        if "inputs_embeds" not in given:
-            given["inputs_embeds"] = self.model.get_input_embeddings()(batch["input_ids"])
+        if AUDIO not in given:  # which has its place among the tokens alone
+            del given["input_ids"]
+            if "inputs_embeds" not in given:
+                given["inputs_embeds"] = self.model.get_input_embeddings()(batch["input_ids"])
         return model(**given, use_cache=False, **kwargs)
 
     def answer_logits(
@@ -231,7 +242,10 @@ class Backbone(AnsweringModel[ModelInputs]):
         is_answer = torch.arange(longest, 0, -1, device=ids.device) <= lengths[:, None]  # answers end the row
         # Positions by index, not by number: of a slice PyTorch would copy the output head once a row.
         kept = torch.arange(ids.shape[1] - longest - 1, ids.shape[1] - 1, device=ids.device)
-        logits = self._run(self.model, batch, logits_to_keep=kept).logits
+        if "logits_to_keep" in inspect.signature(self.model.forward).parameters:
+            logits = self._run(self.model, batch, logits_to_keep=kept).logits
+        else:  # Qwen2-Audio
+            logits = self._run(self.model, batch).logits[:, kept]
         return logits[is_answer].float(), ids[:, -longest:][is_answer]
 
     def answer_loss(
@@ -383,8 +397,8 @@ def _check_read_once(batch: ModelInputs, settings: dict[str, Any]) -> None:
         )
 
 
-def _stack_pictures(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Joins the prompts' pictures along the first axis; smaller ones get zeros at their ends, as processors do."""
+def _stack_files(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Joins the prompts' files along the first axis; smaller ones get zeros at their ends, as processors do."""
     sizes = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
     padded = []
     for tensor in tensors:

@@ -1,16 +1,19 @@
-"""Items of several texts and pictures as the encoder reads them, whole steps left out where they are too many."""
+"""Items of several parts as the encoder reads them, whole steps left out where they are too many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from PIL import Image
 
-from comem_memory.config import Layout
-from comem_memory.content import joined_texts, pictures_of, steps_of, texts_of
+from comem_memory.config import Frames, Layout
+from comem_memory.content import Audio, audio_of, joined_texts, pictures_of, steps_of, texts_of
 from comem_memory.errors import ItemTooLongError
 from comem_memory.files import at_most
+from comem_memory.model.clips import Clip
 from comem_memory.model.prompts import ENCODER_INSTRUCTION, SMALLEST_PICTURE, Message, ModelInputs, Prompts
 
 SMALLEST_SHARE = 0.25
@@ -19,6 +22,7 @@ AT_ONCE = 16
 """Pictures that are laid out together before it is known whether they fit: each takes some 50 MB a megapixel."""
 
 _Steps = Sequence[Sequence[int]]
+_Part = str | Image.Image | Audio | Clip
 
 
 class ContentInputs(NamedTuple):
@@ -34,10 +38,11 @@ class ContentInputs(NamedTuple):
 
 def content_inputs(
     prompts: Prompts,
-    content: Sequence[str | Image.Image],
+    content: Sequence[str | Image.Image | Audio],
     *,
     text: str | None = None,
     layout: Layout,
+    frames: Frames = "pictures",
     max_length: int,
     thin: bool,
 ) -> ContentInputs:
@@ -48,55 +53,73 @@ def content_inputs(
     | `knowledge` | user turn = its pictures and the instruction, assistant turn = its text: as an item of one picture |
     | `trajectory` | user turn = its pictures and its text, as the agents' authors lay trajectories out |
 
+    Recordings stand in their order among the pictures. Where `frames` is "video", pictures of one size that follow one
+    another in a step are read as one clip, and so are steps of one picture each.
+
     Where they do not fit together, pictures are scaled down, to a quarter of their pixels at most. Then steps are left
     out: those that repeat the text of the one before, then so that the first, the last and every n-th stay.
 
     Args:
         prompts: Of the model.
-        content: Texts and pictures in their order.
+        content: Texts, pictures and recordings (`read_audio`) in their order.
         text: What the item says beside its content, such as the task of a trajectory: read first in the `knowledge`
             layout, and never left out.
         layout: How a step is laid out.
+        frames: How pictures of one size that follow one another are read.
         max_length: Most tokens.
         thin: Whether steps may be left out.
 
     Raises:
         ItemTooLongError: It has more than `max_length` tokens, and not `thin`; or first and last step alone have.
-        InvalidItemError: There is a picture, but the model takes none.
+        InvalidItemError: There is a picture or a recording, but the model takes none; or it cannot be read, or is too
+            long for the model.
     """
     heading = [text] if text and layout == "knowledge" else []
     steps = steps_of(content)
 
+    def turns_of(kept: _Steps) -> _Steps:
+        return _with_whole_clips(kept, content) if frames == "video" else kept
+
+    def parts_of(turn: Sequence[int]) -> Sequence[_Part]:
+        parts = [content[place] for place in turn]
+        return _with_clips(parts) if frames == "video" else parts
+
     def laid_out(kept: _Steps, share: float = 1.0) -> ContentInputs:
         places = {place for step in kept for place in step}
-        parts = [[_scaled(content[place], prompts.max_pixels, share) for place in step] for step in kept]
-        parts = [list[str | Image.Image](heading), *parts] if heading else parts
-        said = [said for step in parts for said in texts_of(step)]
-        tensors = prompts.tokenize(_turns(prompts, parts, layout), [one for step in parts for one in pictures_of(step)])
+        parts = [[_scaled(part, prompts.max_pixels, share) for part in parts_of(turn)] for turn in turns_of(kept)]
+        parts = [list[_Part](heading), *parts] if heading else parts
+        said = [said for turn in parts for said in texts_of(turn)]
+        every = [part for turn in parts for part in turn]
+        pictures = [part for part in every if isinstance(part, Image.Image)]
+        clips = [part for part in every if isinstance(part, tuple)]
+        tensors = prompts.tokenize(_turns(prompts, parts, layout), pictures, audio_of(every), clips)
         left_out = tuple(place for place in range(len(content)) if place not in places)
         return ContentInputs(tensors, [id for one in said for id in prompts.text_ids(one)], left_out)
 
-    def lengths(share: float) -> list[int]:
-        """Tokens of each step alone, of which one at a time is in memory."""
-        return [_length(laid_out([step], share)) - before for step in steps]
+    @cache
+    def alone(turn: tuple[int, ...], share: float) -> int:
+        return _length(laid_out([turn], share)) - before
+
+    def length_of(kept: _Steps, share: float) -> int:
+        """Tokens of these steps, of whose turns one at a time is in memory."""
+        return before + sum(alone(tuple(turn), share) for turn in turns_of(kept))
 
     shown = pictures_of(content)
     if len(shown) <= AT_ONCE and _length(whole := laid_out(steps)) <= max_length:
         return whole
     share, before = 1.0, _length(laid_out([])) if heading else 0
-    each = lengths(share)
-    length = before + sum(each)
+    length = length_of(steps, share)
     if length > max_length and shown:
         written = sum(len(prompts.text_ids(said)) for said in (*heading, *texts_of(content)))
         for share in (0.9 * (max_length - written) / (length - written), SMALLEST_SHARE):
             share = max(SMALLEST_SHARE, share)
-            each = lengths(share)
-            if before + sum(each) <= max_length:
+            if length_of(steps, share) <= max_length:
                 break
     fewer = thinned([joined_texts(content[place] for place in step) for step in steps]) if thin else ()
-    for kept in ([*range(len(steps))], *fewer):
-        if before + sum(each[step] for step in kept) <= max_length or len(kept) <= 2:
-            made = laid_out([steps[step] for step in kept], share)
+    for places in ([*range(len(steps))], *fewer):
+        kept = [steps[place] for place in places]
+        if len(kept) <= 2 or length_of(kept, share) <= max_length:
+            made = laid_out(kept, share)
             if _length(made) <= max_length:
                 return made
     why, remedy = (
@@ -152,11 +175,32 @@ def thinned(said: Sequence[str]) -> Iterator[list[int]]:
         yield [kept[at] for at in range(len(kept)) if at % n == 0 or at == last]
 
 
-def _turns(prompts: Prompts, steps: Sequence[Sequence[str | Image.Image]], layout: Layout) -> str:
+def _with_whole_clips(steps: _Steps, content: Sequence[_Part]) -> list[list[int]]:
+    """The steps, where those as one that together are a clip."""
+    joined: list[list[int]] = []
+    for step in steps:
+        before = joined[-1] if joined else []
+        if len(_with_clips(content[place] for place in (*before, *step))) == 1:
+            joined[-1:] = [[*before, *step]]
+        else:
+            joined.append([*step])
+    return joined
+
+
+def _with_clips(parts: Iterable[_Part]) -> list[_Part]:
+    """The parts, where several pictures of one size that follow one another are a clip."""
+    made: list[_Part] = []
+    for size, run in groupby(parts, lambda part: part.size if isinstance(part, Image.Image) else None):
+        shown = list[Any](run)
+        made += shown if size is None or len(shown) == 1 else [tuple(shown)]
+    return made
+
+
+def _turns(prompts: Prompts, steps: Sequence[Sequence[_Part]], layout: Layout) -> str:
     """The steps as the chat template writes them, of ChatML models without a system turn."""
     written = ""
     for step in steps:
-        shown: list[Message] = [{"type": "image", "image": picture} for picture in pictures_of(step)]
+        shown: list[Message] = [{"type": _kind(part)} for part in step if not isinstance(part, str)]
         said = "".join(texts_of(step))
         if layout == "trajectory":
             written += _users_turn(prompts, [*shown, {"type": "text", "text": said}], is_first=not written)
@@ -178,12 +222,23 @@ def _users_turn(prompts: Prompts, content: list[Message], *, is_first: bool, **s
     return prompts.without_system(prompts.render([turn], **settings))
 
 
-def _scaled(part: str | Image.Image, most: int, share: float) -> str | Image.Image:
-    """The part; a picture with a share of its pixels, unless it would become a strip that no model takes."""
-    if isinstance(part, str):
-        return part
-    smaller = at_most(part, int(share * min(most, part.width * part.height)))
-    return smaller if min(smaller.size) >= SMALLEST_PICTURE else part
+def _kind(part: Image.Image | Audio | Clip) -> str:
+    if isinstance(part, Audio):
+        return "audio"
+    return "video" if isinstance(part, tuple) else "image"
+
+
+def _scaled(part: _Part, most: int, share: float) -> _Part:
+    """The part; pictures with a share of their pixels."""
+    if isinstance(part, tuple):
+        return tuple(_smaller(frame, most, share) for frame in part)
+    return _smaller(part, most, share) if isinstance(part, Image.Image) else part
+
+
+def _smaller(picture: Image.Image, most: int, share: float) -> Image.Image:
+    """The picture with a share of its pixels, unless it would become a strip that no model takes."""
+    smaller = at_most(picture, int(share * min(most, picture.width * picture.height)))
+    return smaller if min(smaller.size) >= SMALLEST_PICTURE else picture
 
 
 def _length(inputs: ContentInputs) -> int:

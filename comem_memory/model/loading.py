@@ -11,12 +11,18 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+    AutoModelForSeq2SeqLM,
     AutoProcessor,
     AutoTokenizer,
     GenerationConfig,
     PretrainedConfig,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+)
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils.import_utils import is_torchvision_available
 
@@ -70,7 +76,7 @@ def load_processor(name_or_path: str, config: PretrainedConfig, revision: str | 
         config: The model's settings.
         revision: The hub branch, tag or commit to load.
     """
-    processor_class = _processor_class(type(config)) if supports_images(config) else AutoTokenizer
+    processor_class = AutoTokenizer if _is_text_only(config) else _processor_class(type(config))
     return processor_class.from_pretrained(name_or_path, revision=revision)
 
 
@@ -116,7 +122,18 @@ def supports_images(config: PretrainedConfig) -> bool:
 
 def auto_class(config: PretrainedConfig) -> Any:
     """The Auto class of models with these settings."""
-    return AutoModelForImageTextToText if supports_images(config) else AutoModelForCausalLM
+    if _is_text_only(config):
+        return AutoModelForCausalLM
+    if supports_images(config):
+        return AutoModelForImageTextToText
+    is_listed = config.model_type in MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
+    return AutoModelForMultimodalLM if is_listed else AutoModelForSeq2SeqLM  # Audio Flamingo is among those
+
+
+def _is_text_only(config: PretrainedConfig) -> bool:
+    """Whether a model takes neither pictures nor audio, or only through a class for text."""
+    hears = getattr(config, "audio_config", None) is not None
+    return not supports_images(config) and (not hears or config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
 def declaring_embeddings(model: Any) -> Any:  # a PreTrainedModel, a type that knows nothing of `generate`

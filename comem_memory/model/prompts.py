@@ -1,4 +1,4 @@
-"""Items and conversations as a model's tokens: chat template, pictures, and text that cannot pretend to be either."""
+"""Items and conversations as a model's tokens: chat template, files, and text that cannot pretend to be either."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import Any
 import torch
 from PIL import Image
 
-from comem_memory.content import repaired
+from comem_memory.content import Audio, repaired
 from comem_memory.errors import InvalidItemError, ItemTooLongError
-from comem_memory.files import MODEL_PIXELS, at_most
+from comem_memory.files import MODEL_PIXELS, at_most, samples_of
 from comem_memory.model.ambient import torch_defaults
+from comem_memory.model.clips import Clip, takes_clips, taking_clips
 
 ModelInputs = dict[str, torch.Tensor]
 """Inputs of the model's forward. Tensors shaped like `input_ids` run along the tokens; all others
-(`pixel_values`, `image_grid_thw`, ...) stack the pictures of the whole batch along their first axis."""
+(`pixel_values`, `image_grid_thw`, `input_features`, ...) stack the pictures and recordings of the whole batch along
+their first axis."""
 
 Message = dict[str, Any]
 """A chat message as in transformers: `role`, and `content` as text or as a list of parts
-`{"type": "text", "text": str}` and `{"type": "image", "image": PIL.Image.Image}`; only a text part with
-`"trusted": True` may hold special tokens."""
+`{"type": "text", "text": str}`, `{"type": "image", "image": PIL.Image.Image}` and, of items, `{"type": "audio"}` and
+`{"type": "video"}`; only a text part with `"trusted": True` may hold special tokens."""
 
 ENCODER_INSTRUCTION = " Similar image and text knowledge for reference"
 """The user turn that precedes an item in the encoder, word for word as the authors trained it."""
@@ -66,7 +68,27 @@ class Prompts:
     @property
     def supports_images(self) -> bool:
         """Whether the model takes pictures."""
-        return self.processor is not self.tokenizer
+        return hasattr(self.processor, "image_processor")
+
+    @property
+    def supports_audio(self) -> bool:
+        """Whether the model takes recordings, as the features that Whisper has and all tested families."""
+        return hasattr(getattr(self.processor, "feature_extractor", None), "n_samples")
+
+    @property
+    def supports_video(self) -> bool:
+        """Whether the model takes frames of a clip together."""
+        return takes_clips(self.processor)
+
+    @property
+    def audio_seconds(self) -> float:
+        """The longest recording that its processor does not cut, in seconds, of a model that takes some."""
+        hears = self.processor.feature_extractor
+        return float(getattr(self.processor, "max_audio_len", None) or hears.n_samples / hears.sampling_rate)
+
+    @property
+    def _is_text_only(self) -> bool:
+        return self.processor is self.tokenizer
 
     @cached_property
     def template_knows_tools(self) -> bool:
@@ -138,7 +160,8 @@ class Prompts:
                 fewest = inputs
         if length <= most:
             return inputs
-        untiled = {name: value for name, value in UNTILED.items() if hasattr(self.processor.image_processor, name)}
+        stated = self.processor.image_processor
+        untiled: dict[str, Any] = {name: value for name, value in UNTILED.items() if hasattr(stated, name)}
         return self.tokenize(turn, [image], **untiled) if untiled else fewest
 
     def prompt_inputs(
@@ -232,14 +255,14 @@ class Prompts:
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]
         content = _joined_texts([self._safe_part(part) for part in _joined_texts(content, trusted_apart=True)])
-        if not self.supports_images:
+        if self._is_text_only:
             content = "".join(part.get("text", "") for part in content)
         calls = {"tool_calls": self._safe_values(message["tool_calls"])} if "tool_calls" in message else {}
         return message | calls | {"content": content}
 
     def _safe_part(self, part: Message) -> Message:
         if part["type"] != "text":
-            return {"type": "image"}
+            return {"type": part["type"]}
         return {"type": "text", "text": part["text"] if part.get("trusted") else self._escape(part["text"])}
 
     def _safe_values(self, value: Any) -> Any:
@@ -257,42 +280,71 @@ class Prompts:
     def adds_special_tokens(self, text: str) -> bool:
         """Whether the tokenizer begins this prompt with its own special tokens: transformers' rule."""
         bos = self.tokenizer.bos_token
-        return self.supports_images and (bos is None or not text.startswith(bos))
+        return not self._is_text_only and (bos is None or not text.startswith(bos))
 
     @torch_defaults()
-    def tokenize(self, text: str, images: Sequence[Image.Image], **settings: bool) -> ModelInputs:
-        """A prompt that the chat template wrote, with its pictures in their places.
+    def tokenize(
+        self,
+        text: str,
+        images: Sequence[Image.Image],
+        audio: Sequence[Audio] = (),
+        clips: Sequence[Clip] = (),
+        **settings: bool,
+    ) -> ModelInputs:
+        """A prompt that the chat template wrote, with its pictures, recordings and clips in their places.
 
         Args:
             text: The prompt.
             images: The pictures in their order.
+            audio: The recordings in their order, as `read_audio` gives them.
+            clips: The clips in their order, of a model that takes some.
             **settings: Of the picture processor.
 
         Raises:
-            InvalidItemError: There is a picture, but the model takes none, or not this one.
+            InvalidItemError: There is a picture or a recording, but the model takes none, or not this one.
         """
         if images and not self.supports_images:
-            raise InvalidItemError("This model is text-only and takes no pictures. Use a vision-language model.")
+            kind = "is text-only and takes" if self._is_text_only else "takes"
+            raise InvalidItemError(f"This model {kind} no pictures. Use a vision-language model.")
+        if audio and not self.supports_audio:
+            raise InvalidItemError(
+                "This model takes no audio. Use one that hears, such as Qwen2-Audio, or add a text of what is said."
+            )
         text = repaired(text)
-        if not self.supports_images:
+        if self._is_text_only:
             return dict(self.tokenizer(text, add_special_tokens=False, return_tensors="pt"))
-        bounded = [at_most(image, self.max_pixels) for image in images] or None
+        given: dict[str, Any] = {}
+        processor = self.processor
+        if images:
+            given["images"] = [at_most(image, self.max_pixels) for image in images]
+        if clips:
+            processor = taking_clips(processor)
+            given["videos"] = [tuple(at_most(frame, self.max_pixels) for frame in clip) for clip in clips]
+        if audio:
+            rate = given["sampling_rate"] = self.processor.feature_extractor.sampling_rate
+            given["audio"] = [samples_of(one.data, rate=rate, seconds=self.audio_seconds) for one in audio]
         try:
-            processed = self.processor(
+            processed = processor(
                 text=[text],
-                images=bounded,
                 add_special_tokens=self.adds_special_tokens(text),
                 return_tensors="pt",
+                **given,
                 **settings,
             )
-        except ValueError as error:  # Qwen's takes no strips
-            raise InvalidItemError(f"The model does not take this picture: {error}. Crop it.") from error
+        except ValueError as error:
+            kind, remedy = "picture", "Crop it."  # Qwen's takes no strips
+            if audio:  # GLM-ASR's takes one
+                kind, remedy = "audio", "Make several items of one recording each."
+            raise InvalidItemError(f"The model does not take this {kind}: {error}. {remedy}") from error
         return dict(processed)
 
 
 def runs_along_tokens(inputs: ModelInputs, key: str) -> bool:
-    """Whether an input has a number for each token; all others belong to the pictures."""
-    return inputs[key].shape == inputs["input_ids"].shape
+    """Whether an input has a number for each token; all others belong to the pictures and recordings.
+
+    The mask of a recording's frames may by chance have as many.
+    """
+    return "feature" not in key and inputs[key].shape == inputs["input_ids"].shape
 
 
 def _joined_texts(parts: Sequence[Message], *, trusted_apart: bool = False) -> list[Message]:

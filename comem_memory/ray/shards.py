@@ -18,27 +18,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from PIL import Image
 
-from comem_memory.content import map_pictures
-from comem_memory.encoder import MemoryEncoder, PreparedItem, encode_prepared, in_chunks, prepare
+from comem_memory.content import Audio, map_files
+from comem_memory.encoder import EncodedItem, MemoryEncoder, PreparedItem, encode_prepared, in_chunks, prepare
 from comem_memory.errors import DuplicateIdError, InvalidItemError
-from comem_memory.files import atomic_folder
+from comem_memory.files import atomic_folder, audio_suffix
 from comem_memory.opening import load_encoder, open_key
 from comem_memory.ray.rows import Row, item_in
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store import (
     CollectionIdentity,
+    FileReference,
     Given,
     MemoryRecord,
-    PictureReference,
     Precision,
-    encode_block,
     identity_of,
     ids_of,
     merged,
+    packed,
     record_of,
     write_folder,
 )
@@ -135,15 +133,15 @@ class ShardEncoder:
 
     def _records(self, items: dict[str, MemoryItem], errors: list[str]) -> Iterator[MemoryRecord]:
         for chunk in in_chunks(self._prepared(items, errors)):
-            for one, key, vector in zip(*self._encoded(chunk, errors), strict=True):
+            for one, encoded in zip(*self._encoded(chunk, errors), strict=True):
                 try:
-                    block = encode_block(vector, self.settings.precision)
+                    made = packed(encoded, self.settings.precision)
                 except ValueError as error:
                     errors.append(f"Item {one.id!r}: {error}")
                     continue
                 image = None if one.item.image is None else str(one.item.image)
-                content = map_pictures(one.item.content or (), lambda path: PictureReference(str(path)))
-                yield record_of(one, key, block, self.settings.moment, image=image, content=content)
+                content = map_files(one.item.content or (), _reference)
+                yield record_of(one, made, self.settings.moment, image=image, content=content)
 
     def _prepared(self, items: dict[str, MemoryItem], errors: list[str]) -> Iterator[PreparedItem]:
         for id, item in items.items():
@@ -152,16 +150,14 @@ class ShardEncoder:
             except InvalidItemError as error:
                 errors.append(str(error))
 
-    def _encoded(
-        self, chunk: list[PreparedItem], errors: list[str]
-    ) -> tuple[list[PreparedItem], np.ndarray, torch.Tensor]:
+    def _encoded(self, chunk: list[PreparedItem], errors: list[str]) -> tuple[list[PreparedItem], list[EncodedItem]]:
         """Items with their keys and vectors, without those that the key cannot find."""
         batch_size = self.settings.batch_size
         try:
-            return chunk, *encode_prepared(chunk, self.encoder, self.key, batch_size=batch_size)
+            return chunk, encode_prepared(chunk, self.encoder, self.key, batch_size=batch_size)
         except InvalidItemError:
             findable = [one for one in chunk if self._is_findable(one, errors)]
-            return findable, *encode_prepared(findable, self.encoder, self.key, batch_size=batch_size)
+            return findable, encode_prepared(findable, self.encoder, self.key, batch_size=batch_size)
 
     def _is_findable(self, one: PreparedItem, errors: list[str]) -> bool:
         try:
@@ -188,16 +184,22 @@ def _items(rows: Sequence[Row], pictures: Path, errors: list[str]) -> dict[str, 
     return items
 
 
+def _reference(part: Path | Audio) -> FileReference:
+    return FileReference(str(part.source), "audio") if isinstance(part, Audio) else FileReference(str(part))
+
+
 def _with_files(item: MemoryItem, pictures: Path) -> MemoryItem:
-    """The item with files of the pictures that came without a path, as they were encoded."""
+    """The item with files of the pictures and recordings that came without a path, as they were encoded."""
 
     def kept(part: Any) -> Any:
-        if not isinstance(part, bytes):
+        data = part.source if isinstance(part, Audio) else part
+        if not isinstance(data, bytes):
             return part
-        kind = Image.open(io.BytesIO(part)).format or "png"
-        file = pictures / f"{hashlib.sha256(part).hexdigest()}.{kind.lower()}"
-        file.write_bytes(part)
-        return file
+        is_audio = isinstance(part, Audio)
+        suffix = audio_suffix(data) if is_audio else f".{(Image.open(io.BytesIO(data)).format or 'png').lower()}"
+        file = pictures / f"{hashlib.sha256(data).hexdigest()}{suffix}"
+        file.write_bytes(data)
+        return Audio(file) if is_audio else file
 
     content = item.content and tuple(kept(part) for part in item.content)
     return item.model_copy(update={"image": kept(item.image), "content": content})

@@ -97,6 +97,10 @@ class RetrievalKey:
             )
         return self._joined(text, image)
 
+    def passage_keys(self, passages: Sequence[str]) -> np.ndarray:
+        """What tells the passages of an item apart: (n, text dimension), float32; without a text embedder (n, 0)."""
+        return self._embed_present(self.text, passages, asked=False)
+
     def query_key(
         self,
         text: str | None = None,

@@ -69,13 +69,13 @@ class View:
         return self.served.settings
 
     def hit(self, hit: MemoryHit, *, vectors: bool = False) -> Hit:
-        """A hit as it is sent; its pictures are told by where the server gives them, not by their files."""
-        return Hit.of(hit, where=partial(self._picture_url, hit.id), vectors=vectors)
+        """A hit as it is sent; its pictures and audio are told by where the server gives them, not by their files."""
+        return Hit.of(hit, where=partial(self._file_url, hit.id), vectors=vectors)
 
-    def _picture_url(self, id: str, part: int | None) -> str:
-        """The path on the server that gives an item's picture, or the one at a place in its content."""
+    def _file_url(self, id: str, kind: str, part: int | None) -> str:
+        """The path on the server that gives an item's picture, or the picture or audio at a place in its content."""
         of_content = {} if part is None else {"part": part}
-        return f"/v1/pictures?{urlencode({'namespace': self.memory.name, 'id': id} | of_content)}"
+        return f"/v1/{kind}?{urlencode({'namespace': self.memory.name, 'id': id} | of_content)}"
 
 
 Namespace = Annotated[

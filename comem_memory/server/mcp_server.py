@@ -90,6 +90,7 @@ class RecalledItem(BaseModel):
     id: str = Field(description="For forget, and for supersedes.")
     text: str | None = Field(None, description="What was remembered.")
     pictures: int = Field(description="How many pictures were remembered with it.")
+    recordings: int = Field(0, description="How many recordings, which are not played here.")
     similarity: float = Field(description="How close it is to the query, -1 to 1.")
     created_at: str = Field(description="When it was stored, ISO 8601.")
     said_at: str | None = Field(None, description="When it was said or happened, where that is known, ISO 8601.")
@@ -132,6 +133,7 @@ def _recall(memory: ContinuousMemory, asked: Recall, _: object) -> Found:
             id=hit.id,
             text=hit.full_text or None,
             pictures=_pictures(hit),
+            recordings=[part["type"] for part in hit.content_locations or ()].count("audio"),
             similarity=round(hit.similarity or 0.0, 4),
             created_at=hit.created_at,
             said_at=hit.said_at,

@@ -1,4 +1,4 @@
-"""Pictures in requests, looked at before they are decoded, and the files of those that are stored."""
+"""Pictures in requests, looked at before they are decoded, and the files of items that are stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from comem_memory.content import pictures_of
+from comem_memory.content import Audio, pictures_of
 from comem_memory.errors import InvalidItemError, ItemNotFoundError, LimitError
 from comem_memory.server.settings import ServerSettings
 from comem_memory.server.wire import Content, Item, content_of
@@ -28,7 +28,9 @@ def checked(picture: bytes | None, limits: ServerSettings) -> bytes | None:
     return picture
 
 
-def checked_content(content: Content | None, image: bytes | None, limits: ServerSettings) -> list[str | bytes] | None:
+def checked_content(
+    content: Content | None, image: bytes | None, limits: ServerSettings
+) -> list[str | bytes | Audio] | None:
     """Content as `MemoryItem` takes it, within the limits.
 
     Args:
@@ -48,7 +50,7 @@ def checked_content(content: Content | None, image: bytes | None, limits: Server
 def check_sizes(parts: Sequence[Any], image: Any, limits: ServerSettings) -> None:
     """
     Args:
-        parts: Texts and pictures of an item, encoded or opened.
+        parts: Texts, pictures and recordings of an item, encoded or opened.
         image: The picture that it is found by, if it is none of these.
         limits: How many, and how large they may be.
 
@@ -119,9 +121,21 @@ def picture_file(hit: MemoryHit, part: int | None) -> Path:
         ItemNotFoundError: There is no picture.
     """
     if part is None:
-        found: str | Path | None = None if hit.image is None else Path(hit.image)
+        found: str | Path | Audio | None = None if hit.image is None else Path(hit.image)
     else:
         found = dict(enumerate(hit.content or ())).get(part)
     if not isinstance(found, Path) or not found.is_file():
         raise ItemNotFoundError(f"Item {hit.id!r} has no picture{'' if part is None else f' at {part}'}.")
     return found
+
+
+def audio_file(hit: MemoryHit, part: int) -> Path:
+    """The file of a recording at a place in an item's content.
+
+    Raises:
+        ItemNotFoundError: There is no recording.
+    """
+    found = dict(enumerate(hit.content or ())).get(part)
+    if not isinstance(found, Audio) or not isinstance(found.source, Path) or not found.source.is_file():
+        raise ItemNotFoundError(f"Item {hit.id!r} has no audio at {part}.")
+    return found.source

@@ -1,8 +1,9 @@
-"""Routes for items: add, get, list, count, change, delete, search, and their pictures."""
+"""Routes for items: add, get, list, count, change, delete, search, and their pictures and audio."""
 
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -10,7 +11,7 @@ from fastapi.responses import FileResponse
 from PIL import Image
 
 from comem_memory.server.access import Readable, Writable
-from comem_memory.server.pictures import checked, checked_content, items_of, picture_file
+from comem_memory.server.pictures import audio_file, checked, checked_content, items_of, picture_file
 from comem_memory.server.problems import declared
 from comem_memory.server.wire import (
     AddRequest,
@@ -35,6 +36,8 @@ from comem_memory.server.wire import (
 )
 
 router = APIRouter(prefix="/v1", tags=["items"])
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private"}
+"""Of files: a browser takes them for nothing else, and no proxy keeps them."""
 
 
 @router.post("/items", responses=declared(404, 409))
@@ -53,7 +56,7 @@ async def add(view: Writable, request: AddRequest) -> Ids:
 @router.post("/items/get", responses=declared(404))
 def get(view: Readable, request: GetRequest) -> Hits:
     """Items by id, in the order asked; superseded ones too."""
-    hits = view.memory.get(request.ids, skip_missing=request.skip_missing)
+    hits = view.memory.get(request.ids, skip_missing=request.skip_missing, question=request.question)
     return Hits(hits=[view.hit(hit, vectors=request.vectors) for hit in hits])
 
 
@@ -100,7 +103,9 @@ async def update(view: Writable, request: UpdateRequest) -> None:
             image=request.image,
             content=content,
             metadata=request.metadata,
+            thin=request.thin,
             truncate=request.truncate,
+            passages=request.passages,
         )
 
 
@@ -160,6 +165,17 @@ def picture(
     path = picture_file(view.memory.get(id)[0], part)
     with Image.open(path) as opened:
         media_type = opened.get_format_mimetype()
-    return FileResponse(
-        path, media_type=media_type, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private"}
-    )
+    return FileResponse(path, media_type=media_type, headers=_HEADERS)
+
+
+@router.get("/audio", response_class=FileResponse, responses=declared(404, of_200={"audio/*": {}}))
+def audio(
+    view: Readable,
+    id: Annotated[str, Query(description="The item.")],
+    part: Annotated[int, Query(ge=0, description="The place in its content, from 0.")],
+) -> FileResponse:
+    """A recording of an item."""
+    path = audio_file(view.memory.get(id)[0], part)
+    media_type, _ = mimetypes.guess_type(path.name)
+    is_sound = media_type is not None and media_type.startswith(("audio/", "video/"))
+    return FileResponse(path, media_type=media_type if is_sound else "application/octet-stream", headers=_HEADERS)

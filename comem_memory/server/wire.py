@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from comem_memory.config import EncoderFingerprint, Mode, Order
+from comem_memory.content import Audio
 from comem_memory.types import CHAT_PREFIX, MemoryHit, MemoryItem, Metadata, notes_of, own_metadata, with_notes
 
 if TYPE_CHECKING:
@@ -144,13 +145,26 @@ class ImagePart(Asked):
     """Its file, in base64."""
 
 
-Content = list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
-"""Texts and pictures in their order."""
+class AudioPart(Asked):
+    """A recording in an item."""
+
+    type: Literal["audio"]
+    audio: Bytes
+    """Its file, in base64."""
 
 
-def content_of(parts: Content) -> list[str | bytes]:
+Said = list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
+"""What a message says: texts and pictures in their order."""
+Content = list[Annotated[TextPart | ImagePart | AudioPart, Field(discriminator="type")]]
+"""What an item is: texts, pictures and recordings in their order."""
+
+
+def content_of(parts: Content) -> list[str | bytes | Audio]:
     """Parts as `MemoryItem` takes them."""
-    return [part.text if isinstance(part, TextPart) else part.image for part in parts]
+    return [
+        Audio(part.audio) if isinstance(part, AudioPart) else part.text if isinstance(part, TextPart) else part.image
+        for part in parts
+    ]
 
 
 class Item(Asked):
@@ -162,11 +176,11 @@ class Item(Asked):
     """A picture: its file (PNG, JPEG, ...), in base64; with `content` by default its first. No URL or path, of which
     the server opens none."""
     content: Content | None = None
-    """Several texts and pictures in their order."""
+    """Several texts, pictures and recordings in their order."""
     thin: bool = False
     """Leave out steps of `content` where it is too long for the encoder."""
     id: str | None = None
-    """Unique within a namespace; by default a hash of texts and pictures, so that adding twice changes nothing."""
+    """Unique within a namespace; by default a hash of its content, so that adding twice changes nothing."""
     metadata: Metadata = {}
     """Texts, numbers and booleans to filter on, in lists and dicts or not."""
     said_at: DateTime | None = None
@@ -175,6 +189,9 @@ class Item(Asked):
     """When it is to be forgotten: a moment with a timezone, or a duration from now (`P30D`), ISO 8601."""
     supersedes: str | list[str] | None = None
     """Ids of stored items that it takes the place of."""
+    passages: list[str] | None = None
+    """What a long text says, a few words each: every one becomes vectors of its own, of which a question gets those
+    that it is about."""
     notes: Annotated[
         dict[Note, str | bool | int | float], Field(json_schema_extra={"additionalProperties": False})
     ] = {}
@@ -223,6 +240,14 @@ class HitImage(Wire):
     """Where the server gives it: a path on it that takes the same token."""
 
 
+class HitAudio(Wire):
+    """A recording of a stored item."""
+
+    type: Literal["audio"] = "audio"
+    audio: str
+    """Where the server gives it: a path on it that takes the same token."""
+
+
 class Hit(Wire):
     """A stored item."""
 
@@ -232,8 +257,8 @@ class Hit(Wire):
     """The text that was encoded; with `content`, the text that it is found by."""
     image: str | None = None
     """Where the server gives the item's picture: a path on it that takes the same token."""
-    content: list[Annotated[HitText | HitImage, Field(discriminator="type")]] | None = None
-    """Texts and pictures in their order, of an item that has several."""
+    content: list[Annotated[HitText | HitImage | HitAudio, Field(discriminator="type")]] | None = None
+    """Texts, pictures and recordings in their order, of an item that has several."""
     left_out: list[int] = []
     """Places in `content` of what is not in the vectors, from 0."""
     metadata: Metadata = {}
@@ -258,30 +283,41 @@ class Hit(Wire):
     """Ids of the items that it took the place of."""
     superseded_by: str | None = None
     """The id of the item that took its place."""
+    passages: list[str] = []
+    """The texts that were encoded, each by itself, of an item that has passages."""
+    passage: int | None = None
+    """The place in `passages` of the one that the question is about, from 0."""
     memory_embeddings: Vectors | None = None
-    """The item's vectors (num_query_tokens, hidden_size), if they were asked for."""
+    """The item's vectors (num_query_tokens, hidden_size), if they were asked for; of an item of n passages those of its
+    `passage` or, without a question, of all, (n * num_query_tokens, hidden_size)."""
 
     @classmethod
-    def of(cls, hit: MemoryHit, *, where: Callable[[int | None], str], vectors: bool) -> Self:
+    def of(cls, hit: MemoryHit, *, where: Callable[[str, int | None], str], vectors: bool) -> Self:
         """A hit as it is sent.
 
         Args:
             hit: The hit.
-            where: Where the server gives the picture at a place in its content; with `None`, its own picture.
+            where: Where the server gives one of its `pictures` or `audio`, by the place in its content; with `None`,
+                its own picture.
             vectors: Whether its vectors are sent.
         """
         plain = {name: getattr(hit, name) for name in _PLAIN}
         content = [
-            HitText(text=part) if isinstance(part, str) else HitImage(image=where(place))
+            HitText(text=part)
+            if isinstance(part, str)
+            else HitAudio(audio=where("audio", place))
+            if isinstance(part, Audio)
+            else HitImage(image=where("pictures", place))
             for place, part in enumerate(hit.content or ())
         ]
         return cls(
             **plain,
-            image=where(None) if hit.image else None,
+            image=where("pictures", None) if hit.image else None,
             content=content or None,
             left_out=list(hit.left_out),
             found_by=list(hit.found_by),
             supersedes=list(hit.supersedes),
+            passages=list(hit.passages),
             memory_embeddings=Vectors.of(hit.memory_embeddings) if vectors else None,
         )
 
@@ -296,6 +332,8 @@ class Hit(Wire):
         return [
             {"type": "text", "text": part.text}
             if isinstance(part, HitText)
+            else {"type": "audio", "audio": location(part.audio)}
+            if isinstance(part, HitAudio)
             else {"type": "image", "image": location(part.image)}
             for part in self.content
         ]
@@ -313,6 +351,7 @@ _PLAIN = (
     "expires",
     "truncated",
     "superseded_by",
+    "passage",
 )
 """Fields of a hit that are the same in memory and on the wire."""
 
@@ -340,6 +379,8 @@ class GetRequest(Asked):
     ids: list[str]
     skip_missing: bool = False
     """Leave out ids that are not stored, instead of refusing."""
+    question: str | None = None
+    """Of items in passages, send the vectors of the passage that this is about; by default those of all."""
     vectors: bool = False
     """Send the items' vectors too."""
 
@@ -362,8 +403,12 @@ class UpdateRequest(Asked):
     """The new content; then text and picture, unless they are given, are its own."""
     metadata: Metadata | None = None
     """The new metadata, instead of all the old."""
+    thin: bool | None = None
+    """Leave out steps of the new content where it is too long for the encoder; by default if some of the old are."""
     truncate: bool = False
     """Encode the beginning of a text that is too long."""
+    passages: Literal["sentence"] | None = None
+    """Give each sentence of its text vectors of its own."""
 
 
 class DeleteRequest(Asked):
@@ -602,7 +647,7 @@ class Message(Asked):
     """A turn of a conversation."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str | Content = ""
+    content: str | Said = ""
     tool_calls: list[Call] | None = None
     """What the assistant called."""
     tool_call_id: str | None = None

@@ -1,4 +1,4 @@
-"""Where memories are kept: the contract of a store, Chroma, the packing of vectors, pictures, portable folders.
+"""Where memories are kept: the contract of a store, Chroma, the packing of vectors, files, portable folders.
 
 `Writer` makes records of items, `ChromaStore` keeps them as `MemoryStore` says, `codec` packs their vectors into texts,
 and `portable` carries them from one memory to another.
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from comem_memory.store.codec import PRECISIONS, Precision, decode_block, encode_block
     from comem_memory.store.contract import (
         CollectionIdentity,
+        FileReference,
         MemoryRecord,
         MemoryStore,
         Migration,
-        PictureReference,
         RecordSummary,
         identity_of,
     )
@@ -27,16 +27,18 @@ if TYPE_CHECKING:
     from comem_memory.store.identification import Given, ids_of
     from comem_memory.store.merging import merged
     from comem_memory.store.moments import now, to_date
+    from comem_memory.store.passages import nearest_passage
     from comem_memory.store.pictures import PictureFolder
     from comem_memory.store.portable import count_items, to_export, write_folder
     from comem_memory.store.quotas import Quotas
     from comem_memory.store.servers import ChromaServer
-    from comem_memory.store.writer import Writer, record_of
+    from comem_memory.store.writer import Writer, packed, record_of
 
 _HOME = {
     "ChromaServer": "servers",
     "ChromaStore": "chroma",
     "CollectionIdentity": "contract",
+    "FileReference": "contract",
     "Filter": "filters",
     "Found": "finding",
     "Given": "identification",
@@ -45,7 +47,6 @@ _HOME = {
     "Migration": "contract",
     "PRECISIONS": "codec",
     "PictureFolder": "pictures",
-    "PictureReference": "contract",
     "Precision": "codec",
     "Quotas": "quotas",
     "RecordSummary": "contract",
@@ -59,7 +60,9 @@ _HOME = {
     "identity_of": "contract",
     "ids_of": "identification",
     "merged": "merging",
+    "nearest_passage": "passages",
     "now": "moments",
+    "packed": "writer",
     "record_of": "writer",
     "to_date": "moments",
     "to_export": "portable",
@@ -71,6 +74,7 @@ __all__ = [
     "ChromaServer",
     "ChromaStore",
     "CollectionIdentity",
+    "FileReference",
     "Filter",
     "Found",
     "Given",
@@ -78,7 +82,6 @@ __all__ = [
     "MemoryStore",
     "Migration",
     "PictureFolder",
-    "PictureReference",
     "Precision",
     "Quotas",
     "RecordSummary",
@@ -92,7 +95,9 @@ __all__ = [
     "identity_of",
     "ids_of",
     "merged",
+    "nearest_passage",
     "now",
+    "packed",
     "record_of",
     "to_date",
     "to_export",

@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from comem_memory.errors import QueryError, StoreLocationError
+from comem_memory.progress import progress_bar
 from comem_memory.store.collection import OpenCollection
 from comem_memory.store.connections import Connection, to_process
 from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, RecordSummary
@@ -301,10 +302,13 @@ class ChromaStore(MemoryStore):
             self._moment = next_moment(partial(any_after, collection), self._moment)
             return self._moment
 
-    def repack(self) -> int:
+    def repack(self, *, progress: bool | None = None) -> int:
         """Writes vectors anew that stand there as earlier versions stored them, in less space; returns of how many.
 
         A collection of fewer than `packing.ENOUGH` items stays as it is.
+
+        Args:
+            progress: Show a bar; by default on a terminal.
 
         Raises:
             StoreLocationError: The memory is not in a directory: on a server, what other processes write between
@@ -317,7 +321,7 @@ class ChromaStore(MemoryStore):
                 "disk, while it is stopped."
             )
         rewritten = 0
-        with self._opened.access() as collection:
+        with self._opened.access() as collection, progress_bar("packing", progress) as bar:
             if len(matching_ids(collection, limit=2 * ENOUGH)) < ENOUGH:
                 return 0
             for ids in unpacked_ids(collection):
@@ -325,6 +329,7 @@ class ChromaStore(MemoryStore):
                     records = list(read(collection, ids).values())
                     write(collection, self.identity, records, self._opened.quotas)
                 rewritten += len(records)
+                bar.update(len(records))
         return rewritten
 
     def backup(self, target: str | Path) -> Path:

@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from comem_memory.config import EncoderFingerprint, Settings
-from comem_memory.content import pictures_of, texts_of, with_texts
+from comem_memory.content import Audio, texts_of, with_texts
 from comem_memory.errors import ItemNotFoundError
 from comem_memory.store.filters import Filter
 from comem_memory.types import Metadata, Page
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
     from comem_memory.retrieval import RetrievalKey
 
 
-class PictureReference(NamedTuple):
-    """A stored picture among the texts of an item's content."""
+class FileReference(NamedTuple):
+    """A stored file: a picture, or a recording among the texts and pictures of an item's content."""
 
     reference: str
+    kind: Literal["image", "audio"] = "image"
+
+
+def as_part(file: FileReference) -> Path | Audio:
+    """A file, referred to by its path, as `MemoryItem` takes it."""
+    return Audio(Path(file.reference)) if file.kind == "audio" else Path(file.reference)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +44,16 @@ class RecordSummary:
         image: Reference to the stored image.
         metadata: The item's own metadata, and what adapters note under `comem.chat.`.
         created_at: ISO 8601, UTC; of two records the later has the greater text.
-        content_hash: Hash of texts and images.
+        content_hash: Hash of texts, images and recordings.
         truncated: The end of the text, or what `left_out` names, is not in the vectors.
         updated_at: When it was changed last, in the form of `created_at`, which it is by default.
         said_at: When it was said, ISO 8601, in the timezone it was given in.
         expires: From when on it is not returned, ISO 8601, UTC.
         supersedes: Ids of the items that it took the place of.
         superseded_by: Id of the item that took its place; `None` for a current item.
-        content: Texts and references to stored images in their order, of an item that has several.
+        content: Texts and references to stored images and recordings in their order, of an item that has several.
         left_out: Places in `content` of what is not in the vectors.
+        passages: The texts that were encoded, each by itself, of an item that has passages.
     """
 
     id: str
@@ -60,19 +68,19 @@ class RecordSummary:
     expires: str | None = None
     supersedes: tuple[str, ...] = ()
     superseded_by: str | None = None
-    content: tuple[str | PictureReference, ...] = ()
+    content: tuple[str | FileReference, ...] = ()
     left_out: tuple[int, ...] = ()
+    passages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.updated_at:
             object.__setattr__(self, "updated_at", self.created_at)
 
     @property
-    def pictures(self) -> list[str]:
-        """References to all its stored images, each once."""
-        references = [self.image] if self.image is not None else []
-        references += [part.reference for part in pictures_of(self.content)]
-        return list(dict.fromkeys(references))
+    def files(self) -> list[FileReference]:
+        """All its stored images and recordings, each once."""
+        found = [] if self.image is None else [FileReference(self.image)]
+        return list(dict.fromkeys([*found, *(part for part in self.content if not isinstance(part, str))]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +89,15 @@ class MemoryRecord(RecordSummary):
 
     Args:
         key: (D,) float32, the retrieval key that searches compare with.
-        block: The memory embeddings as `codec.encode_block` packs them.
+        block: The memory embeddings as `codec.encode_block` packs them, those of all passages one after the other.
         text: The item's text; an empty one comes back as `None`.
+        passage_keys: What tells its passages apart, as `passages.pack_keys` packs it; empty for an item without.
     """
 
     key: np.ndarray = field(repr=False, compare=False)
     block: str = field(repr=False)
     text: str | None = None
+    passage_keys: str = field(default="", repr=False)
 
     @property
     def full_text(self) -> str:
@@ -397,7 +407,7 @@ class Migration(ABC):
 
     @abstractmethod
     def put(self, records: Sequence[MemoryRecord]) -> None:
-        """Store records with new key, block and `truncated`, the rest as `pending` gave it; then durable.
+        """Store records with new keys, block and `truncated`, the rest as `pending` gave it; then durable.
 
         Raises:
             DuplicateIdError, InvalidItemError, EncoderMismatchError: As in `MemoryStore.put`.

@@ -1,4 +1,4 @@
-"""Items go with the pictures that are kept for them."""
+"""Items go with the pictures and audio that are kept for them."""
 
 from __future__ import annotations
 

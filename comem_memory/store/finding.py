@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 from comem_memory.retrieval import PROBE, Reranker, RetrievalKey, asked_terms, ranking
 from comem_memory.store.contract import MemoryRecord, MemoryStore
 from comem_memory.store.filters import Filter
+from comem_memory.store.passages import nearest_passage
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,13 @@ class Found:
         record: The record.
         similarity: The inner product of its key with the question's.
         found_by: `meaning`, `terms`, or both, as in `MemoryHit`.
+        passage: The place of the passage that is nearest to the question, of a record that has some.
     """
 
     record: MemoryRecord
     similarity: float
     found_by: tuple[str, ...]
+    passage: int | None = None
 
 
 def find(
@@ -85,7 +88,8 @@ def find(
         ages = [now - _moment(one.record) for one in found]
         relevances = (1 - recency) * relevances + recency * ranking.recencies(ages, half_life)
     keys = [one.record.key for one in found]
-    return [found[at] for at in ranking.order(relevances, k, keys=keys, diversity=diversity)]
+    ordered = [found[at] for at in ranking.order(relevances, k, keys=keys, diversity=diversity)]
+    return [replace(one, passage=nearest_passage(one.record, vector)) for one in ordered]
 
 
 def _together(

@@ -12,6 +12,7 @@ the block's text), Q float32 scales, and the steps' differences as a raw DEFLATE
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -50,17 +51,28 @@ class Reference:
         object.__setattr__(self, "vectors", steps * scales[:, None])  # (Q, H)
         object.__setattr__(self, "id", hashlib.sha256(self.block.encode()).hexdigest()[:16])
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a block has its vectors, once or, of an item in passages, for each of them."""
+        q, h = self.vectors.shape
+        return shape[0] % q == 0 and shape[1] == h
+
     def steps(self, scales: np.ndarray) -> np.ndarray:
-        """(Q, H) uint8: the vectors in steps of other scales (Q,), modulo 256."""
-        return in_steps(self.vectors, scales[:, None], 127).astype(np.int8).view(np.uint8)
+        """(n * Q, H) uint8: the vectors in steps of other scales (n * Q,), modulo 256."""
+        vectors = np.tile(self.vectors, (len(scales) // len(self.vectors), 1))
+        return in_steps(vectors, scales[:, None], 127).astype(np.int8).view(np.uint8)
 
 
 def mean_of(blocks: Sequence[str]) -> Reference | None:
-    """The reference of blocks of one shape, others left out; `None` if those are not `ENOUGH`."""
+    """The reference of blocks of one width, others left out; `None` if those are not `ENOUGH`.
+
+    It has as many vectors as go into each block: those of an item, of which one in passages has several times as many.
+    """
     parts = [found for found in map(int8_parts, blocks) if found is not None]
-    vectors = [steps * scales[:, None] for scales, steps in parts if steps.shape == parts[0][1].shape]
-    if len(vectors) < ENOUGH:
+    parts = [(scales, steps) for scales, steps in parts if steps.shape[1] == parts[0][1].shape[1]]
+    if len(parts) < ENOUGH:
         return None
+    q = math.gcd(*(len(scales) for scales, _ in parts))
+    vectors = [one for scales, steps in parts for one in np.split(steps * scales[:, None], len(scales) // q)]
     mean = np.stack(vectors).mean(axis=0, dtype=np.float64).astype(np.float32)
     scales = np.asarray(np.abs(mean).max(axis=1) / np.float32(127))
     return Reference(int8_block(scales, in_steps(mean, scales[:, None], 127)))
@@ -69,7 +81,7 @@ def mean_of(blocks: Sequence[str]) -> Reference | None:
 def pack(block: str, reference: Reference) -> str:
     """The shorter text that `unpack` makes this block of; the block itself where there is none."""
     parts = int8_parts(block)
-    if parts is None or parts[1].shape != reference.vectors.shape:
+    if parts is None or not reference.fits(parts[1].shape):
         return block
     scales, steps = parts
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY_LEVEL, zlib.Z_HUFFMAN_ONLY)
@@ -104,7 +116,7 @@ def _unpacked(packed: str, find: Callable[[str], Reference | None]) -> str:
     data = b85decode(packed)
     _, id, q, h, checksum = _HEAD.unpack_from(data)
     reference = find(id.hex())
-    if reference is None or reference.vectors.shape != (q, h):
+    if reference is None or not reference.fits((q, h)):
         raise ValueError("its reference is missing")
     scales = np.frombuffer(data, "<f4", count=q, offset=_HEAD.size)
     stream = zlib.decompress(data[_HEAD.size + 4 * q :], -zlib.MAX_WBITS, q * h)

@@ -3,9 +3,9 @@
 | file | content |
 |---|---|
 | `export.json` | format version, encoder and retrieval key, number of items, SHA-256 of every file; written last |
-| `items.jsonl` | per item all of a `RecordSummary` but its namespace, its text, and the file names of its pictures |
+| `items.jsonl` | per item all of a `RecordSummary` but its namespace, its text, and the names of its files |
 | `vectors-00000.safetensors`, ... | per 1000 items: `keys` (n, D) float32, `blocks` (bytes,) uint8, `ends` (n,) int64 |
-| `pictures/` | the items' pictures |
+| `pictures/` | the items' pictures and recordings |
 
 `blocks` holds one block after another, each ending at its `ends`; `codec` describes a block.
 """
@@ -26,18 +26,20 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from comem_memory.content import map_pictures, pictures_of
+from comem_memory.content import map_files
 from comem_memory.errors import EncoderMismatchError, StoreLocationError
 from comem_memory.files import PARTIAL, atomic_write
 from comem_memory.store.codec import b85decode, b85encode, decode_block
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord, MemoryStore, PictureReference
+from comem_memory.store.contract import CollectionIdentity, FileReference, MemoryRecord, MemoryStore, as_part
 from comem_memory.store.filters import Filter
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.types import MemoryItem, Metadata, own_metadata
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 5
 """Version 1 knew neither expiry nor superseded items, which its readers would take for current ones; version 2 no
-content of several parts, of which its readers would leave out all but one picture. Without such content it is 2."""
+content of several parts, of which its readers would leave out all but one picture; version 3 no audio; version 4 no
+passages, whose vectors its readers would give all at once. An export has the first version that knows what it holds, at
+least 2."""
 SHARD = 1000
 MANIFEST = "export.json"
 
@@ -57,6 +59,13 @@ class _Picture(BaseModel):
     """File name."""
 
 
+class _Recording(BaseModel):
+    """A recording among them."""
+
+    audio: str
+    """File name."""
+
+
 class _Line(BaseModel):
     id: str
     text: str | None
@@ -70,21 +79,33 @@ class _Line(BaseModel):
     expires: str | None = None
     supersedes: tuple[str, ...] = ()
     superseded_by: str | None = None
-    content: tuple[str | _Picture, ...] = ()
+    content: tuple[str | _Picture | _Recording, ...] = ()
     left_out: tuple[int, ...] = ()
+    passages: tuple[str, ...] = ()
+    passage_keys: str = ""
 
     @property
-    def pictures(self) -> list[str]:
+    def files(self) -> list[str]:
         """File names."""
-        return [name for name in (self.picture, *(part.picture for part in pictures_of(self.content))) if name]
+        named = [_file(part).reference for part in self.content if not isinstance(part, str)]
+        return named if self.picture is None else [self.picture, *named]
+
+
+def _file(part: _Picture | _Recording) -> FileReference:
+    """A part of a line by its file name."""
+    return FileReference(part.audio, "audio") if isinstance(part, _Recording) else FileReference(part.picture)
+
+
+def _within(folder: Path, file: FileReference) -> FileReference:
+    return file._replace(reference=str((folder / file.reference).resolve()))
 
 
 def to_export(
     store: MemoryStore, pictures: PictureFolder, *, namespace: str, where: Filter | None = None
 ) -> Iterator[MemoryRecord]:
-    """Records of a namespace, superseded ones too, as `write_folder` takes them: with the paths of their pictures."""
+    """Records of a namespace, superseded ones too, as `write_folder` takes them: with the paths of their files."""
     for record in itertools.chain.from_iterable(store.scan(namespace=namespace, where=where, history=True)):
-        content = map_pictures(record.content, lambda part: PictureReference(pictures.find(part.reference)))
+        content = map_files(record.content, lambda part: part._replace(reference=pictures.find(part.reference)))
         yield replace(record, image=pictures.find(record.image), content=content)
 
 
@@ -94,7 +115,7 @@ def write_folder(folder: Path, identity: CollectionIdentity, records: Iterable[M
     What fails or is interrupted leaves nothing, and an empty folder that was there, unless the process is killed.
 
     Raises:
-        StoreLocationError: The folder is not empty, or an item's picture is gone.
+        StoreLocationError: The folder is not empty, or an item's picture or recording is gone.
         CorruptBlockError: An item's stored vectors are damaged.
     """
     taken = StoreLocationError(f"{folder} is not an empty folder. Export to a new one.")
@@ -135,14 +156,25 @@ def _write(folder: Path, identity: CollectionIdentity, records: Iterable[MemoryR
             save_file(vectors, folder / f"vectors-{number:05d}.safetensors")
             for record in shard:
                 line = _line(record, folder / "pictures", count)
-                lines.write(line.model_dump_json(exclude=None if record.content else {"content", "left_out"}) + "\n")
-                version = FORMAT_VERSION if record.content else version
+                lacking = set() if record.content else {"content", "left_out"}
+                lacking |= set() if record.passages else {"passages", "passage_keys"}
+                lines.write(line.model_dump_json(exclude=lacking) + "\n")
+                version = max(version, _version(record))
                 count += 1
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     sha256 = {file.relative_to(folder).as_posix(): _sha256(file) for file in files}
     manifest = _Manifest(format_version=version, identity=identity, items=count, sha256=sha256)
     atomic_write(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     return count
+
+
+def _version(record: MemoryRecord) -> int:
+    """The first format version whose readers understand a record."""
+    if record.passages:
+        return 5
+    if not record.content:
+        return 2
+    return 4 if any(file.kind == "audio" for file in record.files) else 3
 
 
 def find_exports(folders: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -211,11 +243,12 @@ def _sha256(file: Path) -> str:
 
 def _line(record: MemoryRecord, pictures: Path, number: int) -> _Line:
     copies: dict[str, str] = {}
-    for place, path in enumerate(record.pictures):
+    for place, (path, kind) in enumerate(record.files):
         source = Path(path)
         if not source.is_file():
+            what = "picture" if kind == "image" else "recording"
             raise StoreLocationError(
-                f"The picture of item {record.id!r}, {source}, is gone. Restore it or delete the item."
+                f"The {what} of item {record.id!r}, {source}, is gone. Restore it or delete the item."
             )
         copies[path] = f"{number:08d}{f'-{place}' if place else ''}{source.suffix}"
         shutil.copyfile(source, pictures / copies[path])
@@ -223,8 +256,17 @@ def _line(record: MemoryRecord, pictures: Path, number: int) -> _Line:
         id=record.id,
         text=record.text,
         picture=None if record.image is None else copies[record.image],
-        content=map_pictures(record.content, lambda part: _Picture(picture=copies[part.reference])),
+        content=map_files(
+            record.content,
+            lambda part: (
+                _Recording(audio=copies[part.reference])
+                if part.kind == "audio"
+                else _Picture(picture=copies[part.reference])
+            ),
+        ),
         left_out=record.left_out,
+        passages=record.passages,
+        passage_keys=record.passage_keys,
         metadata=record.metadata,
         created_at=record.created_at,
         content_hash=record.content_hash,
@@ -248,21 +290,25 @@ def _records(folder: Path, manifest: _Manifest) -> Iterator[MemoryRecord]:
                 vectors = load_file(folder / f"vectors-{number:05d}.safetensors")
                 blocks = np.split(vectors["blocks"], vectors["ends"][:-1])
                 for line, key, block in zip(shard, vectors["keys"], blocks, strict=True):
-                    if missing := [name for name in line.pictures if f"pictures/{name}" not in manifest.sha256]:
-                        raise ValueError(f"it holds no picture {missing[0]!r}")
+                    if missing := [name for name in line.files if f"pictures/{name}" not in manifest.sha256]:
+                        raise ValueError(f"it holds no file {missing[0]!r}")
                     image = None if line.picture is None else (pictures / line.picture).resolve()
-                    content = map_pictures(line.content, lambda part: (pictures / part.picture).resolve())
+                    content = tuple(
+                        one if isinstance(one, str) else _within(pictures, _file(one)) for one in line.content
+                    )
                     own = own_metadata(line.metadata)
                     times = {"said_at": line.said_at, "expires": line.expires}
-                    given = {"text": line.text, "image": image, "content": content or None}
-                    MemoryItem(id=line.id, metadata=own, **given, **times)  # checks as add() does
+                    given = {"text": line.text, "image": image, "content": map_files(content, as_part) or None}
+                    MemoryItem(
+                        id=line.id, metadata=own, passages=line.passages, **given, **times
+                    )  # checks as add() does
                     record = line.model_dump(exclude={"picture", "content"})
                     yield MemoryRecord(
                         namespace="",
                         key=key,
                         block=b85encode(block.tobytes()),
                         image=None if image is None else str(image),
-                        content=map_pictures(content, lambda path: PictureReference(str(path))),
+                        content=content,
                         **record,
                     )
     except (OSError, ValueError, KeyError, SafetensorError) as error:

@@ -32,15 +32,15 @@ import itertools
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 
-from comem_memory.content import map_pictures
+from comem_memory.content import map_files
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError
 from comem_memory.retrieval import terms_of
 from comem_memory.store.codec import int8_parts
-from comem_memory.store.contract import CollectionIdentity, MemoryRecord, PictureReference, RecordSummary
+from comem_memory.store.contract import CollectionIdentity, FileReference, MemoryRecord, RecordSummary
 from comem_memory.store.filters import Filter
 from comem_memory.store.ids import SEPARATOR, chroma_id, is_item
 from comem_memory.store.library import Collection, InternalError
@@ -68,8 +68,8 @@ IDS_BATCH = 5000
 """Ids a request: SQLite takes 32 766 variables."""
 
 _NAMES, _NESTED, _SUPERSEDES, _TEXT = "comem.names", "comem.nested", "comem.supersedes", "comem.text"
-_CONTENT = "comem.content"
-_LONG = (BLOCK, _NAMES, _NESTED, _SUPERSEDES, _TEXT, _CONTENT)
+_CONTENT, _PASSAGES, _PASSAGE_KEYS = "comem.content", "comem.passages", "comem.passage_keys"
+_LONG = (BLOCK, _NAMES, _NESTED, _SUPERSEDES, _TEXT, _CONTENT, _PASSAGES, _PASSAGE_KEYS)
 """Texts of ours that may be in parts."""
 _KEY, _TERMS, _IMAGE, _SUPERSEDING = "comem.key", "comem.terms", "comem.image", "comem.superseding"
 _OPTIONAL = (*_LONG[2:], *map(count_of, _LONG), _TERMS, _IMAGE, _SUPERSEDING, *TIME_KEYS)
@@ -171,6 +171,7 @@ def read(collection: Collection, ids: Sequence[str], namespace: str | None = Non
                         key=key,
                         block=block_of(collection, stored),
                         text=joined(_TEXT, stored) or document or None,
+                        passage_keys=joined(_PASSAGE_KEYS, stored) or "",
                     )
             left, attempt = torn, attempt + 1
     return _asked(found, ids, namespace)
@@ -243,6 +244,7 @@ def _summary(stored: dict[str, Any]) -> dict[str, Any]:
         "content_hash": stored["comem.content_hash"],
         "truncated": stored["comem.truncated"],
         "supersedes": tuple(filter(None, (joined(_SUPERSEDES, stored) or "").split(SEPARATOR))),
+        "passages": tuple(json.loads(joined(_PASSAGES, stored) or "[]")),
         **_read_content(joined(_CONTENT, stored)),
         **_read_times(stored),
     }
@@ -259,19 +261,24 @@ def _read_times(stored: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _file(part: dict[Literal["image", "audio"], str]) -> FileReference:
+    [(kind, reference)] = part.items()
+    return FileReference(reference, kind)
+
+
 def _read_content(stored: str | None) -> dict[str, Any]:
     """Content and what is left out of it, as `_stored_content` writes them."""
     if stored is None:
         return {}
     read = json.loads(stored)
-    content = map_pictures(read["parts"], lambda part: PictureReference(part["image"]))
+    content = map_files(read["parts"], _file)
     return {"content": content, "left_out": tuple(read["left_out"])}
 
 
 def _stored_content(record: RecordSummary) -> str:
     if not record.content:
         return ""
-    parts = map_pictures(record.content, lambda part: {"image": part.reference})
+    parts = map_files(record.content, lambda part: {part.kind: part.reference})
     return json.dumps({"parts": parts, "left_out": record.left_out}, ensure_ascii=False)
 
 
@@ -322,6 +329,8 @@ def _stored_metadata(
         _SUPERSEDES: SEPARATOR.join(record.supersedes),
         _TEXT: record.text if record.text and quotas and len(record.text.encode()) > quotas.document_bytes else "",
         _CONTENT: _stored_content(record),
+        _PASSAGES: json.dumps(record.passages, ensure_ascii=False) if record.passages else "",
+        _PASSAGE_KEYS: record.passage_keys,
     }
     most = quotas.value_bytes if quotas else None
     optional = {_IMAGE: record.image, _TERMS: _terms(record), _SUPERSEDING: len(record.supersedes) and 1}

@@ -1,24 +1,26 @@
-"""`Writer`: items become records of a namespace, and their pictures are kept beside them."""
+"""`Writer`: items become records of a namespace, and their pictures and audio are kept beside them."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
 
-from comem_memory.content import map_pictures
+from comem_memory.content import Audio, map_files
 from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import (
     CHUNK,
     DeferredEncoder,
+    EncodedItem,
     MemoryEncoder,
     PreparedItem,
     encode_prepared,
@@ -26,17 +28,19 @@ from comem_memory.encoder import (
     prepare,
 )
 from comem_memory.errors import DuplicateIdError, EncoderMismatchError, InvalidItemError
-from comem_memory.files import image_digest, load_image
+from comem_memory.files import image_digest, load_image, read_audio
+from comem_memory.passages import PassageRule, in_passages
 from comem_memory.progress import progress_bar
 from comem_memory.redaction import Redact, redacted, redacted_content, redacted_value
 from comem_memory.retrieval import RetrievalKey
 from comem_memory.store.codec import Precision, encode_block
 from comem_memory.store.contract import (
     CollectionIdentity,
+    FileReference,
     MemoryRecord,
     MemoryStore,
-    PictureReference,
     RecordSummary,
+    as_part,
     identity_of,
 )
 from comem_memory.store.deleting import delete_items, remove_expired
@@ -44,6 +48,7 @@ from comem_memory.store.filters import Filter, check_namespace
 from comem_memory.store.identification import Given, made_ids, stored_ids
 from comem_memory.store.merging import merged, merged_metadata
 from comem_memory.store.moments import date_of, expiry, to_date
+from comem_memory.store.passages import pack_keys
 from comem_memory.store.pictures import PictureFolder
 from comem_memory.store.portable import count_items, find_exports, read_folder
 from comem_memory.types import MESSAGE_NOTE, MemoryItem, Metadata, notes_of, own_metadata, with_notes
@@ -112,7 +117,13 @@ class Writer:
     # -- what is written ----------------------------------------------------------------------------------------
 
     def add(
-        self, items: Addable | Iterable[Addable], *, truncate: bool, batch_size: int, progress: bool | None
+        self,
+        items: Addable | Iterable[Addable],
+        *,
+        truncate: bool,
+        passages: PassageRule | None,
+        batch_size: int,
+        progress: bool | None,
     ) -> list[str]:
         self.store.check_open(writing=True)
         given: Iterable[Any] = [items] if is_one(items) else items  # type: ignore[assignment]
@@ -120,7 +131,7 @@ class Writer:
         ids: list[str] = []
         total = len(given) if isinstance(given, Sequence) else None
         with progress_bar("encoding", progress, total=total) as bar:
-            clean = (redacted(to_item(one), self.redact) for one in given)
+            clean = (in_passages(redacted(to_item(one), self.redact), passages) for one in given)
             for chunk in in_chunks(prepare(one, self.encoder, truncate=truncate) for one in clean):
                 told = [Given(one.item.id, one.content_hash, one.item.metadata) for one in chunk]
                 named_as = stored_ids(told, self.store, self.namespace, seen)
@@ -134,7 +145,16 @@ class Writer:
         return ids
 
     def update(
-        self, id: str, *, text: str | None, image: Any, content: Any, metadata: Metadata | None, truncate: bool
+        self,
+        id: str,
+        *,
+        text: str | None,
+        image: Any,
+        content: Any,
+        metadata: Metadata | None,
+        thin: bool | None,
+        truncate: bool,
+        passages: PassageRule | None,
     ) -> None:
         self.store.check_open(writing=True)
         self.check_encoder()
@@ -143,38 +163,40 @@ class Writer:
         while True:
             [old] = self.store.require([id], namespace=self.namespace)
             given = {"text": text, "image": image, "content": content}
-            unchanged = all(value is None for value in given.values())
+            unchanged = all(value is None for value in (*given.values(), passages))
             if old.content and content is None and not unchanged:
                 raise InvalidItemError(
                     f"Item {id!r} has content of {len(old.content)} parts, which text and image do not replace. Pass "
                     "content=... too: the new one, or that of get()."
                 )
             kept = self._stored_content(old) if content is None else {}
+            if text not in (None, old.text) or passages is not None:
+                kept.pop("passages", None)
             item = MemoryItem(
                 id=id,
                 **kept | {name: value for name, value in given.items() if value is not None},
                 metadata=own_metadata(old.metadata) if metadata is None else metadata,
-                thin=bool(old.left_out),
+                thin=bool(old.left_out) if thin is None else thin,
             )
             notes = notes_of(old.metadata)
             if item.text != old.text:
                 notes.pop(MESSAGE_NOTE, None)  # it says the old text
-            item = with_notes(item, notes)
+            item = in_passages(with_notes(item, notes), passages or ("sentence" if old.passages else None))
             one = None if unchanged else prepare(item, self.encoder, truncate=truncate)
-            changed = [] if one is None or one.content_hash == old.content_hash else [one]
+            is_same = one is None or (one.content_hash, one.passages) == (old.content_hash, old.passages)
+            changed = [] if one is None or is_same else [one]
             made = self._encode(changed, batch_size=1)
             with self._lock:
                 if self.store.require([id], namespace=self.namespace) != [old]:
                     continue  # another thread wrote it while this one encoded
                 updated_at = to_date(self.store.next_moment())
                 if made:
-                    [(key, block)] = made
-                    record = self._record(changed[0], key, block, updated_at)
+                    record = self._record(changed[0], made[0], updated_at)
                     self._put([replace(record, **{name: getattr(old, name) for name in _KEPT})])
                     return
                 new = replace(old, metadata=item.metadata, updated_at=updated_at)
-                if one is not None and self._are_gone(old.pictures):
-                    new = replace(new, **self._keep_pictures(one))
+                if one is not None and self._are_gone(old.files):
+                    new = replace(new, **self._keep_files(one))
                 self._put([new])
                 return
 
@@ -193,12 +215,7 @@ class Writer:
                 left = iter(old)
                 for chunk in in_chunks(prepare(item, self.encoder, truncate=True) for item in items):
                     made = zip(chunk, self._encode(chunk, batch_size, bar.update), left)  # noqa: B905 - left goes on
-                    migration.put(
-                        [
-                            replace(o, key=k, block=b, truncated=p.inputs.truncated, left_out=p.inputs.left_out)
-                            for p, (k, b), o in made
-                        ]
-                    )
+                    migration.put([replace(o, **new, truncated=p.truncated, left_out=p.left_out) for p, new, o in made])
                 encoded += len(old)
         migration.commit()
         return encoded
@@ -216,16 +233,18 @@ class Writer:
             for old in migration.pending(CHUNK):
                 texts, pictures = [one.text for one in old], [self._picture(one) for one in old]
                 keys = self.key.item_keys(texts, pictures, [one.id for one in old])
-                migration.put([replace(one, key=key) for one, key in zip(old, keys, strict=True)])
+                of_passages = [pack_keys(self.key.passage_keys(one.passages)) for one in old]
+                new = zip(old, keys, of_passages, strict=True)
+                migration.put([replace(one, key=key, passage_keys=passages) for one, key, passages in new])
                 rekeyed += len(old)
                 bar.update(len(old))
         migration.commit()
         return rekeyed
 
     def _stored_content(self, record: MemoryRecord) -> dict[str, Any]:
-        """Text, image and content of a record, as fields of an item."""
+        """Text, image, content and passages of a record, as fields of an item."""
         image, content = self.pictures.find(record.image), self.pictures.content(record)
-        return {"text": record.text, "image": image, "content": content}
+        return {"text": record.text, "image": image, "content": content, "passages": record.passages}
 
     def _picture(self, record: MemoryRecord) -> Image.Image | None:
         path = self.pictures.find(record.image)
@@ -303,17 +322,15 @@ class Writer:
 
     def _encode(
         self, prepared: Sequence[PreparedItem], batch_size: int, on_batch: Callable[[int], object] | None = None
-    ) -> list[tuple[np.ndarray, str]]:
-        """Retrieval key and block of each item."""
+    ) -> list[Packed]:
+        """Keys and block of each item."""
         if not prepared:
             return []
-        keys, vectors = encode_prepared(prepared, self.encoder, self.key, batch_size=batch_size, on_batch=on_batch)
-        return [(key, encode_block(vector, self.precision)) for key, vector in zip(keys, vectors, strict=True)]
+        encoded = encode_prepared(prepared, self.encoder, self.key, batch_size=batch_size, on_batch=on_batch)
+        return [packed(one, self.precision) for one in encoded]
 
-    def _record(
-        self, one: PreparedItem, key: np.ndarray, block: str, moment: str, supersedes: tuple[str, ...] = ()
-    ) -> MemoryRecord:
-        record = record_of(one, key, block, moment, **self._keep_pictures(one))
+    def _record(self, one: PreparedItem, made: Packed, moment: str, supersedes: tuple[str, ...] = ()) -> MemoryRecord:
+        record = record_of(one, made, moment, **self._keep_files(one))
         return replace(record, namespace=self.namespace, supersedes=supersedes)
 
     def _adopt(self, chunk: Sequence[MemoryRecord], taken: dict[str, tuple[str, str]]) -> None:
@@ -350,34 +367,36 @@ class Writer:
                 self.store.supersede([id], by=by, namespace=self.namespace)
 
     def _adopted(self, record: MemoryRecord) -> MemoryRecord:
-        """A record of another memory as one of this namespace, its picture kept where this memory keeps them."""
+        """A record of another memory as one of this namespace, its files kept where this memory keeps them."""
         if self.pictures.folder is None:
             return replace(record, namespace=self.namespace)
 
-        def copied(path: str) -> str:
-            digest = image_digest(load_image(path))  # what is no picture is not taken over
-            name = digest.hex() if record.content else record.content_hash
-            return self.pictures.copy(Path(path), namespace=self.namespace, id=record.id, name=name[:32])
+        def copied(file: FileReference) -> FileReference:
+            part = as_part(file)
+            name = _named(read_audio(part) if isinstance(part, Audio) else load_image(part))  # no picture: not taken
+            name = name if record.content else record.content_hash[:32]
+            path = Path(file.reference)
+            return file._replace(reference=self.pictures.copy(path, namespace=self.namespace, id=record.id, name=name))
 
-        references = {path: copied(path) for path in record.pictures}
-        content = map_pictures(record.content, lambda part: PictureReference(references[part.reference]))
-        image = None if record.image is None else references[record.image]
+        copies = {file: copied(file) for file in record.files}
+        content = map_files(record.content, copies.__getitem__)
+        image = None if record.image is None else copies[FileReference(record.image)].reference
         return replace(record, namespace=self.namespace, image=image, content=content)
 
-    def _keep_pictures(self, one: PreparedItem) -> dict[str, Any]:
-        """The image and content of an item's record, its pictures kept."""
+    def _keep_files(self, one: PreparedItem) -> dict[str, Any]:
+        """The image and content of an item's record, its pictures and recordings kept."""
 
-        def keep(picture: Image.Image, given: Any) -> str:
-            path = given if isinstance(given, Path) else None
-            name = one.content_hash if one.content is None else image_digest(picture).hex()
-            return self.pictures.keep(picture, path, namespace=self.namespace, id=one.id, name=name[:32])
+        def keep(part: Image.Image | Audio, given: Any) -> FileReference:
+            source = given.source if isinstance(given, Audio) else given
+            path = source if isinstance(source, Path) else None
+            name = one.content_hash[:32] if one.content is None else _named(part)
+            kept = self.pictures.keep(part, path, namespace=self.namespace, id=one.id, name=name)
+            return FileReference(kept, "audio" if isinstance(part, Audio) else "image")
 
         parts = zip(one.content or (), one.item.content or (), strict=True)
         return {
-            "image": None if one.picture is None else keep(one.picture, one.item.image),
-            "content": tuple(
-                part if isinstance(part, str) else PictureReference(keep(part, given)) for part, given in parts
-            ),
+            "image": None if one.picture is None else keep(one.picture, one.item.image).reference,
+            "content": tuple(part if isinstance(part, str) else keep(part, given) for part, given in parts),
         }
 
     # -- under the lock -----------------------------------------------------------------------------------------
@@ -395,9 +414,9 @@ class Writer:
         new: dict[str, dict[str, Any]] = {}
         for one in prepared:
             old = stored[one.id]
-            gone = self._are_gone(old.pictures)
+            gone = self._are_gone(old.files)
             fields = {
-                **(self._keep_pictures(one) if gone else {"image": old.image, "content": old.content}),
+                **(self._keep_files(one) if gone else {"image": old.image, "content": old.content}),
                 "metadata": merged_metadata(old.metadata, one.item.metadata),
                 "supersedes": tuple(dict.fromkeys(old.supersedes + one.supersedes)),
                 "superseded_by": old.superseded_by if one.id in stay else None,
@@ -414,59 +433,73 @@ class Writer:
         same = [old for old in whole if old.content_hash == stored[old.id].content_hash]
         self._put([replace(old, **new[old.id]) for old in same])
 
-    def _are_gone(self, references: Iterable[str]) -> bool:
-        """Whether the file of any of these pictures is gone."""
-        return not all(Path(self.pictures.find(reference)).is_file() for reference in references)
+    def _are_gone(self, files: Iterable[FileReference]) -> bool:
+        """Whether any of these files is gone."""
+        return not all(Path(self.pictures.find(file.reference)).is_file() for file in files)
 
     def _put_new(
         self,
         prepared: Sequence[PreparedItem],
-        made: Sequence[tuple[np.ndarray, str]],
+        made: Sequence[Packed],
         stored: Mapping[str, RecordSummary],
     ) -> None:
         """Stores items with their keys and blocks, each as created after the one before."""
         if prepared:
             records = []
-            for moment, (one, (key, block)) in enumerate(zip(prepared, made, strict=True), self.store.next_moment()):
+            for moment, (one, new) in enumerate(zip(prepared, made, strict=True), self.store.next_moment()):
                 earlier = stored[one.id].supersedes if one.id in stored else ()
                 links = tuple(dict.fromkeys(earlier + one.supersedes))
-                records.append(self._record(one, key, block, to_date(moment), links))
+                records.append(self._record(one, new, to_date(moment), links))
             self._put(records)
 
     def _put(self, records: Sequence[MemoryRecord]) -> None:
-        """Stores records; only then goes what was kept of the pictures they replace."""
+        """Stores records; only then goes what was kept of the files they replace."""
         if not records:
             return  # a server is not asked for nothing
         self.check_encoder()  # another thread may have migrated the collection meanwhile
         self.store.put(records)
         for record in records:
-            self.pictures.drop(namespace=record.namespace, id=record.id, except_for=record.pictures)
+            self.pictures.drop(namespace=record.namespace, id=record.id, except_for=record.files)
+
+
+class Packed(TypedDict):
+    """What an item became, as fields of its record."""
+
+    key: np.ndarray
+    block: str
+    passage_keys: str
+
+
+def packed(encoded: EncodedItem, precision: Precision) -> Packed:
+    """
+    Raises:
+        ValueError: As in `encode_block`.
+    """
+    block, passage_keys = encode_block(encoded.vectors, precision), pack_keys(encoded.passage_keys)
+    return Packed(key=encoded.key, block=block, passage_keys=passage_keys)
 
 
 def record_of(
     one: PreparedItem,
-    key: np.ndarray,
-    block: str,
+    made: Packed,
     moment: str,
     *,
     image: str | None,
-    content: tuple[str | PictureReference, ...],
+    content: tuple[str | FileReference, ...],
 ) -> MemoryRecord:
     """The record of a new item, of no namespace yet.
 
     Args:
         one: The item.
-        key: Its retrieval key, (D,).
-        block: Its memory embeddings, packed.
+        made: Its keys and vectors.
         moment: When it is created, in the form of `created_at`.
         image: The reference to its picture.
-        content: Its content, with references to the pictures.
+        content: Its content, with references to the files.
     """
     return MemoryRecord(
         id=one.id,
         namespace="",
-        key=key,
-        block=block,
+        **made,
         text=one.item.text,
         image=image,
         metadata=one.item.metadata,
@@ -475,10 +508,17 @@ def record_of(
         content=content,
         updated_at=moment,
         supersedes=one.supersedes,
-        truncated=one.inputs.truncated,
-        left_out=one.inputs.left_out,
+        truncated=one.truncated,
+        left_out=one.left_out,
+        passages=one.passages,
         **_given_times(one.item),
     )
+
+
+def _named(part: Image.Image | Audio) -> str:
+    """The name of a file after what is in it."""
+    digest = hashlib.sha256(part.data).digest() if isinstance(part, Audio) else image_digest(part)
+    return digest.hex()[:32]
 
 
 def _given_times(item: MemoryItem) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ retrieval-augmented prompts, and its right answers are what a memory encoder lea
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import shutil
@@ -14,16 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from comem_memory.content import as_json, map_pictures, with_texts
+from comem_memory.content import Audio, as_json, map_files, with_texts
 from comem_memory.errors import CorpusError
 from comem_memory.files import (
     MODEL_PIXELS,
     at_most,
     atomic_write,
+    audio_suffix,
     image_digest,
     keep_picture,
     load_image,
     open_work,
+    read_audio,
     refuse_existing,
 )
 from comem_memory.model import TEXT_PROMPTS, Backbone, PromptItem, retrieval_content
@@ -170,8 +173,19 @@ def _sample(draft: Draft, id: str, group: int, corpus: Path) -> CorpusSample:
 def _item(item: DraftItem, corpus: Path) -> CorpusItem:
     content = None
     if item.content is not None:
-        content = [as_json(one) for one in map_pictures(item.content, lambda one: Path(str(_kept(one, corpus))))]
+        content = [as_json(one) for one in map_files(item.content, lambda one: _kept_part(one, corpus))]
     return CorpusItem(id=item.id, text=item.text, image=_kept(item.image, corpus), content=content)
+
+
+def _kept_part(part: Any, corpus: Path) -> Path | Audio:
+    """A picture or recording as a file of the corpus."""
+    if not isinstance(part, Audio):
+        return Path(str(_kept(part, corpus)))
+    data = read_audio(part).data
+    path = corpus / "audio" / f"{hashlib.sha256(data).hexdigest()[:24]}{audio_suffix(data)}"
+    if not path.is_file():
+        atomic_write(path, data)
+    return Audio(path.relative_to(corpus))
 
 
 def _kept(image: Any, corpus: Path) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from comem_memory.content import below, content_parts, pictures_of
+from comem_memory.content import audio_of, below, content_parts, pictures_of
 from comem_memory.errors import CorpusError, InvalidItemError
 from comem_memory.files import MODEL_PIXELS, at_most, load_image
 from comem_memory.progress import tracked
@@ -146,7 +146,10 @@ def _draft(given: _OwnItem, place: str, id: str, folder: Path) -> DraftItem:
         item = MemoryItem(text=given.text or None, image=image, content=content)
     except InvalidItemError as error:
         raise CorpusError(f"{place}: {error}") from error
-    for picture in (item.image, *pictures_of(item.content or ())):
-        if isinstance(picture, Path) and not picture.is_file():
-            raise CorpusError(f"{place}: there is no picture {picture}. Correct the path.")
+    parts = item.content or ()
+    files = [("picture", picture) for picture in (item.image, *pictures_of(parts))]
+    files += [("recording", recording.source) for recording in audio_of(parts)]
+    for kind, file in files:
+        if isinstance(file, Path) and not file.is_file():
+            raise CorpusError(f"{place}: there is no {kind} {file}. Correct the path.")
     return DraftItem(id, item.text or "", item.image, item.content)

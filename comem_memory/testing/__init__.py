@@ -7,11 +7,13 @@ from comem_memory.testing.stand_ins import (
     tiny_key,
     tiny_memory,
     tiny_picture,
+    tiny_sound,
 )
-from comem_memory.testing.tiny_models import FAMILIES, HIDDEN_SIZE, SPECIAL, Family, tiny_backbone
+from comem_memory.testing.tiny_models import FAMILIES, HEARING, HIDDEN_SIZE, SPECIAL, Family, tiny_backbone
 
 __all__ = [
     "FAMILIES",
+    "HEARING",
     "HIDDEN_SIZE",
     "SPECIAL",
     "ColourEmbedder",
@@ -22,4 +24,5 @@ __all__ = [
     "tiny_key",
     "tiny_memory",
     "tiny_picture",
+    "tiny_sound",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +50,19 @@ def tiny_picture(seed: int = 0, *, size: tuple[int, int] = (64, 48)) -> Image.Im
     """A picture of 8 x 8 random colours, `size` pixels (width, height) large."""
     colours = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Image.fromarray(colours).resize(size, Image.Resampling.NEAREST)
+
+
+def tiny_sound(seed: int = 0, *, seconds: float = 0.5, rate: int = 8000) -> bytes:
+    """A WAV file of a chord of three random tones."""
+    pitches = np.random.default_rng(seed).uniform(200, 3000, (3, 1))
+    wave_form = np.sin(2 * np.pi * pitches * np.arange(int(seconds * rate)) / rate).mean(axis=0)
+    file = io.BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setnchannels(1)
+        written.setsampwidth(2)
+        written.setframerate(rate)
+        written.writeframes((wave_form * 32767).astype("<i2").tobytes())
+    return file.getvalue()
 
 
 class LetterEmbedder:

@@ -17,6 +17,9 @@ from transformers import (
     Gemma3ImageProcessorPil,
     Gemma3Processor,
     Gemma3TextConfig,
+    GlmAsrConfig,
+    GlmAsrForConditionalGeneration,
+    GlmAsrProcessor,
     GotOcr2ImageProcessorPil,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
@@ -39,6 +42,9 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2VLConfig,
@@ -48,6 +54,7 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
+    WhisperFeatureExtractor,
 )
 
 from comem_memory.model import Backbone, without_videos
@@ -64,8 +71,12 @@ Family = Literal[
     "gemma3_text",
     "gemma3",
     "internvl",
+    "qwen2_audio",
+    "glmasr",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
+HEARING: tuple[Family, ...] = ("qwen2_audio", "glmasr")
+"""Families that take audio."""
 HIDDEN_SIZE = 64
 
 
@@ -73,7 +84,7 @@ def tiny_backbone(family: Family = "llava", *, seed: int = 0) -> Backbone:
     """A random model of 2 layers and hidden size 64 that reads bytes, with its family's own processor.
 
     Args:
-        family: `llama`, `qwen2` and `gemma3_text` take text only, the others also pictures.
+        family: `llama`, `qwen2` and `gemma3_text` take text only, those of `HEARING` also audio, the others pictures.
         seed: Another seed is another model.
     """
     with seeded(seed):
@@ -145,13 +156,14 @@ SPECIAL = ["<pad>", "<|im_start|>", "<|im_end|>", "<image>", *VISION_TOKENS]
 CHATML = Vocabulary(SPECIAL, bos="<|im_start|>", eos="<|im_end|>")
 
 
-def chatml(picture: str) -> str:
-    """The ChatML template of models that write this in a picture's place."""
+def chatml(picture: str, clip: str = "") -> str:
+    """The ChatML template of models that write these in the place of a picture and a clip."""
     return (
         "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
         "{% if message['content'] is string %}{{ message['content'] }}"
         "{% else %}{% for part in message['content'] %}"
-        f"{{{{ '{picture}' if part['type'] == 'image' else part['text'] }}}}{{% endfor %}}{{% endif %}}"
+        f"{{{{ '{picture}' if part['type'] == 'image' else '{clip}' if part['type'] == 'video' else part['text'] }}}}"
+        "{% endfor %}{% endif %}"
         "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
 
@@ -199,7 +211,8 @@ _QWEN_TEXT = CHATML.text_config | {
 
 
 def _qwen_processor(processor_class: type, patch_size: int = 14) -> Any:
-    tokenizer = CHATML.tokenizer(chatml("<|vision_start|><|image_pad|><|vision_end|>"), VISION_TOKENS)
+    picture, clip = (f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("image", "video"))
+    tokenizer = CHATML.tokenizer(chatml(picture, clip), VISION_TOKENS)
     images = Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 112 * 112}, patch_size=patch_size)
     return without_videos(processor_class)(images, tokenizer, chat_template=tokenizer.chat_template)
 
@@ -408,6 +421,57 @@ def _internvl() -> tuple[PreTrainedModel, Any]:
     return InternVLForConditionalGeneration(config), processor
 
 
+# -- Models that hear: Qwen2-Audio, GLM-ASR ------------------------------------------------------------------------
+
+SECONDS = 2
+"""What the tiny models hear at once."""
+_MELS = {"num_mel_bins": 8}
+
+
+def _ears() -> WhisperFeatureExtractor:
+    return WhisperFeatureExtractor(feature_size=8, chunk_length=SECONDS, return_attention_mask=True)
+
+
+_AUDIO_TOKENS = ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
+QWEN_AUDIO = Vocabulary(["<pad>", "<|im_start|>", "<|im_end|>", *_AUDIO_TOKENS], bos="<|im_start|>", eos="<|im_end|>")
+
+
+def _qwen2_audio() -> tuple[PreTrainedModel, Any]:
+    audio = {"encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "d_model": 32}
+    ids: dict[str, Any] = {"audio_token_id": QWEN_AUDIO.id("<|AUDIO|>")}
+    config = Qwen2AudioConfig(
+        audio_config=_MELS | audio | {"max_source_positions": 50 * SECONDS},
+        text_config={"model_type": "qwen2", **QWEN_AUDIO.text_config},
+        **ids,
+    )
+    tokenizer = QWEN_AUDIO.tokenizer("", _AUDIO_TOKENS)  # its processor brings a template
+    return Qwen2AudioForConditionalGeneration(config), Qwen2AudioProcessor(_ears(), tokenizer)
+
+
+_GLM_MARKS = ["<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_audio|>", "<|pad|>", "<|end_of_audio|>"]
+GLM_ASR = Vocabulary(["<pad>", "<|endoftext|>", *_GLM_MARKS], bos="<|endoftext|>", eos="<|endoftext|>")
+_GLM_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'audio' %}{{ '<|begin_of_audio|><|pad|><|end_of_audio|><|user|>\n' }}"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+"""As in zai-org/GLM-ASR-Nano-2512: behind a recording the user's turn begins again, and no turn has an end."""
+
+
+def _glmasr() -> tuple[PreTrainedModel, Any]:
+    audio = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 128}
+    config = GlmAsrConfig(
+        audio_config=_MELS | audio | {"max_position_embeddings": 50 * SECONDS},
+        text_config={"model_type": "llama", **GLM_ASR.text_config},
+        audio_token_id=GLM_ASR.id("<|pad|>"),
+    )
+    tokenizer = GLM_ASR.tokenizer(_GLM_TEMPLATE, _GLM_MARKS)
+    processor = GlmAsrProcessor(_ears(), tokenizer, chat_template=tokenizer.chat_template, max_audio_len=2 * SECONDS)
+    return GlmAsrForConditionalGeneration(config), processor
+
+
 _BUILDERS = {
     "llama": _llama,
     "llava": _llava,
@@ -420,4 +484,6 @@ _BUILDERS = {
     "gemma3_text": _gemma3_text,
     "gemma3": _gemma3,
     "internvl": _internvl,
+    "qwen2_audio": _qwen2_audio,
+    "glmasr": _glmasr,
 }

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from comem_memory.content import pictures_of
+from comem_memory.content import Audio, pictures_of
 from comem_memory.errors import InvalidItemError
 from comem_memory.files import item_files, items_of
 from comem_memory.server.pictures import check_sizes
@@ -67,8 +67,10 @@ def _dropped(part: Any, folder: Path, read: Callable[[Path], bytes]) -> Any:
         InvalidItemError: It is a file that was not dropped: else a line of a file could name any picture of this
             machine, and whoever wrote it would see it.
     """
+    if isinstance(part, Audio):
+        return Audio(_dropped(part.source, folder, read))
     if not isinstance(part, Path):
         return part
     if not part.resolve().is_relative_to(folder.resolve()) or not part.is_file():
-        raise InvalidItemError(f"The picture {part.name!r} of an item was not dropped. Drop it beside its file.")
+        raise InvalidItemError(f"The file {part.name!r} of an item was not dropped. Drop it beside its file.")
     return read(part)

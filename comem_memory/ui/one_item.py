@@ -9,7 +9,7 @@ from typing import Any
 from nicegui import ui
 
 from comem_memory.answers import Description
-from comem_memory.content import with_texts
+from comem_memory.content import Audio, with_texts
 from comem_memory.errors import InvalidItemError
 from comem_memory.server.answering import in_turn
 from comem_memory.types import MemoryHit, leaves
@@ -69,12 +69,14 @@ class OneItem:
                 ui.button("Close", on_click=self._sheet.close).props("flat")
 
     def _show_parts(self, hit: MemoryHit) -> None:
-        """The texts and pictures of an item of several, in their order; what is not in its vectors is marked."""
+        """The parts of an item of several, in their order; what is not in its vectors is marked."""
         for place, part in enumerate(hit.content or ()):
             is_left_out = place in hit.left_out
             with ui.element("div").classes("part left-out" if is_left_out else "part"):
                 if isinstance(part, str):
                     ui.label(part).classes("text")
+                elif isinstance(part, Audio):
+                    ui.label("A recording, which this page does not play").classes("muted")
                 else:
                     show_picture(hit, self._visitor.namespace, large=True, part=place)
                 if is_left_out:
@@ -162,7 +164,9 @@ def _facts(hit: MemoryHit) -> dict[str, Any]:
 
 
 def _vectors(hit: MemoryHit) -> str | None:
-    """Of what an item's vectors are, if not of all of it."""
+    """Of what an item's vectors are, if not of all of it as a whole."""
+    if hit.passages:
+        return f"of {len(hit.passages)} passages, each by itself"
     if hit.left_out:
         return f"without {len(hit.left_out)} of its {len(hit.content or ())} parts: it is too long for one item"
     return "of its beginning: the text is too long for one item" if hit.truncated else None

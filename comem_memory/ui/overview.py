@@ -90,9 +90,13 @@ def drift(memory: ContinuousMemory, most: int = COMPARED) -> list[tuple[MemoryHi
     hits = memory.newest(limit=most)
     if not hits:
         return []
-    items = [MemoryItem(text=hit.text, image=hit.image, content=hit.content) for hit in hits]
-    made = memory.encode(items, truncate=True)
+    items = [
+        MemoryItem(text=text, image=None if place else hit.image, content=hit.content)
+        for hit in hits
+        for place, text in enumerate(hit.passages or [hit.text])
+    ]
+    made = memory.encode(items, truncate=True).vectors.split([len(hit.blocks) for hit in hits])
     return [
-        (hit, cosine_similarity(hit.memory_embeddings, vectors.float(), dim=-1).mean().item())
-        for hit, vectors in zip(hits, made.vectors, strict=True)
+        (hit, cosine_similarity(hit.blocks, vectors.float(), dim=-1).mean().item())
+        for hit, vectors in zip(hits, made, strict=True)
     ]

@@ -35,7 +35,7 @@ def plane(hits: Sequence[MemoryHit]) -> np.ndarray:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    vectors = torch.stack([hit.memory_embeddings for hit in hits]).float()
+    vectors = torch.stack([hit.blocks.float().mean(0) for hit in hits])  # of one in passages, of what these share
     rows = normalize((vectors - vectors.mean(0)).flatten(1), dim=-1).numpy()
     if len(hits) < 4 or not rows.any():
         return np.pad(np.arange(len(hits), dtype=float)[:, None], ((0, 0), (0, 1)))

@@ -57,7 +57,9 @@ class StoreContract:
         assert store.get([], namespace="ann") == []
 
     def test_putting_again_replaces_everything(self, store: MemoryStore):
-        store.put([record("a", metadata={"old": 1, "both": 1}, image="a.png")])
+        passages = {"passages": ("é", "b"), "passage_keys": "keys"}
+        store.put([record("a", metadata={"old": 1, "both": 1}, image="a.png", **passages)])
+        assert store.get(["a"], namespace="ann")[0].passages == ("é", "b")
         newer = record("a", metadata={"both": 2}, text=None, seed=99, block="other")
         store.put([newer])
         assert store.get(["a"], namespace="ann") == [newer]
