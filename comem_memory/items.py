@@ -553,7 +553,8 @@ class ItemMemory:
         """
         if self.key.text is None:
             raise QueryError("This memory's key embeds images only. Open it with a key=... that embeds texts.")
-        return embed_questions(self.key.text, texts) if questions else self.key.text.embed(texts)
+        whole = [repaired(text) for text in texts]
+        return embed_questions(self.key.text, whole) if questions else self.key.text.embed(whole)
 
     def count(self, *, where: Filter | None = None) -> int:
         """Items in this namespace, or those that match a filter."""
@@ -662,4 +663,4 @@ def listed(ids: str | Iterable[str]) -> list[str]:
     for id in several:
         if not isinstance(id, str):
             raise QueryError(f"{id!r} is not an id: ids are texts. Pass what add() returned.")
-    return several
+    return [repaired(id) for id in several]

@@ -259,6 +259,14 @@ def plain(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () else value
 
 
+def whole(value: Any) -> Any:
+    """A value whose texts have no halves of characters and whose numbers are Python's: JSON has no form for others."""
+    value = plain(value)
+    if isinstance(value, Mapping):
+        return {whole(name): whole(one) for name, one in value.items()}
+    return [whole(one) for one in value] if isinstance(value, list | tuple) else _repaired(value)
+
+
 def is_storable(value: Any) -> bool:
     """Whether Chroma can keep a metadata value: numbers finite and of 64 bits, texts without lone surrogates."""
     if isinstance(value, int | float):
@@ -277,7 +285,7 @@ def with_notes(item: MemoryItem, notes: Mapping[str, str | int | float | bool]) 
         item: The item to add.
         notes: The notes, each under a name that begins with `CHAT_PREFIX`, which a user's metadata cannot have.
     """
-    return item.model_copy(update={"metadata": {**item.metadata, **notes}})
+    return item.model_copy(update={"metadata": {**item.metadata, **whole(notes)}})
 
 
 def own_metadata(metadata: Metadata) -> Metadata:

@@ -73,7 +73,7 @@ class Transcript:
     def __init__(self, memory: ContinuousMemory, session_id: str, on_error: OnError = "raise") -> None:
         if session_id in ("", None):
             raise ValueError(f"session_id is {session_id!r}. Pass a name, so that conversations stay apart.")
-        self.memory, self.session_id, self.on_error = memory, str(session_id), on_error
+        self.memory, self.session_id, self.on_error = memory, repaired(str(session_id)), on_error
         former: Filter = {FORMER[TRANSCRIPT]: self.session_id, FORMER[SESSION]: self.session_id}
         self.where: Filter = {"$or": [{TRANSCRIPT: self.session_id}, former]}
         """Finds the messages, and whatever else of a user's has the former names; `ids` knows which is which."""

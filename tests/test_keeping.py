@@ -61,6 +61,11 @@ def test_questions_by_their_mark_in_any_script(
     assert stated(said, lettered) == kept
 
 
+def test_half_of_a_character_is_no_matter(memory: ContinuousMemory):
+    item = in_place(memory, MemoryItem(text=stated("My cat \ud83d is called Tom.", memory)))
+    assert item.text == stated("My cat \ufffd is called Tom.", memory) == "My cat \ufffd is called Tom."
+
+
 def test_a_question_mark_within_an_address_asks_nothing(lettered: ContinuousMemory):
     said = "My site is http://a.org/?page=2 these days."
     assert stated(said, lettered) == said

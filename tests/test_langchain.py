@@ -866,6 +866,10 @@ def test_halves_of_characters_end_no_run(memory: ContinuousMemory):
     tools = [{"type": "function", "function": {"name": "f", "description": half, "parameters": {"type": "object"}}}]
     assert chat.bind(tools=tools).invoke(half).usage_metadata
     assert chat.get_num_tokens(half) == chat.get_num_tokens(whole)
+    assert chat.invoke(half, stop=["\ud83d"]).text == chat.invoke(whole, stop=["\ufffd"]).text
+    schema = {"title": "said", "description": half, "type": "object", "properties": {"x": {"enum": [half]}}}
+    filled = chat.model_copy(update={"max_tokens": 100}).with_structured_output(schema | {"required": ["x"]})
+    assert filled.invoke(half) == {"x": whole}
     agent = create_agent(
         Scripted(answers=[AIMessage("Brass \ud83d.")]), middleware=[ComemMiddleware(memory, remember=last_turn)]
     )

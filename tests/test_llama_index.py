@@ -204,9 +204,9 @@ class TestMemoryBlock:
 
     async def test_the_same_words_in_two_sessions_are_two_items(self, memory: ContinuousMemory):
         block = ComemMemoryBlock(memory=memory.namespace("eve"))
-        for session in ("s1", "s2"):
+        for session in ("s1", "s2", "s\ud83d"):
             await block.aput([ChatMessage("I like tea.")], session_id=session)
-        for session in ("s1", "s2"):
+        for session in ("s1", "s2", "s\ud83d"):
             assert len(await block.aget([ChatMessage("tea")], session_id=session)) == 1
         memory.namespace("eve").clear()
 

@@ -477,6 +477,8 @@ def test_halves_of_characters_are_repaired(memory: ContinuousMemory):
         found, expected = ([(h.id, h.similarity) for h in memory.search(text)] for text in (half, whole))
         assert found == expected
         assert memory.answer(half, max_new_tokens=4).text == memory.answer(whole, max_new_tokens=4).text
+        np.testing.assert_array_equal(memory.embed([half]), memory.embed([whole]))
+        assert memory.get(half, skip_missing=True) == [] and memory.delete(ids=[half]) == 0
 
 
 def test_an_item_that_could_not_be_found_is_not_encoded(llava: MemoryEncoder, encoded: list[int]):

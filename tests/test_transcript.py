@@ -163,6 +163,10 @@ class TestSessions:
         transcript.clear()
         assert memory.get("fact") and transcript.ids() == []
 
+    def test_its_name_may_have_half_of_a_character(self, memory: ContinuousMemory):
+        Transcript(memory, "s\ud83d").append(HELLO[:1])
+        assert messages(Transcript(memory, "s\ud83d")) == messages(Transcript(memory, "s\ufffd")) == ["user Hi"]
+
     @pytest.mark.parametrize("session_id", ["", None])
     def test_it_has_a_name(self, memory: ContinuousMemory, session_id: Any):
         with pytest.raises(ValueError, match=f"session_id is {session_id!r}. Pass a name"):

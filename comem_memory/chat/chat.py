@@ -19,6 +19,7 @@ from comem_memory.chat.tool_calls import Tool, ToolCall
 from comem_memory.chat.turns import parts_of, text_of
 from comem_memory.errors import GrammarError, ModelError
 from comem_memory.model import AnsweringModel, Message, PrefixCache
+from comem_memory.types import whole
 
 if TYPE_CHECKING:
     from comem_memory.chat.constrained import Constraint, Vocabulary
@@ -53,6 +54,10 @@ class ChatSettings:
     tool_choice: str = "auto"
     schema: dict[str, Any] | None = None
     generation_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("stop", "tools", "schema"):  # no tokenizer or grammar takes halves of characters
+            object.__setattr__(self, name, whole(getattr(self, name)))
 
     @property
     def tool_names(self) -> list[str]:

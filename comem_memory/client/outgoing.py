@@ -11,12 +11,12 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from comem_memory.chat import ChatSettings, NamedItems
-from comem_memory.content import Audio, content_parts, pictures_of, repaired
+from comem_memory.content import Audio, content_parts, pictures_of
 from comem_memory.errors import QueryError, shortened
 from comem_memory.files import as_png, load_image, read_audio
 from comem_memory.model import Message
 from comem_memory.server import wire
-from comem_memory.types import MemoryItem, plain
+from comem_memory.types import MemoryItem, whole
 
 
 def request(kind: type[wire.Wire], **given: Any) -> Any:
@@ -26,21 +26,11 @@ def request(kind: type[wire.Wire], **given: Any) -> Any:
         QueryError: Something in it cannot be sent.
     """
     try:
-        return kind(**{name: _whole(value) for name, value in given.items() if value is not None})
+        return kind(**{name: whole(value) for name, value in given.items() if value is not None})
     except ValidationError as error:
         found = error.errors()[0]
         place = ".".join(str(part) for part in found["loc"])
         raise QueryError(f"{shortened(place)} cannot be sent to a server: {found['msg']}.") from error
-
-
-def _whole(value: Any) -> Any:
-    """A value whose texts have no halves of characters and whose numbers are Python's: JSON has no form for others."""
-    value = plain(value)
-    if isinstance(value, str):
-        return repaired(value)
-    if isinstance(value, Mapping):
-        return {_whole(name): _whole(one) for name, one in value.items()}
-    return [_whole(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def picture(image: Any) -> bytes | None:

@@ -20,7 +20,7 @@ from comem_memory.memory import ContinuousMemory
 from comem_memory.redaction import redacted
 from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
-from comem_memory.types import MemoryHit, MemoryItem, with_notes
+from comem_memory.types import MemoryHit, MemoryItem, whole, with_notes
 
 from ..extraction import Facts, extracted
 from ..failures import Job, OnError, deliver, tolerating
@@ -66,7 +66,7 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
     on_error: OnError = "log"
 
     async def _aget(self, messages: list[ChatMessage] | None = None, **block_kwargs: Any) -> list[ChatMessage]:
-        hits = await asyncio.to_thread(self._recall, messages or [], block_kwargs.get(SESSION_ID))
+        hits = await asyncio.to_thread(self._recall, messages or [], whole(block_kwargs.get(SESSION_ID)))
         return [remembered(hits, self.mode, self.memory.order)]
 
     def _recall(self, messages: list[ChatMessage], session: str | None) -> list[MemoryHit]:
@@ -86,7 +86,7 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
     def _put(self, messages: list[ChatMessage]) -> None:
         sessions: dict[str | None, list[ChatMessage]] = {}
         for message in messages:
-            sessions.setdefault(message.additional_kwargs.get(SESSION_ID), []).append(message)
+            sessions.setdefault(whole(message.additional_kwargs.get(SESSION_ID)), []).append(message)
         jobs: dict[str, Job] = {
             uuid.uuid4().hex: partial(self._store, messages=said, session=session) for session, said in sessions.items()
         }
