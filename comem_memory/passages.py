@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeVar
 
 from comem_memory.errors import InvalidItemError, shortened
 from comem_memory.sentences import sentences
@@ -13,6 +13,7 @@ from comem_memory.types import MemoryItem
 
 PassageRule = Literal["sentence"] | Callable[[str], Iterable[str]]
 """How a text is cut: a passage a sentence, or a function from the text to its passages."""
+P = TypeVar("P")
 SHORT = 80
 """Most characters of what stands in front of each passage: a longer beginning would take the vectors of the rest."""
 
@@ -53,6 +54,11 @@ def in_passages(item: MemoryItem, rule: PassageRule | None) -> MemoryItem:
     else:
         found = [found[0], *(_behind(found[0], one) for one in found[1:])]
     return item.model_copy(update={"passages": tuple(found)})
+
+
+def encoded_apart(text: str | None, picture: P | None, passages: Sequence[str]) -> list[tuple[str | None, P | None]]:
+    """What gets vectors of its own: text and picture together, or each passage, the first with the picture."""
+    return [(one, None if place else picture) for place, one in enumerate(passages or [text])]
 
 
 def _behind(front: str, passage: str) -> str:

@@ -15,6 +15,7 @@ from comem_memory.encoder.deferred import DeferredEncoder
 from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
 from comem_memory.errors import InvalidItemError, shortened
 from comem_memory.files import image_digest, load_image, read_audio
+from comem_memory.passages import encoded_apart
 from comem_memory.types import MemoryItem, superseded_ids
 
 CHUNK = 64
@@ -95,8 +96,8 @@ def prepare(item: MemoryItem, encoder: MemoryEncoder | DeferredEncoder, *, trunc
             raise InvalidItemError(f"It has {len(passages)} passages, and may have {most}. Cut it into several items.")
         picture, content = opened(item.image, item.content)
         inputs = [
-            encoder.inputs(text, None if place else picture, content=content, truncate=truncate, thin=item.thin)
-            for place, text in enumerate(passages or [item.text])
+            encoder.inputs(text, shown, content=content, truncate=truncate, thin=item.thin)
+            for text, shown in encoded_apart(item.text, picture, passages)
         ]
     except InvalidItemError as error:
         name = item.id or (item.text or "")[:40]

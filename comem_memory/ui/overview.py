@@ -11,6 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from comem_memory.errors import counted
 from comem_memory.memory import ContinuousMemory
+from comem_memory.passages import encoded_apart
 from comem_memory.server.access import public_name
 from comem_memory.types import MemoryHit, MemoryItem
 from comem_memory.ui.cards import show_card
@@ -91,9 +92,9 @@ def drift(memory: ContinuousMemory, most: int = COMPARED) -> list[tuple[MemoryHi
     if not hits:
         return []
     items = [
-        MemoryItem(text=text, image=None if place else hit.image, content=hit.content)
+        MemoryItem(text=text, image=image, content=hit.content)
         for hit in hits
-        for place, text in enumerate(hit.passages or [hit.text])
+        for text, image in encoded_apart(hit.text, hit.image, hit.passages)
     ]
     made = memory.encode(items, truncate=True).vectors.split([len(hit.blocks) for hit in hits])
     return [
