@@ -328,6 +328,28 @@ def test_shells_complete_commands_and_options(tmp_path: Path):
     assert completed("comem add --split ", 3) == ["heading", "size"]
 
 
+def test_shells_complete_ids_of_the_memory_that_is_named(comem: Comem, jsonl: Path, tmp_path: Path):
+    def completed(*words: object) -> list[str]:
+        line = " ".join(map(str, ("comem", *words)))
+        asked = {"_COMEM_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        result = CliRunner().invoke(cli.app, [], env=asked, prog_name="comem", catch_exceptions=False)
+        assert not result.stderr
+        return result.stdout.split()
+
+    elsewhere, none = tmp_path / "elsewhere", tmp_path / "none"
+    comem("-d", elsewhere, "add", jsonl)
+    comem("-d", elsewhere, "-n", "ada", "add", "-", stdin='{"id": "desk", "text": "A desk."}')
+    assert completed("-d", elsewhere, "delete", "d") == ["door"]
+    assert {"cat", "door"} <= {*completed("-d", elsewhere, "delete", "cat", "")}
+    assert completed("-d", elsewhere, "-n", "ada", "history", "") == ["desk"]
+    assert completed("describe", "d") == []  # COMEM_DIRECTORY holds no memory yet
+    assert completed("-d", none, "delete", "d") == [] and not none.exists()
+    with server_process(tmp_path / "served") as server:
+        comem("--url", server.url, "add", jsonl)
+        assert completed("-d", tmp_path / "served", "describe", "d") == ["door"]
+    assert not (tmp_path / "memory").exists()
+
+
 def test_stats_of_a_token(comem: Comem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = tmp_path / "tokens.json"
     monkeypatch.setenv("COMEM_TOKEN", new_token(file, name="ada", namespaces=["ada"], writes=True))

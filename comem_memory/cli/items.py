@@ -23,6 +23,7 @@ from comem_memory.cli.app import (
     reach_memory,
 )
 from comem_memory.cli.bulk import add_with_ray
+from comem_memory.cli.completion import item_ids
 from comem_memory.cli.kept import reach_kept, shown
 from comem_memory.config import Mode, Split, TrajectoryFormat
 from comem_memory.content import amounts_of
@@ -167,7 +168,9 @@ def list_(
 
 @app.command()
 def history(
-    context: typer.Context, id: Annotated[str, typer.Argument(help="The item.")], as_json: AsJson = False
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(help="The item.", autocompletion=item_ids)],
+    as_json: AsJson = False,
 ) -> None:
     """Show an item with those that it took the place of or that took its place, oldest first; no model is loaded."""
     with reach_kept(context) as kept:
@@ -226,7 +229,9 @@ def ask(
 
 @app.command()
 def describe(
-    context: typer.Context, id: Annotated[str, typer.Argument(help="The item.")], as_json: AsJson = False
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(help="The item.", autocompletion=item_ids)],
+    as_json: AsJson = False,
 ) -> None:
     """Show what an item's vectors say, beside its stored text."""
     with reach_memory(context) as memory:
@@ -240,7 +245,7 @@ def describe(
 @app.command()
 def delete(
     context: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(help="The items.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(help="The items.", autocompletion=item_ids)] = None,
     where: Where = None,
     as_json: AsJson = False,
 ) -> None:

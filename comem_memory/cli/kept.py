@@ -31,6 +31,9 @@ class Kept(ABC):
         """How many items each namespace holds, and which encoder and retrieval key made them."""
 
     @abstractmethod
+    def ids(self) -> list[str]: ...
+
+    @abstractmethod
     def count(self, where: Filter | None = None) -> int: ...
 
     @abstractmethod
@@ -88,6 +91,9 @@ class _Stored(Kept):
         counts = {name: self._store.count(namespace=name) for name in self._store.namespaces()}
         return counts, str(self._store.identity.encoder), self._store.identity.key_name
 
+    def ids(self) -> list[str]:
+        return self._store.ids(namespace=self.namespace)
+
     def count(self, where: Filter | None = None) -> int:
         return self._store.count(namespace=self.namespace, where=where)
 
@@ -137,6 +143,9 @@ class _Served(Kept):
     def stats(self) -> tuple[dict[str, int], str | None, str | None]:
         told: Stats = self._connection.get("/v1/stats", self._wire.Stats)
         return told.items, told.encoder, told.retrieval_key
+
+    def ids(self) -> list[str]:
+        return self._post("ids", self._wire.IdsRequest(), self._wire.Ids).ids
 
     def count(self, where: Filter | None = None) -> int:
         return self._post("count", self._wire.FilterRequest(where=where), self._wire.Count).count
