@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,9 @@ def audio_file(hit: MemoryHit, part: int) -> Path:
     if not isinstance(found, Audio) or not isinstance(found.source, Path) or not found.source.is_file():
         raise ItemNotFoundError(f"Item {hit.id!r} has no audio at {part}.")
     return found.source
+
+
+def audio_type(file: Path) -> str:
+    """The media type of a recording's file, with which a browser plays it or does nothing with it."""
+    found, _ = mimetypes.guess_type(file.name)
+    return found if found and found.startswith(("audio/", "video/")) else "application/octet-stream"

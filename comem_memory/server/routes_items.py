@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -11,7 +10,7 @@ from fastapi.responses import FileResponse
 from PIL import Image
 
 from comem_memory.server.access import Readable, Writable
-from comem_memory.server.pictures import audio_file, checked, checked_content, items_of, picture_file
+from comem_memory.server.pictures import audio_file, audio_type, checked, checked_content, items_of, picture_file
 from comem_memory.server.problems import declared
 from comem_memory.server.wire import (
     AddRequest,
@@ -176,6 +175,4 @@ def audio(
 ) -> FileResponse:
     """A recording of an item."""
     path = audio_file(view.memory.get(id)[0], part)
-    media_type, _ = mimetypes.guess_type(path.name)
-    is_sound = media_type is not None and media_type.startswith(("audio/", "video/"))
-    return FileResponse(path, media_type=media_type if is_sound else "application/octet-stream", headers=_HEADERS)
+    return FileResponse(path, media_type=audio_type(path), headers=_HEADERS)

@@ -11,6 +11,7 @@ from comem_memory.ui.guard import PATH, Guard, session_of
 from comem_memory.ui.login import login_routes
 from comem_memory.ui.page import Page
 from comem_memory.ui.pictures import picture_routes
+from comem_memory.ui.recordings import recording_routes
 from comem_memory.ui.sessions import Sessions
 from comem_memory.ui.visitor import Visitor
 
@@ -26,7 +27,7 @@ def mount(app: FastAPI) -> Sessions:
     """
     served: Served = app.state.served
     sessions = Sessions(served)
-    for routes in (login_routes(sessions), picture_routes(sessions)):
+    for routes in (login_routes(sessions), picture_routes(sessions), recording_routes(sessions)):
         app.include_router(routes, max_body_size=served.settings.max_body_bytes)
 
     @ui.page("/", title="comem", dark=None)

@@ -15,6 +15,7 @@ from comem_memory.server.answering import in_turn
 from comem_memory.types import MemoryHit, leaves
 from comem_memory.ui.cards import moment, shown
 from comem_memory.ui.pictures import show_picture
+from comem_memory.ui.recordings import show_recording
 from comem_memory.ui.visitor import Visitor
 from comem_memory.ui.words import cut, show_text, words_of
 
@@ -76,7 +77,7 @@ class OneItem:
                 if isinstance(part, str):
                     ui.label(part).classes("text")
                 elif isinstance(part, Audio):
-                    ui.label("A recording, which this page does not play").classes("muted")
+                    show_recording(hit, self._visitor.namespace, place)
                 else:
                     show_picture(hit, self._visitor.namespace, large=True, part=place)
                 if is_left_out:

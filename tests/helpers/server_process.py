@@ -22,7 +22,7 @@ log_to(Path(given["log"]) if "log" in given else None)
 bound = address.bind()
 if "ui" in given:
     from comem_memory.ui import mount
-with tiny_memory(directory) as memory:
+with tiny_memory(directory, family=given.get("family", "llava")) as memory:
     if "window" in given:
         memory.encoder.backbone.model.config.get_text_config().max_position_embeddings = given["window"]
     serve(
@@ -59,7 +59,7 @@ def server_process(directory: Path, **given: Any) -> Iterator[ServerProcess]:
     Args:
         directory: The memory's directory.
         **given: host, tokens, certificate, key, log, grace, settings, a dict of `ServerSettings`, window, the tokens
-            that the model reads, and ui, to show the page.
+            that the model reads, family, of which it is, and ui, to show the page.
     """
     process = Forked(SCRIPT, [str(directory), json.dumps(given, default=str)])
     try:

@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 from comem_memory.files import as_png
 from comem_memory.server.tokens import new_token
-from comem_memory.testing import tiny_picture
+from comem_memory.testing import tiny_picture, tiny_sound
 
 Visit = Callable[[str], Page]
 HOSTILE = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
@@ -357,6 +357,26 @@ def test_an_item_of_several_parts_shows_them_in_their_order(
     page.locator(".item", has_text="Step number 0").click()
     expect(page.locator(".part")).to_have_count(60)
     assert page.locator(".left-out").count() == page.get_by_text("Not in its vectors").count() > 0
+
+
+def test_a_recording_is_played_to_those_who_may_read_its_item(tokens: dict[str, str], visit: Visit, tmp_path: Path):
+    with server_process(tmp_path, ui=True, tokens=tokens["file"], family="qwen2_audio") as hearing:
+        content = [{"type": "audio", "audio": _base64(tiny_sound(1))}, {"type": "text", "text": "The bell."}]
+        sent = {"items": [{"id": HOSTILE, "content": content}]}
+        bearer = {"Authorization": f"Bearer {tokens['ada']}"}
+        assert httpx.post(f"{hearing.url}/v1/items", json=sent, headers=bearer, timeout=60).status_code == 200
+        page = visit(link(hearing, tokens["ada"]))
+        expect(page.locator(".item .fact")).to_have_text("1 text, 1 recording")
+        page.locator(".item").click()
+        recording = page.get_by_label("A recording")
+        page.wait_for_function("audio => audio.duration === 0.5", arg=recording.element_handle())
+        recording.evaluate("audio => audio.play()")
+        page.wait_for_function("audio => audio.ended", arg=recording.element_handle())
+        url = recording.evaluate("audio => audio.src")
+        part = page.context.request.get(url, headers={"Range": "bytes=0-3"})
+        assert (part.status, part.body(), part.headers["content-type"]) == (206, b"RIFF", "audio/x-wav")
+        assert visit(link(hearing, tokens["bob"])).context.request.get(url).status == 403
+        assert httpx.get(url).status_code == 401
 
 
 def test_a_revoked_token_shows_nothing_more(
