@@ -84,7 +84,13 @@ def training_data(backbone: Backbone, recipe: TrainingRecipe) -> TrainingData:
         ),
         make("development", seed=DEVELOPMENT_SEED, num_batches=developed, max_memories=1),
         make("train", seed=WARM_START_SEED, num_batches=recipe.warm_start_steps * batches + TYPICAL, max_memories=1),
-        make("train", seed=PROMPT_SEED, num_batches=recipe.prompt_steps * batches, max_memories=1, restated_share=0.5),
+        make(
+            "train",
+            seed=PROMPT_SEED - recipe.seed,
+            num_batches=recipe.prompt_steps * batches,
+            max_memories=1,
+            restated_share=0.5,
+        ),
     )
 
 
