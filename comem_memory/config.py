@@ -97,10 +97,9 @@ class EncoderConfig(Settings):
     lora: LoraSettings = LoraSettings()
     """Settings of the LoRA."""
     num_reader_tokens: int = Field(0, ge=0)
-    """Vectors of the reader prompts, of which one stands once before what is recalled: one before vectors alone, one
-    where the items' texts are in the prompt, and one where an item is restated. They are learned, the same for all
-    items, and no part of what is stored, so that vectors stay valid under other reader prompts. 0 for the authors'
-    checkpoints, which have none."""
+    """Vectors of the reader prompts, of which one stands once before what is recalled when a question is answered, and
+    the other when an item is restated: learned, the same for all items, and no part of what is stored, so that vectors
+    stay valid under other reader prompts. 0 for the authors' checkpoints, which have none."""
     function_tokens: tuple[int, ...] | None = None
     """Ids of tokens that tell little of an item, the most frequent first. With them each vector is the copy of some of
     the text's other tokens, corrected by LoRA and Q-Former; `None` where these alone make it, as the authors' do."""

@@ -440,7 +440,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             mode,
             text_prompts=self.text_prompts,
             supports_images=supports_images,
-            reader_prompt=self._encoder.text_reader_prompt if mode in ("text", "both") else self._encoder.reader_prompt,
+            reader_prompt=self._encoder.reader_prompt,
             order=self.order,
         )
         return replace(laid_out, hits=list(hits))

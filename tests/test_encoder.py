@@ -462,7 +462,7 @@ def prompted(tmp_path: Path) -> Path:
     """An adapter folder with a reader prompt of 3 vectors."""
     encoder = MemoryEncoder.create(tiny_backbone(), num_attention_heads=4, num_reader_tokens=3)
     generator = torch.Generator().manual_seed(0)
-    for prompt in encoder.reader_prompts:
+    for prompt in (encoder.reader_prompt, encoder.restate_prompt):
         torch.nn.init.normal_(prompt, generator=generator)
     encoder.save_pretrained(tmp_path / "prompted")
     return tmp_path / "prompted"
@@ -473,23 +473,13 @@ def test_a_reader_prompt_is_saved_and_is_no_part_of_what_makes_the_vectors(promp
     assert first.reader_prompt.shape == (3, 64)
     saved = load_file(prompted / READER_FILE)
     assert torch.equal(first.reader_prompt, saved["reader_prompt"])
-    assert torch.equal(first.text_reader_prompt, saved["text_reader_prompt"])
     assert torch.equal(first.restate_prompt, saved["restate_prompt"])
-    assert len({prompt.sum().item() for prompt in first.reader_prompts}) == 3
     first.reader_prompt.data.add_(1)
     first.save_pretrained(tmp_path / "other")
     other = MemoryEncoder.from_pretrained(tmp_path / "other", tiny_backbone())
     assert torch.equal(other.reader_prompt, saved["reader_prompt"] + 1)
-    assert torch.equal(other.text_reader_prompt, saved["text_reader_prompt"])
     assert torch.equal(other.restate_prompt, saved["restate_prompt"])
     assert other.fingerprint == MemoryEncoder.from_pretrained(prompted, tiny_backbone()).fingerprint
-
-
-def test_a_folder_without_a_prompt_for_texts_has_one_for_both(prompted: Path):
-    _rewrite(READER_FILE, lambda w: w.pop("text_reader_prompt"))(prompted)
-    encoder = MemoryEncoder.from_pretrained(prompted, tiny_backbone())
-    assert torch.equal(encoder.text_reader_prompt, encoder.reader_prompt)
-    assert not torch.equal(encoder.text_reader_prompt, encoder.restate_prompt)
 
 
 def test_a_new_reader_prompt_lies_where_the_model_expects_its_inputs(family: Any):

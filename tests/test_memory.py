@@ -1167,7 +1167,7 @@ def test_the_reader_prompt_goes_where_memory_goes(tmp_path: Path):
     bare, key = tiny_backbone("qwen2"), tiny_key()
     encoder = MemoryEncoder.create(tiny_backbone("qwen2"), num_attention_heads=4, num_reader_tokens=3)
     generator = torch.Generator().manual_seed(0)
-    for vectors in encoder.reader_prompts:
+    for vectors in (encoder.reader_prompt, encoder.restate_prompt):
         torch.nn.init.normal_(vectors, generator=generator)
 
     def said(content: str, *vectors: torch.Tensor) -> str:
@@ -1178,14 +1178,13 @@ def test_the_reader_prompt_goes_where_memory_goes(tmp_path: Path):
         assert memory.answer("The door?", max_new_tokens=12).text == said("The door?"), "nothing is stored"
         memory.add([DOOR, MemoryItem(id="cat", text=CAT.text)])
         best, other = hits = memory.search("The door?")
-        prompt, before_texts = encoder.reader_prompt.data, encoder.text_reader_prompt.data
-        own = best.memory_embeddings
+        prompt, own = encoder.reader_prompt.data, best.memory_embeddings
         told = f"{other.text}\n{best.text}"
         expected = {
             "none": said("The door?"),
             "memory": said("The door?", prompt, other.memory_embeddings, own),
-            "text": said(memory.text_prompts["text"].format(context=told, question="The door?"), before_texts),
-            "both": said(f"{told}\n\nThe door?", before_texts, other.memory_embeddings, own),
+            "text": said(memory.text_prompts["text"].format(context=told, question="The door?"), prompt),
+            "both": said(f"{told}\n\nThe door?", prompt, other.memory_embeddings, own),
         }
         assert len(set(expected.values())) == 4
         for mode in get_args(Mode):

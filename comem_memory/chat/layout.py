@@ -82,7 +82,7 @@ def lay_out(
         mode: `memory` gives vectors, `text` texts and pictures, `both` both, `none` neither.
         text_prompts: The layout of texts and question, by mode.
         supports_images: Whether the model is shown the items' pictures.
-        reader_prompt: (m, H) vectors that stand once before whatever is given in this mode, or None.
+        reader_prompt: (m, H) vectors that stand once before whatever is given, or None.
         order: The order in which the model reads the items.
     """
     turns, mode = list(messages), check_mode(mode)

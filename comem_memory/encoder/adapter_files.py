@@ -32,8 +32,7 @@ from comem_memory.files.tensors import write_tensors
 from comem_memory.model import PROMPT_VERSION, Backbone
 
 CONFIG_FILE, QFORMER_FILE, LORA_FILE = "config.json", "qformer.safetensors", "adapter_model.safetensors"
-READER_FILE = "reader_prompts.safetensors"
-READER_PROMPTS = ("reader_prompt", "text_reader_prompt", "restate_prompt")
+READER_FILE, READER_PROMPTS = "reader_prompts.safetensors", ("reader_prompt", "restate_prompt")
 FINGERPRINT_FILE, ANSWERING_FOLDER = "fingerprint.json", "answering"
 ADAPTER_FILES = (CONFIG_FILE, FINGERPRINT_FILE, LORA_FILE, QFORMER_FILE)
 """Files without which no folder is an adapter; `adapter_config.json` is for peft alone."""
@@ -137,7 +136,7 @@ def read_weights(folder: Path, expected: AdapterWeights, *, resize: bool = False
         AdapterError: A file is damaged, or a weight is missing, unexpected or of another shape.
     """
     has_prompts = (folder / READER_FILE).is_file()
-    reader = read_reader_prompts(folder) if has_prompts and expected.reader else {}
+    reader = load_weights_file(folder / READER_FILE) if has_prompts and expected.reader else {}
     found = AdapterWeights(load_weights_file(folder / LORA_FILE), load_weights_file(folder / QFORMER_FILE), reader)
     if resize:
         if (tokens := found.qformer.get("query_tokens")) is not None:  # (1, Q, H)
@@ -169,23 +168,6 @@ def load_weights_file(file: Path) -> Weights:
         return load_file(file)
     except SafetensorError as error:
         raise AdapterError(f"{file} is damaged: {error}. Copy or save the adapter again.") from error
-
-
-def read_reader_prompts(folder: Path) -> Weights:
-    """The reader prompts of an adapter folder or of a training checkpoint, (m, H) each, by name.
-
-    Where the folder has none for texts, as those written before there was one, that for vectors serves both.
-
-    Args:
-        folder: The folder, which has the file.
-
-    Raises:
-        AdapterError: The file is damaged.
-    """
-    prompts = load_weights_file(folder / READER_FILE)
-    if "reader_prompt" in prompts:
-        prompts.setdefault("text_reader_prompt", prompts["reader_prompt"])
-    return prompts
 
 
 def read_fingerprint(folder: Path) -> EncoderFingerprint:

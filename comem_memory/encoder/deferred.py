@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from comem_memory.encoder.adapter_files import READER_PROMPTS, read_config, read_fingerprint, read_reader_prompts
+from comem_memory.encoder.adapter_files import READER_FILE, load_weights_file, read_config, read_fingerprint
 from comem_memory.encoder.memory_encoder import EncoderInputs, MemoryEncoder
 from comem_memory.model import Prompts
 
@@ -29,11 +29,9 @@ class DeferredEncoder:
 
     def __init__(self, folder: Path, prompts: Prompts, load: Callable[[], MemoryEncoder]) -> None:
         self.encoder_config, self.fingerprint = read_config(folder), read_fingerprint(folder)
-        learned = read_reader_prompts(folder) if self.encoder_config.num_reader_tokens else {}
+        learned = load_weights_file(folder / READER_FILE) if self.encoder_config.num_reader_tokens else {}
         none = torch.zeros(0, self.encoder_config.qformer.hidden_size)
-        self.reader_prompt, self.text_reader_prompt, self.restate_prompt = (
-            learned.get(name, none) for name in READER_PROMPTS
-        )
+        self.reader_prompt, self.restate_prompt = (learned.get(n, none) for n in ("reader_prompt", "restate_prompt"))
         self.prompts = prompts
         self._load, self._loading = load, threading.Lock()
         self._loaded: MemoryEncoder | None = None

@@ -76,9 +76,8 @@ class MemoryEncoder(nn.Module):
     """Encodes items with the backbone's own weights, a LoRA and a Q-Former (arXiv 2505.17670, section 3).
 
     With them come the reader prompts, learned vectors that stand once before whatever was recalled and tell the frozen
-    model how to use it, so that the items' own vectors need not: `reader_prompt` to answer from vectors alone,
-    `text_reader_prompt` where the items' texts are in the prompt, with vectors or without, `restate_prompt` to restate
-    an item. Each is (m, H), and m is 0 for an encoder without any.
+    model how to use it, so that the items' own vectors need not: `reader_prompt` to answer, `restate_prompt` to restate
+    an item. Both are (m, H), and m is 0 for an encoder without any.
 
     An encoder with `function_tokens` copies: its vectors begin as embeddings of the text's own tokens
     (`copied_tokens`), to which the Q-Former's output is added.
@@ -121,9 +120,8 @@ class MemoryEncoder(nn.Module):
         self.qformer = QFormer(config.qformer).to(backbone.device)
         shape = (config.num_reader_tokens, config.qformer.hidden_size)
         learned = config.num_reader_tokens > 0
-        self.reader_prompt, self.text_reader_prompt, self.restate_prompt = (
-            nn.Parameter(torch.zeros(shape, device=backbone.device), learned) for _ in READER_PROMPTS
-        )
+        self.reader_prompt = nn.Parameter(torch.zeros(shape, device=backbone.device), learned)
+        self.restate_prompt = nn.Parameter(torch.zeros(shape, device=backbone.device), learned)
         self._copied = None
         if config.function_tokens is not None:
             empty = backbone.prompts.turn_end_ids[0]
@@ -383,7 +381,7 @@ class MemoryEncoder(nn.Module):
     @property
     def reader_prompts(self) -> list[nn.Parameter]:
         """The reader prompts that there are, (m, H) each."""
-        return [getattr(self, name) for name in READER_PROMPTS] if len(self.reader_prompt) else []
+        return [self.reader_prompt, self.restate_prompt] if len(self.reader_prompt) else []
 
     def lora_parameters(self) -> list[nn.Parameter]:
         """The trained parameters beside the Q-Former's, which have a learning rate of their own."""

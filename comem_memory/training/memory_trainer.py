@@ -26,7 +26,7 @@ QFORMER_RATE, PROMPT_RATE = 0.6, 2.0
 
 class MemoryTrainer(BatchTrainer):
     """Trains LoRA and Q-Former so that the frozen model answers from the vectors, and the prompt behind which it
-    restates them. The prompts behind which it answers stay as they are.
+    restates them. The prompt behind which it answers stays, so that it serves texts as it did (`reader_prompt`).
 
     The log shows the loss on unseen items with their own memory and with another item's: their gap is the sign that
     the memory is read.
@@ -164,7 +164,7 @@ class MemoryTrainer(BatchTrainer):
             [
                 {"params": lora, "lr": rate},
                 {"params": self.encoder.qformer.parameters(), "lr": rate * QFORMER_RATE},
-                {"params": [self.encoder.restate_prompt], "lr": rate * PROMPT_RATE},
+                {"params": self.encoder.reader_prompts[1:], "lr": rate * PROMPT_RATE},
             ],
             weight_decay=self.args.weight_decay,
         )

@@ -1,8 +1,8 @@
 """Training the reader prompts alone: how the frozen model is to use what stands before a question.
 
-A few thousand parameters, and nothing else changes: stored vectors stay as they are. Questions take turns, so that
-every mode is served: behind one prompt they are answered from the encoder's vectors, behind the second from the text,
-and from both. Behind the third items are restated from their vectors.
+A few thousand parameters, and nothing else changes: stored vectors stay as they are. What stands behind the prompt
+takes turns, so that it serves every mode: the encoder's vectors, the text, and both. Behind the second prompt items are
+restated from their vectors.
 """
 
 from __future__ import annotations
@@ -111,12 +111,12 @@ class ReaderPromptTrainer(MemoryTrainer):
         def texts(asked: list[TrainingQuestion], mode: Mode) -> list[Any]:
             return self._contents(asked, batch["items"], DEFAULT_TEXT_PROMPTS[mode])
 
-        encoder = self.encoder
+        prompt, restate = self.encoder.reader_prompt, self.encoder.restate_prompt
         given: dict[str, tuple[Any, ...]] = {
-            "memory": (turns[0], encoder.reader_prompt, memories),
-            "text": (turns[1], encoder.text_reader_prompt, None, texts(turns[1], "text")),
-            "both": (turns[2], encoder.text_reader_prompt, memories, texts(turns[2], "both")),
-            "restated": (batch["restated"], encoder.restate_prompt, memories),
+            "memory": (turns[0], prompt, memories),
+            "text": (turns[1], prompt, None, texts(turns[1], "text")),
+            "both": (turns[2], prompt, memories, texts(turns[2], "both")),
+            "restated": (batch["restated"], restate, memories),
         }
         with self._autocast():
             return {name: self._loss(*parts) for name, parts in given.items() if parts[0]}
