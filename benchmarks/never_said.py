@@ -15,6 +15,8 @@ ROC curve, and how many of the never said are rejected where 98% and 95% of the 
 | MaxSim | each token of the question with its most similar one of the fact, the mean weighted by squared rarity |
 | MaxSim, both ways | the mean weighted by rarity, and that of each token of the fact with its most similar one |
 | all of these | joined by a logistic regression, which is fitted on other languages and other subjects |
+| late interaction, untrained | of their tokens, as `late_interaction.py` begins |
+| late interaction, trained | the same, trained on the made-up facts of `answers.json`, about other things |
 
 Unrelated statements and questions are those of `statements.json`.
 """
@@ -31,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from late_interaction import LateInteraction, score, told, train
 from retrieval_keys import table
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -45,6 +48,7 @@ NEAREST = 3
 KEPT = (0.98, 0.95)
 SCORES = ("cosine", "z-score", "s-norm", "above the others", "MaxSim", "MaxSim, both ways")
 JOINED = "all of these"
+LATE = ("late interaction, untrained", "late interaction, trained")
 FOLDER = Path(__file__).parent
 
 
@@ -113,6 +117,7 @@ def cases(embedder: SentenceTransformerEmbedder) -> list[Case]:
     made = _read("statements.json")["sentences"].values()
     facts = embedded(embedder, [fact for one in given for fact in one.facts], asked=False)
     questions = embedded(embedder, [text for one in given for text, *_ in one.asked], asked=True)
+    models = late_interactions(embedder)
     statements = embedder.embed([text for sentences in made for text in sentences["facts"]])
     others = embedder.embed_queries([text for sentences in made for text in sentences["questions"]])
     seen = [set(ids) for side in (facts, questions) for ids, _ in side.tokens.values()]
@@ -134,6 +139,7 @@ def cases(embedder: SentenceTransformerEmbedder) -> list[Case]:
             cosine - rest.mean(),
             np.average(best, weights=rare**2),
             np.average(best, weights=rare) + alike.max(axis=0).mean(),
+            *(score(model, mine, theirs) for model in models),
         ]
 
     found = []
@@ -155,6 +161,16 @@ def cases(embedder: SentenceTransformerEmbedder) -> list[Case]:
     return found
 
 
+def late_interactions(embedder: SentenceTransformerEmbedder) -> tuple[LateInteraction, LateInteraction]:
+    """As it begins, and trained."""
+    languages = told()
+    every = [one for language in languages for variants in language for one in variants]
+    facts = embedded(embedder, [fact for fact, _ in every], asked=False)
+    questions = embedded(embedder, [text for _, texts in every for text in texts], asked=True)
+    trained = train(languages, facts.tokens, questions.tokens)
+    return LateInteraction(trained.means.shape[0]), trained
+
+
 def joined(found: Sequence[Case]) -> list[float]:
     """The best score of each case by a logistic regression on cases of other languages and about other subjects."""
     halves = {subject: at % 2 for at, subject in enumerate(sorted({case.subject for case in found}))}
@@ -163,13 +179,13 @@ def joined(found: Sequence[Case]) -> list[float]:
     for language, half in set(sides):
         apart = [spoken != language and side != half for spoken, side in sides]
         fitting = [case for case, fits in zip(found, apart, strict=True) if fits]
-        rows = np.concatenate([case.scores for case in fitting])
+        rows = np.concatenate([case.scores[:, : len(SCORES)] for case in fitting])
         known = np.concatenate([np.full(len(case.scores), case.known) for case in fitting])
         model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
         model.fit(rows, known)
         for at, side in enumerate(sides):
             if side == (language, half):
-                best[at] = float(model.decision_function(found[at].scores).max())
+                best[at] = float(model.decision_function(found[at].scores[:, : len(SCORES)]).max())
     return best
 
 
@@ -187,7 +203,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
     found = cases(SentenceTransformerEmbedder(mini.e5_directory()))
-    scores = {name: [float(case.scores[:, at].max()) for case in found] for at, name in enumerate(SCORES)}
+    scores = {name: [float(case.scores[:, at].max()) for case in found] for at, name in enumerate((*SCORES, *LATE))}
     scores[JOINED] = joined(found)
     columns = {
         "conversations": [case.memory.group == "conversations" for case in found],
