@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
@@ -10,8 +11,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: a worker a core
 
 import pytest
+from helpers.memories import embedded
 from helpers.processes import chroma_server
 
+from comem_memory import ContinuousMemory
 from comem_memory.encoder import MemoryEncoder
 from comem_memory.model import Backbone
 from comem_memory.testing import FAMILIES, tiny_backbone, tiny_encoder
@@ -51,6 +54,13 @@ def backbone(family: Any) -> Backbone:
 def encoder(family: Any) -> MemoryEncoder:
     """A memory encoder of each family, on a backbone of its own; tests leave it as it is."""
     return tiny_encoder(tiny_backbone(family))
+
+
+@pytest.fixture
+def memory(encoder: MemoryEncoder, tmp_path: Path) -> Iterator[ContinuousMemory]:
+    """An empty memory of the file's own encoder, or of each family's."""
+    with embedded(encoder, tmp_path / "memory") as memory:
+        yield memory
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,12 @@
 """What is superseded: found no more, never lost, and deleted like everything else."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.clock import Clock
-from helpers.memories import embedded, kept_files
+from helpers.memories import kept_files
 
 from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import ItemNotFoundError, QueryError
@@ -22,12 +20,6 @@ OSLO = MemoryItem(id="oslo", text="Ann lives in Oslo.", supersedes=["rome"])
 @pytest.fixture(scope="module")
 def encoder() -> MemoryEncoder:
     return tiny_encoder(tiny_backbone("llava"))
-
-
-@pytest.fixture
-def memory(encoder: MemoryEncoder, tmp_path: Path) -> Iterator[ContinuousMemory]:
-    with embedded(encoder, tmp_path / "memory") as memory:
-        yield memory
 
 
 def history(memory: ContinuousMemory, id: str) -> list[str]:

@@ -1,7 +1,6 @@
 """What is stored later sorts later, whatever the system's clock says."""
 
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -32,12 +31,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture(scope="module")
 def encoder() -> MemoryEncoder:
     return tiny_encoder(tiny_backbone("llava"))
-
-
-@pytest.fixture
-def memory(encoder: MemoryEncoder, tmp_path: Path) -> Iterator[ContinuousMemory]:
-    with embedded(encoder, tmp_path / "memory") as memory:
-        yield memory
 
 
 def in_order(memory: ContinuousMemory) -> list[str]:

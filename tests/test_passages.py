@@ -1,7 +1,6 @@
 """Items in passages: one item, of which a question gets the vectors of the passage that it is about."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +42,6 @@ OTHER = MemoryItem(id="other", text="A lamp hangs in the hall. The lamp is green
 @pytest.fixture(scope="module")
 def encoder() -> MemoryEncoder:
     return tiny_encoder(tiny_backbone("llava"))
-
-
-@pytest.fixture
-def memory(encoder: MemoryEncoder, tmp_path: Path) -> Iterator[ContinuousMemory]:
-    with embedded(encoder, tmp_path / "memory") as memory:
-        yield memory
 
 
 @pytest.fixture
