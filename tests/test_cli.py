@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import runpy
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-import typer
 from helpers.processes import run
 from helpers.saved import save_roomy, save_tiny
 from helpers.server_process import server_process
@@ -627,21 +625,6 @@ def test_help_reads_well():
 def test_the_page_of_commands_says_what_they_say():
     script = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "command_line.py"))
     assert script["PAGE"].read_text(encoding="utf-8") == script["page"](), "python docs/command_line.py writes it anew"
-
-
-def test_the_guide_shows_every_command_with_options_that_there_are():
-    program = typer.main.get_command(cli.app)
-    guide = (Path(__file__).parents[1] / "docs" / "guides" / "command-line.md").read_text(encoding="utf-8")
-    shown = set[str]()
-    for line in re.findall(r"\bcomem (-[^`\n;]+|[a-z-]+[^`\n;]*)", guide):
-        words = line.replace("|", " | ").split(" | ")[0].split()
-        command = next((word for word in words if word in program.commands), None)
-        assert words[0].startswith("-") or words[0].strip("(),.:") in program.commands, line
-        if command is not None:
-            shown.add(command)
-            options = {one for parent in (program, program.commands[command]) for p in parent.params for one in p.opts}
-            assert {word for word in words if word.startswith("-") and word != "-"} <= options, line
-    assert program.commands.keys() <= shown
 
 
 def test_the_version_is_told_without_a_memory(tmp_path: Path):
