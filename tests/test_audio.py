@@ -347,6 +347,24 @@ def test_a_dropped_file_names_no_recording_of_this_machine(tmp_path: Path):
     line["content"][0] = {"type": "audio", "audio": "bell.wav"}
     (dropped / "notes.jsonl").write_text(json.dumps(line))
     (dropped / "bell.wav").write_bytes(BELL.data)
-    with pytest.warns(UserWarning, match="1 .wav"):  # by itself it is no item
+    with pytest.warns(UserWarning, match="1 .wav"):  # without a text of its own it is no item
         [item] = items_in(dropped, ServerSettings())
     assert item.content == (BELL, "Mine?")
+
+
+def test_a_recording_with_its_text_is_an_item(memory: ContinuousMemory, tmp_path: Path):
+    recording = tmp_path / "dropped" / "bell.wav"
+    recording.parent.mkdir()
+    recording.write_bytes(BELL.data)
+    for read in (lambda: [*read_items(str(recording))], lambda: [*items_in(recording.parent, ServerSettings())]):
+        with pytest.raises(InvalidItemError, match=r"is found by its text alone. Write .* beside it, bell.txt"):
+            read()
+    recording.with_suffix(".txt").write_text("The bell of the school.\n")
+    [named], [dropped] = read_items(str(recording)), items_in(recording.parent, ServerSettings())
+    assert (named.text, named.content) == ("The bell of the school.", (Audio(recording),))
+    assert (dropped.text, dropped.content, dropped.metadata) == (named.text, (BELL,), {"source": "bell.wav"})
+    memory.add([dropped])
+    assert [hit.text for hit in memory.search("the bell of the school")] == ["The bell of the school."]
+    with pytest.warns(UserWarning, match="left out: 1 .wav"):  # of a folder, for models that do not hear
+        [written] = read_items(str(recording.parent))
+    assert (written.text, written.content) == ("The bell of the school.", None)

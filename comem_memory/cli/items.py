@@ -89,7 +89,7 @@ def add(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each worker, with --ray.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Store items: JSON lines, texts, PDF files, pictures and clips with a .txt beside, runs of agents.
+    """Store items: JSON lines, texts, PDF files; pictures, clips, recordings with a .txt beside; runs of agents.
 
     A JSON line is an object with "text", "image", "content", "thin", "id", "metadata", "said_at", "expires",
     "supersedes" and "passages", or some of them; times in ISO 8601, as 2026-05-03T18:30:00+02:00, and for "expires"

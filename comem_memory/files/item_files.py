@@ -16,7 +16,7 @@ from typing import Any, TypedDict, Unpack
 from PIL import Image
 
 from comem_memory.config import Split
-from comem_memory.content import local_path
+from comem_memory.content import Audio, local_path
 from comem_memory.errors import InvalidItemError
 from comem_memory.files.images import MAX_PIXELS
 from comem_memory.files.pdf import pages
@@ -28,6 +28,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".ti
 UNREAD_PICTURES = {".heic", ".heif", ".svg", ".jxl", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf"}
 """Suffixes of pictures that nothing here reads, whose captions are left out with them."""
 VIDEO_SUFFIXES = {".mp4", ".mov", ".webm", ".mkv", ".avi"}
+AUDIO_SUFFIXES = {".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac"}
 TEXT_SUFFIXES = {".txt", ".md"}
 READ_SUFFIXES = {".jsonl", ".pdf"} | TEXT_SUFFIXES | IMAGE_SUFFIXES | VIDEO_SUFFIXES
 KINDS = ".jsonl, .txt, .md, .pdf, a picture or a clip"
@@ -62,7 +63,7 @@ def read_items(source: str, **reading: Unpack[Reading]) -> Iterator[MemoryItem]:
     Raises:
         InvalidItemError: The source does not exist or holds no such files, which is said at once; or a line is no item,
             a file cannot be read. The message names it.
-        ModuleNotFoundError: What splits by size, or reads PDF files or clips, is needed and not installed.
+        ModuleNotFoundError: What splits by size, or reads PDF files, clips or recordings, is needed and not installed.
     """
     check_splitter(reading.get("split"), reading.get("size"))
     files = [] if source == "-" else item_files(source)
@@ -70,24 +71,38 @@ def read_items(source: str, **reading: Unpack[Reading]) -> Iterator[MemoryItem]:
     return map(_raised, itertools.chain(piped, *(items_of(file, **reading) for file in files)))
 
 
-def item_files(source: str | Path) -> list[Path]:
+def item_files(source: str | Path, *, recordings: bool = False) -> list[Path]:
     """The files of a file or folder that `items_of` reads, sorted.
 
     Hidden files of a folder are left out, and files of other kinds, of which a warning tells.
 
+    Args:
+        source: The path of a file or folder.
+        recordings: Those of a folder are read that have a text file of the same name. Few models hear, so by default
+            they are left out, and their texts are items.
+
     Raises:
         InvalidItemError: The source does not exist or holds no such files.
-        ModuleNotFoundError: One is a PDF file or a clip, and what reads these is not installed: `pip install
-            'comem-memory[pdf,video]'`.
+        ModuleNotFoundError: One is a PDF file, a clip or a recording, and what reads these is not installed: `pip
+            install 'comem-memory[pdf,video]'`.
     """
     path = Path(source)
     if not path.exists():
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
     files = sorted(_visible(path)) if path.is_dir() else [path]
     pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | UNREAD_PICTURES | VIDEO_SUFFIXES}
-    others = {file for file in files if file.suffix.lower() not in READ_SUFFIXES}
-    captions = {file.with_suffix(".txt") for file in pictures}
+    unread = {file for file in files if file.suffix.lower() not in READ_SUFFIXES}
+    silent = {file for file in unread if _is_recording(file) and not file.with_suffix(".txt").is_file()}
+    heard = {file for file in unread - silent if _is_recording(file)} if recordings or path.is_file() else set()
+    others = unread - heard
+    captions = {file.with_suffix(".txt") for file in pictures | heard}
     readable = [file for file in files if file not in others and file not in captions]
+    if not readable and silent:
+        one = min(silent)
+        raise InvalidItemError(
+            f"{one} is a recording, which is found by its text alone. Write what it is into a file beside it, "
+            f"{one.with_suffix('.txt').name}."
+        )
     if not readable:
         raise InvalidItemError(f"Nothing in {path} is {KINDS}. Convert what should be read.")
     if others:
@@ -96,7 +111,7 @@ def item_files(source: str | Path) -> list[Path]:
         warnings.warn(f"{path} also holds files that are left out: {kinds}. Convert what should be read.", stacklevel=3)
     if any(_is_pdf(file) for file in readable):
         import_module("pypdfium2")  # before other work is done
-    if any(_is_video(file) for file in readable):
+    if any(_is_video(file) or _is_recording(file) for file in readable):
         import_module("av")
     return readable
 
@@ -105,9 +120,10 @@ def items_of(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | In
     """The items of one of `item_files`; in place of what is no item, an error that names it.
 
     A line of a `.jsonl` file is an object with the fields of `MemoryItem`, or a text. Another text is one item, or one
-    a piece; a PDF file one a page, or one a piece. A picture is an item, and so is a clip with its frames; its text is
-    in the `.txt` file of the same name, if there is one. All but objects in JSON lines have their file as `source` in
-    their metadata, pages their number as `page`, and pieces the `headings` that they stand under.
+    a piece; a PDF file one a page, or one a piece. A picture is an item, and so is a clip with its frames, and a
+    recording; its text is in the `.txt` file of the same name, if there is one. All but objects in JSON lines have
+    their file as `source` in their metadata, pages their number as `page`, and pieces the `headings` that they stand
+    under.
     """
     try:
         if file.suffix.lower() in IMAGE_SUFFIXES:
@@ -115,6 +131,8 @@ def items_of(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | In
         elif _is_video(file):
             shown = video_frames(file, max_pixels=reading.get("max_pixels", MAX_PIXELS))
             yield MemoryItem(text=_caption(file), content=shown, thin=True, metadata={"source": str(file)})
+        elif _is_recording(file):
+            yield MemoryItem(text=_caption(file), content=[Audio(file)], metadata={"source": str(file)})
         elif file.suffix.lower() == ".jsonl":
             yield from _json_items(_text_lines(file), str(file), file.parent)
         elif _is_pdf(file):
@@ -137,6 +155,10 @@ def _caption(file: Path) -> str | None:
 
 def _is_video(file: Path) -> bool:
     return file.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _is_recording(file: Path) -> bool:
+    return file.suffix.lower() in AUDIO_SUFFIXES
 
 
 def _is_pdf(file: Path) -> bool:

@@ -11,7 +11,7 @@ from nicegui import events, ui
 
 from comem_memory.errors import InvalidItemError, LimitError, counted
 from comem_memory.files import TemporaryFolder
-from comem_memory.files.item_files import IMAGE_SUFFIXES, KINDS
+from comem_memory.files.item_files import AUDIO_SUFFIXES, IMAGE_SUFFIXES, KINDS, VIDEO_SUFFIXES
 from comem_memory.types import MemoryItem
 from comem_memory.ui.dropped import items_in, keep
 from comem_memory.ui.one_item import parsed
@@ -22,6 +22,8 @@ _OF_OTHER_NAMES = (
     " && !getElement({id}).$refs.qRef.files.some(one => one.name === file.name))"
 )
 """Which of the files that are dropped a browser takes: one of each name."""
+_SHOWN = AUDIO_SUFFIXES | IMAGE_SUFFIXES | VIDEO_SUFFIXES
+"""Suffixes of files that a text makes one item with."""
 
 
 class Adding:
@@ -41,7 +43,7 @@ class Adding:
             self._metadata = ui.input("Metadata, as JSON", placeholder='{"room": "hall"}').props("outlined dense")
             self._metadata.classes("full mono")
             self._upload = ui.upload(
-                label=f"Drop {KINDS}",
+                label=f"Drop {KINDS}, or a recording",
                 multiple=True,
                 auto_upload=True,
                 max_file_size=most,
@@ -55,8 +57,8 @@ class Adding:
             )
             self._upload.on("removed", self._removed, js_handler="(files) => emit(files.map(file => file.name))")
             ui.label(
-                "A text and one picture become one item. Other files are read as comem add reads them: a line of JSON, "
-                "a text, a page of a PDF file and a picture are an item each."
+                "A text and one picture, clip or recording become one item. Other files are read as comem add reads "
+                "them: a line of JSON, a text, a page of a PDF file and a picture are an item each."
             ).classes("muted")
             with ui.row().classes("line end"):
                 ui.button("Cancel", on_click=self._sheet.close).props("flat")
@@ -108,17 +110,16 @@ class Adding:
             InvalidItemError, LimitError: As in `items_in`; or there is nothing to add, or too much at a time.
         """
         limits, text, metadata = self._visitor.served.settings, self._text.value.strip(), parsed(self._metadata.value)
-        folder = TemporaryFolder("comem-dropped-")
+        folder, files = TemporaryFolder("comem-dropped-"), dict(self._files)
+        if text and len(files) == 1 and (shown := Path(*files)).suffix.lower() in _SHOWN:
+            files[str(shown.with_suffix(".txt"))], text = text.encode(), ""
         try:
-            for name, content in self._files.items():
+            for name, content in files.items():
                 keep(folder.path, name, content)
-            items = list(islice(items_in(folder.path, limits), limits.max_items + 1)) if self._files else []
+            items = list(islice(items_in(folder.path, limits), limits.max_items + 1)) if files else []
         finally:
             folder.remove()
-        one_picture = len(self._files) == 1 and Path(next(iter(self._files))).suffix.lower() in IMAGE_SUFFIXES
-        if text and one_picture:
-            items = [MemoryItem(**dict(items[0]) | {"text": text})]
-        elif text:
+        if text:
             items.append(MemoryItem(text=text))
         if not items:
             raise InvalidItemError("There is nothing to add. Write a text, or drop a file.")

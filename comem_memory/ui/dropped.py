@@ -28,7 +28,7 @@ def keep(folder: Path, name: str, content: bytes) -> None:
 
 
 def items_in(folder: Path, limits: ServerSettings) -> Iterator[MemoryItem]:
-    """What `comem add` makes of the files, with the pictures' bytes instead of their paths here.
+    """What `comem add` makes of the files, with the bytes of pictures and recordings instead of their paths here.
 
     Raises:
         InvalidItemError: Nothing there can be read, a line is no item, one names a picture that was not dropped too, or
@@ -37,7 +37,7 @@ def items_in(folder: Path, limits: ServerSettings) -> Iterator[MemoryItem]:
     """
     read = cache(Path.read_bytes)  # lines may name a large picture often
     try:
-        for file in item_files(folder):
+        for file in item_files(folder, recordings=True):
             for item in items_of(file, max_pixels=limits.max_picture_pixels):
                 if isinstance(item, InvalidItemError):
                     raise item

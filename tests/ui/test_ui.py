@@ -379,6 +379,26 @@ def test_a_recording_is_played_to_those_who_may_read_its_item(tokens: dict[str, 
         assert httpx.get(url).status_code == 401
 
 
+@pytest.mark.parametrize("family", ["qwen2_audio", "llava"])
+def test_a_dropped_recording_is_an_item_with_its_text(visit: Visit, tmp_path: Path, family: str):
+    (tmp_path / "bell.wav").write_bytes(tiny_sound(1))
+    with server_process(tmp_path / "memory", ui=True, family=family) as server:
+        page = visit(f"{server.url}/ui/")
+        page.get_by_role("button", name="Add").click()
+        expect(page.get_by_label("Text")).to_be_visible()
+        page.locator(".sheet input[type=file]").set_input_files(tmp_path / "bell.wav")
+        expect(page.locator(".q-uploader__file--uploaded")).to_have_count(1)
+        page.get_by_role("button", name="Add").last.click()
+        expect(page.get_by_text("is found by its text alone")).to_be_visible()
+        page.get_by_label("Text").fill("The bell of the school.")
+        page.get_by_role("button", name="Add").last.click()
+        if family == "llava":
+            expect(page.get_by_text("This model takes no audio. Use one that hears")).to_be_visible()
+        else:
+            expect(page.locator(".item .fact", has_text="1 recording")).to_be_visible()
+            assert cards(page) == ["The bell of the school."]
+
+
 def test_a_revoked_token_shows_nothing_more(
     server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None]
 ):
