@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
+from functools import partialmethod
 from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
@@ -23,6 +24,8 @@ LINE_SECONDS = 5.0
 """After which the first line is logged, and between two lines."""
 LINE = "{desc}: {n_fmt}/{total_fmt} {unit} in {elapsed}, {remaining} left"
 LINE_WITHOUT_TOTAL = "{desc}: {n_fmt} {unit} in {elapsed}"
+LINE_OF_OTHERS = "{l_bar} {n_fmt}/{total_fmt} {unit} in {elapsed}, {remaining} left"
+"""Of a bar that may have no name."""
 
 
 class _Lines(plain):  # type: ignore[type-arg]  # only its stubs are generic
@@ -37,6 +40,35 @@ class _Lines(plain):  # type: ignore[type-arg]  # only its stubs are generic
                 self.refresh()
             self.delay = math.inf  # there is no line to be ended
         super().close()
+
+
+class _Log:
+    """Where bars of other libraries are drawn that are to be lines of the log."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, text: str) -> None:
+        if text.startswith("\r") and text.strip():  # all else moves the cursor
+            logger.info("%s", text.strip())
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+@contextmanager
+def lines_of_other_bars() -> Iterator[None]:
+    """Within it, the bars that other libraries draw with tqdm are lines in the log, as those of `progress_bar` are."""
+    drawn: Any = plain.__init__
+    instead = {"file": _Log(), "delay": LINE_SECONDS, "mininterval": LINE_SECONDS, "bar_format": LINE_OF_OTHERS}
+    patched: Any = plain
+    patched.__init__ = partialmethod(drawn, **instead)
+    try:
+        yield
+    finally:
+        patched.__init__ = drawn
 
 
 @contextmanager

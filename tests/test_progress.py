@@ -1,11 +1,13 @@
 """How far long work is told: on a terminal, in a log, or not at all."""
 
 import logging
+import re
 import sys
 import time
 from typing import Any
 
 import pytest
+from tqdm.auto import tqdm
 
 from comem_memory import progress
 from comem_memory.progress import progress_bar, tracked, working
@@ -37,6 +39,20 @@ def test_a_log_has_lines_even_while_one_step_takes_long(caplog: pytest.LogCaptur
     assert caplog.messages[-1].startswith("counting: 3/3 number in 00:00")
     assert len(caplog.messages) >= 5
     assert capsys.readouterr().err.count("\r") == 0
+
+
+def test_bars_of_other_libraries_are_lines_too(caplog: pytest.LogCaptureFixture, capsys: Any):
+    caplog.set_level(logging.INFO)
+    with progress.lines_of_other_bars():
+        for seconds in (0, 0.03):
+            for _ in tqdm(range(3), desc="Loading weights"):
+                for _ in tqdm(range(2), leave=False):
+                    time.sleep(seconds)
+    list(tqdm(range(3), desc="On its own"))
+    assert any(message.startswith("Loading weights:  33%| 1/3 it in 00:00") for message in caplog.messages)
+    assert caplog.messages[-1].startswith("Loading weights: 100%| 3/3 it in 00:00")
+    assert all(re.fullmatch(r"[ -~]+", message) for message in caplog.messages), "nothing moves a cursor"
+    assert "Loading" not in capsys.readouterr().err
 
 
 def test_a_library_is_silent_unless_its_users_logging_shows_it(caplog: pytest.LogCaptureFixture, capsys: Any):

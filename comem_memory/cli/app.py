@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -20,6 +20,7 @@ import comem_memory
 from comem_memory.cli.extras import how_to_install
 from comem_memory.cli.interrupts import Commands
 from comem_memory.errors import ComemError, QueryError
+from comem_memory.progress import lines_of_other_bars
 
 if TYPE_CHECKING:
     from comem_memory.memory import ContinuousMemory
@@ -286,15 +287,13 @@ def _told(error: Exception) -> str:
 @contextmanager
 def _progress_on_standard_error() -> Iterator[None]:
     """Lines tell of long work where standard error is no terminal, which has bars."""
-    if not sys.stderr.isatty():
-        for name in ("TQDM_DELAY", "TQDM_MININTERVAL"):  # seconds, of the bars that other libraries draw
-            os.environ.setdefault(name, "5")
     logger, handler = logging.getLogger("comem_memory.progress"), logging.StreamHandler()
     before = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
-        yield
+        with nullcontext() if sys.stderr.isatty() else lines_of_other_bars():
+            yield
     finally:
         logger.setLevel(before)
         logger.removeHandler(handler)
