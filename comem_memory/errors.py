@@ -48,7 +48,7 @@ class StoreClosedError(ComemError, RuntimeError):
 
 
 class NotPicklableError(ComemError, TypeError):
-    """An open memory cannot be sent to another process; its directory or server and its namespace can."""
+    """What is open or loaded here cannot be sent to another process; its directory, server, namespace and names can."""
 
 
 class ForkedProcessError(ComemError, RuntimeError):

@@ -16,9 +16,10 @@ from comem_memory.config import Order
 from comem_memory.content import repaired
 from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import DeferredEncoder, EncodedItems, MemoryEncoder, encode_items, item_hash
-from comem_memory.errors import NotPicklableError, QueryError
+from comem_memory.errors import QueryError
 from comem_memory.files import TemporaryFolder, load_image
 from comem_memory.passages import PassageRule
+from comem_memory.process_bound import ProcessBound
 from comem_memory.progress import tracked
 from comem_memory.redaction import Redact, redacted
 from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options, embed_questions
@@ -38,7 +39,7 @@ from comem_memory.store import (
 from comem_memory.types import MemoryHit, MemoryItem, Metadata, Page, notes_of, own_metadata
 
 
-class ItemMemory:
+class ItemMemory(ProcessBound):
     """What `ContinuousMemory` does without the model that answers; see there for what it is made of."""
 
     redact: Redact | None = None
@@ -114,23 +115,8 @@ class ItemMemory:
         view._is_view = True
         return view
 
-    # -- copying ------------------------------------------------------------------------------------------------
-
-    def __copy__(self) -> Self:
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        return other
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        """Itself: an open directory, connection or model is shared by what is copied around it."""
-        return self
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """
-        Raises:
-            NotPicklableError: Always.
-        """
-        raise NotPicklableError(
+    def _not_pickled(self) -> str:
+        return (
             "An open memory cannot be pickled: its model and its connection belong to this process. Send the "
             f"persist_directory or chroma_url and the namespace ({self.name!r}), and open it there with "
             "from_pretrained (a directory in one process at a time; for several, a Chroma server)."

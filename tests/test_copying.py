@@ -1,4 +1,4 @@
-"""Open memories and their adapters: copies share them, and pickling refuses at once or sends settings."""
+"""Open memories, their parts and their adapters: copies share them, and pickling refuses at once or sends settings."""
 
 import copy
 import pickle
@@ -12,6 +12,7 @@ import pytest
 from comem_memory import ContinuousMemory
 from comem_memory.errors import NotPicklableError
 from comem_memory.integrations import langchain, llama_index
+from comem_memory.retrieval import EfficientNetEmbedder, RetrievalKey
 from comem_memory.testing import tiny_memory
 
 
@@ -62,6 +63,28 @@ def test_copies_share_the_memory(adapter: Any, memory: ContinuousMemory):
         copies += [adapter.model_copy(), adapter.model_copy(deep=True)]
     assert [memory_in(one) is memory for one in copies] == [True] * len(copies)
     assert copy.copy(memory).count() == memory.count()
+
+
+@pytest.mark.parametrize(
+    ("part", "instead"),
+    [
+        ("backbone", "Send its name .'tiny"),
+        ("encoder", "Save it with save_pretrained, send the folder"),
+        ("key", "Send the name or folder of the model"),
+    ],
+)
+def test_what_a_memory_is_made_of_is_shared_and_not_pickled(memory: ContinuousMemory, part: str, instead: str):
+    key = RetrievalKey(image=EfficientNetEmbedder({}))
+    made = key if part == "key" else getattr(memory, part)
+    for pickled in (made, [made]):
+        with pytest.raises(NotPicklableError, match=instead):
+            pickle.dumps(pickled)
+    copied = [copy.deepcopy([made])[0], copy.copy(made)]
+    if part == "key":
+        assert [one.image for one in copied] == [key.image] * 2
+    else:
+        assert copied[0] is made
+        assert vars(copied[1]) == vars(made)
 
 
 @pytest.mark.parametrize("kind", ["chat", "llm"])

@@ -42,6 +42,7 @@ from comem_memory.model import (
     quantization_of,
     torch_defaults,
 )
+from comem_memory.process_bound import ProcessBound
 
 MAX_LENGTH = 2048
 """Longest item in tokens, unless the encoder is made for another length."""
@@ -72,7 +73,7 @@ class EncoderInputs(NamedTuple):
     """Places of the parts of its content that are not in it."""
 
 
-class MemoryEncoder(nn.Module):
+class MemoryEncoder(ProcessBound, nn.Module):
     """Encodes items with the backbone's own weights, a LoRA and a Q-Former (arXiv 2505.17670, section 3).
 
     With them come the reader prompts, learned vectors that stand once before whatever was recalled and tell the frozen
@@ -130,6 +131,12 @@ class MemoryEncoder(nn.Module):
         self._layers: list[nn.Module] = []  # those that compute again in the backward pass
         self._rest()
         self.eval()
+
+    def _not_pickled(self) -> str:
+        return (
+            "A loaded encoder cannot be pickled: it belongs to this process, as its base model does. Save it with "
+            "save_pretrained, send the folder, and load it there with from_pretrained."
+        )
 
     @classmethod
     @torch_defaults()

@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 from comem_memory.errors import PromptTooLongError
 from comem_memory.model.prefix_cache import PrefixCache
 from comem_memory.model.prompts import Message, Prompts
+from comem_memory.process_bound import ProcessBound
 
 P = TypeVar("P")
 """A prompt, as the model takes it."""
@@ -27,13 +28,19 @@ class Constraint(Protocol):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor: ...
 
 
-class AnsweringModel(ABC, Generic[P]):
+class AnsweringModel(ProcessBound, ABC, Generic[P]):
     """A frozen model that answers prompts, each after memory vectors. H is its hidden size."""
 
     name: str
     """The hub name or folder that the model was loaded from."""
     prompts: Prompts
     """Lays out what the model reads."""
+
+    def _not_pickled(self) -> str:
+        return (
+            "A model that is loaded or connected cannot be pickled: it belongs to this process. Send its name "
+            f"({self.name!r}), and load it there."
+        )
 
     @property
     @abstractmethod

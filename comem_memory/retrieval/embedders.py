@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from comem_memory.model import torch_defaults
+from comem_memory.process_bound import ProcessBound
 
 
 class Embedder(Protocol):
@@ -47,7 +48,7 @@ def embed_questions(embedder: Embedder, questions: Sequence[Any]) -> np.ndarray:
     return embedder.embed_queries(questions) if isinstance(embedder, QueryEmbedder) else embedder.embed(questions)
 
 
-class TorchEmbedder(ABC):
+class TorchEmbedder(ProcessBound, ABC):
     """A model that is loaded when it is first needed and used by one thread at a time."""
 
     _family: str
@@ -55,6 +56,12 @@ class TorchEmbedder(ABC):
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # tokenizers do not allow two threads
+
+    def _not_pickled(self) -> str:
+        return (
+            "An embedder cannot be pickled: its model belongs to this process. Send the name or folder of the model, "
+            "and make the embedder there."
+        )
 
     @abstractmethod
     def _load(self) -> nn.Module: ...
