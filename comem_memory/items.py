@@ -418,6 +418,7 @@ class ItemMemory(ProcessBound):
         similarity: float | None = None,
         found_by: tuple[str, ...] = (),
         passage: int | None = None,
+        of_texts: float | None = None,
     ) -> MemoryHit:
         vectors = decode_block(record.block, item_id=record.id)
         if passage is not None:
@@ -442,6 +443,7 @@ class ItemMemory(ProcessBound):
             left_out=record.left_out,
             passages=record.passages,
             passage=passage,
+            similarity_of_texts=of_texts,
         )
 
     def search(
@@ -508,7 +510,7 @@ class ItemMemory(ProcessBound):
             reranker=self.reranker,
             **options,
         )
-        return [self._hit(one.record, one.similarity, one.found_by, one.passage) for one in found]
+        return [self._hit(one.record, one.similarity, one.found_by, one.passage, one.of_texts) for one in found]
 
     def _least_similar(self, asked: float | None, *, in_words: bool) -> float | None:
         """The similarity below which nothing is found: as a search asks, as the memory says, or as it was measured."""

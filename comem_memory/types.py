@@ -316,6 +316,20 @@ def _invalid(fields: dict[str, Any], error: ValidationError) -> InvalidItemError
     )
 
 
+def told_similarity(similarity: float, of_texts: float | None, digits: int) -> str:
+    """A similarity as people read it; of a question with both text and picture, with what each gives to it.
+
+    Args:
+        similarity: That of a hit.
+        of_texts: Its `similarity_of_texts`.
+        digits: After the point.
+    """
+    told = f"{similarity:.{digits}f}"
+    if of_texts is None:
+        return told
+    return f"{told} = {of_texts:.{digits}f} text + {similarity - of_texts:.{digits}f} picture"
+
+
 @dataclass(frozen=True)
 class MemoryHit:
     """A stored item, as `get` and `search` return it.
@@ -343,6 +357,8 @@ class MemoryHit:
         left_out: Places in `content` of what is not in the vectors.
         passages: The texts that were encoded, each by itself, of an item that has passages.
         passage: The place in `passages` of the one that the question is about, whose vectors these are.
+        similarity_of_texts: What the texts give to the `similarity`, of a question with both text and picture; the
+            pictures give the rest.
     """
 
     id: str
@@ -364,6 +380,7 @@ class MemoryHit:
     left_out: tuple[int, ...] = ()
     passages: tuple[str, ...] = field(default=(), repr=False)
     passage: int | None = None
+    similarity_of_texts: float | None = None
 
     @property
     def blocks(self) -> torch.Tensor:

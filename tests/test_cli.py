@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -89,6 +90,7 @@ def test_a_life(comem: Comem, jsonl: Path, tmp_path: Path):
     [hit] = json.loads(comem("search", "--image", tmp_path / "cat.png", "-k", 1, "--json"))
     assert (hit["id"], hit["image"]) == ("cat", str(tmp_path / "cat.png"))
     table = comem("search", "cat", "-i", tmp_path / "cat.png")
+    assert re.search(r"│ (\d.\d{3}) = \d.\d{3} text \+ \d.\d{3} picture │ cat ", table)
     assert "The cat [/b] sleeps :smile:" in table, "texts are shown as they are"
 
     answer = json.loads(comem("ask", "Which key?", "-k", 2, "--json"))

@@ -84,7 +84,10 @@ def both(memory: ContinuousMemory, local: ContinuousMemory) -> tuple[ContinuousM
 
 def told(hits: Any) -> Any:
     """What hits say, without times."""
-    return [(hit.id, hit.text, hit.metadata, hit.notes, hit.found_by, hit.similarity) for hit in hits]
+    return [
+        (hit.id, hit.text, hit.metadata, hit.notes, hit.found_by, hit.similarity, hit.similarity_of_texts)
+        for hit in hits
+    ]
 
 
 class TestItems:

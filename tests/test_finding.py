@@ -97,6 +97,19 @@ def test_a_code_that_is_asked_for_comes_first(near_first: Callable[..., Continuo
     assert memory.get("7")[0].found_by == ()
 
 
+def test_a_hit_says_what_texts_and_pictures_give_to_its_similarity(opened: Callable[..., ContinuousMemory]):
+    memory = opened(tiny_key())
+    memory.add(MemoryItem(id="both", text="A blue door.", image=tiny_picture(1)), progress=False)
+    memory.add([MemoryItem(id="text", text="A red door."), MemoryItem(id="picture", image=tiny_picture(2))])
+    hits = {hit.id: hit for hit in memory.search("A blue door.", tiny_picture(1))}
+    of_texts = {id: hit.similarity_of_texts for id, hit in hits.items()}
+    assert 0 < of_texts["both"] < hits["both"].similarity == pytest.approx(1, abs=1e-6)
+    assert of_texts["text"] == pytest.approx(hits["text"].similarity, abs=1e-6)
+    assert of_texts["picture"] == 0
+    alone = [*memory.search("A blue door."), *memory.search(image=tiny_picture(1)), *memory.get("both")]
+    assert {hit.similarity_of_texts for hit in alone} == {None}
+
+
 def test_a_name_counts_unless_many_items_hold_it(near_first: Callable[..., ContinuousMemory]):
     texts = [f"Note {n} of Ottilie." for n in range(21)] + ["Nothing else.", "The bike is Renzo's."]
     memory = near_first(texts, "Where is the bike of Ottilie?", "Where is the bike of Renzo?")

@@ -112,6 +112,21 @@ def test_a_query_of_both_scores_the_weighted_mean(retrieval_key: RetrievalKey):
     np.testing.assert_allclose(items[0] @ retrieval_key.query_key(TEXTS[0], IMAGES[0]), 1, atol=1e-6)
 
 
+def test_what_the_texts_give_to_a_score_and_what_the_pictures_give(retrieval_key: RetrievalKey):
+    by_text, by_image = cosines(retrieval_key, "blue dart", colour("pink"))
+    query, w = retrieval_key.query_key("blue dart", colour("pink")), retrieval_key.text_weight
+    items = retrieval_key.item_keys(TEXTS, IMAGES)
+    of_texts = np.array([retrieval_key.of_texts(query, key) for key in items])
+    np.testing.assert_allclose(of_texts, w * by_text, atol=1e-6)
+    np.testing.assert_allclose(items @ query - of_texts, (1 - w) * by_image, atol=1e-6)
+
+
+@pytest.mark.parametrize("key", [RetrievalKey(Letters()), RetrievalKey(image=Colours())], ids=["texts", "pictures"])
+def test_a_key_of_one_part_gives_it_the_whole_score(key: RetrievalKey):
+    query, [item] = key.query_key(TEXTS[0], IMAGES[0]), key.item_keys(TEXTS[:1], IMAGES[:1])
+    assert key.of_texts(query, item) == pytest.approx(item @ query if key.text else 0)
+
+
 def test_what_an_item_lacks_scores_zero(retrieval_key: RetrievalKey):
     text_only, image_only = retrieval_key.item_keys(["a blue door", "  "], [None, colour("blue")])
     assert text_only @ retrieval_key.query_key("a blue door") == pytest.approx(1)
@@ -305,6 +320,10 @@ def test_the_agents_key_is_the_cosine_of_both_features_beside_each_other(tiny_cl
         for column, one in enumerate(asked):
             a, b = features(*item), features(*one)
             assert found[row, column] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-5)
+    [both], asked_both = key.item_keys(*zip(items[0], strict=True)), key.query_key(*asked[0])
+    a, b = features(*items[0]), features(*asked[0])
+    by_texts = a[:24] @ b[:24] / np.linalg.norm(a) / np.linalg.norm(b)
+    assert key.of_texts(asked_both, both) == pytest.approx(by_texts, abs=1e-5)
     assert key.name != open_key(tiny_clip).name
     with pytest.raises(QueryError, match="nothing to search for"):
         key.query_key(" ")

@@ -144,7 +144,10 @@ def search(
     if as_json:
         print_json(hits)
     else:
-        console.print(_table("similarity", [f"{hit['similarity']:.3f}" for hit in hits], hits))
+        from comem_memory.types import told_similarity  # not for --help: it loads torch
+
+        told = [told_similarity(hit["similarity"], hit["similarity_of_texts"], 3) for hit in hits]
+        console.print(_table("similarity", told, hits))
 
 
 @app.command(name="list")

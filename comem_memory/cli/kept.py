@@ -194,6 +194,7 @@ def shown(
     return {
         "id": item.id,
         "similarity": getattr(item, "similarity", None),
+        "similarity_of_texts": getattr(item, "similarity_of_texts", None),
         "text": item.text,
         "image": image,
         "content": content,

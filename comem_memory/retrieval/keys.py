@@ -138,6 +138,14 @@ class RetrievalKey:
                 share = by_text**2 / (by_text**2 + by_image**2)
         return self._query(t, i, share)
 
+    def of_texts(self, asked: np.ndarray, key: np.ndarray) -> float:
+        """What the texts give to the similarity of a question's vector and an item's key, (D,) each.
+
+        Pictures give the rest; where the question has one part alone, that part gives all of it.
+        """
+        words = 0 if self.text is None else self.text.dimension
+        return float(np.dot(asked[:words], key[:words]))
+
     def _joined(self, text: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Keys of items, (n, D), from both parts of each."""
         text_scale, image_scale = self._scales

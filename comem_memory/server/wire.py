@@ -267,6 +267,8 @@ class Hit(Wire):
     """What an adapter of an agent framework notes about it."""
     similarity: float | None = None
     """How close the item is to the query, -1 to 1, larger is closer; of a search alone."""
+    similarity_of_texts: float | None = None
+    """What the texts give to the similarity, of a question with both text and picture; the pictures give the rest."""
     found_by: list[str] = []
     """How a search came by it: `meaning`, `terms`, or both."""
     created_at: str = ""
@@ -345,6 +347,7 @@ _PLAIN = (
     "metadata",
     "notes",
     "similarity",
+    "similarity_of_texts",
     "created_at",
     "updated_at",
     "said_at",

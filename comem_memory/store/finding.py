@@ -24,12 +24,14 @@ class Found:
         similarity: The inner product of its key with the question's.
         found_by: `meaning`, `terms`, or both, as in `MemoryHit`.
         passage: The place of the passage that is nearest to the question, of a record that has some.
+        of_texts: What the texts give to the similarity, of a question with both text and picture.
     """
 
     record: MemoryRecord
     similarity: float
     found_by: tuple[str, ...]
     passage: int | None = None
+    of_texts: float | None = None
 
 
 def find(
@@ -89,7 +91,13 @@ def find(
         relevances = (1 - recency) * relevances + recency * ranking.recencies(ages, half_life)
     keys = [one.record.key for one in found]
     ordered = [found[at] for at in ranking.order(relevances, k, keys=keys, diversity=diversity)]
-    return [replace(one, passage=nearest_passage(one.record, vector)) for one in ordered]
+    both = bool(text) and image is not None
+
+    def told(one: Found) -> Found:
+        of_texts = key.of_texts(vector, np.asarray(one.record.key)) if both else None
+        return replace(one, passage=nearest_passage(one.record, vector), of_texts=of_texts)
+
+    return [told(one) for one in ordered]
 
 
 def _together(

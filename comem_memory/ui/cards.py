@@ -8,7 +8,7 @@ from typing import Any
 from nicegui import ui
 
 from comem_memory.content import amounts_of
-from comem_memory.types import MemoryHit, leaves
+from comem_memory.types import MemoryHit, leaves, told_similarity
 from comem_memory.ui.pictures import show_picture
 from comem_memory.ui.words import cut, show_text, words_of
 
@@ -41,7 +41,7 @@ def show_card(hit: MemoryHit, namespace: str, opened: Callable[[str, str], Await
         if hit.similarity is not None:
             with ui.row().classes("why"):
                 ui.linear_progress(max(0.0, hit.similarity), show_value=False).classes("bar")
-                ui.label(f"{hit.similarity:.2f}").classes("number")
+                ui.label(told_similarity(hit.similarity, hit.similarity_of_texts, 2)).classes("number")
                 ui.label(", ".join(WAYS[way] for way in hit.found_by)).classes("muted")
         if hit.text:
             show_text(cut(hit.text, SHOWN), lambda word: word in wanted)
