@@ -1,4 +1,4 @@
-"""Each example of the README does what it says: Python prints what stands below it, and its commands run."""
+"""The examples of the README, and of the first page about agents, do what they say with the embedded model."""
 
 import ast
 import asyncio
@@ -22,7 +22,16 @@ from comem_memory.testing import tiny_key
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = list(shown(README))
-EXAMPLES = re.findall(r"```python\n(.*?)```\n```text\n(.*?)```", README, re.DOTALL)
+PAGES = {"README.md": 3, "docs/start/agents.md": 2}
+"""How many Python examples each has."""
+
+
+def examples(page: str) -> list[tuple[str, str]]:
+    """The Python of a page, and what stands below as its output."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.findall(r"```python\n(.*?)```\n```text\n(.*?)```", text, re.DOTALL)
+    assert len(found) == text.count("```py") == PAGES[page]
+    return found
 
 
 def printed_by(code: str, names: dict[str, Any]) -> str:
@@ -35,14 +44,11 @@ def printed_by(code: str, names: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
-def test_every_example_prints_what_stands_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_prints_what_stands_below_it(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    assert [printed_by(code, names) for code, _ in EXAMPLES] == [printed for _, printed in EXAMPLES]
-
-
-def test_every_python_example_has_its_output():
-    assert len(EXAMPLES) == README.count("```python") == 3
+    assert [printed_by(code, names) for code, _ in examples(page)] == [printed for _, printed in examples(page)]
 
 
 def test_every_command_is_checked():
