@@ -10,7 +10,7 @@ import torch
 from comem_memory import ChromaStore, ContinuousMemory, MemoryEncoder, MemoryItem
 from comem_memory.errors import ComemError
 from comem_memory.files import load_image
-from comem_memory.store import identity_of
+from comem_memory.store import MemoryRecord, identity_of
 from comem_memory.testing import tiny_key, tiny_picture
 
 DOOR = MemoryItem(id="door", text="The blue door opens with the brass key.", metadata={"year": 2020, "kind": "note"})
@@ -22,6 +22,16 @@ def embedded(encoder: MemoryEncoder, directory: Path) -> ContinuousMemory:
     key = tiny_key()
     store = ChromaStore.embedded(directory, identity=identity_of(encoder, key))
     return ContinuousMemory(encoder, key, store, picture_directory=directory / "pictures")
+
+
+def of_encoder(memory: ContinuousMemory, encoder: MemoryEncoder) -> ContinuousMemory:
+    """The same items, as another encoder opens them."""
+    return ContinuousMemory(encoder, memory.key, memory.store, picture_directory=memory._pictures.folder)
+
+
+def all_records(memory: ContinuousMemory) -> list[MemoryRecord]:
+    """What is stored, of every namespace."""
+    return [one for name in memory.store.namespaces() for batch in memory.store.scan(namespace=name) for one in batch]
 
 
 def fresh(encoder: MemoryEncoder, item: MemoryItem) -> torch.Tensor:
