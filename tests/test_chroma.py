@@ -184,6 +184,14 @@ def test_stores_in_memory_are_apart_and_end_with_close():
 # Directories
 
 
+def test_records_without_vectors_are_kept_and_found():
+    written = replace(record("a"), block="")
+    with closing(ChromaStore.in_memory(identity=identity())) as store:
+        for _ in range(2):
+            store.put([written])
+        assert store.search(written.key, namespace=written.namespace, k=1)[0][0].block == ""
+
+
 def test_a_directory_keeps_its_records(tmp_path: Path):
     store = ChromaStore.embedded(tmp_path / "new" / "memory", identity=identity())
     store.put([record("a", metadata={"n": 1})])

@@ -418,7 +418,7 @@ def _upsert(collection: Collection, batch: Sequence[_Made]) -> None:
 
 def _has_others(stored: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
     """Whether something stored is what was written, and has keys beside it; else whoever wrote it sees to that."""
-    is_it = all(stored.get(name) == written[name] for name in (BLOCK, _NAMES))
+    is_it = all(stored.get(name) == written.get(name) for name in (BLOCK, _NAMES))
     return is_it and not stored.keys() <= {*written, *_OPTIONAL}
 
 
