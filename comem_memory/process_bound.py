@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 from comem_memory.errors import NotPicklableError
 
 
-class ProcessBound:
+class ProcessBound(ABC):
     """Holds a directory, a connection, or a model and its lock, which another process cannot be sent."""
 
     def __copy__(self) -> Self:
@@ -26,6 +27,6 @@ class ProcessBound:
         """
         raise NotPicklableError(self._not_pickled())
 
+    @abstractmethod
     def _not_pickled(self) -> str:
         """Why, and what to send instead."""
-        raise NotImplementedError

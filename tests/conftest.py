@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import pytest
 from helpers.memories import embedded
 from helpers.processes import chroma_server
+from helpers.saved import save_tiny
 
 from comem_memory import ContinuousMemory
 from comem_memory.encoder import MemoryEncoder
@@ -61,6 +62,12 @@ def memory(encoder: MemoryEncoder, tmp_path: Path) -> Iterator[ContinuousMemory]
     """An empty memory of the file's own encoder, or of each family's."""
     with embedded(encoder, tmp_path / "memory") as memory:
         yield memory
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of a tiny model and its adapter."""
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -43,11 +43,6 @@ from comem_memory.testing import tiny_key, tiny_picture
 Comem = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
-
-
 @pytest.fixture
 def comem(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Comem:
     """Runs a command and returns what it prints; its errors are raised."""

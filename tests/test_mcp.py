@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from helpers.mcp_clients import call, http_session, refused, stdio_session
 from helpers.programs import comem, comem_serve, environment
-from helpers.saved import save_tiny
 from helpers.scripted import Scripted
 from helpers.servers import serving
 from langchain.agents import create_agent
@@ -38,11 +37,6 @@ from comem_memory.testing import (
     tiny_memory,
     tiny_picture,
 )
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 def png(seed: int, **options: Any) -> str:

@@ -21,7 +21,7 @@ from comem_memory.client.served_hits import Answered
 from comem_memory.config import Mode, Order
 from comem_memory.conversion import Addable, is_one, to_item
 from comem_memory.encoder import EncodedItems, item_hash
-from comem_memory.errors import DuplicateIdError, NotPicklableError, NotServedError
+from comem_memory.errors import DuplicateIdError, NotServedError
 from comem_memory.items import check_k, check_page, check_searched, listed
 from comem_memory.memory import ContinuousMemory, RecallOptions
 from comem_memory.model import Message
@@ -79,12 +79,8 @@ class RemoteMemory(ContinuousMemory):
             _refuse(f"the memory's {name}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """
-        Raises:
-            NotPicklableError: Always.
-        """
-        raise NotPicklableError(
+    def _not_pickled(self) -> str:
+        return (
             f"A connection cannot be pickled. Send the URL ({self._connection.url}) and the namespace ({self.name!r}), "
             "and connect there: ContinuousMemory.connect(url, token, namespace=...)."
         )

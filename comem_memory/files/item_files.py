@@ -91,10 +91,10 @@ def item_files(source: str | Path, *, recordings: bool = False) -> list[Path]:
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
     files = sorted(_visible(path)) if path.is_dir() else [path]
     pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | UNREAD_PICTURES | VIDEO_SUFFIXES}
-    unread = {file for file in files if file.suffix.lower() not in READ_SUFFIXES}
-    silent = {file for file in unread if _is_recording(file) and not file.with_suffix(".txt").is_file()}
-    heard = {file for file in unread - silent if _is_recording(file)} if recordings or path.is_file() else set()
-    others = unread - heard
+    sounds = {file for file in files if _is_recording(file)}
+    silent = {file for file in sounds if not file.with_suffix(".txt").is_file()}
+    heard = sounds - silent if recordings or path.is_file() else set()
+    others = {file for file in files if file.suffix.lower() not in READ_SUFFIXES} - heard
     captions = {file.with_suffix(".txt") for file in pictures | heard}
     readable = [file for file in files if file not in others and file not in captions]
     if not readable and silent:

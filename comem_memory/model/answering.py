@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -28,7 +28,7 @@ class Constraint(Protocol):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor: ...
 
 
-class AnsweringModel(ProcessBound, ABC, Generic[P]):
+class AnsweringModel(ProcessBound, Generic[P]):
     """A frozen model that answers prompts, each after memory vectors. H is its hidden size."""
 
     name: str

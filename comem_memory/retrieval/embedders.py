@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -48,7 +48,7 @@ def embed_questions(embedder: Embedder, questions: Sequence[Any]) -> np.ndarray:
     return embedder.embed_queries(questions) if isinstance(embedder, QueryEmbedder) else embedder.embed(questions)
 
 
-class TorchEmbedder(ProcessBound, ABC):
+class TorchEmbedder(ProcessBound):
     """A model that is loaded when it is first needed and used by one thread at a time."""
 
     _family: str

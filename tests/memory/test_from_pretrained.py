@@ -24,11 +24,6 @@ from comem_memory.testing import tiny_key, tiny_picture
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return save_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
 def other_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return save_tiny(tmp_path_factory.mktemp("other"), seed=5)
 
