@@ -21,22 +21,35 @@ for _option in PROGRAM.params:
 
 def shown(text: str) -> Iterator[list[str]]:
     """The commands of a text's blocks, those fenced as `sh` and what stands after `$ ` in those fenced as `console`."""
-    for kind, block in re.findall(r"^```(sh|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        kept = ""
-        for line in block.splitlines():
-            if kind == "console" and not kept and not line.startswith("$ "):
-                continue  # what is printed
-            kept = f"{kept}\n{line.removeprefix('$ ') if kind == 'console' else line}".lstrip()
-            if kept.endswith("\\"):
-                kept = kept[:-1]
-                continue
-            try:
-                found = list(commands(kept))
-            except ValueError:  # a quotation goes on
-                continue
-            yield from found
-            kept = ""
-        assert not kept, f"a command has no end: {kept}"
+    for line, _ in sessions(text):
+        yield from commands(line)
+
+
+def sessions(text: str, kinds: str = "sh|console") -> Iterator[tuple[str, str]]:
+    """The lines of the same blocks that are typed, each with what the block shows as printed by it."""
+    for kind, block in re.findall(rf"^```({kinds})\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        prompt = "$ " if kind == "console" else ""
+        typed = printed = ""
+        for line in block.splitlines(keepends=True):
+            if _goes_on(typed):
+                typed = typed.removesuffix("\\\n") + line
+            elif line.startswith(prompt):
+                if typed:
+                    yield typed, printed
+                typed, printed = line.removeprefix(prompt), ""
+            else:
+                printed += line
+        assert not _goes_on(typed), f"a command has no end: {typed}"
+        yield typed, printed
+
+
+def _goes_on(typed: str) -> bool:
+    """Whether its last line ends with a backslash, or within a quotation."""
+    try:
+        list(commands(typed))
+    except ValueError:
+        return True
+    return typed.endswith("\\\n")
 
 
 def mentioned(text: str) -> Iterator[list[str]]:
