@@ -347,9 +347,12 @@ def test_a_dropped_file_names_no_recording_of_this_machine(tmp_path: Path):
     line["content"][0] = {"type": "audio", "audio": "bell.wav"}
     (dropped / "notes.jsonl").write_text(json.dumps(line))
     (dropped / "bell.wav").write_bytes(BELL.data)
-    with pytest.warns(UserWarning, match="1 .wav"):  # without a text of its own it is no item
-        [item] = items_in(dropped, ServerSettings())
+    (dropped / "horn.wav").write_bytes(BELL.data)
+    told = list[str]()
+    [item] = items_in(dropped, ServerSettings(), told.append)
     assert item.content == (BELL, "Mine?")
+    [said] = told  # without a text of its own it is no item, and the bell is used
+    assert said.startswith("Left out of what was dropped: 1 .wav (horn.wav). A recording is found by its text alone")
 
 
 def test_a_recording_with_its_text_is_an_item(memory: ContinuousMemory, tmp_path: Path):
@@ -365,6 +368,6 @@ def test_a_recording_with_its_text_is_an_item(memory: ContinuousMemory, tmp_path
     assert (dropped.text, dropped.content, dropped.metadata) == (named.text, (BELL,), {"source": "bell.wav"})
     memory.add([dropped])
     assert [hit.text for hit in memory.search("the bell of the school")] == ["The bell of the school."]
-    with pytest.warns(UserWarning, match="left out: 1 .wav"):  # of a folder, for models that do not hear
+    with pytest.warns(UserWarning, match=r"Left out of .*: 1 .wav \(bell.wav\)\. Few models hear"):
         [written] = read_items(str(recording.parent))
     assert (written.text, written.content) == ("The bell of the school.", None)

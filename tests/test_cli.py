@@ -448,7 +448,7 @@ def test_pictures_with_captions(comem: Comem, tmp_path: Path):
     (folder / "thesis.tex").write_bytes(b"ignored")
     (folder / "IMG_1.HEIC").write_bytes(b"from a telephone")
     (folder / "IMG_1.txt").write_text("The caption of a picture that is left out.")
-    with pytest.warns(UserWarning, match=r"also holds files that are left out: 1 .heic, 1 .tex. Convert"):
+    with pytest.warns(UserWarning, match=r"Left out of .*: 1 .heic, 1 .tex \(IMG_1.HEIC, thesis.tex\)\. Nothing"):
         assert json.loads(comem("add", folder, "--json"))["count"] == 5
     hits = json.loads(comem("search", "a", "-k", 9, "--json"))
     found = {hit["text"]: hit for hit in hits}

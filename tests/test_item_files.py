@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers.pdf import write_pdf
 from PIL import Image
 
 from comem_memory import MemoryItem
@@ -40,26 +41,6 @@ Keys
 
 Brass.
 """
-
-
-def write_pdf(path: Path, *texts: str) -> None:
-    """A PDF file with a page of one line for each text."""
-    kids = " ".join(f"{3 + 2 * n} 0 R" for n in range(len(texts)))
-    objects = ["<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Kids[{kids}]/Count {len(texts)}>>"]
-    for n, text in enumerate(texts):
-        font = "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"
-        page = "<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 100]"
-        objects.append(f"{page}/Resources<</Font<</F {font}>>>>/Contents {4 + 2 * n} 0 R>>")
-        drawn = f"BT /F 12 Tf 10 50 Td ({text}) Tj ET"
-        objects.append(f"<</Length {len(drawn)}>>stream\n{drawn}\nendstream")
-    written, starts = "%PDF-1.4\n", []
-    for n, one in enumerate(objects, 1):
-        starts.append(len(written))
-        written += f"{n} 0 obj\n{one}\nendobj\n"
-    table = "".join(f"{start:010} 00000 n \n" for start in starts)
-    count = len(objects) + 1
-    trailer = f"trailer<</Size {count}/Root 1 0 R>>\nstartxref\n{len(written)}\n%%EOF"
-    path.write_text(f"{written}xref\n0 {count}\n0000000000 65535 f \n{table}{trailer}")
 
 
 def test_a_text_is_one_item(tmp_path: Path):
@@ -227,8 +208,11 @@ def test_a_folder_without_anything_to_read(tmp_path: Path):
 def test_texts_beside_files_that_are_left_out_are_read_unless_these_are_pictures(tmp_path: Path):
     for name in ("report.docx", "report.txt", "song.ogg", "song.txt", "IMG_1.heic", "IMG_1.txt", "a.md"):
         (tmp_path / name).write_text(name)
-    with pytest.warns(UserWarning, match=r"left out: 1 .docx, 1 .heic, 1 .ogg\. Convert"):
+    with pytest.warns(UserWarning, match="Left out of") as told:
         assert [item.text for item in read_items(str(tmp_path))] == ["a.md", "report.txt", "song.txt"]
+    unread, unheard = (str(one.message).removeprefix(f"Left out of {tmp_path}: ") for one in told)
+    assert unread.startswith("1 .docx, 1 .heic (IMG_1.heic, report.docx). Nothing here reads such files: convert")
+    assert unheard.startswith("1 .ogg (song.ogg). Few models hear: name each recording that should be read, ")
 
 
 def test_what_cannot_be_read_is_an_item_of_items_of(tmp_path: Path):

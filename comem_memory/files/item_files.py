@@ -7,7 +7,7 @@ import json
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
@@ -43,12 +43,14 @@ class Reading(TypedDict, total=False):
         size: Most characters of a piece.
         page_pictures: Items of PDF files have the picture of their page too.
         max_pixels: Most pixels of a clip's pictures.
+        tell: Is told which pages of a PDF file are left out, and why; by default a warning is.
     """
 
     split: Split | None
     size: int | None
     page_pictures: bool
     max_pixels: int
+    tell: Callable[[str], None]
 
 
 def read_items(source: str, **reading: Unpack[Reading]) -> Iterator[MemoryItem]:
@@ -71,10 +73,22 @@ def read_items(source: str, **reading: Unpack[Reading]) -> Iterator[MemoryItem]:
     return map(_raised, itertools.chain(piped, *(items_of(file, **reading) for file in files)))
 
 
-def item_files(source: str | Path, *, recordings: bool = False) -> list[Path]:
-    """The files of a file or folder that `items_of` reads, sorted.
+def item_files(source: str | Path) -> list[Path]:
+    """The files of a file or folder that `items_of` reads, sorted; a warning tells of those that are left out.
 
-    Hidden files of a folder are left out, and files of other kinds, of which a warning tells.
+    Raises:
+        InvalidItemError, ModuleNotFoundError: As in `sorted_files`.
+    """
+    readable, left_out = sorted_files(source)
+    for why, files in left_out.items():
+        warnings.warn(told_left_out(files, Path(source), why), stacklevel=3)
+    return readable
+
+
+def sorted_files(source: str | Path, *, recordings: bool = False) -> tuple[list[Path], dict[str, list[Path]]]:
+    """The files of a file or folder that `items_of` reads, and by the reason those that are left out.
+
+    Hidden files of a folder are neither, nor are texts that belong to a picture, clip or recording.
 
     Args:
         source: The path of a file or folder.
@@ -91,29 +105,39 @@ def item_files(source: str | Path, *, recordings: bool = False) -> list[Path]:
         raise InvalidItemError(f"{path} does not exist. Pass a file, a folder, or - for standard input.")
     files = sorted(_visible(path)) if path.is_dir() else [path]
     pictures = {file for file in files if file.suffix.lower() in IMAGE_SUFFIXES | UNREAD_PICTURES | VIDEO_SUFFIXES}
-    sounds = {file for file in files if _is_recording(file)}
-    silent = {file for file in sounds if not file.with_suffix(".txt").is_file()}
-    heard = sounds - silent if recordings or path.is_file() else set()
-    others = {file for file in files if file.suffix.lower() not in READ_SUFFIXES} - heard
+    sounds = [file for file in files if _is_recording(file)]
+    silent = [file for file in sounds if not file.with_suffix(".txt").is_file()]
+    unheard = silent if recordings or path.is_file() else sounds
+    heard = {*sounds} - {*unheard}
+    unread = [file for file in files if file.suffix.lower() not in READ_SUFFIXES | AUDIO_SUFFIXES]
     captions = {file.with_suffix(".txt") for file in pictures | heard}
-    readable = [file for file in files if file not in others and file not in captions]
+    left_out = {*unread, *unheard}
+    readable = [file for file in files if file not in left_out and file not in captions]
     if not readable and silent:
-        one = min(silent)
         raise InvalidItemError(
-            f"{one} is a recording, which is found by its text alone. Write what it is into a file beside it, "
-            f"{one.with_suffix('.txt').name}."
+            f"{silent[0]} is a recording, which is found by its text alone. Write what it is into a file beside it, "
+            f"{silent[0].with_suffix('.txt').name}."
         )
     if not readable:
         raise InvalidItemError(f"Nothing in {path} is {KINDS}. Convert what should be read.")
-    if others:
-        counts = Counter(file.suffix.lower() for file in others)
-        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(counts.items()))
-        warnings.warn(f"{path} also holds files that are left out: {kinds}. Convert what should be read.", stacklevel=3)
     if any(_is_pdf(file) for file in readable):
         import_module("pypdfium2")  # before other work is done
     if any(_is_video(file) or _is_recording(file) for file in readable):
         import_module("av")
-    return readable
+    if recordings:
+        why = "A recording is found by its text alone: write what it is into a .txt file of its name beside it."
+    else:
+        why = "Few models hear: name each recording that should be read, with a .txt file of its name beside it."
+    reasons = {"Nothing here reads such files: convert what should be read.": unread, why: unheard}
+    return readable, {reason: of_it for reason, of_it in reasons.items() if of_it}
+
+
+def told_left_out(files: list[Path], folder: Path, why: str) -> str:
+    """Says which files of a folder are left out, by their names as far as these are few, and why."""
+    counts = Counter(file.suffix.lower() for file in files)
+    kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(counts.items()))
+    names = shorten(", ".join(str(file.relative_to(folder)) for file in files), 200, placeholder=" ...")
+    return f"Left out of {folder}: {kinds} ({names}). {why}"
 
 
 def items_of(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | InvalidItemError]:
@@ -197,7 +221,7 @@ def _text_items(
 
 
 def _pages(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | InvalidItemError]:
-    """Pages with neither text nor picture are left out, of which a warning tells."""
+    """Pages with neither text nor picture are left out, and told of."""
     found, left_out = False, list[int]()
     for number, (text, picture) in enumerate(pages(file, pictures=reading.get("page_pictures", False)), 1):
         metadata: Metadata = {"source": str(file), "page": number}
@@ -216,7 +240,7 @@ def _pages(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | Inva
         yield InvalidItemError(f"{file} holds no text: {how}")
     elif left_out:
         numbers = shorten(", ".join(map(str, left_out)), 100, placeholder=" ...")
-        warnings.warn(f"{file} holds no text on page {numbers}, which is left out: {how}", stacklevel=2)
+        reading.get("tell", warnings.warn)(f"{file} holds no text on page {numbers}, which is left out: {how}")
 
 
 def _visible(folder: Path) -> Iterator[Path]:

@@ -95,17 +95,24 @@ class Adding:
     async def _add(self) -> None:
         with self._visitor.told(), loading(self._button):
             memory, served = self._visitor.writing, self._visitor.served
-            items = await asyncio.to_thread(self._items)
+            left_out = list[str]()
+            items = await asyncio.to_thread(self._items, left_out.append)
             async with served.writes.turn():
                 ids = await memory.aadd(items, truncate=True, progress=False)
             served.metrics.items_added.inc(len(ids))
             self._files.clear()
             self._sheet.close()
             ui.notify(f"Added {counted(len(ids), 'item')}.", type="positive")
+            for said in left_out:
+                ui.notify(said, type="warning", multi_line=True, close_button=True, timeout=30_000)
             await self._changed()
 
-    def _items(self) -> list[MemoryItem]:
-        """
+    def _items(self, tell: Callable[[str], None]) -> list[MemoryItem]:
+        """What the sheet holds.
+
+        Args:
+            tell: Is told what was left out, and why.
+
         Raises:
             InvalidItemError, LimitError: As in `items_in`; or there is nothing to add, or too much at a time.
         """
@@ -116,7 +123,7 @@ class Adding:
         try:
             for name, content in files.items():
                 keep(folder.path, name, content)
-            items = list(islice(items_in(folder.path, limits), limits.max_items + 1)) if files else []
+            items = list(islice(items_in(folder.path, limits, tell), limits.max_items + 1)) if files else []
         finally:
             folder.remove()
         if text:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from comem_memory.content import Audio, pictures_of
 from comem_memory.errors import InvalidItemError
-from comem_memory.files import item_files, items_of
+from comem_memory.files import items_of
+from comem_memory.files.item_files import sorted_files, told_left_out
 from comem_memory.server.pictures import check_sizes
 from comem_memory.server.settings import ServerSettings
 from comem_memory.types import MemoryItem, is_name
@@ -27,25 +28,44 @@ def keep(folder: Path, name: str, content: bytes) -> None:
     (folder / plain).write_bytes(content)
 
 
-def items_in(folder: Path, limits: ServerSettings) -> Iterator[MemoryItem]:
+def items_in(folder: Path, limits: ServerSettings, tell: Callable[[str], None] = warnings.warn) -> Iterator[MemoryItem]:
     """What `comem add` makes of the files, with the bytes of pictures and recordings instead of their paths here.
+
+    Args:
+        folder: Where the files lie here.
+        limits: What may be added at a time.
+        tell: Is told what is left out, and why; by default warnings are.
 
     Raises:
         InvalidItemError: Nothing there can be read, a line is no item, one names a picture that was not dropped too, or
             a clip is too large.
         LimitError: A picture is too large.
     """
-    read = cache(Path.read_bytes)  # lines may name a large picture often
+    contents = dict[Path, bytes]()  # lines may name a large picture often
+
+    def read(file: Path) -> bytes:
+        return contents[file] if file in contents else contents.setdefault(file, file.read_bytes())
+
+    def without_place(said: object) -> str:
+        """Browsers are not told where files lie here."""
+        return str(said).replace(f"{folder}/", "").replace(str(folder), "what was dropped")
+
     try:
-        for file in item_files(folder, recordings=True):
-            for item in items_of(file, max_pixels=limits.max_picture_pixels):
+        readable, left_out = sorted_files(folder, recordings=True)
+        for file in readable:
+            for item in items_of(
+                file, max_pixels=limits.max_picture_pixels, tell=lambda said: tell(without_place(said))
+            ):
                 if isinstance(item, InvalidItemError):
                     raise item
                 yield _of_browser(item, folder, read, limits)
     except ModuleNotFoundError as error:
         raise InvalidItemError(f"{error}: nothing here reads such files. Ask whoever runs the server.") from error
-    except InvalidItemError as error:  # of which browsers are not told where files lie here
-        raise InvalidItemError(str(error).replace(f"{folder}/", "").replace(str(folder), "what was dropped")) from error
+    except InvalidItemError as error:
+        raise InvalidItemError(without_place(error)) from error
+    for why, files in left_out.items():
+        if unused := [file for file in files if file.resolve() not in contents]:  # by a line that names it
+            tell(without_place(told_left_out(unused, folder, why)))
 
 
 def _of_browser(item: MemoryItem, folder: Path, read: Callable[[Path], bytes], limits: ServerSettings) -> MemoryItem:
@@ -73,4 +93,4 @@ def _dropped(part: Any, folder: Path, read: Callable[[Path], bytes]) -> Any:
         return part
     if not part.resolve().is_relative_to(folder.resolve()) or not part.is_file():
         raise InvalidItemError(f"The file {part.name!r} of an item was not dropped. Drop it beside its file.")
-    return read(part)
+    return read(part.resolve())

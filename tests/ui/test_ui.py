@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from helpers.pdf import write_pdf
 from helpers.server_process import ServerProcess, server_process
 from playwright.sync_api import Page, expect
 from websockets.exceptions import InvalidStatus
@@ -133,6 +134,30 @@ def test_files_are_dropped(
     expect(picture).to_have_attribute("alt", "The door.")
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
     expect(page.locator(".fact", has_text="source: door.png")).to_be_visible()  # and not where it lay meanwhile
+
+
+def test_what_is_left_out_of_what_was_dropped_is_told(
+    server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None], tmp_path: Path
+):
+    stored("ada", "Lunch is at noon.")
+    (tmp_path / "note.txt").write_text("The blue door.")
+    (tmp_path / "thesis.tex").write_text("no kind that is read")
+    (tmp_path / "bell.wav").write_bytes(tiny_sound(1))
+    write_pdf(tmp_path / "scan.pdf", "The brass key.", "")
+    page = visit(link(server, tokens["ada"]))
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_label("Text")).to_be_visible()
+    page.locator(".sheet input[type=file]").set_input_files(list(tmp_path.iterdir()))
+    expect(page.locator(".q-uploader__file--uploaded")).to_have_count(4)
+    page.get_by_role("button", name="Add").last.click()
+    expect(page.get_by_text("Added 2 items.")).to_be_visible()
+    for said in (
+        "Left out of what was dropped: 1 .tex (thesis.tex). Nothing here reads such files",
+        "Left out of what was dropped: 1 .wav (bell.wav). A recording is found by its text alone",
+        "scan.pdf holds no text on page 2, which is left out",
+    ):
+        expect(page.get_by_text(said)).to_be_visible()
+    expect(page.locator(".item")).to_have_count(3)
 
 
 @pytest.mark.parametrize("written", [1, 2], ids=["at once", "later"])
