@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from comem_memory import ContinuousMemory, MemoryItem
 from comem_memory.cli import app as cli
+from comem_memory.cli import countries_demo
 from comem_memory.cli.countries_demo import ASKED, KINDS, run
 from comem_memory.errors import BenchmarkError, PromptTooLongError, QueryError
 from comem_memory.evaluation import report, tables
@@ -41,7 +42,7 @@ from comem_memory.files import load_image
 from comem_memory.memory import Mode
 from comem_memory.metrics import contains, exact_match, interval, normalise, share_interval, token_f1
 from comem_memory.model import TEXT_PROMPTS
-from comem_memory.synthesis import phrases
+from comem_memory.synthesis import countries, phrases
 from comem_memory.synthesis.agent_topics import AGENT_TOPICS
 from comem_memory.synthesis.countries import (
     FOLDER,
@@ -128,9 +129,9 @@ def test_intervals_hold_the_mean_and_shrink_with_more_values():
 
 
 def test_the_countries_are_whole():
-    countries = rows()
-    assert len(countries) == len({row["code"] for row in countries}) > 200
-    for row in countries:
+    every = rows()
+    assert len(every) == len({row["code"] for row in every}) > 200
+    for row in every:
         country = item(row)
         assert country.text is not None
         load_image(country.image)
@@ -175,6 +176,18 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContinuousMemor
         yield memory
 
 
+@pytest.fixture
+def few_countries(monkeypatch: pytest.MonkeyPatch) -> list[countries.Row]:
+    """A tenth of the countries, where it does not matter how many there are."""
+    every = rows()
+    assert all(list(questions(row)) for row in every) and countries.proper_words()  # kept, and of all
+    few = [row for number, row in enumerate(every) if number % 10 == 0 or row["name"] == "Iceland"]
+    for module in (countries, countries_demo):
+        monkeypatch.setattr(module, "rows", lambda folder=FOLDER: few)
+    return few
+
+
+@pytest.mark.usefixtures("few_countries")
 def test_the_comparison_asks_every_source_the_same(memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch):
     asked: list[tuple[str, int, Any]] = []
     real = ContinuousMemory.prompt
@@ -211,6 +224,7 @@ def test_the_comparison_asks_every_source_the_same(memory: ContinuousMemory, mon
     assert all(word in shown.get() for word in (*SOURCES, *comparison.kinds, "5 questions"))
 
 
+@pytest.mark.usefixtures("few_countries")
 def test_the_comparison_is_what_the_memory_answers(memory: ContinuousMemory):
     """Source by source the same answers as from `ContinuousMemory.answer`, which searches."""
     view = memory.namespace("answers")
@@ -234,6 +248,7 @@ def test_what_a_comparison_refuses(memory: ContinuousMemory):
         compare(memory, of_countries(limit=1), sources=("images",))
 
 
+@pytest.mark.usefixtures("few_countries")
 def test_what_does_not_fit_into_the_window_is_not_asked(memory: ContinuousMemory):
     item, *_ = of_countries(limit=1).items
     long = item.model_copy(update={"id": "long", "text": item.text * 20, "image": None})
@@ -277,6 +292,7 @@ def test_any_of_several_answers_is_right_and_scores_are_of_the_best(memory: Cont
     assert "text without picture" not in compare(view, QuestionSet("x", items, asked)).scores
 
 
+@pytest.mark.usefixtures("few_countries")
 def test_what_the_first_token_costs(memory: ContinuousMemory):
     questions = of_countries(limit=3)
     memory.add(questions.items)
@@ -379,6 +395,7 @@ def test_question_sets_that_cannot_be_made(name: str, settings: dict[str, Any], 
 # -- the report --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_countries")
 def test_the_report_resumes_and_says_what_made_it(
     memory: ContinuousMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -540,11 +557,13 @@ def test_flags_are_looked_up_in_the_memory(memory: ContinuousMemory, tmp_path: P
     assert 0.1 < recall[1] <= recall[5] <= recall[10] <= 1
 
 
-def test_the_demo_of_countries_runs_with_any_memory(memory: ContinuousMemory, capsys: Any):
+def test_the_demo_of_countries_runs_with_any_memory(
+    memory: ContinuousMemory, few_countries: list[countries.Row], capsys: Any
+):
     run(memory.namespace("demo"), Console(width=200))
     shown = capsys.readouterr().out
     assert "parameters are trained" in shown
-    assert f"notes about {len(rows())} countries, one with its flag each" in shown
+    assert f"notes about {len(few_countries)} countries, one with its flag each" in shown
     assert "each as (8, 64) vectors" in shown
     assert memory.namespace("demo").count(where={"name": "Iceland"}) == len(KINDS)
     assert "recall@1" in shown

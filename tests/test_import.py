@@ -42,11 +42,9 @@ def test_items_and_errors_need_no_model():
 
 
 def test_the_memory_itself_loads_no_agent_framework():
-    seconds, modules = measured("from comem_memory import ContinuousMemory")
+    _, modules = measured("from comem_memory import ContinuousMemory")
     assert not modules & AGENT_FRAMEWORKS
     assert "torch" in modules
-    torch_seconds, _ = measured("import torch, transformers, chromadb")
-    print(f"\nContinuousMemory {seconds:.1f} s; torch, transformers and chromadb alone {torch_seconds:.1f} s")
 
 
 def test_help_needs_no_model():
