@@ -17,6 +17,7 @@ ROC curve, and how many of the never said are rejected where 98% and 95% of the 
 | all of these | joined by a logistic regression, which is fitted on other languages and other subjects |
 | late interaction, untrained | of their tokens, as `late_interaction.py` begins |
 | late interaction, trained | the same, trained on the made-up facts of `answers.json`, about other things |
+| with the cosine | the latter and the cosine, as the reranker adds them |
 
 Unrelated statements and questions are those of `statements.json`.
 """
@@ -33,7 +34,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from late_interaction import LateInteraction, score, told, train
 from retrieval_keys import table
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -43,12 +43,13 @@ from sklearn.preprocessing import StandardScaler
 from comem_memory import mini
 from comem_memory.evaluation.question_sets import question_set
 from comem_memory.retrieval import SentenceTransformerEmbedder
+from comem_memory.retrieval.late_interaction import COSINE, LateInteraction
 
 NEAREST = 3
 KEPT = (0.98, 0.95)
 SCORES = ("cosine", "z-score", "s-norm", "above the others", "MaxSim", "MaxSim, both ways")
 JOINED = "all of these"
-LATE = ("late interaction, untrained", "late interaction, trained")
+LATE = ("late interaction, untrained", "late interaction, trained", "with the cosine")
 FOLDER = Path(__file__).parent
 
 
@@ -82,24 +83,29 @@ def memories() -> Iterator[Memory]:
 
 @dataclass(frozen=True)
 class Embedded:
-    """Texts' vectors, (n, D), and of each text its tokens' ids and centred vectors, (tokens, D)."""
+    """By text, its vector, (D,), its tokens' ids and centred vectors, (tokens, D), and what the model made of them and
+    of its prompt."""
 
     vectors: dict[str, np.ndarray]
     tokens: dict[str, tuple[list[int], np.ndarray]]
+    read: dict[str, torch.Tensor]
 
 
 def embedded(embedder: SentenceTransformerEmbedder, texts: Sequence[str], *, asked: bool) -> Embedded:
     once = sorted(set(texts), key=len)
-    vectors = embedder.embed_queries(once) if asked else embedder.embed(once)
+    windows = [some[0] for some in embedder.read(once, asked=asked)]
     model: Any = embedder._model
     prompt = model.prompts["query" if asked else "document"]
     before = len(model.tokenizer(prompt)["input_ids"]) - 1
-    encoded = model.encode(once, prompt=prompt, output_value="token_embeddings", show_progress_bar=False)
-    states = [one[before:-1].float().numpy() for one in encoded]
+    states = [one.tokens[before - 1 : -1].numpy() for one in windows]
     mean = np.concatenate(states).mean(axis=0)
     ids = [model.tokenizer(prompt + text)["input_ids"][before:-1] for text in once]
     centred = [(one - mean) / np.linalg.norm(one - mean, axis=1, keepdims=True) for one in states]
-    return Embedded(dict(zip(once, vectors, strict=True)), dict(zip(once, zip(ids, centred, strict=True), strict=True)))
+    return Embedded(
+        {text: one.vector.numpy() for text, one in zip(once, windows, strict=True)},
+        dict(zip(once, zip(ids, centred, strict=True), strict=True)),
+        {text: one.tokens for text, one in zip(once, windows, strict=True)},
+    )
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ def cases(embedder: SentenceTransformerEmbedder) -> list[Case]:
     made = _read("statements.json")["sentences"].values()
     facts = embedded(embedder, [fact for one in given for fact in one.facts], asked=False)
     questions = embedded(embedder, [text for one in given for text, *_ in one.asked], asked=True)
-    models = late_interactions(embedder)
+    models = late_interactions()
     statements = embedder.embed([text for sentences in made for text in sentences["facts"]])
     others = embedder.embed_queries([text for sentences in made for text in sentences["questions"]])
     seen = [set(ids) for side in (facts, questions) for ids, _ in side.tokens.values()]
@@ -132,6 +138,8 @@ def cases(embedder: SentenceTransformerEmbedder) -> list[Case]:
         best = alike.max(axis=1)
         unrelated, unasked = statements @ questions.vectors[text], others @ facts.vectors[fact]
         z = (cosine - unrelated.mean()) / unrelated.std()
+        with torch.inference_mode():
+            late = [float(model([questions.read[text]], [facts.read[fact]])) for model in models]
         return [
             cosine,
             z,
@@ -139,7 +147,8 @@ def cases(embedder: SentenceTransformerEmbedder) -> list[Case]:
             cosine - rest.mean(),
             np.average(best, weights=rare**2),
             np.average(best, weights=rare) + alike.max(axis=0).mean(),
-            *(score(model, mine, theirs) for model in models),
+            *late,
+            late[-1] + COSINE * cosine,
         ]
 
     found = []
@@ -161,14 +170,13 @@ def cases(embedder: SentenceTransformerEmbedder) -> list[Case]:
     return found
 
 
-def late_interactions(embedder: SentenceTransformerEmbedder) -> tuple[LateInteraction, LateInteraction]:
+def late_interactions() -> tuple[LateInteraction, LateInteraction]:
     """As it begins, and trained."""
-    languages = told()
-    every = [one for language in languages for variants in language for one in variants]
-    facts = embedded(embedder, [fact for fact, _ in every], asked=False)
-    questions = embedded(embedder, [text for _, texts in every for text in texts], asked=True)
-    trained = train(languages, facts.tokens, questions.tokens)
-    return LateInteraction(trained.means.shape[0]), trained
+    trained = LateInteraction.load()
+    projected, dimension = trained.projections[0].shape
+    begun = LateInteraction(dimension, projected)
+    begun.centres.copy_(trained.centres)
+    return begun, trained
 
 
 def joined(found: Sequence[Case]) -> list[float]:

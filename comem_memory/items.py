@@ -22,7 +22,14 @@ from comem_memory.passages import PassageRule
 from comem_memory.process_bound import ProcessBound
 from comem_memory.progress import tracked
 from comem_memory.redaction import Redact, redacted
-from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options, embed_questions
+from comem_memory.retrieval import (
+    Reranker,
+    RetrievalKey,
+    SearchOptions,
+    check_options,
+    check_reranker,
+    embed_questions,
+)
 from comem_memory.store import (
     Filter,
     MemoryRecord,
@@ -59,6 +66,7 @@ class ItemMemory(ProcessBound):
         redact: Redact | None = None,
     ) -> None:
         check_options(min_similarity=min_similarity)
+        check_reranker(reranker)
         self._encoder, self.key, self.store = encoder, key, store
         self.min_similarity, self.reranker, self.redact = min_similarity, reranker, redact
         self._pictures = PictureFolder(picture_directory)

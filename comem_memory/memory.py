@@ -41,15 +41,17 @@ from comem_memory.model import (
     check_text_prompt,
 )
 from comem_memory.opening import (
+    LATE_INTERACTION,
     check_hidden_size,
     find_store,
     key_of,
     open_key,
     open_models,
+    open_reranker,
     open_store,
 )
 from comem_memory.redaction import Redact
-from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options
+from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options, check_reranker
 from comem_memory.store import ChromaServer, ChromaStore, Filter, MemoryStore, Precision, identity_of
 from comem_memory.types import MemoryHit
 
@@ -154,7 +156,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         mode: Mode | None = None,
         text_prompt: str | None = None,
         min_similarity: float | None = None,
-        reranker: Reranker | None = None,
+        reranker: Reranker | str | None = None,
         redact: Redact | None = None,
         reencode: bool = False,
         rekey: bool = False,
@@ -189,7 +191,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             mode: How recalled items are given to the model; by default as the adapter recommends.
             text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
             min_similarity: What is less similar to a question is not found; by default as the key was measured.
-            reranker: Orders what is found; for instance sentence-transformers' `CrossEncoder`.
+            reranker: Orders what is found: "late-interaction", which comes with the default key and reads the
+                candidates once more (docs/guides/retrieval.md), or for instance sentence-transformers' `CrossEncoder`.
             redact: Takes out of every text what must not be stored, before anything is made of it.
             reencode: If another encoder or retrieval key wrote this collection, encode its items again instead of
                 refusing.
@@ -203,10 +206,12 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             CheckpointError: An adapter that is neither a folder nor on the hub, or a checkpoint that does not tell its
                 base model or cannot be converted.
             ModelError: There is no such model, the answering model has another hidden size, the key's model is none of
-                those named there, or the server of `answering_url` serves another model.
+                those named there or not what the reranker reads with, or the server of `answering_url` serves another
+                model.
             ModelConnectionError: The server of `answering_url` does not answer, or does not take the token.
             EncoderMismatchError: Another encoder wrote this collection, and not `reencode`; or another retrieval key,
                 and neither `reencode` nor `rekey`.
+            QueryError: The reranker is neither this name nor something that can judge.
             StoreLocationError, StoreInUseError: The directory or server cannot be opened.
             ForkedProcessError: This process is a fork of one that opened a memory.
             DownloadError: The embedded default's public weights cannot be fetched.
@@ -216,6 +221,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         if text_prompt is not None:
             check_text_prompt(text_prompt)
         check_options(min_similarity=min_similarity)
+        check_reranker(reranker, names=[LATE_INTERACTION])
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
         if key is not None:
@@ -230,6 +236,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
                 model, adapter, answering_model, answering_url, answering_token, model_kwargs
             )
             key = open_key(key)
+            reranker = open_reranker(reranker, key)
             identity = identity_of(encoder, key)
             try:
                 if store is None:

@@ -11,7 +11,15 @@ from comem_memory.convert import cached_adapter, is_checkpoint
 from comem_memory.encoder import ANSWERING_FOLDER, DeferredEncoder, MemoryEncoder, read_config
 from comem_memory.errors import AdapterError, CheckpointError, ModelError, StoreLocationError
 from comem_memory.model import AnsweringModel, Backbone, Prompts, ServedModel, load_config, load_processor
-from comem_memory.retrieval import ConcatenatedKey, EfficientNetEmbedder, RetrievalKey, SentenceTransformerEmbedder
+from comem_memory.retrieval import (
+    ConcatenatedKey,
+    EfficientNetEmbedder,
+    LateInteractionReranker,
+    Reranker,
+    RetrievalKey,
+    SentenceTransformerEmbedder,
+    check_reranker,
+)
 from comem_memory.store import ChromaServer, ChromaStore, CollectionIdentity, MemoryStore
 
 DEFAULT_KEY = "multilingual-e5-small"
@@ -22,6 +30,8 @@ CONCATENATED = "concatenated:"
 MIN_SIMILARITY = {DEFAULT_KEY: 0.16}
 """Where a question's answer is at least so similar, 98 times in 100, by the name of the model for texts: measured in
 eleven languages (docs/guides/retrieval.md)."""
+LATE_INTERACTION = "late-interaction"
+"""The reranker that comes with this package, by the name that `open_reranker` takes."""
 EARLIER_DEFAULT = "0.5 sentence-transformers 8b49528620dc + 0.5 efficientnet-lite0-v1 abcc8d0e 515652b96055"
 """`RetrievalKey.name` of all-MiniLM-L6-v2 and EfficientNet-Lite0, the default key up to version 0.1.0."""
 
@@ -97,6 +107,17 @@ def open_key(key: RetrievalKey | str | Path | None) -> RetrievalKey:
     pictures = None if name in KEYS else text.for_images()  # which loads the model
     image = pictures or EfficientNetEmbedder(mini.efficientnet_weights())
     return RetrievalKey(text, image, min_similarity=MIN_SIMILARITY.get(name))
+
+
+def open_reranker(reranker: Reranker | str | None, key: RetrievalKey) -> Reranker | None:
+    """The reranker that is meant: this one, or `LATE_INTERACTION`, which reads with the model of the default key.
+
+    Raises:
+        QueryError: It is neither this name nor something that can judge.
+        ModelError: The key has texts embedded by another model than the default key's.
+    """
+    check_reranker(reranker, names=[LATE_INTERACTION])
+    return LateInteractionReranker(key.text) if isinstance(reranker, str) else reranker
 
 
 def find_store(

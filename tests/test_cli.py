@@ -145,6 +145,8 @@ def test_commands_use_the_server_that_has_the_directory_open(
         assert announcement.stat().st_mode & 0o777 == 0o600
         added = json.loads(comem("add", jsonl, "--json"))
         assert (added["ids"][:2], added["count"]) == (["door", "cat"], 3)
+        with pytest.warns(UserWarning, match=f"^--key, --reranker changes nothing here: the server at {url} has its"):
+            comem("--key", "elsewhere", "--reranker", "late-interaction", "stats")
         [hit] = json.loads(comem("search", "--image", tmp_path / "cat.png", "-k", 1, "--json"))
         assert hit["id"] == "cat" and hit["image"].startswith(f"{url}/v1/pictures?")
         asked = ("ask", "Which key?", "-k", 2)

@@ -215,6 +215,12 @@ def test_a_reranker_orders_four_times_as_many(near_first: Callable[..., Continuo
     assert ids(memory.namespace("nobody").search("Asked?")) == []
 
 
+def test_what_cannot_judge_is_no_reranker(opened: Callable[..., ContinuousMemory]):
+    for wrong in ("late-interaction", Longest().predict):
+        with pytest.raises(QueryError, match=r"reranker is .*predict.*from_pretrained"):
+            opened(tiny_key(), reranker=wrong)
+
+
 def test_a_reranker_is_asked_about_questions_only(opened: Callable[..., ContinuousMemory]):
     longest = Longest()
     memory = opened(tiny_key(), reranker=longest)

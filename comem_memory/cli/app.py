@@ -49,6 +49,8 @@ def _filter(text: str) -> dict[str, Any]:
 
 URL, NAMESPACE = "comem.url", "comem.namespace"
 """Where a context keeps what commands on items need besides what opens a memory."""
+LOCAL, OF_A_SERVER = "comem.local", ("model", "adapter", "answering_url", "answering_token", "key", "reranker")
+"""Where it keeps which of these options were given, of which a server has its own."""
 console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)  # users' texts are shown as they are
 
 Directory = Annotated[
@@ -104,6 +106,13 @@ Key = Annotated[
         "multilingual-e5-small, the default, and all-MiniLM-L6-v2.",
     ),
 ]
+Reranker = Annotated[
+    str | None,
+    typer.Option(
+        envvar="COMEM_RERANKER",
+        help="late-interaction: reads what the default key finds once more, and orders it (docs/guides/retrieval.md).",
+    ),
+]
 Namespace = Annotated[
     str | None,
     typer.Option(
@@ -150,6 +159,7 @@ def options(
     answering_url: AnsweringUrl = None,
     answering_token: AnsweringToken = None,
     key: Key = None,
+    reranker: Reranker = None,
     namespace: Namespace = None,
     url: Url = None,
     version: Annotated[
@@ -172,11 +182,20 @@ def options(
         "answering_url": answering_url,
         "answering_token": answering_token,
         "key": key,
+        "reranker": reranker,
         "persist_directory": directory,
         "chroma_url": server and _server(server, settings),
         "namespace": "default" if namespace is None else namespace,
     }
     context.meta[URL], context.meta[NAMESPACE] = url, namespace
+    given = [name for name in OF_A_SERVER if _is_given(context, name)]
+    context.meta[LOCAL] = [f"--{name.replace('_', '-')}" for name in given]
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands in the command itself."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _server(url: str, settings: dict[str, Any]) -> ChromaServer:
@@ -230,15 +249,19 @@ def check_there(context: typer.Context) -> None:
 
 
 def server_of(context: typer.Context) -> tuple[str, str | None] | None:
-    """URL and token of the server that commands on items use, if there is one."""
+    """URL and token of the server that commands on items use, if there is one; warns of options that it has itself."""
+    server: tuple[str, str | None] | None = None
     if context.meta[URL] is not None:
-        return context.meta[URL], os.environ.get("COMEM_TOKEN")
-    if context.obj["chroma_url"] is not None:
-        return None
-    from comem_memory.server.announcement import find_server
+        server = context.meta[URL], os.environ.get("COMEM_TOKEN")
+    elif context.obj["chroma_url"] is None:
+        from comem_memory.server.announcement import find_server
 
-    found = find_server(context.obj["persist_directory"])
-    return None if found is None else (found.url, found.token)
+        found = find_server(context.obj["persist_directory"])
+        server = None if found is None else (found.url, found.token)
+    if server is not None and context.meta[LOCAL]:
+        options = ", ".join(context.meta[LOCAL])
+        warnings.warn(f"{options} changes nothing here: the server at {server[0]} has its own.", stacklevel=2)
+    return server
 
 
 def load_backbone(context: typer.Context, **model_kwargs: Any) -> Backbone:

@@ -14,7 +14,7 @@ from comem_memory.cli.app import URL, AsJson, app, console, print_json
 
 HIDDEN = "(hidden)"
 SECRETS = ("server_token", "answering_token")
-UNSET = {"model": "comem-mini", "key": "multilingual-e5-small", "namespace": "default"}
+UNSET = {"model": "comem-mini", "key": "multilingual-e5-small", "namespace": "default", "reranker": None}
 """What is in force where nothing is set: `mini.NAME`, `opening.DEFAULT_KEY`, which would load torch."""
 
 

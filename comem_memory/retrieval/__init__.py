@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from comem_memory.retrieval.efficientnet_embedder import EfficientNetEmbedder
     from comem_memory.retrieval.embedders import Embedder, QueryEmbedder, embed_questions
     from comem_memory.retrieval.keys import PROBE, RetrievalKey
-    from comem_memory.retrieval.ranking import Reranker, SearchOptions, check_options
+    from comem_memory.retrieval.late_interaction import LateInteractionReranker
+    from comem_memory.retrieval.ranking import Reranker, SearchOptions, check_options, check_reranker
     from comem_memory.retrieval.sentence_transformer import SentenceTransformerEmbedder
     from comem_memory.retrieval.terms import asked_terms, terms_of
 
@@ -22,6 +23,7 @@ _HOME = {
     "ConcatenatedKey": "concatenated_key",
     "EfficientNetEmbedder": "efficientnet_embedder",
     "Embedder": "embedders",
+    "LateInteractionReranker": "late_interaction",
     "PROBE": "keys",
     "QueryEmbedder": "embedders",
     "Reranker": "ranking",
@@ -30,6 +32,7 @@ _HOME = {
     "SentenceTransformerEmbedder": "sentence_transformer",
     "asked_terms": "terms",
     "check_options": "ranking",
+    "check_reranker": "ranking",
     "embed_questions": "embedders",
     "terms_of": "terms",
 }
@@ -39,6 +42,7 @@ __all__ = [
     "ConcatenatedKey",
     "EfficientNetEmbedder",
     "Embedder",
+    "LateInteractionReranker",
     "QueryEmbedder",
     "Reranker",
     "RetrievalKey",
@@ -46,6 +50,7 @@ __all__ = [
     "SentenceTransformerEmbedder",
     "asked_terms",
     "check_options",
+    "check_reranker",
     "embed_questions",
     "terms_of",
 ]

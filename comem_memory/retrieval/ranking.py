@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
-from comem_memory.errors import QueryError
+from comem_memory.errors import QueryError, shortened
 
 RRF = 60
 """The constant of reciprocal rank fusion, as where it was published (Cormack, Clarke and Büttcher, SIGIR 2009)."""
@@ -59,6 +59,23 @@ def check_options(
         raise QueryError(f"min_similarity is {min_similarity!r}. Pass a number from -1 to 1, or None.")
     if candidates is not None and not (isinstance(candidates, int) and candidates > 0):
         raise QueryError(f"candidates is {candidates!r}. Pass a whole number of items, at least 1, or None for 4 k.")
+
+
+def check_reranker(reranker: Any, *, names: Sequence[str] = ()) -> None:
+    """
+    Args:
+        reranker: What is to judge, if anything.
+        names: Of those that can be opened by a name.
+
+    Raises:
+        QueryError: It is neither one of these names nor something that can judge.
+    """
+    if reranker is None or (isinstance(reranker, str) and reranker in names) or hasattr(reranker, "predict"):
+        return
+    raise QueryError(
+        f"The reranker is {shortened(repr(reranker))}. Pass anything with `predict([(question, text), ...])`, as "
+        "sentence-transformers' `CrossEncoder`; or to `ContinuousMemory.from_pretrained` 'late-interaction'."
+    )
 
 
 def rarities(holding: Mapping[str, Sequence[str]]) -> dict[str, float]:

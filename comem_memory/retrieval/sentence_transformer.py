@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,19 @@ TWO_TOWERS = ("clip", "siglip")
 """Kinds of transformers' models that embed texts and pictures alike."""
 OVERLAP = 1 / 8
 """Share of a window that the next one begins with again, so that no sentence is read only in halves."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a text that the model reads whole.
+
+    Args:
+        vector: (dimension,) of unit length.
+        tokens: (tokens, D) last hidden states, from the prompt to the end; the first token is left out.
+    """
+
+    vector: torch.Tensor
+    tokens: torch.Tensor
 
 
 class SentenceTransformerEmbedder(TorchEmbedder):
@@ -108,6 +122,23 @@ class SentenceTransformerEmbedder(TorchEmbedder):
     def embed_queries(self, inputs: Sequence[Any]) -> np.ndarray:
         """n questions, texts or PIL images -> (n, dimension) float32, rows of unit length."""
         return self._embed(inputs, lambda some: self._encoded(some, "encode_query", self._query_prompt))
+
+    def read(self, texts: Sequence[str], *, asked: bool = False) -> list[list[Window]]:
+        """Each of n texts by its windows, float32 on the CPU; with `asked`, as questions."""
+        model: Any = self._model
+        prompt = self._query_prompt if asked else self._item_prompt
+        windows = [self._windows(text, prompt) for text in texts]
+        every = [window for some in windows for window in some]
+        with self._lock, torch_defaults(), torch.inference_mode():
+            encoded = model.encode(every, prompt=prompt, output_value=None, batch_size=16, show_progress_bar=False)
+        read = iter(
+            Window(
+                nn.functional.normalize(one["sentence_embedding"].float().cpu(), dim=0),
+                one["token_embeddings"][one["attention_mask"].bool()][1:].float().cpu(),
+            )
+            for one in encoded
+        )
+        return [[next(read) for _ in some] for some in windows]
 
     def features(self, inputs: Sequence[Any]) -> np.ndarray:
         """n texts, without prompts and cut at the model's window, or n PIL images -> (n, dimension) float32, of the

@@ -80,10 +80,11 @@ def find(
     found = _together(near, named, -np.inf if min_similarity is None else min_similarity)
     if not found:
         return []
-    if reranker is None:
-        scores = ranking.fused([one.similarity for one in found], [rare.get(one.record.id, 0) for one in found])
-    else:
-        scores = np.asarray(reranker.predict([(text, one.record.full_text) for one in found]), float).reshape(-1)
+    judged = [one.similarity for one in found]
+    if reranker is not None:
+        pairs = [(text, one.record.full_text) for one in found]
+        judged = np.asarray(reranker.predict(pairs), float).reshape(-1).tolist()
+    scores = ranking.fused(judged, [rare.get(one.record.id, 0) for one in found])
     relevances = ranking.evenly(scores)
     if recency:
         now = datetime.now(UTC)
