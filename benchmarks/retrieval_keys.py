@@ -3,8 +3,7 @@
 The facts and paraphrased questions of `retrieval_keys.json` are asked among the facts of their language; English
 questions among the facts of every other language too. Long items hold an English fact among sentences about countries,
 and are asked among one another. The default key is also measured with exact terms beside it, and reranked by the late
-interaction, on more facts. Prints
-Markdown tables of recall@1 and @5 in per cent.
+interaction, on more facts. Prints Markdown tables of recall@1 and @5 in per cent.
 """
 
 from __future__ import annotations
@@ -188,7 +187,7 @@ def terms(key: RetrievalKey) -> None:
                 reranked.append(rank(f"{n:04}", [one.record.id for one in judged]))
         store.close()
         lines.append([name, len(alone), *(recall(np.array(ranks)) for ranks in (alone, beside, reranked))])
-    table(["asked about", "questions", "by meaning", "by meaning and exact terms", "late interaction"], lines)
+    table(["asked about", "questions", "by meaning", "by meaning and exact terms", "the same, reranked"], lines)
 
 
 def rank(id: str, found: Sequence[str]) -> int:

@@ -49,8 +49,8 @@ def _filter(text: str) -> dict[str, Any]:
 
 URL, NAMESPACE = "comem.url", "comem.namespace"
 """Where a context keeps what commands on items need besides what opens a memory."""
-LOCAL, OF_A_SERVER = "comem.local", ("model", "adapter", "answering_url", "answering_token", "key", "reranker")
-"""Where it keeps which of these options were given, of which a server has its own."""
+OF_A_SERVER = ("model", "adapter", "answering_url", "answering_token", "key", "reranker")
+"""Options of which a server has its own."""
 console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)  # users' texts are shown as they are
 
 Directory = Annotated[
@@ -188,14 +188,6 @@ def options(
         "namespace": "default" if namespace is None else namespace,
     }
     context.meta[URL], context.meta[NAMESPACE] = url, namespace
-    given = [name for name in OF_A_SERVER if _is_given(context, name)]
-    context.meta[LOCAL] = [f"--{name.replace('_', '-')}" for name in given]
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    """Whether an option stands in the command itself."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _server(url: str, settings: dict[str, Any]) -> ChromaServer:
@@ -258,10 +250,17 @@ def server_of(context: typer.Context) -> tuple[str, str | None] | None:
 
         found = find_server(context.obj["persist_directory"])
         server = None if found is None else (found.url, found.token)
-    if server is not None and context.meta[LOCAL]:
-        options = ", ".join(context.meta[LOCAL])
-        warnings.warn(f"{options} changes nothing here: the server at {server[0]} has its own.", stacklevel=2)
+    if server is not None and (given := [name for name in OF_A_SERVER if _is_given(context, name)]):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        told = f"{options} changes nothing here: the server at {server[0]} has its own."
+        warnings.warn(told, stacklevel=1)  # from one place, so that a command that asks twice says it once
     return server
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands in the command itself, and not in the environment."""
+    source = context.find_root().get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def load_backbone(context: typer.Context, **model_kwargs: Any) -> Backbone:

@@ -44,18 +44,21 @@ def items_in(folder: Path, limits: ServerSettings, tell: Callable[[str], None] =
     contents = dict[Path, bytes]()  # lines may name a large picture often
 
     def read(file: Path) -> bytes:
-        return contents[file] if file in contents else contents.setdefault(file, file.read_bytes())
+        if file not in contents:
+            contents[file] = file.read_bytes()
+        return contents[file]
 
     def without_place(said: object) -> str:
         """Browsers are not told where files lie here."""
         return str(said).replace(f"{folder}/", "").replace(str(folder), "what was dropped")
 
+    def tell_browser(said: str) -> None:
+        tell(without_place(said))
+
     try:
         readable, left_out = sorted_files(folder, recordings=True)
         for file in readable:
-            for item in items_of(
-                file, max_pixels=limits.max_picture_pixels, tell=lambda said: tell(without_place(said))
-            ):
+            for item in items_of(file, max_pixels=limits.max_picture_pixels, tell=tell_browser):
                 if isinstance(item, InvalidItemError):
                     raise item
                 yield _of_browser(item, folder, read, limits)
@@ -65,7 +68,7 @@ def items_in(folder: Path, limits: ServerSettings, tell: Callable[[str], None] =
         raise InvalidItemError(without_place(error)) from error
     for why, files in left_out.items():
         if unused := [file for file in files if file.resolve() not in contents]:  # by a line that names it
-            tell(without_place(told_left_out(unused, folder, why)))
+            tell_browser(told_left_out(unused, folder, why))
 
 
 def _of_browser(item: MemoryItem, folder: Path, read: Callable[[Path], bytes], limits: ServerSettings) -> MemoryItem:
