@@ -160,7 +160,8 @@ def term_sets() -> dict[str, list[tuple[str, list[str]]]]:
 
 def terms(key: RetrievalKey) -> None:
     """Each question of `term_sets`, searched by the key alone, with exact terms beside it, and reranked."""
-    lines = []
+    lines: list[list[object]] = []
+    seconds = np.zeros(3)
     reranker = LateInteractionReranker(key.text)
     for name, facts in term_sets().items():
         keys = key.item_keys([fact for fact, _ in facts], [None] * len(facts))
@@ -176,17 +177,24 @@ def terms(key: RetrievalKey) -> None:
             identity=CollectionIdentity(encoder=encoder, key_name=key.name, key_dimension=key.dimension)
         )
         store.put(records)
-        alone, beside, reranked = [], [], []
+        ways: list[Callable[[str], list[MemoryRecord]]] = [
+            lambda asked, store=store: [one for one, _ in store.search(key.query_key(asked), namespace="a", k=5)],
+            lambda asked, store=store: [one.record for one in find(store, key, asked, None, namespace="a", k=5)],
+            lambda asked, store=store: [
+                one.record for one in find(store, key, asked, None, namespace="a", k=5, reranker=reranker)
+            ],
+        ]
+        ranks: list[list[int]] = [[], [], []]
         for n, (_, questions) in enumerate(facts):
-            for question in questions:
-                near = store.search(key.query_key(question), namespace="a", k=5)
-                found = find(store, key, question, None, namespace="a", k=5)
-                alone.append(rank(f"{n:04}", [record.id for record, _ in near]))
-                judged = find(store, key, question, None, namespace="a", k=5, reranker=reranker)
-                beside.append(rank(f"{n:04}", [one.record.id for one in found]))
-                reranked.append(rank(f"{n:04}", [one.record.id for one in judged]))
+            for asked in questions:
+                for way, search in enumerate(ways):
+                    start = time.perf_counter()
+                    found = search(asked)
+                    seconds[way] += time.perf_counter() - start
+                    ranks[way].append(rank(f"{n:04}", [record.id for record in found]))
         store.close()
-        lines.append([name, len(alone), *(recall(np.array(ranks)) for ranks in (alone, beside, reranked))])
+        lines.append([name, len(ranks[0]), *(recall(np.array(one)) for one in ranks)])
+    lines.append(["time of a search, the first = 1", sum(int(str(n)) for _, n, *_ in lines), *ratios(seconds)])
     table(["asked about", "questions", "by meaning", "by meaning and exact terms", "the same, reranked"], lines)
 
 

@@ -78,6 +78,8 @@ def test_a_question_mark_within_an_address_asks_nothing(lettered: ContinuousMemo
         "wo habe ich die Leiter hingestellt",
         "dónde puse la escalera",
         "我把梯子放在哪里了",
+        "phone number of the plumber",
+        "how my aunt takes her coffee",
         "thanks, that helps",
         "Guten Tag!",
         "write a song about my bicycle",
