@@ -29,7 +29,7 @@ from comem_memory.synthesis.drafts import WorldDrafts
 from comem_memory.synthesis.emoji import Picture
 from comem_memory.synthesis.groups import Mixture, group
 from comem_memory.testing import tiny_backbone, tiny_encoder, tiny_picture
-from comem_memory.training import data, train, warm_start
+from comem_memory.training import data, forward_passes, train, warm_start
 from comem_memory.training.batches import Batch, TrainingQuestion
 from comem_memory.training.data import training_data
 from comem_memory.training.draft_batches import DraftBatches
@@ -255,6 +255,43 @@ def test_of_a_text_that_is_cut_nothing_more_is_asked_for_than_the_vectors_hold(t
     as_cut = [replace(batch["items"][0], text=cut), *batch["items"][1:]]
     assert loss_on(trainer, batch) == loss_on(trainer, batch | {"items": as_cut, "restated": batch["restated"][1:]})
     assert loss_on(trainer, batch) != loss_on(trainer, batch | {"restated": batch["restated"][2:]})
+
+
+def test_forward_passes_have_every_sequence_once_and_little_padding():
+    lengths = [int(length) for length in torch.randint(10, 200, (300,), generator=torch.Generator().manual_seed(0))]
+    passes = forward_passes.forward_passes(lengths, "cpu", most_tokens=1000)
+    assert sorted(number for some in passes for number in some) == list(range(300))
+    places = [len(some) * max(lengths[number] for number in some) for some in passes]
+    assert max(places) <= 1000
+    assert sum(places) < 1.06 * sum(lengths)
+    [longer] = forward_passes.forward_passes([2000], "cpu", most_tokens=1000)
+    assert longer == [0]
+
+
+def test_a_step_in_several_passes_is_that_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    batch = worlds(3)[0]
+
+    def step() -> tuple[float, dict[str, torch.Tensor]]:
+        trainer = make_trainer(tmp_path, [batch], distillation=0.5)
+        passes = Counter[str]()
+        decoder = trainer.backbone.model.get_decoder()
+        decoder.register_forward_hook(lambda *_: passes.update(["decoder"]))
+        loss = trainer.compute_loss(trainer.encoder.eval(), batch)
+        loss.backward()
+        gradients = {name: p.grad for name, p in trainer.encoder.named_parameters() if p.grad is not None}
+        counts.append(passes["decoder"])
+        return loss.item(), gradients
+
+    counts: list[int] = []
+    monkeypatch.setattr(forward_passes, "ENOUGH", {"cpu": 1 << 20, "cuda": 1 << 20})
+    loss, gradients = step()
+    monkeypatch.setattr(forward_passes, "ENOUGH", {"cpu": 1, "cuda": 1})
+    divided, theirs = step()
+    assert counts[0] < counts[1]
+    assert divided == pytest.approx(loss, rel=1e-5)
+    assert theirs.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(theirs[name], gradient, rtol=1e-3, atol=1e-5)
 
 
 def test_distillation_follows_what_the_model_expects_when_it_reads_the_text(tmp_path: Path):

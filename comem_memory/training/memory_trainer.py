@@ -14,9 +14,10 @@ from torch import nn
 from transformers import TrainingArguments
 
 from comem_memory.content import with_texts
-from comem_memory.encoder import BATCH_TOKENS, EncoderInputs, MemoryEncoder, opened
+from comem_memory.encoder import BATCH_TOKENS, MemoryEncoder, opened
 from comem_memory.model import TEXT_PROMPTS, ModelInputs, PromptItem, retrieval_content
 from comem_memory.training.batches import Batch, Item, TrainingQuestion
+from comem_memory.training.forward_passes import forward_passes
 from comem_memory.training.trainer import BatchTrainer, Dataset
 
 RESTATE_WEIGHT = 0.3
@@ -79,14 +80,11 @@ class MemoryTrainer(BatchTrainer):
         for item in batch["items"]:
             picture, content = opened(item.image, item.content)
             inputs.append(self.encoder.inputs(item.text, picture, content=content, truncate=True))
-        together: list[list[EncoderInputs]] = []  # in each forward pass
-        for one in inputs:
-            longest = max(item.tensors["input_ids"].shape[1] for item in (*(together[-1] if together else ()), one))
-            if together and longest * (len(together[-1]) + 1) <= BATCH_TOKENS:
-                together[-1].append(one)
-            else:
-                together.append([one])
-        return torch.cat([self.encoder.encode_batch(some) for some in together]), [not one.truncated for one in inputs]
+        lengths = [one.tensors["input_ids"].shape[1] for one in inputs]
+        passes = forward_passes(lengths, self.backbone.device.type, most_tokens=BATCH_TOKENS)
+        encoded = torch.cat([self.encoder.encode_batch([inputs[number] for number in some]) for some in passes])
+        order = torch.tensor([number for some in passes for number in some], device=encoded.device)
+        return encoded[order.argsort()], [not one.truncated for one in inputs]
 
     def _loss(
         self, asked: list[TrainingQuestion], prompt: torch.Tensor, memories: torch.Tensor | None, *contents: Any
@@ -111,15 +109,29 @@ class MemoryTrainer(BatchTrainer):
         contents = [one.question for one in asked] if contents is None else contents
         prompts = [self._prompt(one, content) for one, content in zip(asked, contents, strict=True)]
         given: list[Any] = [[] if memories is None else memories[one.items] for one in asked]
-        seen = [torch.cat([prompt, *vectors]) for vectors in given]
-        return self.backbone.answer_logits(prompts, self._lengths(asked), seen)
+        return self._logits(asked, prompts, [torch.cat([prompt, *vectors]) for vectors in given])
 
     def _as_read(self, batch: Batch) -> torch.Tensor:
         """What it expects there when it reads the same items as text."""
         contents = self._contents(batch["asked"], batch["items"], TEXT_PROMPTS["plain"])
         prompts = [self._prompt(one, content) for one, content in zip(batch["asked"], contents, strict=True)]
         with torch.no_grad():
-            return self.backbone.answer_logits(prompts, self._lengths(batch["asked"]))[0]
+            return self._logits(batch["asked"], prompts, [None] * len(prompts))[0]
+
+    def _logits(
+        self, asked: list[TrainingQuestion], prompts: list[ModelInputs], memories: Sequence[torch.Tensor | None]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The model's logits at the answers' tokens, and the tokens, question by question."""
+        found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        lengths = [*map(self.backbone.prompt_length, prompts, memories)]
+        for some in forward_passes(lengths, self.backbone.device.type):
+            answers = [len(self.backbone.prompts.answer_ids(asked[number].answer)) for number in some]
+            logits, tokens = self.backbone.answer_logits(
+                [prompts[number] for number in some], answers, [memories[number] for number in some]
+            )
+            found |= zip(some, zip(logits.split(answers), tokens.split(answers), strict=True), strict=True)
+        in_order = [found[number] for number in range(len(asked))]
+        return torch.cat([logits for logits, _ in in_order]), torch.cat([tokens for _, tokens in in_order])
 
     def _contents(self, asked: list[TrainingQuestion], items: list[Item], template: str) -> list[Any]:
         """What the user's turns say that have the items as text."""
@@ -138,9 +150,6 @@ class MemoryTrainer(BatchTrainer):
 
     def _prompt(self, asked: TrainingQuestion, content: Any) -> ModelInputs:
         return self.backbone.prompts.prompt_inputs([{"role": "user", "content": content}], answer=asked.answer)
-
-    def _lengths(self, asked: list[TrainingQuestion]) -> list[int]:
-        return [len(self.backbone.prompts.answer_ids(one.answer)) for one in asked]
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         self.encoder.eval()
