@@ -72,12 +72,18 @@ def cards(page: Page) -> list[str]:
     return page.locator(".item .text").all_inner_texts()
 
 
+def open_adding(page: Page) -> None:
+    """Opens the sheet that adds; files that are set before it is there may be lost."""
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_label("Text")).to_be_visible()
+
+
 def test_an_item_is_added_found_described_changed_and_deleted(
     server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None]
 ):
     stored("ada", "Lunch is at noon.")
     page = visit(link(server, tokens["ada"]))
-    page.get_by_role("button", name="Add").click()
+    open_adding(page)
     page.get_by_label("Text").fill("The blue door opens with the brass key.")
     page.get_by_label("Metadata, as JSON").fill('{"room": "hall"}')
     page.get_by_role("button", name="Add").last.click()
@@ -124,7 +130,7 @@ def test_files_are_dropped(
     (tmp_path / "door.txt").write_text("The door.")
     (tmp_path / "notes.jsonl").write_text(json.dumps({"text": "A key.", "metadata": {"room": "hall"}}) + "\nA lock.\n")
     page = visit(link(server, tokens["ada"]))
-    page.get_by_role("button", name="Add").click()
+    open_adding(page)
     page.locator(".sheet input[type=file]").set_input_files(list(tmp_path.iterdir()))
     expect(page.locator(".q-uploader__file--uploaded")).to_have_count(3)
     page.get_by_role("button", name="Add").last.click()
@@ -145,8 +151,7 @@ def test_what_is_left_out_of_what_was_dropped_is_told(
     (tmp_path / "bell.wav").write_bytes(tiny_sound(1))
     write_pdf(tmp_path / "scan.pdf", "The brass key.", "")
     page = visit(link(server, tokens["ada"]))
-    page.get_by_role("button", name="Add").click()
-    expect(page.get_by_label("Text")).to_be_visible()
+    open_adding(page)
     page.locator(".sheet input[type=file]").set_input_files(list(tmp_path.iterdir()))
     expect(page.locator(".q-uploader__file--uploaded")).to_have_count(4)
     page.get_by_role("button", name="Add").last.click()
@@ -177,7 +182,7 @@ def test_only_files_that_stand_in_the_list_are_added(
         os.utime(file, (1, 1))
     os.utime(files[2], (written, written))
     page = visit(link(server, tokens["ada"]))
-    page.get_by_role("button", name="Add").click()
+    open_adding(page)
     chosen, listed = page.locator(".sheet input[type=file]"), page.locator(".q-uploader__file--uploaded")
     chosen.set_input_files(files[:2])
     expect(listed).to_have_count(2)
@@ -195,7 +200,7 @@ def test_more_items_than_a_request_takes_are_none(
     server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None]
 ):
     page = visit(link(server, tokens["ada"]))
-    page.get_by_role("button", name="Add").click()
+    open_adding(page)
     lines = "\n".join(f"Note {number}." for number in range(257)).encode()
     page.locator(".sheet input[type=file]").set_input_files(
         {"name": "notes.jsonl", "mimeType": "application/json", "buffer": lines}
@@ -231,7 +236,7 @@ def test_a_dropped_file_names_no_picture_of_this_machine(
     named = {"image": str(secret)} if part is None else {"content": ["One.", part | {"image": str(secret)}, "Two."]}
     (tmp_path / "notes.jsonl").write_text(json.dumps({"text": "Mine?"} | named))
     page = visit(link(server, tokens["ada"]))
-    page.get_by_role("button", name="Add").click()
+    open_adding(page)
     page.locator(".sheet input[type=file]").set_input_files(tmp_path / "notes.jsonl")
     expect(page.locator(".q-uploader__file--uploaded")).to_have_count(1)
     page.get_by_role("button", name="Add").last.click()
@@ -409,8 +414,7 @@ def test_a_dropped_recording_is_an_item_with_its_text(visit: Visit, tmp_path: Pa
     (tmp_path / "bell.wav").write_bytes(tiny_sound(1))
     with server_process(tmp_path / "memory", ui=True, family=family) as server:
         page = visit(f"{server.url}/ui/")
-        page.get_by_role("button", name="Add").click()
-        expect(page.get_by_label("Text")).to_be_visible()
+        open_adding(page)
         page.locator(".sheet input[type=file]").set_input_files(tmp_path / "bell.wav")
         expect(page.locator(".q-uploader__file--uploaded")).to_have_count(1)
         page.get_by_role("button", name="Add").last.click()
@@ -478,7 +482,7 @@ def test_hostile_texts_are_shown_and_do_not_run(
     page.get_by_role("option", name=HOSTILE).click()
     page.wait_for_timeout(1500)
     page.locator(".map canvas").hover(position={"x": 300, "y": 200})
-    page.get_by_role("button", name="Add").click()
+    open_adding(page)
     page.locator(".sheet input[type=file]").set_input_files(
         {"name": "<img src=x onerror=document.title=1>.png", "mimeType": "image/png", "buffer": b"no picture"}
     )
