@@ -324,10 +324,11 @@ def told_similarity(similarity: float, of_texts: float | None, digits: int) -> s
         of_texts: Its `similarity_of_texts`.
         digits: After the point.
     """
-    told = f"{similarity:.{digits}f}"
+    whole, rounded = round(similarity, digits), f"z.{digits}f"  # z: nothing is -0.00
     if of_texts is None:
-        return told
-    return f"{told} = {of_texts:.{digits}f} text + {similarity - of_texts:.{digits}f} picture"
+        return f"{whole:{rounded}}"
+    texts = round(of_texts, digits)
+    return f"{whole:{rounded}} = {texts:{rounded}} text + {whole - texts:{rounded}} picture"  # as it is shown, too
 
 
 @dataclass(frozen=True)

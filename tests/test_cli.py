@@ -273,6 +273,23 @@ def test_everything_of_a_namespace_is_cleared_when_it_is_wanted(comem: Comem, js
     assert "bob" in comem("namespaces") and json.loads(comem("clear", "--yes", "--json")) == {"deleted": 0}
 
 
+@pytest.mark.parametrize("is_served", [False, True])
+def test_what_becomes_of_earlier_versions_is_told(comem: Comem, jsonl: Path, tmp_path: Path, is_served: bool):
+    with server_process(tmp_path / "memory") if is_served else nullcontext():
+        comem("add", jsonl)
+        for id, old in (("green", "door"), ("red", "green"), ("dog", "cat")):
+            comem("add", "-", stdin=json.dumps({"id": id, "text": f"Now {id}.", "supersedes": old}))
+        assert comem("delete", "red", "nothing").splitlines() == [
+            "1 deleted, 2 left.",
+            "2 earlier versions stay in history, recalled no more. To delete them too: comem delete door green",
+        ]
+        told = "2 deleted, 2 of them in history and recalled no more, 2 left."
+        assert comem("delete", "door", "green").splitlines() == [told]
+        told = "2 deleted, 1 of them in history and recalled no more, 1 left."
+        assert comem("delete", "dog", "cat").splitlines() == [told], "an item and all that it took the place of"
+        assert json.loads(comem("delete", "cat", "--json")) == {"deleted": 0, "count": 1}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

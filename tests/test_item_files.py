@@ -314,3 +314,11 @@ def test_a_clip_that_a_browser_dropped_is_held_to_the_limits(tmp_path: Path):
         list(items_in(tmp_path, ServerSettings(max_picture_pixels=100)))
     with pytest.raises(LimitError, match="have 12288 pixels, more than 12000"):
         list(items_in(tmp_path, ServerSettings(max_item_pixels=12000)))
+
+
+@pytest.mark.parametrize("name", ["empty.txt", "empty.md", "empty.jsonl"])
+def test_a_file_that_holds_no_text_is_told_of(tmp_path: Path, name: str):
+    (tmp_path / name).write_text("\n \n")
+    (tmp_path / "door.txt").write_text("The door.")
+    with pytest.warns(UserWarning, match=rf"{name} holds no text, and is left out\."):
+        assert [item.text for item in read_items(str(tmp_path))] == ["The door."]

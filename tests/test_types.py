@@ -7,7 +7,7 @@ import pytest
 
 from comem_memory import MemoryItem
 from comem_memory.errors import InvalidItemError
-from comem_memory.types import superseded_ids
+from comem_memory.types import superseded_ids, told_similarity
 
 
 def test_times_are_datetimes_or_their_texts():
@@ -49,3 +49,19 @@ def test_one_id_or_several():
     assert superseded_ids(MemoryItem(text="a")) == ()
     assert superseded_ids(MemoryItem(text="a", supersedes="old")) == ("old",)
     assert superseded_ids(MemoryItem(text="a", supersedes=["old", "older"])) == ("old", "older")
+
+
+@pytest.mark.parametrize(
+    ("similarity", "of_texts", "told"),
+    [
+        (0.744, None, "0.74"),
+        (-0.001, None, "0.00"),
+        (0.744, 0.314, "0.74 = 0.31 text + 0.43 picture"),
+        (0.744, 0.305, "0.74 = 0.30 text + 0.44 picture"),
+        (0.2884, -0.001, "0.29 = 0.00 text + 0.29 picture"),
+        (0.0, 0.004, "0.00 = 0.00 text + 0.00 picture"),
+        (0.1, 0.15, "0.10 = 0.15 text + -0.05 picture"),
+    ],
+)
+def test_a_similarity_is_told_so_that_what_is_shown_adds_up(similarity: float, of_texts: float | None, told: str):
+    assert told_similarity(similarity, of_texts, 2) == told

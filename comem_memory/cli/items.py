@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -24,10 +26,10 @@ from comem_memory.cli.app import (
 )
 from comem_memory.cli.bulk import add_with_ray
 from comem_memory.cli.completion import item_ids
-from comem_memory.cli.kept import reach_kept, shown
+from comem_memory.cli.kept import Kept, reach_kept, shown
 from comem_memory.config import Mode, Split, TrajectoryFormat
 from comem_memory.content import amounts_of
-from comem_memory.errors import counted
+from comem_memory.errors import ItemNotFoundError, counted
 
 if TYPE_CHECKING:
     from comem_memory.conversion import Addable
@@ -256,11 +258,21 @@ def delete(
     if not ids and not where:
         raise typer.BadParameter("Pass ids or --where. To delete everything in a namespace: comem clear.")
     with reach_kept(context) as kept:
+        before, earlier = kept.count(), [] if as_json or where else _earlier(kept, ids or [])
         deleted = kept.delete(ids or None, where)
+        left = kept.count()
         if as_json:
-            print_json({"deleted": deleted, "count": kept.count()})
-        else:
-            console.print(f"{deleted} deleted, {kept.count()} left.")
+            print_json({"deleted": deleted, "count": left})
+            return
+        of_history = deleted - (before - left)  # which are not counted
+        told = f", {of_history} of them in history and recalled no more" if of_history > 0 else ""
+        console.print(f"{deleted} deleted{told}, {left} left.")
+        if earlier:
+            stay, them = ("version stays", "it") if len(earlier) == 1 else ("versions stay", "them")
+            console.print(
+                f"{len(earlier)} earlier {stay} in history, recalled no more. "
+                f"To delete {them} too: comem delete {shlex.join(earlier)}"
+            )
 
 
 @app.command()
@@ -301,6 +313,17 @@ def stats(context: typer.Context, as_json: AsJson = False) -> None:
         for name, value in shown.items():
             table.add_row(name, str(value))
         console.print(table)
+
+
+def _earlier(kept: Kept, ids: Sequence[str]) -> list[str]:
+    """What current ones of these items took the place of, directly or not, without these items."""
+    earlier = set[str]()
+    for id in ids:
+        with suppress(ItemNotFoundError):
+            versions = {item["id"]: item["superseded_by"] for item in kept.history(id)}
+            if versions[id] is None:
+                earlier |= {version for version, by in versions.items() if by is not None}
+    return sorted(earlier.difference(ids))
 
 
 def _stored(item: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ class Reading(TypedDict, total=False):
         size: Most characters of a piece.
         page_pictures: Items of PDF files have the picture of their page too.
         max_pixels: Most pixels of a clip's pictures.
-        tell: Is told which pages of a PDF file are left out, and why; by default a warning is.
+        tell: Is told which files and pages of a PDF file hold no text and are left out; by default a warning is.
     """
 
     split: Split | None
@@ -158,17 +158,29 @@ def items_of(file: Path, **reading: Unpack[Reading]) -> Iterator[MemoryItem | In
         elif _is_recording(file):
             yield MemoryItem(text=_caption(file), content=[Audio(file)], metadata={"source": str(file)})
         elif file.suffix.lower() == ".jsonl":
-            yield from _json_items(_text_lines(file), str(file), file.parent)
+            yield from _told_if_none(_json_items(_text_lines(file), str(file), file.parent), file, **reading)
         elif _is_pdf(file):
             yield from _pages(file, **reading)
         else:
-            yield from _text_items(_text(file), {"source": str(file)}, **reading)
+            yield from _told_if_none(_text_items(_text(file), {"source": str(file)}, **reading), file, **reading)
     except InvalidItemError as error:
         yield error
     except OSError as error:
         yield InvalidItemError(
             f"{file} cannot be read: {error.strerror or error}. See that it is there and may be read."
         )
+
+
+def _told_if_none(
+    made: Iterable[MemoryItem | InvalidItemError], file: Path, **reading: Unpack[Reading]
+) -> Iterator[MemoryItem | InvalidItemError]:
+    """What was made of a file; where that is nothing, it is told of."""
+    found = False
+    for one in made:
+        found = True
+        yield one
+    if not found:
+        reading.get("tell", warnings.warn)(f"{file} holds no text, and is left out.")
 
 
 def _caption(file: Path) -> str | None:

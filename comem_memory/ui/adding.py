@@ -96,7 +96,7 @@ class Adding:
         with self._visitor.told(), loading(self._button):
             memory, served = self._visitor.writing, self._visitor.served
             left_out = list[str]()
-            items = await asyncio.to_thread(self._items, left_out.append)
+            items = await asyncio.to_thread(self._items, left_out)
             async with served.writes.turn():
                 ids = await memory.aadd(items, truncate=True, progress=False)
             served.metrics.items_added.inc(len(ids))
@@ -107,11 +107,11 @@ class Adding:
                 ui.notify(said, type="warning", multi_line=True, close_button=True, timeout=30_000)
             await self._changed()
 
-    def _items(self, tell: Callable[[str], None]) -> list[MemoryItem]:
+    def _items(self, left_out: list[str]) -> list[MemoryItem]:
         """What the sheet holds.
 
         Args:
-            tell: Is told what was left out, and why.
+            left_out: Is given what was left out, and why.
 
         Raises:
             InvalidItemError, LimitError: As in `items_in`; or there is nothing to add, or too much at a time.
@@ -123,13 +123,13 @@ class Adding:
         try:
             for name, content in files.items():
                 keep(folder.path, name, content)
-            items = list(islice(items_in(folder.path, limits, tell), limits.max_items + 1)) if files else []
+            items = list(islice(items_in(folder.path, limits, left_out.append), limits.max_items + 1)) if files else []
         finally:
             folder.remove()
         if text:
             items.append(MemoryItem(text=text))
         if not items:
-            raise InvalidItemError("There is nothing to add. Write a text, or drop a file.")
+            raise InvalidItemError(" ".join([*left_out, "There is nothing to add. Write a text, or drop a file."]))
         if len(items) > limits.max_items:
             raise LimitError(f"These are more than {limits.max_items} items. Add them in parts, or with comem add.")
         return [MemoryItem(**dict(item) | {"metadata": item.metadata | metadata}) for item in items]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from nicegui import events, ui
@@ -10,10 +11,15 @@ from comem_memory.errors import LimitError
 from comem_memory.server.pictures import checked
 from comem_memory.types import MemoryHit
 from comem_memory.ui.cards import show_card
+from comem_memory.ui.pictures import within_page
 from comem_memory.ui.visitor import Visitor
 
 PAGE = 24
 """Items that are shown at a time: rows of two, three and four cards are full."""
+SHARED = (
+    "Text and picture share a similarity: usually the one by which the first item stands out more gives more of it."
+)
+"""What `RetrievalKey.query_key` does; keys that are made otherwise may weigh otherwise."""
 
 
 class Items:
@@ -34,9 +40,13 @@ class Items:
             upload.props("accept=image/*").classes("hidden")
             by_picture = ui.button(icon="image_search").props('flat round aria-label="Search by a picture"')
             by_picture.tooltip("Search by a picture")
-            by_picture.on("click", js_handler=f"() => getElement({upload.id}).pickFiles()")  # browsers want a gesture
-            self._without = ui.button(icon="hide_image", on_click=self._search_without).props("flat round")
-            self._without.tooltip("Search without the picture").set_visibility(False)
+            by_picture.on("click", js_handler=f"() => getElement({upload.id}).$refs.qRef.pickFiles()")  # browsers want a gesture
+            with ui.row().classes("asked") as self._with:
+                self._seen = ui.element("img").props('alt="The picture that is searched with"')
+                without = ui.button(icon="close", on_click=self._search_without)
+                without.props('flat round dense aria-label="Search without the picture"')
+                without.tooltip("Search without the picture")
+            self._with.set_visibility(False)
         self._upload = upload
         self._note = ui.label().classes("muted note")
         self._cards = ui.element("div").classes("cards")
@@ -56,10 +66,14 @@ class Items:
         with self._visitor.told():
             memory = self._visitor.memory
             if words or picture:
-                hits = await memory.asearch(words or None, picture, k=PAGE)
-                note = "" if hits else "Nothing here would be recalled for this. What is nearest:"
-                hits = hits or await memory.asearch(words or None, picture, k=PAGE, min_similarity=-1)
-                total = 0
+                found = await memory.asearch(words or None, picture, k=PAGE)
+                hits, total = [hit for hit in found if _is_alike(hit)], 0
+                note = SHARED if words and picture and memory.key.text and memory.key.image else ""
+                if len(hits) < len(found):
+                    note = f"{note} What has a similarity of 0.00 or less is not shown.".lstrip()
+                if not hits:
+                    note = f"Nothing here {'is like' if found else 'would be recalled for'} this. What is nearest:"
+                    hits = found or await memory.asearch(words or None, picture, k=PAGE, min_similarity=-1)
             else:
                 hits = page = await memory.anewest(limit=PAGE, offset=self._offset)
                 total = page.total
@@ -86,12 +100,19 @@ class Items:
             limits = self._visitor.served.settings
             if event.file.size() > limits.max_picture_bytes:
                 raise LimitError(f"The picture has more than {limits.max_picture_bytes} bytes. Scale it down.")
-            self._picture = checked(await event.file.read(), limits) or b""
-            self._without.set_visibility(True)
+            picture = checked(await event.file.read(), limits) or b""
+            self._seen.props["src"] = await asyncio.to_thread(within_page, picture)
+            self._picture = picture
+            self._with.set_visibility(True)
         self._upload.reset()
         await self.restart()
 
     async def _search_without(self) -> None:
         self._picture = b""
-        self._without.set_visibility(False)
+        self._with.set_visibility(False)
         await self.restart()
+
+
+def _is_alike(hit: MemoryHit) -> bool:
+    """Whether an item that was found is shown with more than 0.00, or holds what was asked for."""
+    return "terms" in hit.found_by or round(hit.similarity or 0, 2) > 0

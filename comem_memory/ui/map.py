@@ -16,6 +16,8 @@ from comem_memory.ui.projection import MOST, fields, groups, plane, sample
 from comem_memory.ui.visitor import Visitor
 
 NAMESPACE = "namespace (all that are open)"
+NAMED = 60
+"""Points at most that their text stands beside; of more of them it is shown where the mouse is."""
 _drawing = asyncio.Lock()
 """One map is computed at a time, whoever asks: it takes all cores."""
 
@@ -33,7 +35,7 @@ class Map:
         self._hits, self._namespaces = list[MemoryHit](), list[str]()
         self._points, self._asked = np.zeros((0, 2)), 0
         with ui.row().classes("line"):
-            self._colour = ui.select([NAMESPACE], label="Colour", on_change=self._chosen).props("outlined dense")
+            self._colour = ui.select([NAMESPACE], label="Coloured by", on_change=self._chosen).props("outlined dense")
             self._colour.classes("grow")
             self._button = ui.button("Draw again", icon="refresh", on_click=self.draw).props("flat")
         self._note = ui.label().classes("muted note")
@@ -83,7 +85,9 @@ class Map:
     def _show(self) -> None:
         count = len(self._hits)
         self._note.set_text(
-            f"{counted(count, 'item')} by their vectors. Choose a point to open its item." if count else "Nothing."
+            f"{counted(count, 'item')} by their vectors: alike ones lie together. Choose a point to open its item."
+            if count
+            else "Nothing is stored."
         )
         values = [self._value(at) for at in range(count)]
         series: dict[str, list[dict[str, Any]]] = {}
@@ -109,14 +113,33 @@ class Map:
 def _options(series: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Of ECharts; what it shows of users' texts it draws on a canvas, where nothing is read as HTML."""
     axis = {"show": False, "scale": True}
+    named = sum(map(len, series.values())) <= NAMED
+    beside = 80 if named else 8
+    label = {
+        "show": named,
+        "formatter": "{b}",
+        "position": "bottom",
+        "color": "#888",
+        "width": 150,
+        "overflow": "truncate",
+        "minMargin": 8,
+    }
     return {
         "tooltip": {"renderMode": "richText", "formatter": "{b}", "confine": True},
         "legend": {"type": "scroll", "bottom": 0, "textStyle": {"color": "#888"}, "show": len(series) > 1},
-        "grid": {"left": 8, "right": 8, "top": 8, "bottom": 40},
+        "grid": {"left": beside, "right": beside, "top": 8, "bottom": 60},
         "xAxis": axis,
         "yAxis": axis,
         "series": [
-            {"type": "scatter", "name": name, "symbolSize": 11, "data": points, "itemStyle": {"opacity": 0.8}}
+            {
+                "type": "scatter",
+                "name": name,
+                "symbolSize": 11,
+                "data": points,
+                "itemStyle": {"opacity": 0.8},
+                "label": label,
+                "labelLayout": {"hideOverlap": True},
+            }
             for name, points in series.items()
         ],
     }

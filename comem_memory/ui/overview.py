@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from itertools import groupby
 
 from nicegui import ui
 from torch.nn.functional import cosine_similarity
@@ -21,6 +23,7 @@ COMPARED = 16
 """Items that are encoded again: the newest."""
 LISTED = 100
 """Namespaces, each of which is counted."""
+DIGEST = re.compile(r"[0-9a-f]{8,}")
 DRIFTED = 0.99
 """Cosine below which an item is shown: int8, which keeps vectors least exactly, stays above it."""
 
@@ -47,7 +50,9 @@ class Overview:
         with ui.element("div").classes("table"):
             for name, value in (info | {"mode by default": memory.mode, "vectors kept as": memory.precision}).items():
                 ui.label(name.replace("_", " ")).classes("muted")
-                ui.label(str(value))
+                with ui.row().classes("facts"):
+                    for word, is_digest in plain(value):
+                        ui.label(word).classes("digest muted" if is_digest else "")
         ui.label("Namespaces").classes("title")
         self._namespaces = ui.element("div").classes("table")
         ui.label("Drift").classes("title")
@@ -84,6 +89,14 @@ class Overview:
                 with ui.element("div").classes("cards"):
                     for hit in drifted:
                         show_card(hit, memory.name, self._opened)
+
+
+def plain(value: object) -> list[tuple[str, bool]]:
+    """What the memory says of itself, for people: pieces, each with whether it is a digest, such as of weights."""
+    if value is None or isinstance(value, bool):
+        return [("yes" if value else "no", False)]
+    words = groupby(str(value).split(" "), key=lambda word: bool(DIGEST.fullmatch(word)))
+    return [(" ".join(group), is_digest) for is_digest, group in words]
 
 
 def drift(memory: ContinuousMemory, most: int = COMPARED) -> list[tuple[MemoryHit, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlencode
@@ -51,10 +52,19 @@ def picture_routes(sessions: Sessions) -> APIRouter:
     return router
 
 
+def within_page(picture: bytes) -> str:
+    """The address of a picture that only this page has, scaled down: the picture itself."""
+    return f"data:image/jpeg;base64,{b64encode(_as_jpeg(picture, SMALL)).decode()}"
+
+
 @lru_cache(KEPT)
 def _scaled(path: Path, _changed: int, side: int) -> bytes:
     """A picture as JPEG; `_changed` tells a file from what it was before."""
-    picture, file = load_image(path), io.BytesIO()
+    return _as_jpeg(path, side)
+
+
+def _as_jpeg(source: Path | bytes, side: int) -> bytes:
+    picture, file = load_image(source), io.BytesIO()
     picture.thumbnail((side, side))
     picture.save(file, format="JPEG", quality=85)
     return file.getvalue()

@@ -122,6 +122,70 @@ def test_an_item_is_added_found_described_changed_and_deleted(
     assert _texts(server, tokens["admin"], "ada") == ["Lunch is at noon."]
 
 
+def test_a_picture_that_is_searched_with_is_shown_until_it_is_taken_away(
+    server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None]
+):
+    picture = as_png(tiny_picture(1))
+    stored("ada", {"text": "The door.", "image": _base64(picture)}, "Lunch is at noon.")
+    page = visit(link(server, tokens["ada"]))
+    page.get_by_label("Search", exact=True).fill("door")
+    number, seen = page.locator(".number").first, page.get_by_alt_text("The picture that is searched with")
+    expect(number).to_have_text(re.compile(r"^\S+$"))
+    expect(seen).to_be_hidden()
+    with page.expect_file_chooser() as chosen:
+        page.get_by_label("Search by a picture").click()
+    chosen.value.set_files({"name": "door.png", "mimeType": "image/png", "buffer": picture})
+    expect(number).to_have_text(re.compile(r"^\S+ = \S+ text \+ \S+ picture$"))
+    assert seen.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    expect(page.locator(".note").first).to_contain_text("Text and picture share a similarity")
+    page.get_by_label("Search without the picture").click()
+    expect(number).to_have_text(re.compile(r"^\S+$"))
+    expect(seen).to_be_hidden()
+    page.get_by_label("Search", exact=True).fill("")
+    expect(page.locator(".note").first).to_have_text("1 to 2 of 2")
+    expect(page.locator(".number")).to_have_count(0)
+
+
+def test_what_is_like_nothing_that_is_searched_for_is_not_listed(
+    server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None]
+):
+    picture = as_png(tiny_picture(1))
+    stored("ada", {"text": "The door.", "image": _base64(picture)}, "Lunch is at noon.")
+    page = visit(link(server, tokens["ada"]))
+    expect(page.locator(".item")).to_have_count(2)
+    with page.expect_file_chooser() as chosen:
+        page.get_by_label("Search by a picture").click()
+    chosen.value.set_files({"name": "door.png", "mimeType": "image/png", "buffer": picture})
+    expect(page.locator(".note").first).to_have_text("What has a similarity of 0.00 or less is not shown.")
+    assert cards(page) == ["The door."]
+
+
+def test_the_store_is_told_in_words(server: ServerProcess, tokens: dict[str, str], visit: Visit):
+    page = visit(link(server, tokens["ada"]))
+    page.get_by_role("tab", name="Store").click()
+    table = page.locator(".table").first
+    expect(table).to_contain_text(re.compile(r"reads pictures\s*(yes|no)"))
+    expect(table).not_to_contain_text(re.compile("True|False|None"))
+
+
+def test_an_empty_file_is_told_of(
+    server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None], tmp_path: Path
+):
+    page = visit(link(server, tokens["ada"]))
+    open_adding(page)
+    (tmp_path / "empty.txt").write_text(" \n")
+    page.locator(".sheet input[type=file]").set_input_files(tmp_path / "empty.txt")
+    expect(page.locator(".q-uploader__file--uploaded")).to_have_count(1)
+    page.get_by_role("button", name="Add").last.click()
+    expect(page.get_by_text("empty.txt holds no text, and is left out. There is nothing to add.")).to_be_visible()
+    (tmp_path / "door.txt").write_text("The door.")
+    page.locator(".sheet input[type=file]").set_input_files(tmp_path / "door.txt")
+    expect(page.locator(".q-uploader__file--uploaded")).to_have_count(2)
+    page.get_by_role("button", name="Add").last.click()
+    expect(page.get_by_text("empty.txt holds no text, and is left out.", exact=True)).to_be_visible()
+    assert _texts(server, tokens["admin"], "ada") == ["The door."]
+
+
 def test_files_are_dropped(
     server: ServerProcess, tokens: dict[str, str], visit: Visit, stored: Callable[..., None], tmp_path: Path
 ):
