@@ -40,7 +40,8 @@ class Items:
             upload.props("accept=image/*").classes("hidden")
             by_picture = ui.button(icon="image_search").props('flat round aria-label="Search by a picture"')
             by_picture.tooltip("Search by a picture")
-            by_picture.on("click", js_handler=f"() => getElement({upload.id}).$refs.qRef.pickFiles()")  # browsers want a gesture
+            # Not through the server: browsers want a gesture.
+            by_picture.on("click", js_handler=f"() => getElement({upload.id}).$refs.qRef.pickFiles()")
             with ui.row().classes("asked") as self._with:
                 self._seen = ui.element("img").props('alt="The picture that is searched with"')
                 without = ui.button(icon="close", on_click=self._search_without)
