@@ -161,7 +161,7 @@ def term_sets() -> dict[str, list[tuple[str, list[str]]]]:
 def terms(key: RetrievalKey) -> None:
     """Each question of `term_sets`, searched by the key alone, with exact terms beside it, and reranked."""
     lines: list[list[object]] = []
-    seconds = np.zeros(3)
+    seconds, count = [0.0, 0.0, 0.0], 0
     reranker = LateInteractionReranker(key.text)
     for name, facts in term_sets().items():
         keys = key.item_keys([fact for fact, _ in facts], [None] * len(facts))
@@ -177,13 +177,7 @@ def terms(key: RetrievalKey) -> None:
             identity=CollectionIdentity(encoder=encoder, key_name=key.name, key_dimension=key.dimension)
         )
         store.put(records)
-        ways: list[Callable[[str], list[MemoryRecord]]] = [
-            lambda asked, store=store: [one for one, _ in store.search(key.query_key(asked), namespace="a", k=5)],
-            lambda asked, store=store: [one.record for one in find(store, key, asked, None, namespace="a", k=5)],
-            lambda asked, store=store: [
-                one.record for one in find(store, key, asked, None, namespace="a", k=5, reranker=reranker)
-            ],
-        ]
+        ways = searches(store, key, reranker)
         ranks: list[list[int]] = [[], [], []]
         for n, (_, questions) in enumerate(facts):
             for asked in questions:
@@ -194,8 +188,23 @@ def terms(key: RetrievalKey) -> None:
                     ranks[way].append(rank(f"{n:04}", [record.id for record in found]))
         store.close()
         lines.append([name, len(ranks[0]), *(recall(np.array(one)) for one in ranks)])
-    lines.append(["time of a search, the first = 1", sum(int(str(n)) for _, n, *_ in lines), *ratios(seconds)])
+        count += len(ranks[0])
+    lines.append(["time of a search, the first = 1", count, *ratios(seconds)])
     table(["asked about", "questions", "by meaning", "by meaning and exact terms", "the same, reranked"], lines)
+
+
+def searches(
+    store: ChromaStore, key: RetrievalKey, reranker: LateInteractionReranker
+) -> list[Callable[[str], list[MemoryRecord]]]:
+    """By the key alone, with exact terms beside it, and reranked."""
+
+    def alone(asked: str) -> list[MemoryRecord]:
+        return [record for record, _ in store.search(key.query_key(asked), namespace="a", k=5)]
+
+    def beside(asked: str, judge: LateInteractionReranker | None = None) -> list[MemoryRecord]:
+        return [one.record for one in find(store, key, asked, None, namespace="a", k=5, reranker=judge)]
+
+    return [alone, beside, lambda asked: beside(asked, reranker)]
 
 
 def rank(id: str, found: Sequence[str]) -> int:

@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
 
 from comem_memory import mini
-from comem_memory.integrations.keeping import SAME_THING, _common, _has_frame, _words
+from comem_memory.integrations.keeping import SAME_THING, _above, _common, _has_frame, _words
 from comem_memory.retrieval import SentenceTransformerEmbedder
 
 SENTENCES = Path(__file__).with_suffix(".json")
@@ -128,12 +128,8 @@ def left_out(
     for language in set(languages):
         others, these = languages != language, languages == language
         function = fit(vectors[others], positive[others], lean, counting[others])
-        right[these] = above(function, vectors[these]) == positive[these]
+        right[these] = np.array(_above(function, vectors[these])) == positive[these]
     return shares(all_rows, right)
-
-
-def above(function: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    return vectors @ function[:-1] + function[-1] > 0
 
 
 def shares(some: list[Row], right: np.ndarray) -> dict[str, float]:
@@ -190,7 +186,7 @@ def main() -> None:
         functions[name] = fit(vectors, positive, lean, counting)
     unseen = not_fitted_on(conversations, keys)
     stating = np.array([kind.startswith("facts") for _, kind, _ in unseen])
-    right = shares(unseen, above(functions["statement"], read(unseen)) == stating)
+    right = shares(unseen, np.array(_above(functions["statement"], read(unseen))) == stating)
     print(f"statement, told right of sentences that were not fitted on: {right}")
     print(corrections(made, spoken, embedder))
     save_file(functions, file, {"embedder": embedder.name})

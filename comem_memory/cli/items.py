@@ -258,12 +258,12 @@ def delete(
     if not ids and not where:
         raise typer.BadParameter("Pass ids or --where. To delete everything in a namespace: comem clear.")
     with reach_kept(context) as kept:
-        before, earlier = kept.count(), [] if as_json or where else _earlier(kept, ids or [])
+        if as_json:
+            print_json({"deleted": kept.delete(ids or None, where), "count": kept.count()})
+            return
+        before, earlier = kept.count(), [] if where else _earlier(kept, ids or [])
         deleted = kept.delete(ids or None, where)
         left = kept.count()
-        if as_json:
-            print_json({"deleted": deleted, "count": left})
-            return
         of_history = deleted - (before - left)  # which are not counted
         told = f", {of_history} of them in history and recalled no more" if of_history > 0 else ""
         console.print(f"{deleted} deleted{told}, {left} left.")
