@@ -1,5 +1,7 @@
 """How similar an answer is to its question, and what was never said: `python benchmarks/min_similarity.py [--key KEY]`.
 
+With `--reranker`, how the key's reranker scores both, of the 12 items that the key finds.
+
 Right hits are questions whose own fact is among the 3 most similar; unknown are questions about something that the
 memory does not hold. A least similarity keeps the former and rejects the latter. It is chosen on development data, such
 that it keeps 98% of the right hits, and reported on other data. Prints Markdown tables; `--plot FILE` draws the curves.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +28,11 @@ import torch
 from retrieval_keys import COUNTRIES, MEASURED, table
 
 from comem_memory.evaluation.question_sets import question_set
-from comem_memory.opening import DEFAULT_KEY, open_key
-from comem_memory.retrieval import RetrievalKey
+from comem_memory.opening import DEFAULT_KEY, LATE_INTERACTION, open_key, open_reranker
+from comem_memory.retrieval import Reranker, RetrievalKey
 
 KEPT = 0.98
-NEAREST = 3
+NEAREST, CANDIDATES = 3, 12
 SMALL_TALK = (
     *("Hello!", "Hi there, how are you?", "Thanks, that is all.", "Good morning", "Tell me a joke.", "OK", "Bye!"),
     *("Can you help me?", "What is the capital of France?", "Write a poem about autumn.", "How do I boil an egg?"),
@@ -40,10 +43,28 @@ SMALL_TALK = (
 )
 
 
-def similarities(key: RetrievalKey, facts: Sequence[str], questions: Sequence[str]) -> np.ndarray:
-    """(questions, facts)"""
-    keys = key.item_keys(facts, [None] * len(facts))
-    return np.stack([query_key(key, question) for question in questions]) @ keys.T
+@dataclass(frozen=True)
+class Judge:
+    """Says how well a fact answers a question: by the similarity of their keys, or by a reranker.
+
+    Args:
+        key: Finds the facts.
+        reranker: Scores the `CANDIDATES` that the key finds, where there is one; the others are not found.
+    """
+
+    key: RetrievalKey
+    reranker: Reranker | None = None
+
+    def __call__(self, facts: Sequence[str], questions: Sequence[str]) -> np.ndarray:
+        """(questions, facts)"""
+        keys = self.key.item_keys(facts, [None] * len(facts))
+        similar = np.stack([query_key(self.key, question) for question in questions]) @ keys.T
+        if self.reranker is None:
+            return similar
+        scores = np.full(similar.shape, -np.inf)
+        for row, question, near in zip(scores, questions, np.argsort(-similar)[:, :CANDIDATES], strict=True):
+            row[near] = self.reranker.predict([(question, facts[at]) for at in near])
+        return scores
 
 
 @cache
@@ -52,9 +73,9 @@ def query_key(key: RetrievalKey, question: str) -> np.ndarray:
 
 
 def right(scores: np.ndarray, gold: Sequence[int]) -> np.ndarray:
-    """Of questions whose own fact is among the nearest, its similarity."""
+    """Of questions whose own fact is among the best, its score."""
     own = scores[np.arange(len(scores)), gold]
-    return own[(scores > own[:, None] + 1e-6).sum(axis=1) < NEAREST]
+    return own[np.isfinite(own) & ((scores > own[:, None] + 1e-6).sum(axis=1) < NEAREST)]
 
 
 def named(name: str, **settings: Any) -> tuple[list[str], list[str], list[int]]:
@@ -66,19 +87,19 @@ def named(name: str, **settings: Any) -> tuple[list[str], list[str], list[int]]:
     return [item.text or "" for item in items], [question.text for question in given.asked], gold
 
 
-def measured(key: RetrievalKey) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Similarities of right hits to choose with, of other right hits, and the greatest ones of unknown questions."""
+def measured(judge: Judge) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Scores of right hits to choose with, of other right hits, and the greatest ones of unknown questions."""
     development, asked_development, gold_development = named("notes-development")
     notes, asked_notes, gold_notes = named("notes")
     countries, asked_countries, gold_countries = named("countries", **COUNTRIES)
-    in_development = similarities(key, development, [*asked_development, *asked_notes, *SMALL_TALK])
-    in_notes = similarities(key, notes, [*asked_notes, *asked_development, *SMALL_TALK])
-    in_countries = similarities(key, countries, [*asked_countries, *asked_notes, *SMALL_TALK])
+    in_development = judge(development, [*asked_development, *asked_notes, *SMALL_TALK])
+    in_notes = judge(notes, [*asked_notes, *asked_development, *SMALL_TALK])
+    in_countries = judge(countries, [*asked_countries, *asked_notes, *SMALL_TALK])
     chosen = {"notes-development": right(in_development[: len(asked_development)], gold_development)}
     others = []
     for language, pairs in MEASURED["languages"].items():
         told, asked = zip(*pairs, strict=True)
-        scores = similarities(key, told, [*asked, *asked_development])
+        scores = judge(told, [*asked, *asked_development])
         chosen[language] = right(scores[: len(asked)], range(len(asked)))
         others.append(scores[len(asked) :].max(axis=1))
     reported = {
@@ -102,17 +123,18 @@ def percent(shares: np.ndarray) -> str:
     return f"{100 * shares.mean():.0f}"
 
 
-def plot(file: Path, kept: dict[str, np.ndarray], rejected: dict[str, np.ndarray], least: float) -> None:
+def plot(
+    file: Path, kept: dict[str, np.ndarray], rejected: dict[str, np.ndarray], least: float, bounds: np.ndarray, of: str
+) -> None:
     import matplotlib.pyplot as plt
 
-    bounds = np.linspace(-0.1, 0.8, 181)
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name, values in kept.items():
         axes.plot(bounds, [100 * (values >= bound).mean() for bound in bounds], label=f"kept: {name}")
     for name, values in rejected.items():
         axes.plot(bounds, [100 * (values < bound).mean() for bound in bounds], "--", label=f"rejected: {name}")
     axes.axvline(least, color="grey", linewidth=1)
-    axes.set(xlabel="least similarity", ylabel="per cent")
+    axes.set(xlabel=f"least {of}", ylabel="per cent")
     axes.legend(fontsize="x-small")
     figure.savefig(file, dpi=100)
 
@@ -120,10 +142,12 @@ def plot(file: Path, kept: dict[str, np.ndarray], rejected: dict[str, np.ndarray
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--key", default=DEFAULT_KEY, help="as from_pretrained and `comem --key` take it")
+    parser.add_argument("--reranker", action="store_true", help=f"{LATE_INTERACTION} judges what the key finds")
     parser.add_argument("--plot", type=Path, help="a picture file to draw the curves into")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    chosen, reported, unknown = measured(open_key(given.key))
+    key = open_key(given.key)
+    chosen, reported, unknown = measured(Judge(key, open_reranker(LATE_INTERACTION if given.reranker else None, key)))
     pooled = np.concatenate(list(chosen.values()))
     languages = np.concatenate([values for name, values in chosen.items() if name in MEASURED["languages"]])
     kept = {
@@ -132,19 +156,21 @@ def main() -> None:
         "notes": reported["notes"],
         "countries": reported["countries"],
     }
-    least = float(np.floor(100 * np.quantile(pooled, 1 - KEPT, method="lower")) / 100)
-    bounds = sorted({*np.arange(0.0, 0.41, 0.05).round(2).tolist(), least})
-    print(f"{given.key}: {least:.2f} keeps {percent(pooled >= least)}% of {len(pooled)} right hits.\n")
+    digits, of, step = (1, "score", 2.0) if given.reranker else (2, "similarity", 0.05)
+    least = float(np.floor(10**digits * np.quantile(pooled, 1 - KEPT, method="lower")) / 10**digits)
+    first = step * np.floor(least / step) - 3 * step
+    bounds = sorted({*np.arange(first, first + 9 * step, step).round(digits).tolist(), least})
+    print(f"{given.key}: {least:.{digits}f} keeps {percent(pooled >= least)}% of {len(pooled)} right hits.\n")
     table(
-        ["kept right hits", *(f"{bound:.2f}" for bound in bounds)],
+        ["kept right hits", *(f"{bound:.{digits}f}" for bound in bounds)],
         [[name, *(percent(values >= bound) for bound in bounds)] for name, values in kept.items()],
     )
     table(
-        ["rejected unknown", *(f"{bound:.2f}" for bound in bounds)],
+        ["rejected unknown", *(f"{bound:.{digits}f}" for bound in bounds)],
         [[name, *(percent(values < bound) for bound in bounds)] for name, values in unknown.items()],
     )
     if given.plot is not None:
-        plot(given.plot, kept, unknown, least)
+        plot(given.plot, kept, unknown, least, np.linspace(first, first + 16 * step, 181), of)
 
 
 if __name__ == "__main__":

@@ -478,7 +478,7 @@ class ItemMemory(ProcessBound):
             k: The largest number of hits.
             where: A filter on metadata and times, in Chroma's operators: see `store.filters.Filter`.
             min_similarity: Items that are less similar are not found, whatever they hold; by default as the memory
-                says. -1 finds whatever is nearest.
+                says. -1 finds whatever is nearest, also what the reranker would leave out.
             recency: How much it counts that an item is new, from 0 (not at all) to 1 (alone), among the candidates.
                 What has a `said_at` is as old as that.
             half_life: After this time an item counts as half as new.

@@ -93,7 +93,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         min_similarity: What is less similar to a question is not found, unless a search says otherwise; by default as
             the key was measured (`RetrievalKey`), for questions in words alone. -1 finds whatever is nearest.
         reranker: Orders what is found for a question by its own judgement, for instance sentence-transformers'
-            `CrossEncoder`; at least 4 k items are shown to it.
+            `CrossEncoder`; at least 4 k items are shown to it. What it gives less than its `min_score`, where it has
+            one, is not found.
         redact: From a text to the same text without what must not be stored: passwords, addresses. Every text of an
             item, its metadata and what adapters note with it goes through it before it is hashed, encoded or stored;
             where it raises, nothing of the item is. Pictures, ids and names of metadata do not, nor what `load` reads.
@@ -211,7 +212,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             ModelConnectionError: The server of `answering_url` does not answer, or does not take the token.
             EncoderMismatchError: Another encoder wrote this collection, and not `reencode`; or another retrieval key,
                 and neither `reencode` nor `rekey`.
-            QueryError: The reranker is neither this name nor something that can judge.
+            QueryError: The reranker is neither this name nor something that can judge, or its `min_score` is no number.
             StoreLocationError, StoreInUseError: The directory or server cannot be opened.
             ForkedProcessError: This process is a fork of one that opened a memory.
             DownloadError: The embedded default's public weights cannot be fetched.

@@ -21,11 +21,10 @@ import comem_memory
 from comem_memory.chat import content_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
+from comem_memory.retrieval import ALL
 from comem_memory.sentences import sentences
 from comem_memory.store import Filter
 from comem_memory.types import CHAT_PREFIX, MemoryItem
-
-from .searching import ALL
 
 _FILE = Path(comem_memory.__file__).parent / "data" / "statements.safetensors"
 

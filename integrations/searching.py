@@ -15,10 +15,6 @@ NAMES = {"filter": "where", "score_threshold": "min_similarity"}
 OPTIONS = {*inspect.signature(ContinuousMemory.search).parameters} - {"self", "text", "image"}
 """Of `ContinuousMemory.search`."""
 
-ALL = -1.0
-"""`min_similarity` that leaves nothing out: vector stores and key-value stores give as many as are asked for, and what
-is to be stored is compared with whatever is nearest."""
-
 
 def search_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Options under the names that `ContinuousMemory.search` knows.

@@ -199,6 +199,7 @@ class Longest:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.min_score: float | None = None
 
     def predict(self, pairs: list[tuple[str, str]]) -> np.ndarray:
         self.asked += pairs
@@ -213,6 +214,29 @@ def test_a_reranker_orders_four_times_as_many(near_first: Callable[..., Continuo
     assert longest.asked == [("Asked?", f"Note {'x' * n}") for n in range(8)]
     assert hits[0].similarity == pytest.approx(np.cos(8 / 20), abs=1e-6)
     assert ids(memory.namespace("nobody").search("Asked?")) == []
+
+
+def test_what_a_reranker_scores_below_its_least_score_is_not_found(near_first: Callable[..., ContinuousMemory]):
+    longest = Longest()
+    memory = near_first([f"Note {'x' * n}" for n in range(9)], "Asked?", "What is INC-3?", reranker=longest)
+    assert ids(memory.search("Asked?", k=2)) == ["7", "6"]
+    longest.min_score = len("Note xxxxxxx")
+    assert ids(memory.search("Asked?", k=2)) == ["7"]
+    assert ids(memory.search("Asked?", k=2, min_similarity=0.1)) == ["7"]
+    assert ids(memory.search("Asked?", k=2, min_similarity=-1)) == ["7", "6"]
+    memory.add(MemoryItem(id="3", text="INC-3"), progress=False)
+    assert "3" not in ids(memory.search("What is INC-3?", k=9)), "whatever it holds"
+    longest.min_score = 100
+    assert memory.search("Asked?") == []
+    assert memory.recall([{"role": "user", "content": "Asked?"}]).hits == []
+
+
+@pytest.mark.parametrize("least", ["high", float("nan"), float("inf")])
+def test_a_least_score_is_a_number(opened: Callable[..., ContinuousMemory], least: Any):
+    longest = Longest()
+    longest.min_score = least
+    with pytest.raises(QueryError, match="reranker's min_score is"):
+        opened(tiny_key(), reranker=longest)
 
 
 def test_what_cannot_judge_is_no_reranker(opened: Callable[..., ContinuousMemory]):

@@ -81,6 +81,14 @@ def test_score_is_the_logit_and_the_cosine_of_the_keys(
     assert reranker.predict([(question, text)])[0] == pytest.approx(float(logit) + COSINE * cosine, abs=1e-3)
 
 
+def test_its_least_score_keeps_what_answers_and_leaves_out_what_does_not(reranker: LateInteractionReranker):
+    text = "Renzo is my barber."
+    known, other, talk = reranker.predict(
+        [("Who cuts my hair?", text), ("How much is 17 times 23?", text), ("Good morning!", text)]
+    )
+    assert known >= reranker.min_score > max(other, talk)
+
+
 def test_it_is_opened_by_its_name_with_the_default_key_alone(embedder: SentenceTransformerEmbedder):
     class Own:
         def predict(self, pairs: list[tuple[str, str]], /) -> Any:

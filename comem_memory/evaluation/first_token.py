@@ -17,6 +17,7 @@ from comem_memory.evaluation.peak_memory import peak_bytes
 from comem_memory.files import load_image
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import ModelInputs
+from comem_memory.retrieval import ALL
 
 MODES: tuple[Mode, ...] = ("none", "text", "memory")
 
@@ -53,7 +54,7 @@ def first_token(memory: ContinuousMemory, asked: Sequence[EvaluationQuestion], k
     for question in asked:
         picture = None if question.image is None else load_image(question.image)
         for k in ks:
-            hits = memory.search(question.text, question.image, k=k, where=question.where, min_similarity=-1)
+            hits = memory.search(question.text, question.image, k=k, where=question.where, min_similarity=ALL)
             for mode in MODES:
                 start = time.perf_counter()
                 prompt, vectors = memory.prompt(question.text, picture, [] if mode == "none" else hits, mode)

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from comem_memory.retrieval.embedders import Embedder, QueryEmbedder, embed_questions
     from comem_memory.retrieval.keys import PROBE, RetrievalKey
     from comem_memory.retrieval.late_interaction import LateInteractionReranker
-    from comem_memory.retrieval.ranking import Reranker, SearchOptions, check_options, check_reranker
+    from comem_memory.retrieval.ranking import ALL, Reranker, SearchOptions, check_options, check_reranker
     from comem_memory.retrieval.sentence_transformer import SentenceTransformerEmbedder
     from comem_memory.retrieval.terms import asked_terms, terms_of
 
 _HOME = {
+    "ALL": "ranking",
     "ConcatenatedKey": "concatenated_key",
     "EfficientNetEmbedder": "efficientnet_embedder",
     "Embedder": "embedders",
@@ -38,6 +39,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ALL",
     "PROBE",
     "ConcatenatedKey",
     "EfficientNetEmbedder",

@@ -24,6 +24,8 @@ WEIGHTS = Path(__file__).parent.parent / "data" / "late_interaction.safetensors"
 """Trained on made-up facts, for multilingual-e5-small: `python benchmarks/late_interaction.py FILE`."""
 COSINE = 20.0
 """What the cosine of the keys counts beside the interaction's logit; chosen on notes-development."""
+MIN_SCORE = 1.3
+"""Keeps 98% of the right hits of development data: `benchmarks/min_similarity.py --reranker`."""
 
 
 class LateInteraction(nn.Module):
@@ -106,7 +108,7 @@ class LateInteractionReranker:
     """Judges texts for a question by a trained late interaction and by the cosine of their keys together.
 
     Reads question and texts once more with the model of the key. Of a text that is longer than the model's window, the
-    best window counts.
+    best window counts. What is given less than `min_score` is not found.
 
     Args:
         embedder: The default key's of texts, multilingual-e5-small.
@@ -125,6 +127,7 @@ class LateInteractionReranker:
                 "(`comem rekey`), or pass another reranker."
             )
         self._embedder = embedder
+        self.min_score = MIN_SCORE
 
     def predict(self, pairs: Sequence[tuple[str, str]], /) -> np.ndarray:
         """Of n (question, text) pairs, (n,) scores; larger is better."""

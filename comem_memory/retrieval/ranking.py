@@ -19,10 +19,17 @@ MOST_HOLDING = 20
 """Items that may hold a term: one that more of them hold does not say which is meant."""
 WIDER = 4
 """Candidates to choose from, in multiples of k, where more than similarity decides."""
+ALL = -1.0
+"""`min_similarity` that leaves nothing out, whatever a reranker says: vector stores and key-value stores give as many
+as are asked for, and what is to be stored is compared with whatever is nearest."""
 
 
 class Reranker(Protocol):
-    """Judges texts for a question, as sentence-transformers' `CrossEncoder` does."""
+    """Judges texts for a question, as sentence-transformers' `CrossEncoder` does.
+
+    One that has a `min_score`, a number on its scale, decides besides what is not about the question: an item that it
+    gives less is not found.
+    """
 
     def predict(self, pairs: list[tuple[str, str]], /) -> Any:
         """Of (question, text) pairs, one score each; larger is better, on any scale."""
@@ -68,14 +75,25 @@ def check_reranker(reranker: Any, *, names: Sequence[str] = ()) -> None:
         names: Of those that can be opened by a name.
 
     Raises:
-        QueryError: It is neither one of these names nor something that can judge.
+        QueryError: It is neither one of these names nor something that can judge, or its `min_score` is no number.
     """
-    if reranker is None or (isinstance(reranker, str) and reranker in names) or hasattr(reranker, "predict"):
+    if reranker is None or (isinstance(reranker, str) and reranker in names):
         return
+    if hasattr(reranker, "predict"):
+        least = getattr(reranker, "min_score", None)
+        if least is None or (isinstance(least, int | float) and np.isfinite(least)):
+            return
+        raise QueryError(f"The reranker's min_score is {least!r}. Set a number on the scale of its scores, or None.")
     raise QueryError(
         f"The reranker is {shortened(repr(reranker))}. Pass anything with `predict([(question, text), ...])`, as "
         "sentence-transformers' `CrossEncoder`; or to `ContinuousMemory.from_pretrained` 'late-interaction'."
     )
+
+
+def least_score(reranker: Reranker, min_similarity: float | None) -> float:
+    """What an item needs of a reranker to be found: its `min_score`, where it has one and something may be left out."""
+    least = getattr(reranker, "min_score", None)
+    return -np.inf if least is None or min_similarity == ALL else float(least)
 
 
 def rarities(holding: Mapping[str, Sequence[str]]) -> dict[str, float]:

@@ -60,7 +60,8 @@ def find(
         k: How many.
         where: A condition on the items' metadata.
         min_similarity, recency, half_life, diversity, candidates: As in `ContinuousMemory.search`.
-        reranker: Judges the candidates for a text.
+        reranker: Judges the candidates for a text; what it gives less than its `min_score` is left out, unless
+            `min_similarity` is `ALL`.
 
     Raises:
         QueryError: Nothing to search for, `k` is below 1, or a filter that cannot be understood.
@@ -84,6 +85,9 @@ def find(
     if reranker is not None:
         pairs = [(text, one.record.full_text) for one in found]
         judged = np.asarray(reranker.predict(pairs), float).reshape(-1).tolist()
+        least = ranking.least_score(reranker, min_similarity)
+        about = [at for at, score in enumerate(judged) if score >= least]
+        found, judged = [found[at] for at in about], [judged[at] for at in about]
     scores = ranking.fused(judged, [rare.get(one.record.id, 0) for one in found])
     relevances = ranking.evenly(scores)
     if recency:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from nicegui import events, ui
 
 from comem_memory.errors import LimitError
+from comem_memory.retrieval import ALL
 from comem_memory.server.pictures import checked
 from comem_memory.types import MemoryHit
 from comem_memory.ui.cards import show_card
@@ -74,7 +75,7 @@ class Items:
                     note = f"{note} What has a similarity of 0.00 or less is not shown.".lstrip()
                 if not hits:
                     note = f"Nothing here {'is like' if found else 'would be recalled for'} this. What is nearest:"
-                    hits = found or await memory.asearch(words or None, picture, k=PAGE, min_similarity=-1)
+                    hits = found or await memory.asearch(words or None, picture, k=PAGE, min_similarity=ALL)
             else:
                 hits = page = await memory.anewest(limit=PAGE, offset=self._offset)
                 total = page.total

@@ -31,6 +31,7 @@ from langgraph.store.base import (
 from comem_memory.errors import InvalidItemError, QueryError, StoreReadOnlyError, shortened
 from comem_memory.memory import ContinuousMemory
 from comem_memory.redaction import redacted_value
+from comem_memory.retrieval import ALL
 from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import (
@@ -40,8 +41,6 @@ from comem_memory.types import (
     is_storable,
     with_notes,
 )
-
-from ..searching import ALL
 
 Namespace = tuple[str, ...]
 Found = tuple[Namespace, MemoryHit]

@@ -12,10 +12,11 @@ from langchain_core.vectorstores import VectorStore
 
 from comem_memory.conversion import GIVEN, to_item
 from comem_memory.memory import ContinuousMemory
+from comem_memory.retrieval import ALL
 from comem_memory.types import MemoryHit
 
 from ..hits import metadata_of
-from ..searching import ALL, search_options
+from ..searching import search_options
 
 
 class ComemVectorStore(VectorStore):

@@ -21,13 +21,14 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node
 from comem_memory.conversion import GIVEN, to_item
 from comem_memory.errors import QueryError
 from comem_memory.memory import ContinuousMemory
+from comem_memory.retrieval import ALL
 from comem_memory.store import Filter
 from comem_memory.threads import run_in_thread
 from comem_memory.types import CHAT_PREFIX, MemoryHit, with_notes
 
 from ..copying import SharesMemory
 from ..hits import metadata_of
-from ..searching import ALL, search_options
+from ..searching import search_options
 from .filters import both, to_filter
 from .retriever import to_node
 
