@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from comem_memory.chat import text_of
 from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
+from comem_memory.retrieval import ALL
 from comem_memory.store import Filter
 from comem_memory.types import MemoryItem
 
@@ -79,7 +80,7 @@ def extracted(
         return None
     known = {}
     if memory.info.text_embedder is not None:
-        hits = memory.search(said, k=KNOWN, where=where)
+        hits = memory.search(said, k=KNOWN, where=where, min_similarity=ALL)
         known = {f"{number}": hit for number, hit in enumerate(hits, 1)}  # short ids are copied without mistakes
     shown = "\n".join(f"{id}: {hit.text}" for id, hit in known.items() if hit.text) or "none"
     try:

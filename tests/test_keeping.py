@@ -178,6 +178,14 @@ class TestExtract:
         said = ("I live in Hamburg with my dog Rex.", "I moved to Bremen, where do I live?")
         assert told(memory, [first, second], *said) == ["The user has a dog called Rex.", "The user lives in Bremen."]
 
+    def test_the_model_is_shown_facts_that_no_question_would_find(
+        self, memory: ContinuousMemory, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(memory, "min_similarity", 0.999)
+        first = {"facts": [{"text": "The user lives in Hamburg."}]}
+        second = {"facts": [{"text": "The user lives in Bremen.", "supersedes": ["1"]}]}
+        assert told(memory, [first, second], "I live in Hamburg.", "I moved.") == ["The user lives in Bremen."]
+
     async def test_in_async(self, memory: ContinuousMemory):
         model = Extracting(answers=[AIMessage("Noted.")], facts=[{"facts": [{"text": "The user has a boat."}]}])
         agent = create_agent(model, middleware=[ComemMiddleware(memory, tools=False, extract=model)])
