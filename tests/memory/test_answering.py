@@ -62,6 +62,7 @@ def test_the_most_relevant_item_stands_next_to_the_question(filled: ContinuousMe
 
 
 def test_the_reader_prompt_goes_where_memory_goes(tmp_path: Path):
+    torch.manual_seed(0)
     bare, key = tiny_backbone("qwen2"), tiny_key()
     encoder = MemoryEncoder.create(tiny_backbone("qwen2"), num_attention_heads=4, num_reader_tokens=3)
     generator = torch.Generator().manual_seed(0)
