@@ -255,6 +255,15 @@ def test_a_reranker_is_asked_about_questions_only(opened: Callable[..., Continuo
     assert ("A dog?", "") in longest.asked
 
 
+def test_a_least_score_bounds_texts_for_questions_in_words(opened: Callable[..., ContinuousMemory]):
+    longest = Longest()
+    longest.min_score = 100
+    memory = opened(tiny_key(), reranker=longest)
+    memory.add([MemoryItem(id="a", image=tiny_picture(1)), MemoryItem(id="b", text="A cat.")], progress=False)
+    assert ids(memory.search("A dog?")) == ["a"], "which has no text to judge"
+    assert sorted(ids(memory.search("A dog?", tiny_picture(2)))) == ["a", "b"], "the picture counts too"
+
+
 @pytest.mark.parametrize("options", [{"recency": 2}, {"diversity": -1}, {"half_life": 3}, {"min_similarity": "x"}])
 def test_an_option_out_of_its_range_is_refused(opened: Callable[..., ContinuousMemory], options: dict[str, Any]):
     with pytest.raises(QueryError, match=f"{next(iter(options))} is"):

@@ -27,8 +27,8 @@ as are asked for, and what is to be stored is compared with whatever is nearest.
 class Reranker(Protocol):
     """Judges texts for a question, as sentence-transformers' `CrossEncoder` does.
 
-    One that has a `min_score`, a number on its scale, decides besides what is not about the question: an item that it
-    gives less is not found.
+    One that has a `min_score`, a number on its scale, decides besides what is not about a question in words: an item
+    whose text it gives less is not found.
     """
 
     def predict(self, pairs: list[tuple[str, str]], /) -> Any:
@@ -90,10 +90,10 @@ def check_reranker(reranker: Any, *, names: Sequence[str] = ()) -> None:
     )
 
 
-def least_score(reranker: Reranker, min_similarity: float | None) -> float:
-    """What an item needs of a reranker to be found: its `min_score`, where it has one and something may be left out."""
+def least_score(reranker: Reranker) -> float:
+    """What a text needs of a reranker to be about a question: its `min_score`, where it has one."""
     least = getattr(reranker, "min_score", None)
-    return -np.inf if least is None or min_similarity == ALL else float(least)
+    return -np.inf if least is None else float(least)
 
 
 def rarities(holding: Mapping[str, Sequence[str]]) -> dict[str, float]:

@@ -60,8 +60,8 @@ def find(
         k: How many.
         where: A condition on the items' metadata.
         min_similarity, recency, half_life, diversity, candidates: As in `ContinuousMemory.search`.
-        reranker: Judges the candidates for a text; what it gives less than its `min_score` is left out, unless
-            `min_similarity` is `ALL`.
+        reranker: Judges the candidates for a text. Of a question in words, what it gives less than its `min_score` is
+            left out, unless `min_similarity` is `ALL` or there is no text to judge.
 
     Raises:
         QueryError: Nothing to search for, `k` is below 1, or a filter that cannot be understood.
@@ -85,9 +85,10 @@ def find(
     if reranker is not None:
         pairs = [(text, one.record.full_text) for one in found]
         judged = np.asarray(reranker.predict(pairs), float).reshape(-1).tolist()
-        least = ranking.least_score(reranker, min_similarity)
-        about = [at for at, score in enumerate(judged) if score >= least]
-        found, judged = [found[at] for at in about], [judged[at] for at in about]
+        if image is None and min_similarity != ranking.ALL:
+            least = ranking.least_score(reranker)
+            about = [at for at, (_, said) in enumerate(pairs) if judged[at] >= least or not said]
+            found, judged = [found[at] for at in about], [judged[at] for at in about]
     scores = ranking.fused(judged, [rare.get(one.record.id, 0) for one in found])
     relevances = ranking.evenly(scores)
     if recency:
