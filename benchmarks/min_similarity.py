@@ -1,6 +1,6 @@
 """How similar an answer is to its question, and what was never said: `python benchmarks/min_similarity.py [--key KEY]`.
 
-With `--reranker`, how the key's reranker scores both, of the 12 items that the key finds.
+With `--reranker`, how the late interaction scores both, of the `CANDIDATES` that the key finds.
 
 Right hits are questions whose own fact is among the 3 most similar; unknown are questions about something that the
 memory does not hold. A least similarity keeps the former and rejects the latter. It is chosen on development data, such
@@ -30,9 +30,12 @@ from retrieval_keys import COUNTRIES, MEASURED, table
 from comem_memory.evaluation.question_sets import question_set
 from comem_memory.opening import DEFAULT_KEY, LATE_INTERACTION, open_key, open_reranker
 from comem_memory.retrieval import Reranker, RetrievalKey
+from comem_memory.retrieval.ranking import WIDER
 
 KEPT = 0.98
-NEAREST, CANDIDATES = 3, 12
+NEAREST = 3
+CANDIDATES = WIDER * NEAREST
+"""As a search of so many has its reranker choose from."""
 SMALL_TALK = (
     *("Hello!", "Hi there, how are you?", "Thanks, that is all.", "Good morning", "Tell me a joke.", "OK", "Bye!"),
     *("Can you help me?", "What is the capital of France?", "Write a poem about autumn.", "How do I boil an egg?"),
@@ -170,7 +173,7 @@ def main() -> None:
         [[name, *(percent(values < bound) for bound in bounds)] for name, values in unknown.items()],
     )
     if given.plot is not None:
-        plot(given.plot, kept, unknown, least, np.linspace(first, first + 16 * step, 181), of)
+        plot(given.plot, kept, unknown, least, np.linspace(first - 2 * step, first + 16 * step, 181), of)
 
 
 if __name__ == "__main__":
