@@ -1,6 +1,7 @@
 """The commands of the guide print what it shows, one after the other, with the embedded model."""
 
 import io
+import os
 import re
 import sys
 import warnings
@@ -33,6 +34,8 @@ def test_every_command_prints_what_stands_below_it(
     encoder, key = opening.load_encoder(None, None, {}), opening.default_key()
     monkeypatch.setattr(opening, "load_encoder", lambda *_: encoder)  # once, and not for each command
     monkeypatch.setattr(opening, "default_key", lambda: key)
+    for name in [name for name in os.environ if name.startswith("COMEM_")]:
+        monkeypatch.delenv(name)  # none was set where the page was made
     for name, content in re.findall(r"^```\w+ title=\"(.+?)\"\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         Path(name).write_text(content, encoding="utf-8")
     capsys.readouterr()  # what loading printed
