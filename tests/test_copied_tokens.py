@@ -1,5 +1,6 @@
 """Which tokens vectors copy, and an encoder that copies."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,25 @@ EMPTY = 99
 )
 def test_tokens_are_divided_among_the_vectors(text: list[int], copied: list[list[int]]):
     assert CopiedTokens([1, 2], vectors=3, empty=EMPTY).of(text) == copied
+
+
+@pytest.mark.parametrize(
+    ("vectors", "parts", "kept"),
+    [
+        (6, "the| fox| of| Ox|ford|.| Ox|ford", "the| fox| of| Ox|ford|."),  # all of a word
+        (6, "Oxford| is| in| Ox|ford|shire|.", "Oxford| is| in| Ox|ford|shire|."),  # and no other that begins like it
+        (4, " tax| 4|4|4|4| B|4| B", " tax| 4|4|4|4| B|4| B"),  # none of a number or a code
+        (4, "one| two| one| two| three", "one| two| two| three"),  # until there is a vector for each
+        (3, "one| two| one", "one| two| one"),
+    ],
+)
+def test_a_word_is_copied_once_where_vectors_are_few(vectors: int, parts: str, kept: str):
+    spelled = sorted(set(parts.split("|")))
+    text = [spelled.index(part) for part in parts.split("|")]
+    copied = CopiedTokens([], vectors=vectors, empty=EMPTY, spell=spelled.__getitem__).of(text)
+    deepest = max(map(len, copied))
+    in_turn = [vector[depth] for depth in range(deepest) for vector in copied if depth < len(vector)]
+    assert "|".join(spelled[token] for token in in_turn) == kept
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -86,6 +106,20 @@ def test_which_tokens_are_copied_is_part_of_the_encoder(tmp_path: Path):
     assert loaded.copies and loaded.fingerprint == some.fingerprint
     inputs = some.inputs("The door is blue.")
     assert torch.equal(loaded.encode([loaded.inputs("The door is blue.")]), some.encode([inputs]))
+
+
+def test_an_adapter_that_was_saved_before_copies_words_again(tmp_path: Path):
+    encoder = MemoryEncoder.create(tiny_backbone("llava"), num_attention_heads=4, function_tokens=[])
+    saved = MemoryEncoder(tiny_backbone("llava"), encoder.encoder_config.model_copy(update={"words_once": False}))
+    saved.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["words_once"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = MemoryEncoder.from_pretrained(tmp_path, tiny_backbone("llava"))
+    text = "tomato " * 20
+    tokens = len(loaded.backbone.prompts.text_ids(text))
+    assert sum(map(len, loaded.inputs(text).copied)) == tokens > sum(map(len, encoder.inputs(text).copied))
+    assert loaded.fingerprint.digest != encoder.fingerprint.digest
 
 
 def test_an_encoder_that_copies_is_not_exported(tmp_path: Path):

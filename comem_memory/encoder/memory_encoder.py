@@ -127,7 +127,8 @@ class MemoryEncoder(ProcessBound, nn.Module):
         if config.function_tokens is not None:
             empty = backbone.prompts.turn_end_ids[0]
             vectors = config.qformer.num_query_tokens
-            self._copied = CopiedTokens(config.function_tokens, vectors=vectors, empty=empty)
+            spell = backbone.prompts.spell if config.words_once else None
+            self._copied = CopiedTokens(config.function_tokens, vectors=vectors, empty=empty, spell=spell)
         self._layers: list[nn.Module] = []  # those that compute again in the backward pass
         self._rest()
         self.eval()
@@ -501,6 +502,7 @@ def encoder_config(
         recommended_mode=recommended_mode,
         num_reader_tokens=num_reader_tokens,
         function_tokens=None if function_tokens is None else tuple(function_tokens),
+        words_once=True,
         library_version=version("comem-memory"),
     )
 

@@ -206,6 +206,10 @@ class Prompts:
         """The tokens of a text, in which nothing is taken for a special token, such as one that ends a turn."""
         return list(self.tokenizer(self.safe_text(text), add_special_tokens=False).input_ids)
 
+    def spell(self, token: int) -> str:
+        """What a token stands for, with the space before it; a part of a character is a replacement character."""
+        return str(self.tokenizer.decode([token]))
+
     def safe_text(self, text: str) -> str:
         """The text with nothing in it that is taken for a special token."""
         return self._escape(repaired(text))
