@@ -40,6 +40,7 @@ def test_tokens_are_divided_among_the_vectors(text: list[int], copied: list[list
         (4, " tax| 4|4|4|4| B|4| B", " tax| 4|4|4|4| B|4| B"),  # none of a number or a code
         (4, "one| two| one| two| three", "one| two| two| three"),  # until there is a vector for each
         (3, "one| two| one", "one| two| one"),
+        (4, "Pago| Pago| is| in| the| sea| of| Pago", "Pago| Pago| is| in| the| sea| of"),  # a name that doubles it
     ],
 )
 def test_a_word_is_copied_once_where_vectors_are_few(vectors: int, parts: str, kept: str):

@@ -56,12 +56,16 @@ class CopiedTokens:
         return [kept[vector :: self._vectors] or [self._empty] for vector in range(self._vectors)]
 
     def _said_once(self, words: Iterable[tuple[str, list[int]]], content: Sequence[int]) -> list[int]:
-        """Where the content tokens are, without words that come again, until there is a vector for each."""
-        kept, said = set(content), set[str]()
+        """Where the content tokens are, without words that come again, until there is a vector for each.
+
+        A name such as Pago Pago keeps both.
+        """
+        kept, said, before = set(content), set[str](), ""
         for word, places in words:
-            if word in said and len(kept) > self._vectors:
+            if word in said and word != before and len(kept) > self._vectors:
                 kept -= set(places)
             said.add(word)
+            before = word
         return sorted(kept)
 
 
