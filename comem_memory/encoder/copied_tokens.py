@@ -60,12 +60,11 @@ class CopiedTokens:
 
         A name such as Pago Pago keeps both.
         """
-        kept, said, before = set(content), set[str](), ""
+        kept, last = set(content), dict[str, int]()
         for word, places in words:
-            if word in said and word != before and len(kept) > self._vectors:
+            if last.get(word, places[0] - 1) != places[0] - 1 and len(kept) > self._vectors:
                 kept -= set(places)
-            said.add(word)
-            before = word
+            last[word] = places[-1]
         return sorted(kept)
 
 
