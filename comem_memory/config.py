@@ -104,8 +104,8 @@ class EncoderConfig(Settings):
     """Ids of tokens that tell little of an item, the most frequent first. With them each vector is the copy of some of
     the text's other tokens, corrected by LoRA and Q-Former; `None` where these alone make it, as the authors' do."""
     words_once: bool = False
-    """Copy a word that comes again only once where a text has more to copy than there are vectors; not so in adapters
-    that were saved before this was known to be better."""
+    """With `function_tokens`, copy a word that comes again only once where a text has more to copy than there are
+    vectors; not so in adapters that were saved before this was known to be better."""
     recommended_mode: Mode = "memory"
     """How to answer unless the user says otherwise: `both` as long as the vectors alone answer less than text does."""
     order: Order = "best_last"

@@ -252,7 +252,8 @@ def adapter_fingerprint(config: EncoderConfig, weights: AdapterWeights) -> Encod
     settings += "".join(f" {module} {alpha}" for module, alpha in sorted(config.lora.alpha_pattern.items()))
     if config.function_tokens is not None:
         settings += f" copies but {' '.join(map(str, config.function_tokens))}"
-        settings += " words once" if config.words_once else ""
+        if config.words_once:
+            settings += " words once"
     if config.layout != "knowledge":
         settings += f" layout {config.layout}"
     if config.frames != "pictures":

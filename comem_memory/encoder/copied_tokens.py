@@ -62,7 +62,8 @@ class CopiedTokens:
         """
         kept, last = set(content), dict[str, int]()
         for word, places in words:
-            if last.get(word, places[0] - 1) != places[0] - 1 and len(kept) > self._vectors:
+            follows_itself = last.get(word) == places[0] - 1
+            if word in last and not follows_itself and len(kept) > self._vectors:
                 kept -= set(places)
             last[word] = places[-1]
         return sorted(kept)

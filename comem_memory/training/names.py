@@ -11,7 +11,7 @@ from comem_memory.synthesis import countries
 
 def vocabulary_words(backbone: Backbone, *, but: Container[str] = ()) -> list[str]:
     """Capitalised words that are one token of the model, without those in `but`: names that are easy to spell."""
-    words = {backbone.prompts.tokenizer.decode([i]) for i in backbone.prompts.tokenizer.get_vocab().values()}
+    words = {backbone.prompts.spell(token) for token in backbone.prompts.tokenizer.get_vocab().values()}
     return sorted(w[1:] for w in words if re.fullmatch(" [A-Z][a-z]{2,}", w) and w[1:] not in but)
 
 
