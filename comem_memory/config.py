@@ -110,6 +110,10 @@ class EncoderConfig(Settings):
     """How to answer unless the user says otherwise: `both` as long as the vectors alone answer less than text does."""
     order: Order = "best_last"
     """In which order the model reads recalled items, as the encoder was trained; it changes no vector."""
+    margin: float | None = Field(None, ge=0, le=2)
+    """How much less similar to the question than the first recalled item another may be to be given to the model too:
+    a small model is led astray by items about something else. `None` gives it all that are recalled. A memory may have
+    another; it changes no vector."""
     library_version: str
     """Version of this library that saved it."""
 

@@ -51,7 +51,15 @@ from comem_memory.opening import (
     open_store,
 )
 from comem_memory.redaction import Redact
-from comem_memory.retrieval import Reranker, RetrievalKey, SearchOptions, check_options, check_reranker
+from comem_memory.retrieval import (
+    Reranker,
+    RetrievalKey,
+    SearchOptions,
+    check_margin,
+    check_options,
+    check_reranker,
+    near_first,
+)
 from comem_memory.store import ChromaServer, ChromaStore, Filter, MemoryStore, Precision, identity_of
 from comem_memory.types import MemoryHit
 
@@ -92,6 +100,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             by default the standard one that answered best (`model.text_prompts`).
         min_similarity: What is less similar to a question is not found, unless a search says otherwise; by default as
             the key was measured (`RetrievalKey`), for questions in words alone. -1 finds whatever is nearest.
+        margin: Of the items that are found for a question, the model is given those that are at most so much less
+            similar than the first (`near_first`); by default as the encoder says (`EncoderConfig.margin`), 2 gives all.
         reranker: Orders what is found for a question by its own judgement, for instance sentence-transformers'
             `CrossEncoder`; at least 4 k items are shown to it. What it gives less than its `min_score`, where it has
             one, is not found.
@@ -118,6 +128,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         mode: Mode | None = None,
         text_prompt: str | None = None,
         min_similarity: float | None = None,
+        margin: float | None = None,
         reranker: Reranker | None = None,
         redact: Redact | None = None,
     ) -> None:
@@ -135,6 +146,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         self.backbone: AnsweringModel[Any] = backbone or self.encoder.backbone
         check_hidden_size(encoder, self.backbone)
         self.mode: Mode = check_mode(encoder.encoder_config.recommended_mode if mode is None else mode)
+        check_margin(margin)
+        self.margin = encoder.encoder_config.margin if margin is None else margin
         own = None if text_prompt is None else check_text_prompt(text_prompt)
         self.text_prompts: Mapping[Mode, str] = {mode: own or text for mode, text in DEFAULT_TEXT_PROMPTS.items()}
         self._conversations = Chat(self.backbone)
@@ -157,6 +170,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         mode: Mode | None = None,
         text_prompt: str | None = None,
         min_similarity: float | None = None,
+        margin: float | None = None,
         reranker: Reranker | str | None = None,
         redact: Redact | None = None,
         reencode: bool = False,
@@ -192,6 +206,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             mode: How recalled items are given to the model; by default as the adapter recommends.
             text_prompt: A layout of your own for texts and question, with `{context}` and `{question}`.
             min_similarity: What is less similar to a question is not found; by default as the key was measured.
+            margin: Of the items that are found for a question, the model is given those that are at most so much less
+                similar than the first; by default as the adapter says, 2 gives all.
             reranker: Orders what is found: "late-interaction", which comes with the default key and reads the
                 candidates once more (docs/guides/retrieval.md), or for instance sentence-transformers' `CrossEncoder`.
             redact: Takes out of every text what must not be stored, before anything is made of it.
@@ -222,6 +238,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         if text_prompt is not None:
             check_text_prompt(text_prompt)
         check_options(min_similarity=min_similarity)
+        check_margin(margin)
         check_reranker(reranker, names=[LATE_INTERACTION])
         if persist_directory is not None and chroma_url is None:
             ChromaStore.check_location(persist_directory)  # before weights load
@@ -267,6 +284,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
                 mode=mode,
                 text_prompt=text_prompt,
                 min_similarity=min_similarity,
+                margin=margin,
                 reranker=reranker,
                 redact=redact,
             )
@@ -375,7 +393,8 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         """A conversation with the items that go before its next answer: the road of every question to the model.
 
         Items are, the first that applies: `ids`; those that the messages name (`NamedItems`) and `found`, as far as
-        they are still stored and not superseded; the k most similar to text and picture of what the user said last.
+        they are still stored and not superseded; the k most similar to text and picture of what the user said last, of
+        these those that are `near_first`.
 
         Args:
             messages: The conversation so far, in transformers' form.
@@ -408,7 +427,7 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
             turns = spoken(messages, given={hit.id for hit in hits})
         else:
             turns = spoken(messages)
-            hits = self.search_turn(turns, k=k, where=where, **options)
+            hits = self.near_first(self.search_turn(turns, k=k, where=where, **options))
         if not turns:
             raise QueryError("The messages hold nothing to answer. Pass at least one with text or a picture.")
         return self.lay_out(turns, hits, chosen)
@@ -437,6 +456,15 @@ class ContinuousMemory(ItemMemory, AsyncTwins):
         question = "" if at is None else asked_in(content_of(turns[at])[0])
         hits = self.get(ids, skip_missing=skip_missing, question=question)
         return [hit for hit in hits if hit.superseded_by is None] if skip_missing else hits
+
+    def near_first(self, hits: Sequence[MemoryHit]) -> list[MemoryHit]:
+        """Of what a search found, best first, that which this memory's model is given: what is at most `margin` less
+        similar than the first; of a question in words and a picture, all."""
+        in_words = [hit.similarity for hit in hits if hit.similarity_of_texts is None]
+        similarities = [similarity for similarity in in_words if similarity is not None]
+        if self.margin is None or len(similarities) < len(hits):
+            return list(hits)
+        return [hits[at] for at in near_first(similarities, self.margin)]
 
     def lay_out(self, messages: Sequence[Message], hits: Sequence[MemoryHit], mode: Mode) -> Recalled:
         """A conversation with given items, best first, in this memory's layout; see `chat.layout`."""

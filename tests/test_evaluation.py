@@ -236,6 +236,10 @@ def test_the_comparison_is_what_the_memory_answers(memory: ContinuousMemory):
             assert view.answer(asked.text, k=2, mode=mode).text == said
     found = [asked.item_ids[0] in {hit.id for hit in view.search(asked.text, k=2)} for asked in comparison.asked]
     assert comparison.recall == sum(found) / 6
+    near = compare(view, of_countries(limit=6), k=2, margin=0.0, sources=("text",))
+    view.margin = 0.0
+    assert [view.answer(asked.text, k=2, mode="text").text for asked in near.asked] == near.scores["text"].said
+    assert near.scores["text"].prompt_tokens < comparison.scores["text"].prompt_tokens
 
 
 def test_what_a_comparison_refuses(memory: ContinuousMemory):
@@ -244,6 +248,8 @@ def test_what_a_comparison_refuses(memory: ContinuousMemory):
         compare(memory, lost)
     with pytest.raises(QueryError, match="has no questions"):
         compare(memory, QuestionSet("empty", [], []))
+    with pytest.raises(QueryError, match="leave out the margin"):
+        compare(memory, of_countries(limit=1), margin=0.05)
     with pytest.raises(QueryError, match="no source 'images'"):
         compare(memory, of_countries(limit=1), sources=("images",))
 

@@ -103,7 +103,7 @@ class TestLLM:
 
     def test_items_of_another_memory_are_read_as_text_beside_its_own(self, llm: ComemLLM):
         other = llm.memory.namespace("bob")
-        mine, theirs = (remembered(memory.search(QUESTION, k=1)) for memory in (llm.memory, other))
+        mine, theirs = (remembered(memory, memory.search(QUESTION, k=1)) for memory in (llm.memory, other))
         asked = ChatMessage(QUESTION)
         alone, both = llm.chat([mine, asked]).raw, llm.chat([mine, theirs, asked]).raw
         assert alone["memory_ids"] == both["memory_ids"] == ["key"]

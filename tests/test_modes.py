@@ -326,3 +326,58 @@ def test_nothing_to_search_with_is_said(memory: ContinuousMemory):
         with pytest.raises(QueryError, match="embeds texts only"):
             unseeing.answer("", tiny_picture(1))
         unseeing.close()
+
+
+class TestMargin:
+    """What is much less similar to the question than the best item is found, and yet not given to the model."""
+
+    FAR = 0.05
+
+    @pytest.fixture
+    def narrow(self) -> Iterator[ContinuousMemory]:
+        with tiny_memory() as plain:
+            memory = ContinuousMemory(plain.encoder, plain.key, plain.store, margin=self.FAR)
+            memory.add([*ITEMS[1:], MemoryItem(id="twin", text="The brass key hangs behind the blue door!")])
+            yield memory
+
+    def test_what_is_given(self, narrow: ContinuousMemory):
+        hits = narrow.search(QUESTION, k=3)
+        assert [hit.id for hit in hits][2:] == ["cat"], "a search finds all"
+        best, twin, cat = (float(hit.similarity or 0) for hit in hits)
+        assert best - twin < self.FAR < best - cat
+        assert [hit.id for hit in narrow.near_first(hits)] == [hit.id for hit in hits[:2]]
+        assert [hit.id for hit in narrow.answer(QUESTION, k=3, max_new_tokens=2).hits] == [hit.id for hit in hits[:2]]
+        turns = [{"role": "user", "content": QUESTION}]
+        for named in ({"ids": ["key", "cat"]}, {"found": ["key", "cat"]}):
+            assert [hit.id for hit in narrow.recall(turns, **named).hits] == ["key", "cat"], "these were asked for"
+
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize("ask", [chat_model, agent, llm, llm_with_memory_block])
+    def test_every_way_to_ask(
+        self, narrow: ContinuousMemory, ask: Callable[[ContinuousMemory, Mode], Told], mode: Mode
+    ):
+        narrow.delete(ids="twin")
+        expected = narrow.answer(QUESTION, k=1, mode=mode, max_new_tokens=12)
+        assert ask(narrow, mode) == (expected.text, expected.prompt_tokens), "the second of two is too far"
+
+    def test_other_models_get_all(self, narrow: ContinuousMemory):
+        scripted = Scripted(answers=[AIMessage("Luna.")])
+        keep = ComemMiddleware(narrow, k=3, tools=False, remember=lambda messages: None)
+        create_agent(scripted, middleware=[keep]).invoke({"messages": [{"role": "user", "content": QUESTION}]})
+        assert "Zzz." in scripted.seen[0][0].text
+        [block] = asyncio.run(ComemMemoryBlock(memory=narrow, k=3).aget([ChatMessage(QUESTION)]))
+        assert "Zzz." in str(block.content)
+
+    def test_a_question_with_a_picture_gets_all(self, narrow: ContinuousMemory):
+        assert len(narrow.answer(QUESTION, tiny_picture(1), k=3, max_new_tokens=2).hits) == 3
+
+    def test_an_encoder_says_it_and_a_memory_may_say_another(self):
+        with tiny_memory() as memory:
+            assert memory.margin is None
+            config = memory.encoder.encoder_config
+            memory.encoder.encoder_config = config.model_copy(update={"margin": 0.1})
+            assert ContinuousMemory(memory.encoder, memory.key, memory.store).margin == 0.1
+            assert ContinuousMemory(memory.encoder, memory.key, memory.store, margin=2).margin == 2
+            for wrong in (-0.1, 2.1, "0.1"):
+                with pytest.raises(QueryError, match="from 0"):
+                    ContinuousMemory(memory.encoder, memory.key, memory.store, margin=wrong)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 
 from comem_memory.errors import QueryError
 from comem_memory.retrieval import ranking
-from comem_memory.retrieval.ranking import check_options, evenly, fused, order, rarities, recencies
+from comem_memory.retrieval.ranking import check_options, evenly, fused, near_first, order, rarities, recencies
 
 DAY = timedelta(days=1)
 
@@ -87,3 +87,17 @@ def test_what_is_like_a_chosen_one_counts_less():
 def test_options_out_of_their_range_are_refused(options: dict[str, object], said: str):
     with pytest.raises(QueryError, match=said):
         check_options(**options)
+
+
+@pytest.mark.parametrize(
+    ("similarities", "margin", "near"),
+    [
+        ([0.5, 0.46, 0.44], 0.05, [0, 1]),
+        ([0.5, 0.5], 0, [0, 1]),
+        ([0.3, 0.6, 0.2], 0.05, [0, 1]),  # a reranker or a term put the first there
+        ([0.9, -0.9], 2, [0, 1]),
+        ([], 0.05, []),
+    ],
+)
+def test_what_is_near_the_first(similarities: list[float], margin: float, near: list[int]):
+    assert near_first(similarities, margin) == near

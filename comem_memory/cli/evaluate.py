@@ -39,6 +39,10 @@ def evaluate(
     k: Annotated[
         int | None, typer.Option(min=1, help="Search for so many items; else each question gets its own.")
     ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(min=0, max=2, help="Of these, give those at most so much less similar than the first; else all."),
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Of a corpus, a benchmark or an agent's runs: where the files are.")
     ] = None,
@@ -88,7 +92,9 @@ def evaluate(
     )
     with open_memory(context, persist_directory=None, chroma_url=None) as memory:
         rule: PassageRule | None = "sentence" if passages else None
-        comparison = compare(memory, asked, k=k, sources=asked_sources, passages=rule, batch_size=batch_size)
+        comparison = compare(
+            memory, asked, k=k, margin=margin, sources=asked_sources, passages=rule, batch_size=batch_size
+        )
         if not as_json:
             grids = [tables.scores(comparison), tables.kinds(comparison)]
             if comparison.published:

@@ -104,6 +104,10 @@ class RemoteMemory(ContinuousMemory):
         return self._about.order
 
     @property
+    def margin(self) -> float | None:  # type: ignore[override]
+        return self._about.margin
+
+    @property
     def mode(self) -> Mode:  # type: ignore[override]
         return self._about.mode
 

@@ -19,6 +19,7 @@ from comem_memory.metrics import contains, exact_match, interval, normalise, sha
 from comem_memory.model import ModelInputs
 from comem_memory.passages import PassageRule
 from comem_memory.progress import tracked
+from comem_memory.retrieval import check_margin, near_first
 from comem_memory.store import Filter
 from comem_memory.types import MemoryHit, MemoryItem
 
@@ -157,6 +158,7 @@ def compare(
     questions: QuestionSet,
     *,
     k: int | None = None,
+    margin: float | None = None,
     sources: Sequence[str] = SOURCES,
     passages: PassageRule | None = None,
     batch_size: int = 16,
@@ -167,14 +169,16 @@ def compare(
         memory: Receives the items.
         questions: What to ask.
         k: Search for so many items; by default each question gets those that hold its answer, without a search.
+        margin: Of those that were searched for, a question in words gets the ones that are at most so much less
+            similar than the first, as `ContinuousMemory.margin` has answers get; by default all.
         sources: Some of `SOURCES`; the bare model is always asked, and beside vectors their control (`CONTROLS`).
         passages: How texts are cut into passages, as in `ContinuousMemory.add`; the vectors are then those of the one
             that the question is about, of other items as well.
         batch_size: Questions per `generate`.
 
     Raises:
-        QueryError: There are no questions; one does not say which item holds its answer, and there is no `k`; or a
-            source is unknown.
+        QueryError: There are no questions; one does not say which item holds its answer, and there is no `k`; there is
+            a margin, but no `k`; or a source or margin cannot be.
         PromptTooLongError: What a source puts before a question exceeds the model's window.
         ImportError: A benchmark's own rule needs a library that is not installed.
     """
@@ -185,6 +189,9 @@ def compare(
             f"{len(lost)} questions of {questions.name}, first {lost[0].text!r}, do not say which item holds their "
             "answer. Pass k to search for items instead."
         )
+    check_margin(margin)
+    if margin is not None and k is None:
+        raise QueryError("A margin is for items that are searched for. Pass k, or leave out the margin.")
     if unknown := [source for source in sources if source not in SOURCES]:
         raise QueryError(f"There is no source {unknown[0]!r}. There are: {', '.join(SOURCES)}.")
     if (rule := questions.published_score) is not None:
@@ -199,7 +206,7 @@ def compare(
     ids = memory.add(noted(), truncate=True, passages=passages)
     following, subjects = _derangement(sorted(set(ids))), dict(zip(ids, about, strict=True))
     asked = sorted(questions.asked, key=lambda one: len(one.text))
-    found = [_hits(memory, one, k) for one in asked]
+    found = [_hits(memory, one, k, margin) for one in asked]
     pictures = any(hit.image is not None for hits in found for hit in hits)
     answers: dict[str, list[str]] = {}
     lengths: dict[str, float] = {}
@@ -236,10 +243,13 @@ def compare(
     return Comparison(name, asked, k, recall, _scores(asked, answers, lengths), published)
 
 
-def _hits(memory: ContinuousMemory, asked: EvaluationQuestion, k: int | None) -> list[MemoryHit]:
+def _hits(memory: ContinuousMemory, asked: EvaluationQuestion, k: int | None, margin: float | None) -> list[MemoryHit]:
     if k is None:
         return memory.get(asked.item_ids, question=asked.text)
-    return memory.search(asked.text, asked.image, k=k, where=asked.where)
+    hits = memory.search(asked.text, asked.image, k=k, where=asked.where)
+    if margin is None or asked.image is not None:
+        return hits
+    return [hits[at] for at in near_first([float(hit.similarity or 0) for hit in hits], margin)]
 
 
 def _derangement(ids: list[str]) -> dict[str, str]:

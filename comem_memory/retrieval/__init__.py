@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from comem_memory.retrieval.embedders import Embedder, QueryEmbedder, embed_questions
     from comem_memory.retrieval.keys import PROBE, RetrievalKey
     from comem_memory.retrieval.late_interaction import LateInteractionReranker
-    from comem_memory.retrieval.ranking import ALL, Reranker, SearchOptions, check_options, check_reranker
+    from comem_memory.retrieval.ranking import (
+        ALL,
+        Reranker,
+        SearchOptions,
+        check_margin,
+        check_options,
+        check_reranker,
+        near_first,
+    )
     from comem_memory.retrieval.sentence_transformer import SentenceTransformerEmbedder
     from comem_memory.retrieval.terms import asked_terms, terms_of
 
@@ -32,9 +40,11 @@ _HOME = {
     "SearchOptions": "ranking",
     "SentenceTransformerEmbedder": "sentence_transformer",
     "asked_terms": "terms",
+    "check_margin": "ranking",
     "check_options": "ranking",
     "check_reranker": "ranking",
     "embed_questions": "embedders",
+    "near_first": "ranking",
     "terms_of": "terms",
 }
 
@@ -51,9 +61,11 @@ __all__ = [
     "SearchOptions",
     "SentenceTransformerEmbedder",
     "asked_terms",
+    "check_margin",
     "check_options",
     "check_reranker",
     "embed_questions",
+    "near_first",
     "terms_of",
 ]
 

@@ -68,6 +68,15 @@ def check_options(
         raise QueryError(f"candidates is {candidates!r}. Pass a whole number of items, at least 1, or None for 4 k.")
 
 
+def check_margin(margin: Any) -> None:
+    """
+    Raises:
+        QueryError: It is no difference of two similarities.
+    """
+    if margin is not None and not (isinstance(margin, int | float) and 0 <= margin <= 2):
+        raise QueryError(f"margin is {margin!r}. Pass a number from 0 (the best alone) to 2 (all), or None.")
+
+
 def check_reranker(reranker: Any, *, names: Sequence[str] = ()) -> None:
     """
     Args:
@@ -142,6 +151,14 @@ def evenly(scores: Sequence[float] | np.ndarray) -> np.ndarray:
     values = np.asarray(scores, float)
     span = np.ptp(values) if len(values) else 0.0
     return (values - values.min()) / span if span else np.ones(len(values))
+
+
+def near_first(similarities: Sequence[float], margin: float) -> list[int]:
+    """Positions of what is not more than `margin` less similar than the first, best first.
+
+    The first is what was judged best, also where exact terms or a reranker put it before more similar ones.
+    """
+    return [at for at, similarity in enumerate(similarities) if similarity >= similarities[0] - margin]
 
 
 def recencies(ages: Sequence[timedelta], half_life: timedelta) -> np.ndarray:

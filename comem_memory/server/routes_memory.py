@@ -33,6 +33,7 @@ def memory(view: Readable) -> MemoryInfo:
         reads_pictures=info.reads_pictures,
         keeps_pictures=memory.keeps_pictures,
         order=memory.order,
+        margin=memory.margin,
         encoder=encoder,
         key=KeyInfo(
             name=key.name,

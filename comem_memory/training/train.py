@@ -143,17 +143,17 @@ def _encoder_config(backbone: Backbone, recipe: TrainingRecipe) -> EncoderConfig
     if recipe.start is None:
         heads = backbone.model.config.get_text_config().num_attention_heads
         qformer, lora = QFormerConfig(hidden_size=backbone.hidden_size, num_attention_heads=heads), LoraSettings()
-        max_length, copied_but, frames = MAX_LENGTH, None, recipe.frames or "pictures"
+        max_length, copied_but, frames, margin = MAX_LENGTH, None, recipe.frames or "pictures", None
     else:
         given = fitting_config(recipe.start, backbone)
         qformer, lora, max_length = given.qformer, given.lora, given.max_length
         copied_but = None if recipe.copied is False else given.function_tokens
-        frames = recipe.frames or given.frames
+        frames, margin = recipe.frames or given.frames, given.margin
     if recipe.vectors is not None:
         qformer = qformer.model_copy(update={"num_query_tokens": recipe.vectors})
     # Made-up items are seen once, those of a corpus a few times, and drawing masks took a quarter of a step.
     lora = lora.model_copy(update={"lora_dropout": 0.0})
-    return encoder_config(
+    config = encoder_config(
         backbone,
         backbone.fingerprint(),
         qformer,
@@ -164,3 +164,4 @@ def _encoder_config(backbone: Backbone, recipe: TrainingRecipe) -> EncoderConfig
         function_tokens=copied_but,
         frames=frames,
     )
+    return config.model_copy(update={"margin": margin})

@@ -194,17 +194,17 @@ class GivesMemory(AgentMiddleware[State, Any]):
         ours = None if given else self._of_user(request.model, view.name)
         if ours is not None:
             request = request.override(model=ours)
-        mode = self._mode_of_others(view)
+        mode, near = self._mode_of_others(view), view.near_first(hits)
         as_words = ours is None and bool(hits) and mode in ("text", "both")
         if unknown or as_words:
             request = request.override(system_message=_told(request.system_message, hits, view.order))
         if ours is None and self._template is not None:
             request = as_vllm_takes(request)
             if hits and mode in ("memory", "both"):
-                vectors = view.lay_out([], hits, "memory").memory
+                vectors = view.lay_out([], near, "memory").memory
                 assert vectors is not None  # there are hits
                 request = with_vectors(request, vectors, self._template)
-        mine = Served(view, [hit.id for hit in hits], self.mode, told=as_words)
+        mine = Served(view, [hit.id for hit in near], self.mode, told=as_words)
         token = SERVED.set(around if given else (*around, mine))
         try:
             yield request

@@ -81,7 +81,7 @@ class ComemMemory(SharesMemory, BaseMemory):
                 older = set(past)
                 found = self.memory.search(query, k=self.k + len(kept), where=transcript.recallable)
                 hits = [hit for hit in found if hit.id in older][: self.k]
-        return [remembered(hits, self.mode, self.memory.order), *newest]
+        return [remembered(self.memory, hits, self.mode), *newest]
 
     def get_all(self) -> list[ChatMessage]:
         transcript = self._transcript

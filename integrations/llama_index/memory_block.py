@@ -67,7 +67,7 @@ class ComemMemoryBlock(BaseMemoryBlock[list[ChatMessage]]):
 
     async def _aget(self, messages: list[ChatMessage] | None = None, **block_kwargs: Any) -> list[ChatMessage]:
         hits = await asyncio.to_thread(self._recall, messages or [], whole(block_kwargs.get(SESSION_ID)))
-        return [remembered(hits, self.mode, self.memory.order)]
+        return [remembered(self.memory, hits, self.mode)]
 
     def _recall(self, messages: list[ChatMessage], session: str | None) -> list[MemoryHit]:
         users = [message for message in messages if message.role == MessageRole.USER]

@@ -19,10 +19,11 @@ from llama_index.core.base.llms.types import (
 )
 
 from comem_memory.chat import NamedItems, Reply, told
-from comem_memory.config import Mode, Order
+from comem_memory.config import Mode
 from comem_memory.content import decoded
 from comem_memory.files import load_image, named_picture
 from comem_memory.files.encoded_pictures import from_data_url
+from comem_memory.memory import ContinuousMemory
 from comem_memory.model import Message
 from comem_memory.types import RESERVED_PREFIX, MemoryHit
 
@@ -45,16 +46,17 @@ _ROLES = {
 }
 
 
-def remembered(hits: Sequence[MemoryHit], mode: Mode | None = None, order: Order = "best_last") -> ChatMessage:
-    """Items, or none, as a message that a `ComemLLM` is given in its mode, and any other model as text.
+def remembered(memory: ContinuousMemory, hits: Sequence[MemoryHit], mode: Mode | None = None) -> ChatMessage:
+    """What a search of a memory found, or nothing, as a message that a `ComemLLM` is given in its mode, as far as it is
+    `near_first`, and any other model as text.
 
     Args:
+        memory: Where the items are.
         hits: The items, best first.
         mode: How a `ComemLLM` is given them; by default as it is set.
-        order: In which any other model reads them, as their memory's.
     """
-    about = {MEMORY_IDS: [hit.id for hit in hits]} | ({} if mode is None else {MEMORY_MODE: mode})
-    return ChatMessage(told(hits, order), role=MessageRole.USER, additional_kwargs=about)
+    about = {MEMORY_IDS: [hit.id for hit in memory.near_first(hits)]} | ({} if mode is None else {MEMORY_MODE: mode})
+    return ChatMessage(told(hits, memory.order), role=MessageRole.USER, additional_kwargs=about)
 
 
 def to_messages(

@@ -62,6 +62,8 @@ class MemoryInfo(Wire):
     """Whether items may have pictures."""
     order: Order = "best_last"
     """In which order a model reads recalled items."""
+    margin: float | None = None
+    """How much less similar than the first a found item may be to be given to the model; null gives all."""
     encoder: EncoderFingerprint
     """What made the vectors."""
     key: KeyInfo
